@@ -1,0 +1,129 @@
+package keystore
+
+import (
+	"context"
+	"encoding/binary"
+	"sort"
+)
+
+// Caller is who asks: the authenticated requester of the S3 or KMS request that is being served.
+type Caller struct {
+	ARN         string
+	AccountID   string
+	AccessKeyID string
+	UserName    string
+	SourceIP    string
+	UserAgent   string
+	RequestID   string
+	// ViaService is "s3.<region>.amazonaws.com" when the call is made on the caller's behalf for an S3 request.
+	ViaService string
+	// Service says that this is the service's own principal, not a user: it may open what it made.
+	Service bool
+}
+
+// Context is a KMS encryption context: authenticated, logged, not secret.
+type Context map[string]string
+
+// Encode is the canonical form of a context, for use as associated data: the number of pairs, then each key and
+// value with its length before it, sorted by key, all numbers 32 bits big-endian. Two contexts have the same
+// encoding only when they are equal, unlike where keys and values are merely concatenated.
+func (c Context) Encode() []byte {
+	keys := make([]string, 0, len(c))
+	size := 4
+	for k, v := range c {
+		keys = append(keys, k)
+		size += 8 + len(k) + len(v)
+	}
+	sort.Strings(keys)
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, size), uint32(len(keys)))
+	for _, k := range keys {
+		b = appendField(b, k)
+		b = appendField(b, c[k])
+	}
+	return b
+}
+
+func appendField[T string | []byte](b []byte, field T) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
+	return append(b, field...)
+}
+
+// DataKey is a 256-bit key that a KMS key made or opened.
+type DataKey struct {
+	Plaintext  Secret
+	Blob       []byte // the same key under the KMS key: opaque, safe to store
+	KeyARN     string // of the KMS key, always the full ARN
+	MaterialID string // which material of the KMS key wraps it; empty when the provider does not tell
+}
+
+// States of a KMS key, as DescribeKey names them.
+const (
+	StateEnabled         = "Enabled"
+	StateDisabled        = "Disabled"
+	StatePendingImport   = "PendingImport"
+	StatePendingDeletion = "PendingDeletion"
+	StateUnavailable     = "Unavailable"
+)
+
+// KeyInfo is what there is to know of a KMS key before it is used.
+type KeyInfo struct {
+	ARN       string
+	AccountID string
+	State     string // one of the States, or another of DescribeKey's
+	Symmetric bool   // of usage ENCRYPT_DECRYPT and spec SYMMETRIC_DEFAULT: the only keys that S3 takes
+	Usage     string // ENCRYPT_DECRYPT, SIGN_VERIFY, GENERATE_VERIFY_MAC, KEY_AGREEMENT
+	Spec      string // SYMMETRIC_DEFAULT, RSA_2048, ...
+	Manager   string // CUSTOMER or AWS
+	Origin    string // AWS_KMS, EXTERNAL, ...
+}
+
+// Action is what a data key is wanted for: KMS authorises and audits the two apart.
+type Action string
+
+const (
+	GenerateDataKey Action = "GenerateDataKey"
+	Decrypt         Action = "Decrypt"
+)
+
+// Provider is one key service. Implementations are safe for concurrent use and return a *Error for everything that
+// is not the end of the caller's context. keystoretest.Run says in code what is said here in words.
+type Provider interface {
+	// Resolve finds a KMS key by key id, key ARN, alias name or alias ARN. It tells of a key that is disabled or of
+	// the wrong kind, too; only one that does not exist is an error. The embedded provider makes the key of
+	// "alias/aws/s3" when it is first asked for.
+	Resolve(ctx context.Context, caller Caller, keyID string) (KeyInfo, error)
+
+	// GenerateDataKey makes a new data key under a KMS key and binds it to the context.
+	GenerateDataKey(ctx context.Context, caller Caller, keyID string, ec Context) (DataKey, error)
+
+	// Decrypt opens a blob that GenerateDataKey returned. The key and the context must be the same: another key is
+	// IncorrectKey (or AccessDenied, NotFound), another context or a changed blob InvalidCiphertext.
+	Decrypt(ctx context.Context, caller Caller, blob []byte, keyARN string, ec Context) (DataKey, error)
+
+	// Authorize checks and audits an action for this caller as the call itself would be, and yields no key. The blob
+	// is nil for GenerateDataKey.
+	Authorize(ctx context.Context, caller Caller, action Action, keyARN string, blob []byte, ec Context) error
+
+	// Health says whether the key service answers.
+	Health(ctx context.Context) error
+
+	// Close releases what the provider holds and zeroes its keys.
+	Close() error
+}
+
+// Root is where the key-encryption keys of SSE-S3 come from, and the keys of the service itself.
+type Root interface {
+	// Current returns the key-encryption key that wraps new data, and the id to store with what it wraps. The
+	// caller releases the handle.
+	Current(ctx context.Context) (kek *Handle, id []byte, err error)
+
+	// Open returns the key-encryption key of an id that Current returned, now or in an earlier life.
+	Open(ctx context.Context, id []byte) (*Handle, error)
+
+	// ServiceKey returns the current service key, under which the service vouches for what it shows without a KMS
+	// call.
+	ServiceKey(ctx context.Context) (id uint32, key Secret, err error)
+
+	// ServiceKeyByID returns the service key of an id, which may be an earlier one.
+	ServiceKeyByID(id uint32) (Secret, bool)
+}

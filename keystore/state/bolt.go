@@ -1,0 +1,343 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// The file has two bbolt buckets: "entries" holds key -> be64(revision) || value, "meta" holds the format number
+// and the last revision. Nothing else is ever written, so a file of this format can be read by any bbolt tool.
+var (
+	entriesBucket = []byte("entries")
+	metaBucket    = []byte("meta")
+	formatKey     = []byte("format")
+	revisionKey   = []byte("revision")
+)
+
+const (
+	boltFormat = 1
+	// lockTimeout is how long OpenBolt waits for another process to let go of the file.
+	lockTimeout = 2 * time.Second
+	// groupLimit bounds how many waiting transactions share one commit, and so how much one fsync can lose.
+	groupLimit = 256
+)
+
+// boltStore is a Store in one bbolt file.
+//
+// All writes go through one goroutine, which takes every transaction that waits, evaluates them one after the other
+// in one bbolt transaction, and commits once. So concurrent callers share an fsync, and a condition that does not
+// hold fails its own transaction only. (bbolt's Batch would run the whole batch again for each that fails.)
+type boltStore struct {
+	db     *bbolt.DB
+	hub    hub
+	queue  chan *boltTxn
+	stop   chan struct{} // closed by Close: no new transactions
+	done   chan struct{} // closed by the writer when it has ended
+	closer sync.Once
+	err    error // of Close
+}
+
+type boltTxn struct {
+	ctx   context.Context
+	conds []Cond
+	ops   []Op
+
+	rev  int64
+	err  error
+	done chan struct{}
+}
+
+// OpenBolt opens the state in a file, which it makes when absent. Only one process at a time can have it open.
+func OpenBolt(path string) (Store, error) {
+	s, err := openBolt(path)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func openBolt(path string) (*boltStore, error) {
+	_, statErr := os.Stat(path)
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("state: %s is in use by another process", path)
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
+		return nil, fmt.Errorf("state: %s is not a state file, or is damaged: %w", path, err)
+	case err != nil:
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	err = db.Update(initialise)
+	if err == nil && errors.Is(statErr, os.ErrNotExist) {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("state: %s: %w", path, err), db.Close())
+	}
+	s := &boltStore{db: db, queue: make(chan *boltTxn), stop: make(chan struct{}), done: make(chan struct{})}
+	go s.write()
+	return s, nil
+}
+
+func initialise(tx *bbolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists(entriesBucket); err != nil {
+		return err
+	}
+	meta, err := tx.CreateBucketIfNotExists(metaBucket)
+	if err != nil {
+		return err
+	}
+	switch format := meta.Get(formatKey); {
+	case format == nil:
+		return meta.Put(formatKey, []byte{boltFormat})
+	case !bytes.Equal(format, []byte{boltFormat}):
+		return fmt.Errorf("has format %x, this version reads %d", format, boltFormat)
+	}
+	return nil
+}
+
+// syncDir makes a file's name durable: bbolt syncs what is in the file, not the directory that names it.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+func (s *boltStore) view(ctx context.Context, fn func(*bbolt.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	err := s.db.View(fn)
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
+
+func (s *boltStore) Get(ctx context.Context, key string) (e Entry, err error) {
+	if err := checkKey(key); err != nil {
+		return Entry{}, err
+	}
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		v := tx.Bucket(entriesBucket).Get([]byte(key))
+		if v == nil {
+			return ErrNotFound
+		}
+		e, err = decodeEntry([]byte(key), v)
+		return err
+	})
+	if err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+func (s *boltStore) Range(ctx context.Context, prefix, after string, limit int) (found []Entry, err error) {
+	err = s.view(ctx, func(tx *bbolt.Tx) error {
+		c := tx.Bucket(entriesBucket).Cursor()
+		start := max(prefix, after)
+		for k, v := c.Seek([]byte(start)); k != nil && bytes.HasPrefix(k, []byte(prefix)); k, v = c.Next() {
+			if string(k) == after {
+				continue
+			}
+			e, err := decodeEntry(k, v)
+			if err != nil {
+				return err
+			}
+			if found = append(found, e); len(found) == limit {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+func (s *boltStore) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error) {
+	if err := check(conds, ops); err != nil {
+		return 0, err
+	}
+	t := &boltTxn{ctx: ctx, conds: conds, ops: ops, done: make(chan struct{})}
+	select {
+	case <-s.stop:
+		return 0, ErrClosed
+	default:
+	}
+	select {
+	case s.queue <- t:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-s.stop:
+		return 0, ErrClosed
+	}
+	<-t.done
+	return t.rev, t.err
+}
+
+func (s *boltStore) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
+	return s.hub.watch(ctx, prefix)
+}
+
+func (s *boltStore) Backup(w io.Writer) error {
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(w)
+		return err
+	})
+	switch {
+	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+		return ErrClosed
+	case err != nil:
+		return fmt.Errorf("state: backup: %w", err)
+	}
+	return nil
+}
+
+func (s *boltStore) Close() error {
+	s.closer.Do(func() {
+		close(s.stop)
+		<-s.done
+		s.hub.close()
+		s.err = s.db.Close()
+	})
+	return s.err
+}
+
+// write is the writer: it runs until the store is closed.
+func (s *boltStore) write() {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.stop:
+			return
+		case first := <-s.queue:
+			s.commit(s.gather(first))
+		}
+	}
+}
+
+// gather takes the transactions that wait already. It does not wait for more: under load the next group gathers
+// while this one is being synced, and without load nobody is delayed.
+func (s *boltStore) gather(first *boltTxn) []*boltTxn {
+	group := []*boltTxn{first}
+	for len(group) < groupLimit {
+		select {
+		case t := <-s.queue:
+			group = append(group, t)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (s *boltStore) commit(group []*boltTxn) {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		for _, t := range group {
+			t.rev, t.err = 0, nil
+			if err := t.apply(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, t := range group {
+		if err != nil {
+			t.rev, t.err = 0, fmt.Errorf("state: %w", err)
+		}
+		if t.err == nil && len(t.ops) > 0 {
+			s.hub.publish(t.ops, t.rev)
+		}
+		close(t.done)
+	}
+}
+
+// apply evaluates one transaction. An error that it returns is the file's and fails the whole group; the
+// transaction's own goes to t.err, with nothing written.
+func (t *boltTxn) apply(tx *bbolt.Tx) error {
+	if t.err = t.ctx.Err(); t.err != nil {
+		return nil
+	}
+	entries, meta := tx.Bucket(entriesBucket), tx.Bucket(metaBucket)
+	for _, c := range t.conds {
+		rev, err := revisionOf(entries.Get([]byte(c.Key)))
+		if err != nil {
+			return err
+		}
+		if rev != c.Revision {
+			t.err = ErrConflict
+			return nil
+		}
+	}
+	last, err := revisionOf(meta.Get(revisionKey))
+	if err != nil {
+		return err
+	}
+	if t.rev = last; len(t.ops) == 0 {
+		return nil
+	}
+	t.rev++
+	for _, op := range t.ops {
+		if op.Delete {
+			err = entries.Delete([]byte(op.Key))
+		} else {
+			err = entries.Put([]byte(op.Key), encodeEntry(t.rev, op.Value))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return meta.Put(revisionKey, encodeEntry(t.rev, nil))
+}
+
+// load fills an empty store with a memory store's entries, for its backup.
+func (s *boltStore) load(rev int64, entries map[string]Entry) error {
+	return s.db.Update(func(tx *bbolt.Tx) error {
+		for key, e := range entries {
+			if err := tx.Bucket(entriesBucket).Put([]byte(key), encodeEntry(e.Revision, e.Value)); err != nil {
+				return err
+			}
+		}
+		return tx.Bucket(metaBucket).Put(revisionKey, encodeEntry(rev, nil))
+	})
+}
+
+func encodeEntry(rev int64, value []byte) []byte {
+	b := make([]byte, 8, 8+len(value))
+	binary.BigEndian.PutUint64(b, uint64(rev))
+	return append(b, value...)
+}
+
+func decodeEntry(key, stored []byte) (Entry, error) {
+	rev, err := revisionOf(stored)
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{Key: string(key), Value: append([]byte(nil), stored[8:]...), Revision: rev}, nil
+}
+
+// revisionOf is 0 for what is absent.
+func revisionOf(stored []byte) (int64, error) {
+	switch {
+	case stored == nil:
+		return 0, nil
+	case len(stored) < 8:
+		return 0, errors.New("state: the file is damaged: an entry is too short")
+	}
+	return int64(binary.BigEndian.Uint64(stored)), nil
+}

@@ -1,0 +1,117 @@
+// Package state is the transactional key-value state of waxseal: KMS keys, uploads in flight, current bucket keys.
+//
+// The interface has the shape of etcd's: one flat, ordered key space, a revision that grows with every
+// transaction, compare-and-set on the revision that last wrote a key, and watches. One process keeps it in a
+// bbolt file ([OpenBolt]); tests keep it in memory ([NewMemory]). Whatever implements [Store] passes the same
+// contract suite.
+//
+// Values are opaque here. Whoever stores a secret seals it first.
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+)
+
+var (
+	// ErrNotFound is returned by Get for a key that is absent.
+	ErrNotFound = errors.New("state: not found")
+	// ErrConflict is returned by Txn when a condition does not hold; nothing was written.
+	ErrConflict = errors.New("state: conflict")
+	// ErrClosed is returned by every method after Close.
+	ErrClosed = errors.New("state: closed")
+)
+
+// Limits, enforced by every implementation before anything is written.
+const (
+	MaxKeySize   = 1024
+	MaxValueSize = 1 << 20
+	MaxTxnSize   = 512 // conditions and operations of one transaction
+)
+
+// Entry is one key with its value and the revision of the transaction that last wrote it.
+type Entry struct {
+	Key      string
+	Value    []byte
+	Revision int64
+}
+
+// Cond is a condition of a transaction: the key was last written by exactly this revision. 0: it must be absent.
+type Cond struct {
+	Key      string
+	Revision int64
+}
+
+// Op writes or deletes one key. Deleting an absent key is no error.
+type Op struct {
+	Key    string
+	Value  []byte
+	Delete bool
+}
+
+// Event is one change of one key, or, with Lagged set and all else empty, the news that the watcher was too slow
+// and changes were dropped: it must read again what it watches.
+type Event struct {
+	Key      string
+	Value    []byte
+	Revision int64
+	Deleted  bool
+	Lagged   bool
+}
+
+// Store is the state. Implementations are safe for concurrent use; slices that they return belong to the caller.
+type Store interface {
+	// Get returns the entry of a key, or ErrNotFound.
+	Get(ctx context.Context, key string) (Entry, error)
+
+	// Range returns, in order, the entries whose key begins with prefix and is greater than after; at most limit
+	// of them, all when limit is 0.
+	Range(ctx context.Context, prefix, after string, limit int) ([]Entry, error)
+
+	// Txn applies all operations or, when a condition does not hold, none, and returns ErrConflict. When it
+	// returns nil, the change is durable. It returns the new revision; without operations, the current one.
+	//
+	// A context that ends before the transaction begins cancels it. Once it has begun, its outcome is waited
+	// for: an answer "cancelled" for a change that happened would be of no use to anybody.
+	Txn(ctx context.Context, conds []Cond, ops []Op) (rev int64, err error)
+
+	// Watch sends every change under prefix that is made after it returned, in order of revision, until ctx or
+	// the store ends, and then closes the channel. A slow reader never delays a writer: see Event.Lagged.
+	Watch(ctx context.Context, prefix string) (<-chan Event, error)
+
+	// Backup writes a consistent copy, which OpenBolt can open, while others go on reading and writing.
+	Backup(w io.Writer) error
+
+	// Close ends all watches and releases the store.
+	Close() error
+}
+
+// check refuses what some implementation could not store, so that all refuse the same.
+func check(conds []Cond, ops []Op) error {
+	if n := len(conds) + len(ops); n > MaxTxnSize {
+		return fmt.Errorf("state: transaction of %d conditions and operations, at most %d are allowed", n, MaxTxnSize)
+	}
+	for _, c := range conds {
+		if err := checkKey(c.Key); err != nil {
+			return err
+		}
+	}
+	for _, op := range ops {
+		if err := checkKey(op.Key); err != nil {
+			return err
+		}
+		if len(op.Value) > MaxValueSize {
+			return fmt.Errorf("state: value of %d bytes, at most %d are allowed", len(op.Value), MaxValueSize)
+		}
+	}
+	return nil
+}
+
+func checkKey(key string) error {
+	if key == "" || len(key) > MaxKeySize {
+		return fmt.Errorf("state: key of %d bytes, 1 to %d are allowed", len(key), MaxKeySize)
+	}
+	return nil
+}
