@@ -1,0 +1,227 @@
+package state
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+const crashEnv = "WAXSEAL_STATE_CRASH_FILE"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(crashEnv); path != "" {
+		crashWriter(path)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// crashWriter writes until it is killed, and tells of each transaction that was acknowledged, from several
+// goroutines, so that groups are committed.
+func crashWriter(path string) {
+	s, err := OpenBolt(path)
+	if err != nil {
+		fmt.Println("error:", err)
+		return
+	}
+	var out sync.Mutex
+	for w := range 4 {
+		go func() {
+			for i := 0; ; i++ {
+				a, b := fmt.Sprintf("%d/%06d/a", w, i), fmt.Sprintf("%d/%06d/b", w, i)
+				_, err := s.Txn(context.Background(), []Cond{{a, 0}}, []Op{{Key: a}, {Key: b}})
+				out.Lock()
+				if err != nil {
+					fmt.Println("error:", err)
+				} else {
+					fmt.Println(a)
+				}
+				out.Unlock()
+			}
+		}()
+	}
+	select {}
+}
+
+// TestKilled kills a writing process: what it had acknowledged is there, and every transaction is there whole or not
+// at all. (A kill leaves the page cache alone; that the disk keeps its promise to fsync cannot be tested so.)
+func TestKilled(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), crashEnv+"="+path)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	acked := make(map[string]bool)
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "error:") {
+			t.Error(lines.Text())
+			break
+		}
+		if acked[lines.Text()] = true; len(acked) == 200 {
+			break
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for lines.Scan() { // what it had said before it died
+		acked[lines.Text()] = true
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("the writer ended by itself")
+	}
+
+	s, err := OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	entries, err := s.Range(t.Context(), "", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	present := make(map[string]int64, len(entries))
+	for _, e := range entries {
+		present[e.Key] = e.Revision
+	}
+	for a := range acked {
+		if _, ok := present[a]; !ok && strings.HasSuffix(a, "/a") {
+			t.Errorf("%s was acknowledged and is lost", a)
+		}
+	}
+	for k, rev := range present {
+		if other, ok := strings.CutSuffix(k, "/a"); ok && present[other+"/b"] != rev {
+			t.Errorf("%s has half a transaction", other)
+		}
+	}
+	t.Logf("%d acknowledged, %d present", len(acked), len(present)/2)
+}
+
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state.db")
+	s, err := OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "a", "1")
+	put(t, s, "b", "1")
+	if _, err := s.Txn(t.Context(), nil, []Op{{Key: "b", Delete: true}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = OpenBolt(path); err != nil {
+		t.Fatal(err)
+	}
+	if got := dump(t, s, "", "", 0); got != "a=1@1" {
+		t.Errorf("got %s", got)
+	}
+	// The revision of what was deleted is not given out again: a paused replica may still hold it.
+	if rev := put(t, s, "b", "2"); rev != 4 {
+		t.Errorf("got revision %d, want 4", rev)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v, %v, want 0600", info.Mode(), err)
+	}
+}
+
+func TestOpenErrors(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.db")
+	s, err := OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	garbage := filepath.Join(dir, "garbage.db")
+	if err := os.WriteFile(garbage, []byte(strings.Repeat("not a database ", 4096)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ path, want string }{
+		"locked":  {path, "is in use by another process"},
+		"garbage": {garbage, "is not a state file, or is damaged"},
+		"absent":  {filepath.Join(dir, "no", "such", "dir"), "no such file or directory"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := OpenBolt(c.path)
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want one line with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestGroupCommit: concurrent transactions share commits, so that many cost far less than one fsync each.
+func TestGroupCommit(t *testing.T) {
+	s, err := openBolt(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const writers, each = 64, 10
+	before := lastCommit(t, s)
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if _, err := s.Txn(t.Context(), nil, []Op{{Key: fmt.Sprint(w, "/", i)}}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	commits := lastCommit(t, s) - before
+	if commits > writers*each/4 {
+		t.Errorf("%d concurrent transactions took %d commits", writers*each, commits)
+	}
+	t.Logf("%d transactions, %d commits", writers*each, commits)
+}
+
+// lastCommit is the number of the file's last commit.
+func lastCommit(t *testing.T, s *boltStore) (id int) {
+	t.Helper()
+	if err := s.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func BenchmarkTxn(b *testing.B) {
+	for _, writers := range []int{1, 16, 128} {
+		b.Run(fmt.Sprint(writers), func(b *testing.B) {
+			s, err := OpenBolt(filepath.Join(b.TempDir(), "state.db"))
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			value := make([]byte, 400)
+			b.SetParallelism(writers)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := s.Txn(b.Context(), nil, []Op{{Key: "k", Value: value}}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		})
+	}
+}
