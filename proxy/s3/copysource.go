@@ -1,0 +1,69 @@
+package s3
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// A CopySource is the object that x-amz-copy-source names.
+type CopySource struct{ Bucket, Key, VersionID string }
+
+// ParseCopySource reads x-amz-copy-source: [/]bucket/key[?versionId=id], percent-encoded. The version is
+// split off before decoding, so that a key may hold an encoded question mark. A plus sign is a plus sign.
+func ParseCopySource(header string) (CopySource, error) {
+	path, version, versioned := cutLast(header, "?versionId=")
+	bad := func(message string) (CopySource, error) {
+		return CopySource{}, InvalidArgument("x-amz-copy-source", header, message)
+	}
+	if versioned && version == "" {
+		return bad("Version id cannot be the empty string")
+	}
+	path, err := url.PathUnescape(path)
+	if err != nil || !utf8.ValidString(path) {
+		return bad("Invalid copy source encoding")
+	}
+	if version, err = url.PathUnescape(version); err != nil || !utf8.ValidString(version) {
+		return bad("Invalid version id specified")
+	}
+	if strings.HasPrefix(path, "arn:") || strings.HasPrefix(path, "/arn:") {
+		return CopySource{}, Errorf(NotImplemented, "A copy source that is an access point's ARN is not implemented.")
+	}
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	if bucket == "" || key == "" {
+		return bad("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+	}
+	return CopySource{bucket, key, version}, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// String is the header's value; every byte that could mean something else is encoded.
+func (c CopySource) String() string {
+	s := "/" + c.Bucket + "/" + EscapePath(c.Key)
+	if c.VersionID != "" {
+		s += "?versionId=" + EscapePath(c.VersionID)
+	}
+	return s
+}
+
+// EscapePath percent-encodes a key as SigV4 does: everything but unreserved characters and slashes.
+func EscapePath(key string) string {
+	const hex = "0123456789ABCDEF"
+	b := make([]byte, 0, len(key)+16)
+	for i := range len(key) {
+		c := key[i]
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+			c == '-' || c == '_' || c == '.' || c == '~' || c == '/' {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}

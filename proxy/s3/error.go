@@ -1,0 +1,125 @@
+// Package s3 holds what Amazon S3's HTTP interface is made of: error codes, header names, XML documents and
+// the small grammars in headers. It knows no connection, no key and no store.
+package s3
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Namespace is the XML namespace of S3's documents.
+const Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+
+// A Field is one named value, kept in order: a child of <Error>, or a metadata entry of a listing.
+type Field struct{ Name, Value string }
+
+// An Error is an S3 error answer. It is what every layer returns to the one place that turns errors into
+// answers.
+type Error struct {
+	Code    Code
+	Message string
+	// HTTPStatus overrides the code's own status, for stores that answer a known code with another one.
+	HTTPStatus int
+
+	Resource  string
+	RequestID string
+	HostID    string
+
+	// Extra are the further children of <Error>, in order: ArgumentName, BucketName, Key, Condition, ...
+	Extra []Field
+	// Header are response headers that belong to the answer: Retry-After, Allow, x-amz-delete-marker, ...
+	Header []Field
+}
+
+// Errorf makes an error with a message of one's own. With an empty format the message is S3's.
+func Errorf(code Code, format string, args ...any) *Error {
+	if format == "" {
+		return &Error{Code: code, Message: code.Message()}
+	}
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// NewError makes an error with S3's own words for the code.
+func NewError(code Code) *Error { return &Error{Code: code, Message: code.Message()} }
+
+// InvalidArgument makes S3's answer to a bad header, parameter or form field, which names it.
+func InvalidArgument(name, value, message string) *Error {
+	return &Error{Code: InvalidArgumentCode, Message: message,
+		Extra: []Field{{"ArgumentName", name}, {"ArgumentValue", value}}}
+}
+
+// With adds a child of <Error> and returns the error.
+func (e *Error) With(name, value string) *Error {
+	e.Extra = append(e.Extra, Field{name, value})
+	return e
+}
+
+// WithHeader adds a response header and returns the error.
+func (e *Error) WithHeader(name, value string) *Error {
+	e.Header = append(e.Header, Field{name, value})
+	return e
+}
+
+// Error implements error.
+func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
+
+// Is makes errors.Is compare by code, so that a test or a caller needs no particular message.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Code == e.Code
+}
+
+// Status is the HTTP status to answer with.
+func (e *Error) Status() int {
+	if e.HTTPStatus != 0 {
+		return e.HTTPStatus
+	}
+	return e.Code.Status()
+}
+
+// AppendXML appends the document, in the order AWS writes it. Values are escaped, and characters that XML
+// cannot hold are replaced, so that an error about a strange key is still readable.
+func (e *Error) AppendXML(dst []byte) []byte {
+	dst = append(dst, xmlDeclaration...)
+	dst = append(dst, "<Error>"...)
+	dst = appendElement(dst, "Code", string(e.Code))
+	dst = appendElement(dst, "Message", e.Message)
+	for _, f := range e.Extra {
+		dst = appendElement(dst, f.Name, f.Value)
+	}
+	if e.Resource != "" {
+		dst = appendElement(dst, "Resource", e.Resource)
+	}
+	dst = appendElement(dst, "RequestId", e.RequestID)
+	if e.HostID != "" {
+		dst = appendElement(dst, "HostId", e.HostID)
+	}
+	return append(dst, "</Error>"...)
+}
+
+// ParseError reads a store's error answer. It keeps what it does not know as Extra and never fails: a body
+// that is no S3 error (a load balancer's page) gives an empty code and the status.
+func ParseError(status int, body []byte) *Error {
+	e := &Error{HTTPStatus: status}
+	for _, f := range topLevelText(body, "Error") {
+		e.set(f)
+	}
+	return e
+}
+
+func (e *Error) set(f Field) {
+	switch f.Name {
+	case "Code":
+		e.Code = Code(strings.TrimSpace(f.Value))
+	case "Message":
+		e.Message = f.Value
+	case "Resource":
+		e.Resource = f.Value
+	case "RequestId":
+		e.RequestID = f.Value
+	case "HostId":
+		e.HostID = f.Value
+	default:
+		e.Extra = append(e.Extra, f)
+	}
+}

@@ -1,0 +1,312 @@
+package s3
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"io"
+	"reflect"
+	"strings"
+	"sync"
+	"unicode/utf8"
+)
+
+const xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
+
+// No S3 document is deeper than about eight elements.
+const maxDepth = 24
+
+// Encode gives the document with its declaration and S3's namespace on the root, as AWS writes it.
+func Encode(v any) ([]byte, error) {
+	name := rootName(reflect.TypeOf(v))
+	start := xml.StartElement{Name: xml.Name{Local: name}}
+	if name != "PostResponse" && name != "Error" {
+		start.Name.Space = Namespace
+	}
+	b := bytes.NewBufferString(xmlDeclaration)
+	e := xml.NewEncoder(b)
+	if err := e.EncodeElement(v, start); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), e.Close()
+}
+
+// Decode reads a document that a client sent. It is strict, because what it ignored would be a wish of the
+// client's that is silently not kept: an element the document does not have, a single one that is there
+// twice, another root or namespace, a DOCTYPE, anything after the root and anything not well-formed is
+// MalformedXML; a document of more than limit bytes is MaxMessageLengthExceeded. An error from r itself
+// comes back as it is.
+func Decode(r io.Reader, limit int64, v any) error {
+	body, err := readAll(r, limit)
+	if err != nil {
+		return err
+	}
+	return decode(body, v, schemaOf(reflect.TypeOf(v)))
+}
+
+// DecodeReply reads a document that a store sent. It is bounded and well-formed like Decode's, but elements
+// that this package does not know are passed over: every store has some of its own.
+func DecodeReply(r io.Reader, limit int64, v any) error {
+	body, err := readAll(r, limit)
+	if err != nil {
+		return err
+	}
+	return decode(body, v, nil)
+}
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > limit {
+		return nil, NewError(MaxMessageLengthExceeded)
+	}
+	return body, nil
+}
+
+func decode(body []byte, v any, schema *element) error {
+	raw := &guard{d: xml.NewDecoder(bytes.NewReader(body))}
+	if schema != nil {
+		raw.stack = []level{{of: &element{children: map[string]*element{rootName(reflect.TypeOf(v)): schema}}}}
+	}
+	d := xml.NewTokenDecoder(raw)
+	if err := d.Decode(v); err != nil {
+		return NewError(MalformedXML)
+	}
+	for { // nothing but white space and comments may follow the root
+		t, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil || !ignorable(t) {
+			return NewError(MalformedXML)
+		}
+	}
+}
+
+func ignorable(t xml.Token) bool {
+	switch t := t.(type) {
+	case xml.CharData:
+		return len(bytes.TrimSpace(t)) == 0
+	case xml.Comment, xml.ProcInst:
+		return true
+	}
+	return false
+}
+
+// guard is an xml.TokenReader that watches the raw tokens on their way to the decoder: depth, directives,
+// and, with a schema, that every element is known and single ones are single.
+type guard struct {
+	d     *xml.Decoder
+	depth int
+	stack []level
+}
+
+type level struct {
+	of   *element
+	seen map[string]bool
+}
+
+var errShape = errors.New("s3: document not in the expected shape")
+
+func (g *guard) Token() (xml.Token, error) {
+	t, err := g.d.RawToken()
+	if err != nil {
+		return t, err
+	}
+	switch t := t.(type) {
+	case xml.Directive:
+		return nil, errShape
+	case xml.StartElement:
+		if g.depth++; g.depth > maxDepth {
+			return nil, errShape
+		}
+		err = g.enter(t)
+	case xml.EndElement:
+		g.depth--
+		if g.stack != nil && len(g.stack) > 1 {
+			g.stack = g.stack[:len(g.stack)-1]
+		}
+	case xml.CharData:
+		// Text between elements that is not white space is junk, too.
+		if g.stack != nil && !g.stack[len(g.stack)-1].of.text && !ignorable(t) {
+			return nil, errShape
+		}
+	}
+	return t, err
+}
+
+func (g *guard) enter(t xml.StartElement) error {
+	if g.stack == nil {
+		return nil
+	}
+	top := &g.stack[len(g.stack)-1]
+	child := top.of.children[t.Name.Local]
+	if child == nil || t.Name.Space != "" || !namespacesKnown(t.Attr) {
+		return errShape
+	}
+	if !child.many {
+		if top.seen[t.Name.Local] {
+			return errShape
+		}
+		if top.seen == nil {
+			top.seen = map[string]bool{}
+		}
+		top.seen[t.Name.Local] = true
+	}
+	g.stack = append(g.stack, level{of: child})
+	return nil
+}
+
+// namespacesKnown allows S3's namespace, none, and attributes of declared prefixes (xsi:type on a grantee).
+func namespacesKnown(attrs []xml.Attr) bool {
+	for _, a := range attrs {
+		if a.Name.Space == "" && a.Name.Local == "xmlns" && a.Value != Namespace && a.Value != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// An element is what a document may hold at one place.
+type element struct {
+	children map[string]*element
+	many     bool // may be repeated
+	text     bool // holds text
+}
+
+var schemas sync.Map // reflect.Type -> *element
+
+func schemaOf(t reflect.Type) *element {
+	t = indirect(t)
+	if s, ok := schemas.Load(t); ok {
+		return s.(*element)
+	}
+	e := buildElement(t)
+	schemas.Store(t, e)
+	return e
+}
+
+// buildElement derives the allowed children from the struct's xml tags, so that the documents are described
+// in one place only.
+func buildElement(t reflect.Type) *element {
+	e := &element{children: map[string]*element{}}
+	if t.Kind() != reflect.Struct {
+		e.text = true
+		return e
+	}
+	for i := range t.NumField() {
+		e.addField(t.Field(i))
+	}
+	return e
+}
+
+func (e *element) addField(f reflect.StructField) {
+	name, options, _ := strings.Cut(f.Tag.Get("xml"), ",")
+	switch {
+	case f.Name == "XMLName" || name == "-" || strings.Contains(options, "attr"):
+	case strings.Contains(options, "chardata"):
+		e.text = true
+	case f.Anonymous:
+		for name, child := range buildElement(indirect(f.Type)).children {
+			e.children[name] = child
+		}
+	default:
+		t, many := indirect(f.Type), false
+		if t.Kind() == reflect.Slice {
+			t, many = indirect(t.Elem()), true
+		}
+		child := buildElement(t)
+		child.many = many
+		e.children[name] = child
+	}
+}
+
+func indirect(t reflect.Type) reflect.Type {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t
+}
+
+// rootName is the name of the root element: the tag of XMLName, else the type's name.
+func rootName(t reflect.Type) string {
+	t = indirect(t)
+	if f, ok := t.FieldByName("XMLName"); ok {
+		if name, _, _ := strings.Cut(f.Tag.Get("xml"), ","); name != "" {
+			return name
+		}
+	}
+	return t.Name()
+}
+
+// topLevelText gives the text of the root's children, in order, as far as the document can be read.
+func topLevelText(body []byte, root string) []Field {
+	d := xml.NewDecoder(bytes.NewReader(body))
+	var fields []Field
+	for depth := 0; ; {
+		t, err := d.Token()
+		if err != nil {
+			return fields
+		}
+		switch t := t.(type) {
+		case xml.StartElement:
+			if depth == 0 && t.Name.Local != root {
+				return nil
+			}
+			if depth++; depth == 2 {
+				fields = append(fields, Field{Name: t.Name.Local})
+			}
+		case xml.EndElement:
+			depth--
+		case xml.CharData:
+			if depth == 2 {
+				fields[len(fields)-1].Value += string(t)
+			}
+		}
+	}
+}
+
+func appendElement(dst []byte, name, text string) []byte {
+	dst = append(dst, '<')
+	dst = append(dst, name...)
+	dst = append(dst, '>')
+	dst = appendText(dst, text)
+	dst = append(dst, '<', '/')
+	dst = append(dst, name...)
+	return append(dst, '>')
+}
+
+// appendText escapes as AWS does: &quot; around an ETag, &#13; for a carriage return in a key.
+func appendText(dst []byte, s string) []byte {
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == '&':
+			dst = append(dst, "&amp;"...)
+		case r == '<':
+			dst = append(dst, "&lt;"...)
+		case r == '>':
+			dst = append(dst, "&gt;"...)
+		case r == '"':
+			dst = append(dst, "&quot;"...)
+		case r == '\'':
+			dst = append(dst, "&#39;"...)
+		case r == '\r':
+			dst = append(dst, "&#13;"...)
+		case r == utf8.RuneError && n == 1, !isXMLChar(r):
+			dst = append(dst, "\uFFFD"...)
+		default:
+			dst = append(dst, s[i:i+n]...)
+		}
+		i += n
+	}
+	return dst
+}
+
+// isXMLChar reports whether XML 1.0 can hold the character at all.
+func isXMLChar(r rune) bool {
+	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xD7FF ||
+		r >= 0xE000 && r <= 0xFFFD || r >= 0x10000 && r <= 0x10FFFF
+}
