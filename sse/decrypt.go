@@ -1,0 +1,244 @@
+package sse
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// OpenReader reads as the plaintext of a range. Every byte it releases was
+// authenticated with the whole of its segment. It is not safe for concurrent
+// use. After an error it returns that error for ever.
+type OpenReader struct {
+	keys   *Keys // a pointer: fmt does not follow it
+	layout *Layout
+	src    io.Reader
+
+	part, last int // the next part to begin, the last one wanted
+	spans      partSpans
+	layers     [2]opener
+	top        *opener // nil between parts
+	scratch    [1]byte
+	out        []byte // authenticated, not handed out yet
+	done       bool
+	err        error
+}
+
+// Open opens the bytes of r, exactly those, as src delivers them. Missing bytes
+// are io.ErrUnexpectedEOF, extra ones ErrTooLong (before the last segment is
+// released); wrong ones are ErrAuthentication.
+func (k Keys) Open(l *Layout, r Range, src io.Reader) (*OpenReader, error) {
+	if err := l.check(k.Layers()); err != nil {
+		return nil, err
+	}
+	if l.Range(r.plain.off, r.plain.n) != r {
+		return nil, errors.New("sse: the range is of another layout")
+	}
+	o := &OpenReader{keys: &k, layout: l, src: src, spans: partSpans{plain: r.plain}}
+	lo, hi := l.cover(r.plain, l.Size())
+	for o.part < lo {
+		o.spans.next(l.Parts[o.part].Size)
+		o.part++
+	}
+	o.last = hi
+	return o, nil
+}
+
+// Prime authenticates the first segment, so that a caller can still answer with
+// an error before it has begun to answer with bytes.
+func (o *OpenReader) Prime() error {
+	if o.err != nil {
+		return o.err
+	}
+	if len(o.out) > 0 || o.done {
+		return nil
+	}
+	if err := o.next(); err != nil {
+		return o.fail(err)
+	}
+	return nil
+}
+
+// Read implements io.Reader.
+func (o *OpenReader) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	if err := o.fill(); err != nil {
+		return 0, err
+	}
+	n := copy(b, o.out)
+	o.out = o.out[n:]
+	return n, nil
+}
+
+// WriteTo implements io.WriterTo; it saves Read's copy.
+func (o *OpenReader) WriteTo(w io.Writer) (int64, error) {
+	var total int64
+	for {
+		if err := o.fill(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := w.Write(o.out)
+		total += int64(n)
+		o.out = o.out[n:]
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// Close gives the buffers back and wipes the keys. Reads after it fail unless
+// the end was reached.
+func (o *OpenReader) Close() error {
+	o.fail(ErrClosed)
+	return nil
+}
+
+// fill sees to it that out holds something.
+func (o *OpenReader) fill() error {
+	for o.err == nil && len(o.out) == 0 {
+		if o.done {
+			return o.fail(io.EOF)
+		}
+		if err := o.next(); err != nil {
+			return o.fail(err)
+		}
+	}
+	return o.err
+}
+
+// next opens one segment of the top layer. Before the very last one is
+// released the source must have ended.
+func (o *OpenReader) next() error {
+	if o.top == nil {
+		o.begin()
+	}
+	if err := o.top.next(); err != nil {
+		return err
+	}
+	out := o.top.out
+	o.top.out = nil
+	if o.top.finished() {
+		o.top = nil
+		o.part++
+		if o.part > o.last {
+			if err := expectEnd(o.src, o.scratch[:]); err != nil {
+				return err
+			}
+			o.done = true
+		}
+	}
+	o.out = out
+	return nil
+}
+
+// begin sets the layers to the share of the next part in the range.
+func (o *OpenReader) begin() {
+	p := &o.layout.Parts[o.part]
+	want := o.spans.next(p.Size)
+	inner := &o.layers[0]
+	inner.set(newSegmentCipher(o.keys.Data, &p.Headers.Data, labelPart, p.Number), &p.Headers.Data, want, p.Size)
+	inner.part, inner.src = p.Number, o.src
+	o.top = inner
+	if o.keys.Double {
+		outer := &o.layers[1]
+		outer.set(newSegmentCipher(o.keys.Outer, &p.Headers.Outer, labelOuter, p.Number), &p.Headers.Outer,
+			covering(want, p.Size), CiphertextSize(p.Size))
+		outer.part, outer.src = p.Number, o.src
+		inner.src = outer
+	}
+}
+
+func (o *OpenReader) fail(err error) error {
+	if o.err == nil {
+		o.err = err
+	}
+	o.keys.Zero()
+	o.out = nil
+	for i := range o.layers {
+		o.layers[i].release()
+	}
+	return o.err
+}
+
+// opener is one layer of one part: it reads the segments that cover a plaintext
+// range and gives that range.
+type opener struct {
+	cipher segmentCipher
+	header *StreamHeader
+	part   int
+	src    io.Reader
+	size   int64 // of the stream's ciphertext
+	index  int64 // next segment
+	last   int64 // last segment wanted
+	final  int64 // last segment of the stream
+	skip   int64 // plaintext of the first segment that was not asked for
+	take   int64 // plaintext to give
+	buf    *[SegmentSize]byte
+	out    []byte
+}
+
+func (s *opener) set(c segmentCipher, h *StreamHeader, want span, size int64) {
+	s.cipher, s.header = c, h
+	s.size = CiphertextSize(size)
+	s.final = segments(size) - 1
+	s.index, s.last = segmentRange(want, size)
+	s.skip = want.off - segmentStart(s.index)
+	s.take = want.n
+	s.out = nil
+}
+
+func (s *opener) finished() bool { return s.index > s.last }
+
+// Read serves the layer below the top. It fails only as a whole: the reader above keeps the error.
+func (s *opener) Read(b []byte) (int, error) {
+	for len(s.out) == 0 {
+		if s.finished() {
+			return 0, io.EOF
+		}
+		if err := s.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, s.out)
+	s.out = s.out[n:]
+	return n, nil
+}
+
+func (s *opener) next() error {
+	if s.buf == nil {
+		s.buf = segmentBuffers.Get().(*[SegmentSize]byte)
+	}
+	sealed := s.buf[:min(SegmentSize, s.size-s.index*SegmentSize)]
+	if err := readExactly(s.src, sealed); err != nil {
+		return err
+	}
+	if s.index == 0 {
+		if sealed[0] != StreamHeaderSize || !bytes.Equal(sealed[1:StreamHeaderSize], s.header[:]) {
+			return fmt.Errorf("%w: header of part %d", ErrAuthentication, s.part)
+		}
+		sealed = sealed[StreamHeaderSize:]
+	}
+	plain, err := s.cipher.open(sealed, s.index, s.index == s.final)
+	if err != nil {
+		return fmt.Errorf("%w: segment %d of part %d", err, s.index, s.part)
+	}
+	plain = plain[s.skip:]
+	plain = plain[:min(s.take, int64(len(plain)))]
+	s.out = plain
+	s.take -= int64(len(plain))
+	s.skip = 0
+	s.index++
+	return nil
+}
+
+func (s *opener) release() {
+	if s.buf != nil {
+		segmentBuffers.Put(s.buf)
+		s.buf, s.out = nil, nil
+	}
+}

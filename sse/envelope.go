@@ -1,0 +1,446 @@
+package sse
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Mode says where the key-encryption key comes from.
+type Mode uint8
+
+const (
+	SSES3 Mode = 1 + iota
+	SSEKMS
+	DSSEKMS
+	SSEC
+)
+
+func (m Mode) String() string {
+	switch m {
+	case SSES3:
+		return "SSE-S3"
+	case SSEKMS:
+		return "SSE-KMS"
+	case DSSEKMS:
+		return "DSSE-KMS"
+	case SSEC:
+		return "SSE-C"
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+// Double says whether objects of the mode have two layers.
+func (m Mode) Double() bool { return m == DSSEKMS }
+
+const (
+	// MaxEnvelopeText bounds the text of an envelope, and with it all that parsing allocates.
+	MaxEnvelopeText = 8192
+
+	version1    = 1
+	wrappedSize = keySize + TagSize
+)
+
+// Flags of the clear bytes. The kind of the tag is among them so that it is
+// known, and authenticated by the wrap, even when the service key is lost.
+const (
+	flagManifest = 1 << iota
+	flagCompressed
+	flagBucketKey
+	flagSize
+	flagHeaders
+	flagVisible
+	flagFacts
+	flagTagMD5
+	flagTagParts
+	flagsKnown = 1<<iota - 1
+)
+
+// Envelope goes with an object and says how to open it. Every field is clear and
+// authenticated: by the wrap for who opens the keys, by the public box for who does not.
+type Envelope struct {
+	Mode         Mode
+	KeyID        string            // of the KMS key
+	KeyBlob      []byte            // what the KMS needs to give the KEK; under SSEC a verifier
+	OuterKeyBlob []byte            // the same for the outer KEK, DSSEKMS only
+	Context      map[string]string // of the user
+	BucketKey    bool
+
+	Manifest   bool  // the body ends with a manifest, whose tag and facts count
+	Compressed bool  // the sealed plaintext is Compress of the object
+	Size       int64 // of the object's plaintext, -1 when only the manifest knows
+	Headers    Headers
+	HasHeaders bool // the body has one part, number 1, with these headers
+
+	VisibleETag string // shown in place of the store's own, after a rewrap
+
+	// Set by Seal and ParseEnvelope.
+	service    uint32
+	salt       [saltSize]byte
+	commitment [32]byte
+	tagKind    uint8
+	wrapped    []byte // one data key, or two
+	facts      []byte // box, nil when there are none
+	public     []byte // box
+}
+
+// Commitment fixes the data keys; a manifest is opened with it.
+func (e *Envelope) Commitment() [32]byte { return e.commitment }
+
+// TagKind is the kind of the tag in the public box.
+func (e *Envelope) TagKind() uint8 { return e.tagKind }
+
+// HasFacts says whether Open will give facts.
+func (e *Envelope) HasFacts() bool { return e.facts != nil }
+
+// Layers is how many times the object's parts are sealed.
+func (e *Envelope) Layers() int { return Keys{Double: e.Mode.Double()}.Layers() }
+
+// Layout is that of an object of one part whose headers are in the envelope.
+// stored is the size of its body without a manifest. A compressed object's
+// layout is that of its compressed bytes.
+func (e *Envelope) Layout(stored int64) (*Layout, error) {
+	if !e.HasHeaders {
+		return nil, errors.New("sse: the layout is in the manifest")
+	}
+	size, err := OpenedSize(stored, e.Layers())
+	if err != nil {
+		return nil, fmt.Errorf("%w: stored size: %w", ErrAuthentication, err)
+	}
+	if !e.Compressed && e.Size >= 0 && e.Size != size {
+		return nil, fmt.Errorf("%w: stored size is not that of %d bytes", ErrAuthentication, e.Size)
+	}
+	return &Layout{Layers: e.Layers(), Parts: []PartInfo{{Number: 1, Size: size, Headers: e.Headers}}}, nil
+}
+
+// Seal wraps the keys, with a salt of its own each time, and seals what is known
+// of the plaintext. Without facts there is no facts box; no tag is a tag of kind
+// TagNone, because the public box also authenticates the clear fields.
+func (e *Envelope) Seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
+	if tag == nil {
+		tag = new(Tag)
+	}
+	if err := e.checkSeal(keys, kek, outerKEK, svc, tag); err != nil {
+		return err
+	}
+	rand.Read(e.salt[:])
+	return e.seal(keys, kek, outerKEK, svc, binding, facts, tag)
+}
+
+// seal is Seal with the salt given, for vectors with known bytes.
+func (e *Envelope) seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
+	var factsPlain []byte
+	if facts != nil {
+		var err error
+		if factsPlain, err = facts.encode(); err != nil {
+			return err
+		}
+	}
+	e.service, e.tagKind, e.commitment = svc.ID, tag.Kind, keys.Commitment()
+	e.facts = nil
+	if facts != nil {
+		e.facts = []byte{} // the clear bytes say that there are facts
+	}
+	clearBytes := e.appendClear(nil)
+
+	e.wrapped = kek.Derive(e.salt[:], labelWrap).sealBox(keys.Data.b[:], associated(labelWrap, clearBytes, binding))
+	if keys.Double {
+		outer := outerKEK.Derive(e.salt[:], labelWrapOuter)
+		e.wrapped = append(e.wrapped, outer.sealBox(keys.Outer.b[:], associated(labelWrapOuter, clearBytes, binding))...)
+	}
+	if facts != nil {
+		e.facts = keys.derive(e.salt[:], labelEnvelopeFacts).sealBox(factsPlain, associated(labelEnvelopeFacts, clearBytes, binding))
+	}
+	e.public = svc.Key.Derive(e.salt[:], labelEnvelopePublic).sealBox(tag.encode(nil), associated(labelEnvelopePublic, clearBytes, binding))
+	return nil
+}
+
+func (e *Envelope) checkSeal(keys Keys, kek, outerKEK Key, svc ServiceKey, tag *Tag) error {
+	if keys.Double != e.Mode.Double() {
+		return fmt.Errorf("sse: %v is not for keys of %d layers", e.Mode, keys.Layers())
+	}
+	if err := keys.usable(); err != nil {
+		return err
+	}
+	if kek.IsZero() || svc.Key.IsZero() || keys.Double && outerKEK.IsZero() {
+		return ErrNoKey
+	}
+	if err := tag.check(); err != nil {
+		return err
+	}
+	return e.check()
+}
+
+// check holds for what is sealed and for what is parsed.
+func (e *Envelope) check() error {
+	switch {
+	case e.Mode < SSES3 || e.Mode > SSEC:
+		return fmt.Errorf("sse: unknown mode %d", e.Mode)
+	case e.Mode == SSEC && len(e.KeyBlob) != verifierSize:
+		return errors.New("sse: the blob of a key that is not kept is a verifier")
+	case len(e.OuterKeyBlob) > 0 && !e.Mode.Double():
+		return errors.New("sse: an outer key blob without an outer layer")
+	case e.Size < -1 || e.Size > MaxPlaintext:
+		return errors.New("sse: size out of range")
+	case e.Size < 0 && !e.Manifest:
+		return errors.New("sse: without a manifest the size must be known")
+	case !e.HasHeaders && !e.Manifest:
+		return errors.New("sse: without a manifest the headers must be known")
+	case e.Manifest && e.Compressed:
+		return errors.New("sse: a compressed object has no manifest")
+	case e.HasHeaders && e.Size < 0:
+		return errors.New("sse: the size of a lone part must be known")
+	case !e.HasHeaders && e.Headers != Headers{}, !e.Mode.Double() && e.Headers.Outer != StreamHeader{}:
+		return errors.New("sse: headers of layers that are not there")
+	}
+	return nil
+}
+
+// MarshalText gives the sealed envelope as base64url without padding.
+func (e *Envelope) MarshalText() ([]byte, error) {
+	if e.wrapped == nil {
+		return nil, errors.New("sse: the envelope is not sealed")
+	}
+	b := e.appendClear(nil)
+	b = append(b, e.wrapped...)
+	if e.facts != nil {
+		b = appendBytes(b, e.facts)
+	}
+	b = append(b, e.public...)
+	if base64.RawURLEncoding.EncodedLen(len(b)) > MaxEnvelopeText {
+		return nil, fmt.Errorf("sse: an envelope of %d bytes is too long", len(b))
+	}
+	return base64.RawURLEncoding.AppendEncode(nil, b), nil
+}
+
+func (e *Envelope) flags() uint16 {
+	var f uint16
+	for _, bit := range []struct {
+		set  bool
+		flag uint16
+	}{
+		{e.Manifest, flagManifest}, {e.Compressed, flagCompressed}, {e.BucketKey, flagBucketKey},
+		{e.Size >= 0, flagSize}, {e.HasHeaders, flagHeaders}, {e.VisibleETag != "", flagVisible},
+		{e.facts != nil, flagFacts}, {e.tagKind == TagMD5, flagTagMD5}, {e.tagKind == TagParts, flagTagParts},
+	} {
+		if bit.set {
+			f |= bit.flag
+		}
+	}
+	return f
+}
+
+// appendClear writes the clear bytes; the flags say which fields there are.
+func (e *Envelope) appendClear(b []byte) []byte {
+	b = append(b, version1, byte(e.Mode))
+	b = binary.BigEndian.AppendUint16(b, e.flags())
+	b = binary.AppendUvarint(b, uint64(e.service))
+	b = append(b, e.salt[:]...)
+	b = append(b, e.commitment[:]...)
+	if e.Size >= 0 {
+		b = binary.AppendUvarint(b, uint64(e.Size))
+	}
+	if e.HasHeaders {
+		b = e.Headers.append(b, e.Layers())
+	}
+	b = appendBytes(b, e.KeyID)
+	b = appendBytes(b, e.KeyBlob)
+	if e.Mode.Double() {
+		b = appendBytes(b, e.OuterKeyBlob)
+	}
+	b = binary.AppendUvarint(b, uint64(len(e.Context)))
+	for _, name := range slices.Sorted(maps.Keys(e.Context)) {
+		b = appendBytes(b, name)
+		b = appendBytes(b, e.Context[name])
+	}
+	if e.VisibleETag != "" {
+		b = appendBytes(b, e.VisibleETag)
+	}
+	return b
+}
+
+func (h *Headers) append(b []byte, layers int) []byte {
+	b = append(b, h.Data[:]...)
+	if layers > 1 {
+		b = append(b, h.Outer[:]...)
+	}
+	return b
+}
+
+func (f *fields) headers(layers int) (h Headers) {
+	f.into(h.Data[:])
+	if layers > 1 {
+		f.into(h.Outer[:])
+	}
+	return h
+}
+
+// ParseEnvelope reads what MarshalText wrote, and only that: what parses
+// encodes to the same text again.
+func ParseEnvelope(text string) (*Envelope, error) {
+	if len(text) > MaxEnvelopeText {
+		return nil, fmt.Errorf("%w: envelope of %d characters", ErrMalformed, len(text))
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: envelope: %v", ErrMalformed, err)
+	}
+	e, err := parseEnvelope(b)
+	if err != nil {
+		return nil, fmt.Errorf("envelope: %w", err)
+	}
+	// One comparison makes up for every laxness of the decoders, such as the
+	// newlines that base64 skips.
+	if again, err := e.MarshalText(); err != nil || string(again) != text {
+		return nil, fmt.Errorf("%w: envelope is not canonical", ErrMalformed)
+	}
+	return e, nil
+}
+
+func parseEnvelope(b []byte) (*Envelope, error) {
+	in := fields{b: b}
+	if v := in.u8(); in.err == nil && v != version1 {
+		return nil, fmt.Errorf("%w: %d", ErrUnsupportedVersion, v)
+	}
+	e := &Envelope{Mode: Mode(in.u8()), Size: -1}
+	flags := in.u16()
+	if in.err == nil && (flags&^flagsKnown != 0 || e.Mode > SSEC) {
+		return nil, fmt.Errorf("%w: mode %d, flags %#x", ErrUnsupportedVersion, e.Mode, flags)
+	}
+	e.parseClear(&in, flags)
+	e.parseBoxes(&in, flags)
+	if err := in.end(); err != nil {
+		return nil, err
+	}
+	if err := e.check(); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrMalformed, err)
+	}
+	return e, nil
+}
+
+func (e *Envelope) parseClear(in *fields, flags uint16) {
+	e.Manifest = flags&flagManifest != 0
+	e.Compressed = flags&flagCompressed != 0
+	e.BucketKey = flags&flagBucketKey != 0
+	e.HasHeaders = flags&flagHeaders != 0
+	e.service = uint32(in.uvarint(1<<32 - 1))
+	in.into(e.salt[:])
+	in.into(e.commitment[:])
+	if flags&flagSize != 0 {
+		e.Size = int64(in.uvarint(MaxPlaintext))
+	}
+	if e.HasHeaders {
+		e.Headers = in.headers(e.Layers())
+	}
+	e.KeyID = string(in.bytes())
+	e.KeyBlob = in.bytes()
+	if e.Mode.Double() {
+		e.OuterKeyBlob = in.bytes()
+	}
+	e.Context = in.context()
+	if flags&flagVisible != 0 {
+		e.VisibleETag = string(in.bytes())
+	}
+}
+
+func (f *fields) context() map[string]string {
+	n := f.uvarint(uint64(len(f.b) / 2)) // a pair has at least two bytes
+	if n == 0 {
+		return nil
+	}
+	m := make(map[string]string, n)
+	for range n {
+		name := string(f.bytes())
+		m[name] = string(f.bytes())
+	}
+	if uint64(len(m)) != n {
+		f.fail(fmt.Errorf("%w: repeated name in the context", ErrMalformed))
+	}
+	return m
+}
+
+func (e *Envelope) parseBoxes(in *fields, flags uint16) {
+	switch {
+	case flags&flagTagMD5 != 0 && flags&flagTagParts != 0:
+		in.fail(fmt.Errorf("%w: two kinds of tag", ErrMalformed))
+	case flags&flagTagMD5 != 0:
+		e.tagKind = TagMD5
+	case flags&flagTagParts != 0:
+		e.tagKind = TagParts
+	}
+	e.wrapped = slices.Clone(in.take(e.Layers() * wrappedSize))
+	if flags&flagFacts != 0 {
+		if e.facts = in.bytes(); len(e.facts) < factsPrefix+TagSize {
+			in.fail(fmt.Errorf("%w: facts box", ErrMalformed))
+		}
+	}
+	e.public = slices.Clone(in.take(Tag{Kind: e.tagKind}.size() + TagSize))
+}
+
+// Open unwraps the keys and checks them against the commitment. Facts are nil
+// when the envelope has none. outerKEK matters with two layers only.
+func (e *Envelope) Open(kek, outerKEK Key, binding []byte) (Keys, *Facts, error) {
+	keys, facts, err := e.open(kek, outerKEK, binding)
+	if err != nil {
+		keys.Zero()
+		return Keys{}, nil, err
+	}
+	return keys, facts, nil
+}
+
+func (e *Envelope) open(kek, outerKEK Key, binding []byte) (keys Keys, facts *Facts, err error) {
+	if len(e.wrapped) != e.Layers()*wrappedSize {
+		return keys, nil, errors.New("sse: the envelope is not sealed")
+	}
+	keys.Double = e.Mode.Double()
+	clearBytes := e.appendClear(nil)
+	if keys.Data, err = e.unwrap(kek, labelWrap, e.wrapped[:wrappedSize], clearBytes, binding); err != nil {
+		return keys, nil, err
+	}
+	if keys.Double {
+		if keys.Outer, err = e.unwrap(outerKEK, labelWrapOuter, e.wrapped[wrappedSize:], clearBytes, binding); err != nil {
+			return keys, nil, err
+		}
+	}
+	commitment := keys.Commitment()
+	if subtle.ConstantTimeCompare(commitment[:], e.commitment[:]) != 1 {
+		return keys, nil, fmt.Errorf("%w: key commitment", ErrAuthentication)
+	}
+	if e.facts == nil {
+		return keys, nil, nil
+	}
+	plain, err := keys.derive(e.salt[:], labelEnvelopeFacts).openBox(e.facts, associated(labelEnvelopeFacts, clearBytes, binding))
+	if err != nil {
+		return keys, nil, fmt.Errorf("%w: facts of the envelope", err)
+	}
+	facts, err = decodeFacts(plain)
+	return keys, facts, err
+}
+
+func (e *Envelope) unwrap(kek Key, label string, box, clearBytes, binding []byte) (Key, error) {
+	plain, err := kek.Derive(e.salt[:], label).openBox(box, associated(label, clearBytes, binding))
+	if err != nil {
+		return Key{}, fmt.Errorf("%w: wrapped data key", err)
+	}
+	defer clear(plain)
+	return KeyFrom(plain)
+}
+
+// OpenTag opens the public box, and so authenticates every clear field and the
+// binding without a KEK.
+func (e *Envelope) OpenTag(svc ServiceKeys, binding []byte) (Tag, error) {
+	aad := associated(labelEnvelopePublic, e.appendClear(nil), binding)
+	tag, err := svc.open(e.service, e.salt[:], labelEnvelopePublic, e.public, aad)
+	if err != nil {
+		return Tag{}, fmt.Errorf("envelope: %w", err)
+	}
+	if tag.Kind != e.tagKind {
+		return Tag{}, fmt.Errorf("%w: kind of the envelope's tag", ErrAuthentication)
+	}
+	return tag, nil
+}

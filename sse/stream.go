@@ -1,0 +1,91 @@
+package sse
+
+import (
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/binary"
+	"io"
+	"sync"
+)
+
+// StreamHeader is the 39 bytes, none of them secret, that begin a stream after
+// its length byte: salt(32) and nonce prefix(7).
+type StreamHeader [StreamHeaderSize - 1]byte
+
+// Headers are the stream headers of one part. Outer is zero with a single layer.
+type Headers struct{ Data, Outer StreamHeader }
+
+func newStreamHeader() StreamHeader {
+	var h StreamHeader
+	rand.Read(h[:])
+	return h
+}
+
+func (h *StreamHeader) salt() []byte   { return h[:saltSize] }
+func (h *StreamHeader) prefix() []byte { return h[saltSize:] }
+
+// segmentBuffers holds whole segments; streams of any length use one each per layer.
+var segmentBuffers = sync.Pool{New: func() any { return new([SegmentSize]byte) }}
+
+// segmentCipher seals or opens the segments of one stream. The nonce is part of
+// it, not of a call's stack, because what goes through cipher.AEAD escapes.
+type segmentCipher struct {
+	aead  cipher.AEAD
+	nonce [12]byte // prefix(7), be32 index, 1 for the last segment
+}
+
+func newSegmentCipher(k Key, h *StreamHeader, label string, part int) segmentCipher {
+	info := binary.BigEndian.AppendUint32([]byte(label), uint32(part))
+	c := segmentCipher{aead: k.Derive(h.salt(), string(info)).aead()}
+	copy(c.nonce[:], h.prefix())
+	return c
+}
+
+func (c *segmentCipher) number(index int64, last bool) {
+	if index>>32 != 0 {
+		panic("sse: internal error: segment number exceeds 32 bits")
+	}
+	binary.BigEndian.PutUint32(c.nonce[7:], uint32(index))
+	c.nonce[11] = 0
+	if last {
+		c.nonce[11] = 1
+	}
+}
+
+// seal seals in place; plain has room for the tag behind it.
+func (c *segmentCipher) seal(plain []byte, index int64, last bool) []byte {
+	c.number(index, last)
+	return c.aead.Seal(plain[:0], c.nonce[:], plain, nil)
+}
+
+// open opens in place.
+func (c *segmentCipher) open(sealed []byte, index int64, last bool) ([]byte, error) {
+	c.number(index, last)
+	plain, err := c.aead.Open(sealed[:0], c.nonce[:], sealed, nil)
+	if err != nil {
+		return nil, ErrAuthentication
+	}
+	return plain, nil
+}
+
+// readExactly is io.ReadFull to which every end is an early end.
+func readExactly(src io.Reader, p []byte) error {
+	_, err := io.ReadFull(src, p)
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// expectEnd reads one byte more than there should be. The source's own error
+// passes, so that a source can still refuse (a wrong digest) at its end.
+func expectEnd(src io.Reader, scratch []byte) error {
+	_, err := io.ReadFull(src, scratch[:1])
+	switch err {
+	case nil:
+		return ErrTooLong
+	case io.EOF: // and nothing that wraps it: that is a failure with EOF as its cause
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,112 @@
+package sse
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// The records of the format are written with fixed-width big-endian integers,
+// with varints (as in protobuf, in their shortest form only), and with byte
+// strings behind their varint length.
+
+func appendBytes[T []byte | string](b []byte, s T) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+// associated builds associated data of which no two lists of fields give the same bytes.
+func associated(label string, fields ...[]byte) []byte {
+	b := appendBytes(nil, label)
+	for _, f := range fields {
+		b = appendBytes(b, f)
+	}
+	return b
+}
+
+// fields reads a record. The first fault is kept and everything after it is zero,
+// so that a record is read as a list and checked once.
+type fields struct {
+	b   []byte
+	err error
+}
+
+func (f *fields) fail(err error) {
+	if f.err == nil {
+		f.err = err
+	}
+	f.b = nil
+}
+
+// take returns the next n bytes, not copied, or nil.
+func (f *fields) take(n int) []byte {
+	if n > len(f.b) {
+		f.fail(fmt.Errorf("%w: cut short", ErrMalformed))
+		return nil
+	}
+	b := f.b[:n:n]
+	f.b = f.b[n:]
+	return b
+}
+
+// into fills dst with the next bytes.
+func (f *fields) into(dst []byte) { copy(dst, f.take(len(dst))) }
+
+func (f *fields) u8() uint8 {
+	if b := f.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (f *fields) u16() uint16 {
+	if b := f.take(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (f *fields) u32() uint32 {
+	if b := f.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}
+
+// size reads a be64 that is a plaintext size.
+func (f *fields) size() int64 {
+	b := f.take(8)
+	if b == nil {
+		return 0
+	}
+	n := binary.BigEndian.Uint64(b)
+	if n > MaxPlaintext {
+		f.fail(fmt.Errorf("%w: size out of range", ErrMalformed))
+		return 0
+	}
+	return int64(n)
+}
+
+// uvarint reads a number up to limit in its shortest form.
+func (f *fields) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(f.b)
+	if n <= 0 || v > limit || n > 1 && f.b[n-1] == 0 {
+		f.fail(fmt.Errorf("%w: number out of range", ErrMalformed))
+		return 0
+	}
+	f.b = f.b[n:]
+	return v
+}
+
+// bytes reads a byte string, copied. An empty one is nil.
+func (f *fields) bytes() []byte {
+	n := f.uvarint(uint64(len(f.b)))
+	return append([]byte(nil), f.take(int(n))...)
+}
+
+// end refuses bytes that nothing has read.
+func (f *fields) end() error {
+	if f.err == nil && len(f.b) > 0 {
+		f.fail(fmt.Errorf("%w: %d bytes too many", ErrMalformed, len(f.b)))
+	}
+	return f.err
+}
