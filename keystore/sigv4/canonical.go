@@ -1,0 +1,254 @@
+package sigv4
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The canonical request of
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html: every part of the request that is
+// signed, in one spelling.
+
+const upperHex = "0123456789ABCDEF"
+
+// unreserved holds the bytes that UriEncode leaves as they are: A-Z a-z 0-9 - . _ ~
+var unreserved = func() (t [256]bool) {
+	for c := range 256 {
+		t[c] = 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
+	}
+	return t
+}()
+
+func appendEncoded(dst []byte, c byte) []byte {
+	if unreserved[c] {
+		return append(dst, c)
+	}
+	return append(dst, '%', upperHex[c>>4], upperHex[c&15])
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// decodeAt reads the byte at s[i], which may be percent-encoded, and tells how long its spelling is; 0 is a bad one.
+func decodeAt(s string, i int) (c byte, size int) {
+	if s[i] != '%' {
+		return s[i], 1
+	}
+	if i+2 >= len(s) {
+		return 0, 0
+	}
+	hi, lo := unhex(s[i+1]), unhex(s[i+2])
+	if hi < 0 || lo < 0 {
+		return 0, 0
+	}
+	return byte(hi<<4 | lo), 3
+}
+
+// place says where an encoded string stands.
+type place uint8
+
+const (
+	inQuery         place = iota
+	inPath                // %2F is a slash of the key
+	inPathKeepSlash       // %2F stays as it was sent
+)
+
+// appendReencoded decodes s and encodes it again, so that clients that send reserved characters bare (and sign them
+// encoded) and clients that encode with lower-case digits come out the same. In a path a slash is a slash, bare or
+// encoded, unless inPathKeepSlash; in a query plus is a space, as S3 reads it.
+func appendReencoded(dst []byte, s string, in place) ([]byte, bool) {
+	for i := 0; i < len(s); {
+		c, size := decodeAt(s, i)
+		switch {
+		case size == 0:
+			return dst, false
+		case c == '/' && (in == inPath || in == inPathKeepSlash && size == 1):
+			dst = append(dst, '/')
+		case in == inQuery && size == 1 && c == '+':
+			dst = append(dst, "%20"...)
+		default:
+			dst = appendEncoded(dst, c)
+		}
+		i += size
+	}
+	return dst, true
+}
+
+// appendPath adds the canonical URI. S3 signs the path as it is, encoded once; "//" and ".." are parts of a key.
+// The other services sign the normalised path, with each segment encoded twice.
+func (v *Verifier) appendPath(dst []byte, path string, in place) ([]byte, bool) {
+	if path == "" {
+		return append(dst, '/'), true
+	}
+	if v.s3() {
+		return appendReencoded(dst, path, in)
+	}
+	for i := range len(path) {
+		if _, size := decodeAt(path, i); size == 0 {
+			return dst, false
+		}
+	}
+	for _, c := range []byte(removeDots(path)) {
+		if c == '/' {
+			dst = append(dst, '/')
+		} else {
+			dst = appendEncoded(dst, c)
+		}
+	}
+	return dst, true
+}
+
+// removeDots normalises a path as RFC 3986, 5.2.4, says, and drops empty segments.
+func removeDots(path string) string {
+	if path == "/" {
+		return path
+	}
+	var kept []string
+	for segment := range strings.SplitSeq(path, "/") {
+		switch segment {
+		case "", ".":
+		case "..":
+			kept = kept[:max(0, len(kept)-1)]
+		default:
+			kept = append(kept, segment)
+		}
+	}
+	out := "/" + strings.Join(kept, "/")
+	if strings.HasSuffix(path, "/") && len(kept) > 0 {
+		out += "/"
+	}
+	return out
+}
+
+// span is a piece of the scratch buffer.
+type span struct{ from, to int }
+
+// param is one encoded query parameter.
+type param struct{ name, value span }
+
+// appendQuery adds the canonical query: encoded, sorted by name and then by value, always with an equals sign,
+// and without the parameter that holds the signature.
+func (w *work) appendQuery(dst []byte, query, without string) ([]byte, bool) {
+	if query == "" {
+		return dst, true
+	}
+	buf := w.query[:0]
+	params := w.params[:0]
+	for len(query) > 0 {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		if pair == "" {
+			continue
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		p := param{name: span{from: len(buf)}}
+		var ok bool
+		if buf, ok = appendReencoded(buf, name, inQuery); !ok {
+			return dst, false
+		}
+		p.name.to = len(buf)
+		if without != "" && string(buf[p.name.from:]) == without {
+			buf = buf[:p.name.from]
+			continue
+		}
+		p.value.from = len(buf)
+		if buf, ok = appendReencoded(buf, value, inQuery); !ok {
+			return dst, false
+		}
+		p.value.to = len(buf)
+		params = append(params, p)
+	}
+	w.query, w.params = buf, params
+	slices.SortFunc(params, func(a, b param) int {
+		if c := bytes.Compare(buf[a.name.from:a.name.to], buf[b.name.from:b.name.to]); c != 0 {
+			return c
+		}
+		return bytes.Compare(buf[a.value.from:a.value.to], buf[b.value.from:b.value.to])
+	})
+	for i, p := range params {
+		if i > 0 {
+			dst = append(dst, '&')
+		}
+		dst = append(dst, buf[p.name.from:p.name.to]...)
+		dst = append(dst, '=')
+		dst = append(dst, buf[p.value.from:p.value.to]...)
+	}
+	return dst, true
+}
+
+// appendHeaders adds one line for each signed header, in the order in which the client listed them. Values of a
+// name that came more than once are joined by commas.
+func appendHeaders(dst []byte, r *Request, signed []string) []byte {
+	for _, name := range signed {
+		dst = append(dst, name...)
+		dst = append(dst, ':')
+		dst = appendHeaderValue(dst, r, name)
+		dst = append(dst, '\n')
+	}
+	return dst
+}
+
+func appendHeaderValue(dst []byte, r *Request, name string) []byte {
+	if name == "host" {
+		return appendTrimmed(dst, r.Host)
+	}
+	found := false
+	for i := range r.Headers {
+		if !strings.EqualFold(r.Headers[i].Name, name) {
+			continue
+		}
+		if found {
+			dst = append(dst, ',')
+		}
+		found = true
+		dst = appendTrimmed(dst, r.Headers[i].Value)
+	}
+	// Servers often take Content-Length out of the headers.
+	if !found && name == "content-length" && r.ContentLength >= 0 {
+		dst = strconv.AppendInt(dst, r.ContentLength, 10)
+	}
+	return dst
+}
+
+// appendTrimmed drops the spaces around a value and turns each run of spaces inside it into one.
+func appendTrimmed(dst []byte, value string) []byte {
+	value = strings.Trim(value, " \t")
+	space := false
+	for i := range len(value) {
+		c := value[i]
+		if c == ' ' || c == '\t' {
+			space = true
+			continue
+		}
+		if space {
+			dst = append(dst, ' ')
+			space = false
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// header is the value of a header that counts once: the first of its name, and how many there are.
+func (r *Request) header(name string) (value string, count int) {
+	for i := range r.Headers {
+		if strings.EqualFold(r.Headers[i].Name, name) {
+			if count == 0 {
+				value = r.Headers[i].Value
+			}
+			count++
+		}
+	}
+	return value, count
+}

@@ -1,0 +1,306 @@
+package sigv4
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// PostPolicy is the policy of a POST form
+// (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html). A nil policy, that of an
+// anonymous form, allows everything.
+type PostPolicy struct {
+	Expiration time.Time
+
+	conditions []postCondition
+	minLength  int64
+	maxLength  int64 // -1: no content-length-range
+}
+
+// postCondition is one eq or starts-with condition.
+type postCondition struct {
+	field  string // lower case, without the dollar sign
+	value  string
+	prefix bool
+	raw    string
+}
+
+const ignorePrefix = "x-ignore-"
+
+func errPolicyDocument(detail string) *Error {
+	return fail(400, "InvalidPolicyDocument", "Invalid Policy: "+detail)
+}
+
+func errPolicyDenies(detail string) *Error {
+	return errAccessDenied("Invalid according to Policy: " + detail)
+}
+
+// ParsePostPolicy reads the base64 policy of a form. It does not look at the clock.
+func ParsePostPolicy(encoded string) (*PostPolicy, error) {
+	document, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return nil, errPolicyDocument("invalid Base64 encoding.")
+	}
+	members, ok := members(document)
+	if !ok {
+		return nil, errPolicyDocument("Invalid JSON.")
+	}
+	p := &PostPolicy{maxLength: -1}
+	var conditions []json.RawMessage
+	var haveExpiration, haveConditions bool
+	for _, m := range members {
+		switch m.name {
+		case "expiration":
+			haveExpiration = true
+			if p.Expiration, err = parseExpiration(m.value); err != nil {
+				return nil, err
+			}
+		case "conditions":
+			haveConditions = true
+			if m.value[0] != '[' || json.Unmarshal(m.value, &conditions) != nil {
+				return nil, errPolicyDocument("Invalid 'conditions' value: must be a List.")
+			}
+		default:
+			return nil, errPolicyDocument("Unexpected: '" + m.name + "'")
+		}
+	}
+	switch {
+	case !haveExpiration:
+		return nil, errPolicyDocument("Policy missing expiration.")
+	case !haveConditions:
+		return nil, errPolicyDocument("Policy missing conditions.")
+	}
+	for _, raw := range conditions {
+		if err := p.addCondition(raw); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func parseExpiration(raw json.RawMessage) (time.Time, error) {
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		if t, err := time.Parse(isoExtended, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, errPolicyDocument("Invalid 'expiration' value: '" + strings.Trim(string(raw), "\"") + "'")
+}
+
+// member is one name and value of a JSON object.
+type member struct {
+	name  string
+	value json.RawMessage
+}
+
+// members splits a JSON object, and refuses one that has a name twice or something behind it.
+func members(document []byte) ([]member, bool) {
+	d := json.NewDecoder(bytes.NewReader(document))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, false
+	}
+	var list []member
+	for d.More() {
+		t, err := d.Token()
+		name, ok := t.(string)
+		if err != nil || !ok {
+			return nil, false
+		}
+		m := member{name: name}
+		if err := d.Decode(&m.value); err != nil {
+			return nil, false
+		}
+		for _, other := range list {
+			if other.name == name {
+				return nil, false
+			}
+		}
+		list = append(list, m)
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, false
+	}
+	_, err := d.Token()
+	return list, err == io.EOF
+}
+
+func (p *PostPolicy) addCondition(raw json.RawMessage) error {
+	switch raw[0] {
+	case '{':
+		return p.addSimple(raw)
+	case '[':
+		return p.addList(raw)
+	}
+	return errPolicyDocument("Invalid condition test: must be a List or Object.")
+}
+
+// addSimple reads {"field": "value"}.
+func (p *PostPolicy) addSimple(raw json.RawMessage) error {
+	members, ok := members(raw)
+	if !ok || len(members) != 1 {
+		return errPolicyDocument("Invalid Simple-Condition: Simple-Conditions must have exactly one property specified.")
+	}
+	var value string
+	if members[0].value[0] != '"' || json.Unmarshal(members[0].value, &value) != nil {
+		return errPolicyDocument("Invalid Simple-Condition: value must be a string.")
+	}
+	field := strings.ToLower(members[0].name)
+	p.conditions = append(p.conditions, postCondition{field: field, value: value,
+		raw: `["eq", "$` + members[0].name + `", "` + value + `"]`})
+	return nil
+}
+
+// addList reads ["eq" or "starts-with", "$field", "value"] and ["content-length-range", min, max].
+func (p *PostPolicy) addList(raw json.RawMessage) error {
+	var list []json.RawMessage
+	var operation string
+	if json.Unmarshal(raw, &list) != nil || len(list) == 0 || json.Unmarshal(list[0], &operation) != nil {
+		return errPolicyDocument("Invalid Condition: missing operation identifier.")
+	}
+	operation = strings.ToLower(operation)
+	switch operation {
+	case "content-length-range":
+		return p.addRange(list)
+	case "eq", "starts-with":
+	default:
+		return errPolicyDocument("Invalid Condition: unknown operation '" + operation + "'.")
+	}
+	if len(list) != 3 {
+		return errPolicyDocument("Invalid " + operation + ": wrong number of arguments.")
+	}
+	var field, value string
+	if list[1][0] != '"' || list[2][0] != '"' || json.Unmarshal(list[1], &field) != nil || json.Unmarshal(list[2], &value) != nil ||
+		len(field) < 2 || field[0] != '$' {
+		return errPolicyDocument("Invalid " + operation + ": arguments must be a $field and a string.")
+	}
+	p.conditions = append(p.conditions, postCondition{field: strings.ToLower(field[1:]), value: value,
+		prefix: operation == "starts-with", raw: string(raw)})
+	return nil
+}
+
+// addRange narrows the allowed length; of several ranges all must hold.
+func (p *PostPolicy) addRange(list []json.RawMessage) error {
+	if len(list) != 3 {
+		return errPolicyDocument("Invalid content-length-range: wrong number of arguments.")
+	}
+	low, okLow := lengthOf(list[1])
+	high, okHigh := lengthOf(list[2])
+	if !okLow || !okHigh {
+		return errPolicyDocument("Invalid content-length-range: arguments must be non-negative integers.")
+	}
+	p.minLength = max(p.minLength, low)
+	if p.maxLength < 0 || high < p.maxLength {
+		p.maxLength = high
+	}
+	return nil
+}
+
+// lengthOf takes a number, also one in quotes, as S3 does.
+func lengthOf(raw json.RawMessage) (int64, bool) {
+	n, err := strconv.ParseUint(strings.Trim(string(raw), "\""), 10, 63)
+	return int64(n), err == nil
+}
+
+// LengthRange is the content-length-range, where the policy has one.
+func (p *PostPolicy) LengthRange() (low, high int64, ok bool) {
+	if p == nil || p.maxLength < 0 {
+		return 0, 0, false
+	}
+	return p.minLength, p.maxLength, true
+}
+
+// CheckLength holds the length of the file against the policy.
+func (p *PostPolicy) CheckLength(length int64) error {
+	low, high, ok := p.LengthRange()
+	switch {
+	case !ok:
+		return nil
+	case length > high:
+		return fail(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size",
+			Header{"ProposedSize", strconv.FormatInt(length, 10)}, Header{"MaxSizeAllowed", strconv.FormatInt(high, 10)})
+	case length < low:
+		return fail(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size",
+			Header{"ProposedSize", strconv.FormatInt(length, 10)}, Header{"MinSizeAllowed", strconv.FormatInt(low, 10)})
+	}
+	return nil
+}
+
+// Check holds a form against the policy: every condition must be met and every field of the form covered by one.
+// bucket is the bucket that the request's address names; ${filename} in the key must have been replaced. The length
+// is the file's, or -1 where it is not known yet; CheckLength then comes later.
+func (p *PostPolicy) Check(bucket string, form []Header, length int64) error {
+	if p == nil {
+		return nil
+	}
+	if err := p.checkCovered(bucket, form); err != nil {
+		return err
+	}
+	for _, c := range p.conditions {
+		value := bucket
+		if c.field != "bucket" {
+			value, _ = formValue(form, c.field)
+		}
+		if !c.holds(value) {
+			return errPolicyDenies("Policy Condition failed: " + c.raw)
+		}
+	}
+	if length < 0 {
+		return nil
+	}
+	return p.CheckLength(length)
+}
+
+func (p *PostPolicy) checkCovered(bucket string, form []Header) error {
+	if !p.covers("bucket") {
+		return errPolicyDenies("Extra input fields: bucket")
+	}
+	for _, f := range form {
+		name := strings.ToLower(f.Name)
+		if name == "bucket" && f.Value != bucket {
+			return errPolicyDenies("Policy Condition failed: the form names another bucket")
+		}
+		if !exempt(name) && !p.covers(name) {
+			return errPolicyDenies("Extra input fields: " + name)
+		}
+	}
+	return nil
+}
+
+// exempt names the fields that need no condition; the last two belong to Signature Version 2.
+func exempt(name string) bool {
+	switch name {
+	case "x-amz-signature", "file", "policy", "signature", "awsaccesskeyid":
+		return true
+	}
+	return strings.HasPrefix(name, ignorePrefix)
+}
+
+func (p *PostPolicy) covers(name string) bool {
+	for _, c := range p.conditions {
+		if c.field == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (c postCondition) holds(value string) bool {
+	if !c.prefix {
+		return value == c.value
+	}
+	if c.field != "content-type" {
+		return strings.HasPrefix(value, c.value)
+	}
+	// "Content-Types values for a starts-with condition that include commas are interpreted as lists."
+	for part := range strings.SplitSeq(value, ",") {
+		if !strings.HasPrefix(strings.TrimSpace(part), c.value) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,185 @@
+// Package sigv4 checks what signed an inbound request: AWS Signature Version 4 for S3 and KMS, in the Authorization
+// header, in a presigned URL, in the chunks and trailers of an aws-chunked body, and in a POST form's policy; and,
+// where it is switched on, Signature Version 2.
+//
+// The package is pure: it opens no socket, reads no clock and knows no user. The clock and the look-up of a secret
+// by its access key are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can
+// feed it. The caller must pass the path, the query and the headers exactly as they came over the wire: a server's
+// cleaned-up path is not what the client signed.
+//
+// Every refusal is an [*Error] with AWS's code, message and status. No error, and no value of this package printed
+// with any verb, holds a secret, a signing key or a customer's encryption key.
+package sigv4
+
+import (
+	"time"
+)
+
+// Header is one header, form field or trailer, in the order of the wire.
+type Header struct {
+	Name  string
+	Value string
+}
+
+// Request is what the client sent, undecoded.
+type Request struct {
+	Method   string
+	RawPath  string // as on the wire: percent-encoded, not cleaned, without the query
+	RawQuery string // as on the wire, without the question mark
+	Host     string // the Host header's value
+	Headers  []Header
+
+	// ContentLength is the body's length on the wire, or -1 where it is not known (Transfer-Encoding: chunked).
+	ContentLength int64
+
+	// BodySHA256 is the hex SHA-256 of the body. Services other than S3 sign it without sending it, so their
+	// callers read the body first; S3 ignores the field.
+	BodySHA256 string
+
+	// Bucket is the bucket that the Host header names in virtual-hosted style, or "". Only Signature Version 2
+	// needs it: there the bucket is a part of what is signed.
+	Bucket string
+}
+
+// Verifier checks requests to one service. Its fields must not change after the first use; the zero values of
+// Now, MaxSkew and MaxChunk are ready to use.
+type Verifier struct {
+	Service string // "s3" or "kms": the service that the credential scope must name
+	Region  string // the region that the credential scope must name; "" takes any
+
+	// Lookup answers the secret key of an access key. An empty secret counts as not found.
+	Lookup func(accessKey string) (secret string, ok bool)
+
+	Now     func() time.Time // nil: time.Now
+	MaxSkew time.Duration    // 0: the 15 minutes of AWS
+	AllowV2 bool             // accept Signature Version 2 (S3 only)
+
+	// MaxChunk bounds one signed chunk of an aws-chunked body. A signed chunk is held in memory until its
+	// signature has been checked. 0: 16 MiB.
+	MaxChunk int
+
+	keys keyCache
+}
+
+const (
+	defaultSkew     = 15 * time.Minute
+	defaultMaxChunk = 16 << 20
+)
+
+// Kind says how a request proved who sent it.
+type Kind uint8
+
+// The kinds of proof.
+const (
+	Anonymous   Kind = iota // none
+	HeaderV4                // Authorization: AWS4-HMAC-SHA256
+	PresignedV4             // X-Amz-Signature in the query
+	PostV4                  // x-amz-signature in a POST form
+	HeaderV2                // Authorization: AWS
+	PresignedV2             // Signature in the query
+	PostV2                  // signature in a POST form
+)
+
+var kindNames = [...]string{"anonymous", "header", "presigned", "post", "header-v2", "presigned-v2", "post-v2"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// V4 tells whether the proof is a Signature Version 4 one, which S3 demands for SSE-KMS.
+func (k Kind) V4() bool { return k == HeaderV4 || k == PresignedV4 || k == PostV4 }
+
+// SignatureVersion is CloudTrail's name of the scheme: "SigV4", "SigV2", or "" for an anonymous request.
+func (k Kind) SignatureVersion() string {
+	switch k {
+	case Anonymous:
+		return ""
+	case HeaderV2, PresignedV2, PostV2:
+		return "SigV2"
+	default:
+		return "SigV4"
+	}
+}
+
+// Method is CloudTrail's AuthenticationMethod: "AuthHeader", "QueryString", or "" for the rest.
+func (k Kind) Method() string {
+	switch k {
+	case HeaderV4, HeaderV2:
+		return "AuthHeader"
+	case PresignedV4, PresignedV2:
+		return "QueryString"
+	default:
+		return ""
+	}
+}
+
+// Payload says what x-amz-content-sha256 promised about the body.
+type Payload uint8
+
+// The promises, in the words of x-amz-content-sha256.
+const (
+	Unsigned                 Payload = iota // UNSIGNED-PAYLOAD, or no header where none is needed
+	SignedSHA256                            // 64 hex digits
+	StreamingSigned                         // STREAMING-AWS4-HMAC-SHA256-PAYLOAD
+	StreamingSignedTrailer                  // STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER
+	StreamingUnsignedTrailer                // STREAMING-UNSIGNED-PAYLOAD-TRAILER
+)
+
+const (
+	unsignedPayload          = "UNSIGNED-PAYLOAD"
+	streamingSigned          = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+	streamingSignedTrailer   = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+	streamingUnsignedTrailer = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+	streamingV4A             = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"
+	streamingV4ATrailer      = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"
+)
+
+// Streaming tells whether the body is aws-chunked.
+func (p Payload) Streaming() bool { return p >= StreamingSigned }
+
+// Auth is a request whose proof was checked.
+type Auth struct {
+	AccessKey     string // "" for an anonymous request
+	Kind          Kind
+	Region        string    // of the credential scope
+	Date          time.Time // when the request was signed
+	Expires       time.Time // when a presigned request ends; else zero
+	SignedHeaders []string  // lower case
+	Payload       Payload
+	ContentSHA256 string   // the value that was signed for the body
+	ContentLength int64    // of the body on the wire, or -1
+	DecodedLength int64    // of the body's content, or -1 where it is not known
+	TrailerNames  []string // lower case, as x-amz-trailer announced them
+
+	key       *signingKey // a pointer, so that no print verb shows the key
+	signature string      // hex, the seed of the chunk signatures
+	scope     string      // date/region/service/aws4_request
+	timestamp string      // yyyyMMddTHHmmssZ, as it was signed
+	maxChunk  int
+}
+
+func (v *Verifier) now() time.Time {
+	if v.Now == nil {
+		return time.Now()
+	}
+	return v.Now()
+}
+
+func (v *Verifier) maxSkew() time.Duration {
+	if v.MaxSkew == 0 {
+		return defaultSkew
+	}
+	return v.MaxSkew
+}
+
+func (v *Verifier) maxChunk() int {
+	if v.MaxChunk == 0 {
+		return defaultMaxChunk
+	}
+	return v.MaxChunk
+}
+
+func (v *Verifier) s3() bool { return v.Service == "s3" }
+
+func (v *Verifier) secret(accessKey string) (string, bool) {
+	secret, ok := v.Lookup(accessKey)
+	return secret, ok && secret != ""
+}

@@ -1,0 +1,163 @@
+package sigv4
+
+import (
+	"crypto/hmac"
+	"crypto/sha1"
+	"encoding/base64"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Signature Version 2 (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html), for the old clients
+// of an operator who allows it. It signs neither the body nor most of the query.
+
+// subResources are the query parameters that Version 2 signs, sorted.
+var subResources = []string{"accelerate", "acl", "analytics", "cors", "delete", "encryption", "inventory", "lifecycle",
+	"location", "logging", "metrics", "notification", "object-lock", "partNumber", "policy", "policyStatus",
+	"publicAccessBlock", "replication", "requestPayment", "response-cache-control", "response-content-disposition",
+	"response-content-encoding", "response-content-language", "response-content-type", "response-expires", "restore",
+	"retention", "legal-hold", "select", "select-type", "tagging", "torrent", "uploadId", "uploads", "versionId",
+	"versioning", "versions", "website", "ownershipControls", "intelligent-tiering", "attributes"}
+
+func init() { slices.Sort(subResources) }
+
+func mac1(secret string, message []byte) string {
+	m := hmac.New(sha1.New, []byte(secret))
+	m.Write(message)
+	return base64.StdEncoding.EncodeToString(m.Sum(nil))
+}
+
+func (v *Verifier) verifyV2Header(r *Request, rest string) (*Auth, error) {
+	if !v.AllowV2 {
+		return nil, errV2()
+	}
+	cut := strings.LastIndexByte(rest, ':')
+	if cut <= 0 || strings.ContainsAny(rest, " ,") {
+		return nil, errInvalidArgument("AWS authorization header is invalid.  Expected AwsAccessKeyId:signature", "Authorization", "AWS")
+	}
+	value, amz := r.header("X-Amz-Date")
+	shown := ""
+	if amz == 0 {
+		value, amz = r.header("Date")
+		shown = value
+	}
+	date, ok := parseDate(value)
+	if !ok || amz > 1 {
+		return nil, v.errNoDate()
+	}
+	now := v.now().UTC()
+	if d := now.Sub(date); d > v.maxSkew() || d < -v.maxSkew() {
+		return nil, v.errSkew(date, now)
+	}
+	a := &Auth{Kind: HeaderV2, AccessKey: rest[:cut], Date: date, signature: rest[cut+1:], maxChunk: v.maxChunk()}
+	return a, v.checkV2(a, r, shown)
+}
+
+func (v *Verifier) verifyV2Query(r *Request, q authQuery) (*Auth, error) {
+	if !v.AllowV2 || !v.s3() {
+		return nil, errV2()
+	}
+	if q.accessKeyV2 == "" || q.signatureV2 == "" || q.expiresV2 == "" {
+		return nil, errAccessDenied("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
+	}
+	seconds, err := strconv.ParseInt(q.expiresV2, 10, 64)
+	if err != nil {
+		return nil, errAccessDenied("Invalid date (should be seconds since epoch): " + q.expiresV2)
+	}
+	now := v.now().UTC()
+	end := time.Unix(seconds, 0).UTC()
+	if now.After(end) {
+		return nil, errAccessDenied("Request has expired", Header{"Expires", end.Format(isoExtended)}, Header{"ServerTime", now.Format(isoExtended)})
+	}
+	a := &Auth{Kind: PresignedV2, AccessKey: q.accessKeyV2, Date: now, Expires: end, signature: q.signatureV2, maxChunk: v.maxChunk()}
+	return a, v.checkV2(a, r, q.expiresV2)
+}
+
+// checkV2 compares the signature; date is the line that stands for Date: "" where x-amz-date replaces it.
+func (v *Verifier) checkV2(a *Auth, r *Request, date string) error {
+	secret, ok := v.secret(a.AccessKey)
+	if !ok {
+		return v.errAccessKey(a.AccessKey)
+	}
+	toSign, ok := stringToSignV2(r, date)
+	if !ok {
+		return errURI()
+	}
+	if !hmac.Equal([]byte(mac1(secret, toSign)), []byte(a.signature)) {
+		return v.errMismatch(a.AccessKey, a.signature, toSign, nil)
+	}
+	value, count := r.header("X-Amz-Content-Sha256")
+	if count == 0 {
+		a.ContentLength, a.DecodedLength = r.ContentLength, r.ContentLength
+		return nil
+	}
+	if err := a.setPayload(value); err != nil {
+		return err
+	}
+	if a.Payload == StreamingSigned || a.Payload == StreamingSignedTrailer {
+		return errInvalidArgument("Signed chunks require AWS4-HMAC-SHA256.", "x-amz-content-sha256", value)
+	}
+	return a.setLengths(r)
+}
+
+func stringToSignV2(r *Request, date string) ([]byte, bool) {
+	md5, _ := r.header("Content-Md5")
+	contentType, _ := r.header("Content-Type")
+	b := []byte(r.Method + "\n" + md5 + "\n" + contentType + "\n" + date + "\n")
+	b = appendAmzHeaders(b, r)
+	if r.Bucket != "" {
+		b = append(append(b, '/'), r.Bucket...)
+	}
+	if r.RawPath == "" {
+		b = append(b, '/')
+	}
+	b = append(b, r.RawPath...)
+	return appendSubResources(b, r.RawQuery)
+}
+
+func appendAmzHeaders(dst []byte, r *Request) []byte {
+	var names []string
+	for i := range r.Headers {
+		name := strings.ToLower(r.Headers[i].Name)
+		if strings.HasPrefix(name, "x-amz-") && !contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return appendHeaders(dst, r, names)
+}
+
+// appendSubResources adds the signed part of the query: sorted, and with decoded values.
+func appendSubResources(dst []byte, query string) ([]byte, bool) {
+	var kept []string
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, found := strings.Cut(pair, "=")
+		if _, ok := slices.BinarySearch(subResources, name); !ok {
+			continue
+		}
+		decoded, ok := decodeQuery(value)
+		if !ok {
+			return dst, false
+		}
+		if found {
+			name += "=" + decoded
+		}
+		kept = append(kept, name)
+	}
+	slices.SortFunc(kept, func(a, b string) int {
+		a, _, _ = strings.Cut(a, "=")
+		b, _, _ = strings.Cut(b, "=")
+		return strings.Compare(a, b)
+	})
+	for i, pair := range kept {
+		if i == 0 {
+			dst = append(dst, '?')
+		} else {
+			dst = append(dst, '&')
+		}
+		dst = append(dst, pair...)
+	}
+	return dst, true
+}
