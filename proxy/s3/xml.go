@@ -134,7 +134,10 @@ func (g *guard) Token() (xml.Token, error) {
 			return nil, errShape
 		}
 	}
-	return t, err
+	if err != nil {
+		return nil, err // the decoder looks at an error only when there is no token
+	}
+	return t, nil
 }
 
 func (g *guard) enter(t xml.StartElement) error {
