@@ -1,0 +1,174 @@
+package iam
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+)
+
+// condition is one operator on one key; all conditions of a statement must hold
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
+type condition struct {
+	key      string // lower case
+	operator operator
+	operands []operand
+}
+
+// operator is a condition operator with its prefix and suffix taken apart.
+type operator struct {
+	kind     comparison
+	negated  bool
+	ifExists bool
+	set      quantifier
+}
+
+// quantifier says how the many values of one key are judged
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html).
+type quantifier uint8
+
+const (
+	single quantifier = iota
+	forAll
+	forAny
+)
+
+// operators names every base operator; the negated ones are the others turned round.
+var operators = map[string]operator{
+	"StringEquals":              {kind: stringEquals},
+	"StringNotEquals":           {kind: stringEquals, negated: true},
+	"StringEqualsIgnoreCase":    {kind: stringEqualsFold},
+	"StringNotEqualsIgnoreCase": {kind: stringEqualsFold, negated: true},
+	"StringLike":                {kind: stringLike},
+	"StringNotLike":             {kind: stringLike, negated: true},
+	"NumericEquals":             {kind: numericEquals},
+	"NumericNotEquals":          {kind: numericEquals, negated: true},
+	"NumericLessThan":           {kind: numericLess},
+	"NumericLessThanEquals":     {kind: numericLessEquals},
+	"NumericGreaterThan":        {kind: numericGreater},
+	"NumericGreaterThanEquals":  {kind: numericGreaterEquals},
+	"DateEquals":                {kind: dateEquals},
+	"DateNotEquals":             {kind: dateEquals, negated: true},
+	"DateLessThan":              {kind: dateLess},
+	"DateLessThanEquals":        {kind: dateLessEquals},
+	"DateGreaterThan":           {kind: dateGreater},
+	"DateGreaterThanEquals":     {kind: dateGreaterEquals},
+	"Bool":                      {kind: boolEquals},
+	"BinaryEquals":              {kind: binaryEquals},
+	"IpAddress":                 {kind: ipIn},
+	"NotIpAddress":              {kind: ipIn, negated: true},
+	"ArnEquals":                 {kind: arnLike},
+	"ArnNotEquals":              {kind: arnLike, negated: true},
+	"ArnLike":                   {kind: arnLike},
+	"ArnNotLike":                {kind: arnLike, negated: true},
+	"Null":                      {kind: isNull},
+}
+
+func parseOperator(name string) (operator, bool) {
+	set := single
+	base := name
+	if rest, ok := strings.CutPrefix(name, "ForAllValues:"); ok {
+		set, base = forAll, rest
+	} else if rest, ok := strings.CutPrefix(name, "ForAnyValue:"); ok {
+		set, base = forAny, rest
+	}
+	base, ifExists := strings.CutSuffix(base, "IfExists")
+	o, ok := operators[base]
+	if !ok || o.kind == isNull && (ifExists || set != single) {
+		return o, false
+	}
+	o.ifExists, o.set = ifExists, set
+	return o, true
+}
+
+func parseConditions(raw json.RawMessage, variables bool) ([]condition, error) {
+	members, ok := object(raw)
+	if !ok {
+		return nil, malformed("Invalid policy syntax.")
+	}
+	var out []condition
+	for _, m := range members {
+		o, ok := parseOperator(m.name)
+		if !ok {
+			return nil, malformed("Invalid Condition type : " + m.name)
+		}
+		keys, ok := object(m.value)
+		if !ok {
+			return nil, malformed("Invalid policy syntax.")
+		}
+		for _, k := range keys {
+			c, err := parseCondition(o, k, variables)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+func parseCondition(o operator, k member, variables bool) (condition, error) {
+	c := condition{key: strings.ToLower(k.name), operator: o}
+	values, ok := scalars(k.value)
+	if !ok || k.name == "" {
+		return c, malformed("Invalid policy syntax.")
+	}
+	for _, value := range values {
+		operand, ok := parseOperand(o.kind, value, variables)
+		if !ok {
+			return c, malformed("Invalid value for condition key " + k.name + " : " + value)
+		}
+		c.operands = append(c.operands, operand)
+	}
+	return c, nil
+}
+
+// holds judges a request.
+func (c *condition) holds(r *Request) bool {
+	values := r.values(c.key)
+	o := c.operator
+	if o.kind == isNull {
+		return c.meets(r, boolText(len(values) == 0))
+	}
+	if len(values) == 0 {
+		// Without the key a negated operator is met, and so is "for all".
+		return o.ifExists || o.set == forAll || o.set == single && o.negated
+	}
+	met := func(value string) bool { return c.meets(r, value) != o.negated }
+	switch {
+	case o.set == forAll, o.set == single && o.negated:
+		return !slices.ContainsFunc(values, func(value string) bool { return !met(value) })
+	default:
+		return slices.ContainsFunc(values, met)
+	}
+}
+
+// meets tells whether one value of the request equals, or whatever the operator asks, one of the policy's.
+func (c *condition) meets(r *Request, value string) bool {
+	for i := range c.operands {
+		if c.operands[i].compare(r, c.operator.kind, value) {
+			return true
+		}
+	}
+	return false
+}
+
+// ConditionKeys lists the keys that a statement's conditions use, in lower case.
+func (s *Statement) ConditionKeys() []string {
+	var keys []string
+	for _, c := range s.conditions {
+		if !slices.Contains(keys, c.key) {
+			keys = append(keys, c.key)
+		}
+	}
+	return keys
+}
+
+// UsesConditionKey tells whether a condition of the statement looks at a key, given in any case, or, for a name that
+// ends in an asterisk, at one that begins like it.
+func (s *Statement) UsesConditionKey(name string) bool {
+	name = strings.ToLower(name)
+	prefix, wild := strings.CutSuffix(name, "*")
+	return slices.ContainsFunc(s.conditions, func(c condition) bool {
+		return c.key == name || wild && strings.HasPrefix(c.key, prefix)
+	})
+}

@@ -1,0 +1,144 @@
+package iam
+
+import (
+	"strings"
+)
+
+// Request is what is asked of a policy.
+type Request struct {
+	Principal  Principal
+	Action     string // "s3:GetObject"
+	Resource   string // an ARN
+	Conditions Values // aws:SourceIp, s3:prefix, kms:ViaService, ...
+}
+
+// Values are the condition keys of a request. Names are case-insensitive.
+type Values map[string][]string
+
+// Set gives a key its values; with none it says that the request has the key without a value.
+func (v Values) Set(key string, values ...string) { v[strings.ToLower(key)] = values }
+
+// lookup finds a key that is already in lower case, also where the map was written as a literal.
+func (v Values) lookup(lower string) ([]string, bool) {
+	if values, ok := v[lower]; ok {
+		return values, true
+	}
+	for key, values := range v {
+		if strings.EqualFold(key, lower) {
+			return values, true
+		}
+	}
+	return nil, false
+}
+
+// values finds a condition key of the request: the caller's, or else one that follows from the principal.
+func (r *Request) values(key string) []string {
+	if values, ok := r.Conditions.lookup(key); ok {
+		return values
+	}
+	var value string
+	switch key {
+	case "aws:username":
+		value, _ = r.Principal.username()
+	case "aws:userid":
+		value = r.Principal.UserID
+	case "aws:principalarn":
+		value = r.Principal.ARN
+	case "aws:principalaccount":
+		value = r.Principal.AccountID
+	}
+	if value == "" {
+		return nil
+	}
+	return []string{value}
+}
+
+// Decision is what a policy says about a request.
+type Decision uint8
+
+// The decisions.
+const (
+	NoMatch Decision = iota // no statement applies: an implicit deny, unless another policy allows
+	Allow
+	Deny
+)
+
+func (d Decision) String() string {
+	switch d {
+	case Allow:
+		return "allow"
+	case Deny:
+		return "deny"
+	default:
+		return "no match"
+	}
+}
+
+// Result is a decision, the statement that made it and how that statement named the principal.
+type Result struct {
+	Decision  Decision
+	Statement *Statement
+	By        Match
+}
+
+// Evaluate decides about a request. A Deny wins over every Allow.
+func (p *Policy) Evaluate(r *Request) (Decision, *Statement) {
+	result := p.Decide(r)
+	return result.Decision, result.Statement
+}
+
+// Decide is Evaluate with more to tell: of several statements that allow, the one that names the principal most
+// directly. A key policy that allows ByAccount only hands the decision to the account's own policies
+// (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
+func (p *Policy) Decide(r *Request) Result {
+	var best Result
+	for _, s := range p.statements {
+		by := s.matches(r)
+		if by == NoPrincipal {
+			continue
+		}
+		if s.Effect == EffectDeny {
+			return Result{Deny, s, by}
+		}
+		if by > best.By {
+			best = Result{Allow, s, by}
+		}
+	}
+	return best
+}
+
+// matches tells how a statement applies to a request, NoPrincipal where it does not.
+func (s *Statement) matches(r *Request) Match {
+	by := s.matchPrincipal(r.Principal)
+	if by == NoPrincipal || !s.matchesAction(r) || !s.matchesResource(r) {
+		return NoPrincipal
+	}
+	for i := range s.conditions {
+		if !s.conditions[i].holds(r) {
+			return NoPrincipal
+		}
+	}
+	return by
+}
+
+func (s *Statement) matchesAction(r *Request) bool {
+	action := []rune(r.Action)
+	for _, p := range s.actions {
+		if glob(p.simple, action, true) {
+			return !s.notActions
+		}
+	}
+	return s.notActions
+}
+
+func (s *Statement) matchesResource(r *Request) bool {
+	if s.resources == nil {
+		return true
+	}
+	for _, p := range s.resources {
+		if p.matches(r, r.Resource, false) {
+			return !s.notResources
+		}
+	}
+	return s.notResources
+}

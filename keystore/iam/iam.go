@@ -1,0 +1,164 @@
+// Package iam knows users and evaluates IAM JSON policies: identity policies of users, bucket policies, and the key
+// policies of KMS keys. It holds no state but a replaceable directory of users; evaluation is pure.
+//
+// The grammar and the evaluation follow
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html and
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html. How the answers of several
+// policies are combined (a key policy, a user's policy, grants) is the caller's: that differs between services.
+package iam
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+)
+
+// Secret is a secret key that no print verb, encoder or logger shows. Reveal it where it is used.
+type Secret struct{ text string }
+
+// NewSecret hides text.
+func NewSecret(text string) Secret { return Secret{text} }
+
+// Reveal returns the secret itself.
+func (s Secret) Reveal() string { return s.text }
+
+const redacted = "[secret]"
+
+// String returns a placeholder.
+func (s Secret) String() string { return redacted }
+
+// Format writes a placeholder for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) } //nolint:errcheck // fmt.State cannot report it
+
+// MarshalText returns a placeholder, for JSON, YAML and XML.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// LogValue returns a placeholder.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Credentials are an access key and its secret.
+type Credentials struct {
+	AccessKey string
+	Secret    Secret
+}
+
+// User is someone who signs requests.
+type User struct {
+	Name      string
+	ARN       string
+	AccountID string
+	AccessKey string
+	Secret    Secret
+	Policy    *Policy // nil: everything is allowed
+	Root      bool
+	Upstream  *Credentials // nil: waxseal's own towards the store
+}
+
+// UserARN is the ARN of a user of this name.
+func UserARN(account, name string) string { return "arn:aws:iam::" + account + ":user/" + name }
+
+// RootARN is the ARN that stands for an account.
+func RootARN(account string) string { return "arn:aws:iam::" + account + ":root" }
+
+// ID is the user's unique id, as aws:userid and CloudTrail's principalId show it: the account's number for the root
+// user, AIDA and 17 characters drawn from the ARN for the others.
+func (u *User) ID() string {
+	if u.Root {
+		return u.AccountID
+	}
+	sum := sha256.Sum256([]byte(u.ARN))
+	return "AIDA" + base32.StdEncoding.EncodeToString(sum[:])[:17]
+}
+
+// Principal is the user as policies see it.
+func (u *User) Principal() Principal {
+	return Principal{ARN: u.ARN, AccountID: u.AccountID, UserID: u.ID()}
+}
+
+// Principal is who makes a request.
+type Principal struct {
+	ARN       string
+	AccountID string
+	UserID    string
+	Anonymous bool
+	Service   string // the service that makes the request for itself, e.g. "logging.s3.amazonaws.com"
+}
+
+// username is aws:username: what follows the last slash of a user's ARN.
+func (p Principal) username() (string, bool) {
+	_, resource, ok := strings.Cut(p.ARN, ":user/")
+	if !ok {
+		return "", false
+	}
+	return resource[strings.LastIndexByte(resource, '/')+1:], true
+}
+
+// Directory finds users. It may be used, and replaced, by many goroutines.
+type Directory struct {
+	users atomic.Pointer[userIndex]
+}
+
+type userIndex struct {
+	all   []*User
+	byKey map[string]*User
+	byARN map[string]*User
+}
+
+// NewDirectory returns a directory of these users. Two users may not share an access key or an ARN.
+func NewDirectory(users []User) (*Directory, error) {
+	d := new(Directory)
+	if err := d.Replace(users); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Replace puts other users in the place of all there were, in one step. On an error the old ones stay.
+func (d *Directory) Replace(users []User) error {
+	index := &userIndex{byKey: make(map[string]*User, len(users)), byARN: make(map[string]*User, len(users))}
+	for i := range users {
+		u := users[i]
+		switch {
+		case u.AccessKey == "" || u.Secret.Reveal() == "":
+			return fmt.Errorf("iam: user %q has no access key or no secret key", u.Name)
+		case u.ARN == "":
+			return fmt.Errorf("iam: user %q has no ARN", u.Name)
+		case index.byKey[u.AccessKey] != nil:
+			return fmt.Errorf("iam: users %q and %q have the same access key", index.byKey[u.AccessKey].Name, u.Name)
+		case index.byARN[u.ARN] != nil:
+			return fmt.Errorf("iam: users %q and %q have the same ARN %s", index.byARN[u.ARN].Name, u.Name, u.ARN)
+		}
+		index.byKey[u.AccessKey], index.byARN[u.ARN] = &u, &u
+		index.all = append(index.all, &u)
+	}
+	d.users.Store(index)
+	return nil
+}
+
+// ByAccessKey finds the user of an access key. The user must not be changed.
+func (d *Directory) ByAccessKey(accessKey string) (*User, bool) {
+	u, ok := d.users.Load().byKey[accessKey]
+	return u, ok
+}
+
+// ByARN finds the user of an ARN. The user must not be changed.
+func (d *Directory) ByARN(arn string) (*User, bool) {
+	u, ok := d.users.Load().byARN[arn]
+	return u, ok
+}
+
+// Users lists all users in the order they were given.
+func (d *Directory) Users() []*User { return d.users.Load().all }
+
+// Secret answers the secret key of an access key, in the form that a signature's verifier asks for.
+func (d *Directory) Secret(accessKey string) (string, bool) {
+	u, ok := d.ByAccessKey(accessKey)
+	if !ok {
+		return "", false
+	}
+	return u.Secret.Reveal(), true
+}

@@ -1,0 +1,162 @@
+package iam
+
+import (
+	"encoding/json"
+	"strings"
+)
+
+// principals are those that a Principal or NotPrincipal element names
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html).
+type principals struct {
+	anyone     bool
+	arns       []string
+	accounts   []string // by number, also where the root's ARN was written
+	services   []string
+	canonicals []string
+}
+
+// Match says by which entry of Principal a statement applies, from the weakest to the strongest.
+type Match uint8
+
+// The ways to match a principal.
+const (
+	NoPrincipal Match = iota
+	ByAccount         // the account was named: the account's own policies decide
+	ByAnyone          // "*"
+	ByService         // the service was named
+	Exactly           // the user or role itself was named
+)
+
+func parsePrincipals(raw json.RawMessage) (*principals, error) {
+	p := new(principals)
+	if s, ok := text(raw); ok {
+		if s != "*" {
+			return nil, malformed("Invalid principal in policy")
+		}
+		p.anyone = true
+		return p, nil
+	}
+	members, ok := object(raw)
+	if !ok || len(members) == 0 {
+		return nil, malformed("Invalid policy syntax.")
+	}
+	for _, m := range members {
+		values, ok := texts(m.value)
+		if !ok || len(values) == 0 || !p.add(m.name, values) {
+			return nil, malformed("Invalid principal in policy")
+		}
+	}
+	return p, nil
+}
+
+func (p *principals) add(kind string, values []string) bool {
+	switch kind {
+	case "AWS":
+		for _, value := range values {
+			if !p.addAWS(value) {
+				return false
+			}
+		}
+	case "Service":
+		p.services = append(p.services, values...)
+	case "CanonicalUser":
+		p.canonicals = append(p.canonicals, values...)
+	default:
+		return false // Federated needs sessions, which do not exist here
+	}
+	return true
+}
+
+// addAWS takes "*", an account's number, an account's root ARN, and the ARN of a user or role. Wildcards inside an
+// ARN are not allowed in a Principal.
+func (p *principals) addAWS(value string) bool {
+	if value == "*" {
+		p.anyone = true
+		return true
+	}
+	if !strings.HasPrefix(value, "arn:") {
+		if len(value) != 12 || strings.ContainsFunc(value, func(r rune) bool { return r < '0' || r > '9' }) {
+			return false
+		}
+		p.accounts = append(p.accounts, value)
+		return true
+	}
+	parts := strings.SplitN(value, ":", 6)
+	if len(parts) != 6 || parts[2] != "iam" && parts[2] != "sts" || parts[5] == "" || strings.ContainsAny(value, "*?") {
+		return false
+	}
+	if parts[2] == "iam" && parts[5] == "root" {
+		p.accounts = append(p.accounts, parts[4])
+		return true
+	}
+	p.arns = append(p.arns, value)
+	return true
+}
+
+// match finds the strongest entry that a principal meets.
+func (p *principals) match(who Principal) Match {
+	switch {
+	case who.Service != "":
+		for _, service := range p.services {
+			if strings.EqualFold(service, who.Service) {
+				return ByService
+			}
+		}
+	case !who.Anonymous:
+		if p.names(who) {
+			return Exactly
+		}
+	}
+	if p.anyone {
+		return ByAnyone
+	}
+	if who.Service == "" && !who.Anonymous && who.AccountID != "" {
+		for _, account := range p.accounts {
+			if account == who.AccountID {
+				return ByAccount
+			}
+		}
+	}
+	return NoPrincipal
+}
+
+// names tells whether an entry means this principal alone. The root's ARN does so for the root user.
+func (p *principals) names(who Principal) bool {
+	for _, arn := range p.arns {
+		if arn == who.ARN {
+			return true
+		}
+	}
+	for _, id := range p.canonicals {
+		if who.UserID != "" && id == who.UserID {
+			return true
+		}
+	}
+	for _, account := range p.accounts {
+		if who.ARN == RootARN(account) {
+			return true
+		}
+	}
+	return false
+}
+
+// excludes tells whether a NotPrincipal element leaves this principal out. An account's entry leaves out only its
+// root user: AWS's examples list it beside the users that they mean.
+func (p *principals) excludes(who Principal) bool {
+	m := p.match(who)
+	return m == Exactly || m == ByService || m == ByAnyone
+}
+
+// matchPrincipal says whether and how a statement is about a principal. A statement of an identity policy is about
+// whoever the policy is attached to.
+func (s *Statement) matchPrincipal(who Principal) Match {
+	switch {
+	case s.principals == nil:
+		return Exactly
+	case !s.notPrincipals:
+		return s.principals.match(who)
+	case s.principals.excludes(who):
+		return NoPrincipal
+	}
+	return ByAnyone
+}
