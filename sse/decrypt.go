@@ -11,7 +11,7 @@ import (
 // authenticated with the whole of its segment. It is not safe for concurrent
 // use. After an error it returns that error for ever.
 type OpenReader struct {
-	keys   *Keys // a pointer: fmt does not follow it
+	keys   func() *Keys // a function: fmt does not look into it
 	layout *Layout
 	src    io.Reader
 
@@ -35,7 +35,7 @@ func (k Keys) Open(l *Layout, r Range, src io.Reader) (*OpenReader, error) {
 	if l.Range(r.plain.off, r.plain.n) != r {
 		return nil, errors.New("sse: the range is of another layout")
 	}
-	o := &OpenReader{keys: &k, layout: l, src: src, spans: partSpans{plain: r.plain}}
+	o := &OpenReader{keys: func() *Keys { return &k }, layout: l, src: src, spans: partSpans{plain: r.plain}}
 	lo, hi := l.cover(r.plain, l.Size())
 	for o.part < lo {
 		o.spans.next(l.Parts[o.part].Size)
@@ -138,15 +138,15 @@ func (o *OpenReader) next() error {
 
 // begin sets the layers to the share of the next part in the range.
 func (o *OpenReader) begin() {
-	p := &o.layout.Parts[o.part]
+	keys, p := o.keys(), &o.layout.Parts[o.part]
 	want := o.spans.next(p.Size)
 	inner := &o.layers[0]
-	inner.set(newSegmentCipher(o.keys.Data, &p.Headers.Data, labelPart, p.Number), &p.Headers.Data, want, p.Size)
+	inner.set(newSegmentCipher(keys.Data, &p.Headers.Data, labelPart, p.Number), &p.Headers.Data, want, p.Size)
 	inner.part, inner.src = p.Number, o.src
 	o.top = inner
-	if o.keys.Double {
+	if keys.Double {
 		outer := &o.layers[1]
-		outer.set(newSegmentCipher(o.keys.Outer, &p.Headers.Outer, labelOuter, p.Number), &p.Headers.Outer,
+		outer.set(newSegmentCipher(keys.Outer, &p.Headers.Outer, labelOuter, p.Number), &p.Headers.Outer,
 			covering(want, p.Size), CiphertextSize(p.Size))
 		outer.part, outer.src = p.Number, o.src
 		inner.src = outer
@@ -157,7 +157,7 @@ func (o *OpenReader) fail(err error) error {
 	if o.err == nil {
 		o.err = err
 	}
-	o.keys.Zero()
+	o.keys().Zero()
 	o.out = nil
 	for i := range o.layers {
 		o.layers[i].release()

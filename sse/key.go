@@ -31,8 +31,9 @@ const (
 	saltSize = 32
 )
 
-// Key is a 256-bit secret that does not print. Only fmt's reflection over an
-// unexported field can still reach its bytes: hold a *Key in such fields.
+// Key is a 256-bit secret that does not print. What remains: fmt calls no methods
+// on unexported fields, so a struct that keeps a Key (or a pointer to one) in such
+// a field must not be printed, or must have a Format of its own, or keep a closure.
 type Key struct{ b [keySize]byte }
 
 // NewKey returns a random key.

@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"crypto/cipher"
 	"crypto/rand"
 	"encoding/binary"
 	"io"
@@ -28,15 +27,19 @@ func (h *StreamHeader) prefix() []byte { return h[saltSize:] }
 var segmentBuffers = sync.Pool{New: func() any { return new([SegmentSize]byte) }}
 
 // segmentCipher seals or opens the segments of one stream. The nonce is part of
-// it, not of a call's stack, because what goes through cipher.AEAD escapes.
+// it, not of a call's stack, because what goes through cipher.AEAD escapes. The
+// AEAD is held by its methods because fmt, which reads through pointers to a key
+// schedule, does not read through functions.
 type segmentCipher struct {
-	aead  cipher.AEAD
-	nonce [12]byte // prefix(7), be32 index, 1 for the last segment
+	sealAEAD func(dst, nonce, plain, aad []byte) []byte
+	openAEAD func(dst, nonce, sealed, aad []byte) ([]byte, error)
+	nonce    [12]byte // prefix(7), be32 index, 1 for the last segment
 }
 
 func newSegmentCipher(k Key, h *StreamHeader, label string, part int) segmentCipher {
 	info := binary.BigEndian.AppendUint32([]byte(label), uint32(part))
-	c := segmentCipher{aead: k.Derive(h.salt(), string(info)).aead()}
+	aead := k.Derive(h.salt(), string(info)).aead()
+	c := segmentCipher{sealAEAD: aead.Seal, openAEAD: aead.Open}
 	copy(c.nonce[:], h.prefix())
 	return c
 }
@@ -55,13 +58,13 @@ func (c *segmentCipher) number(index int64, last bool) {
 // seal seals in place; plain has room for the tag behind it.
 func (c *segmentCipher) seal(plain []byte, index int64, last bool) []byte {
 	c.number(index, last)
-	return c.aead.Seal(plain[:0], c.nonce[:], plain, nil)
+	return c.sealAEAD(plain[:0], c.nonce[:], plain, nil)
 }
 
 // open opens in place.
 func (c *segmentCipher) open(sealed []byte, index int64, last bool) ([]byte, error) {
 	c.number(index, last)
-	plain, err := c.aead.Open(sealed[:0], c.nonce[:], sealed, nil)
+	plain, err := c.openAEAD(sealed[:0], c.nonce[:], sealed, nil)
 	if err != nil {
 		return nil, ErrAuthentication
 	}
