@@ -1,0 +1,160 @@
+package waxseal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "waxseal"
+
+// anything lets a package import all of the others.
+var anything = []string{"*"}
+
+// mayImport is the table of docs/architecture.md: which of our packages a package may import. What the table allows
+// a package, it does not allow the packages that import it.
+var mayImport = map[string][]string{
+	"sse":                   {},
+	"keystore":              {"keystore/state"},
+	"keystore/local":        {"keystore", "keystore/iam", "keystore/audit", "keystore/state"},
+	"keystore/kmsapi":       {"keystore", "keystore/local", "keystore/iam", "keystore/audit", "keystore/sigv4"},
+	"keystore/awskms":       {"keystore"},
+	"keystore/transit":      {"keystore"},
+	"keystore/keystoretest": {"keystore"},
+	"keystore/iam":          {},
+	"keystore/audit":        {},
+	"keystore/sigv4":        {},
+	"keystore/state":        {},
+	"proxy": {"sse", "keystore", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/state",
+		"proxy/s3"},
+	"proxy/s3": {},
+	"proxy/proxytest": {"proxy", "proxy/s3", "sse", "keystore", "keystore/local", "keystore/iam", "keystore/audit",
+		"keystore/sigv4", "keystore/state"},
+	"cmd/waxseal":          anything,
+	"cmd/waxseal/embedded": {},
+	"bench":                anything,
+}
+
+// testsMayImport is what tests may import beyond the package's own list.
+var testsMayImport = map[string][]string{
+	"keystore":         {"keystore/keystoretest", "keystore/local", "keystore/iam", "keystore/audit"},
+	"keystore/local":   {"keystore/keystoretest"},
+	"keystore/awskms":  {"keystore/keystoretest", "keystore/local", "keystore/kmsapi", "keystore/iam", "keystore/audit", "keystore/state"},
+	"keystore/transit": {"keystore/keystoretest"},
+	"keystore/kmsapi":  {"keystore/state"},
+	"proxy":            {"proxy/proxytest", "keystore/local"},
+}
+
+// forbiddenNames say nothing about what a package knows.
+var forbiddenNames = []string{"utils", "util", "common", "helpers", "models", "mocks", "types", "misc"}
+
+func TestImportsFollowTheTable(t *testing.T) {
+	files := goFiles(t)
+	if len(files) < 20 {
+		t.Fatalf("only %d Go files were found: the test does not look where the code is", len(files))
+	}
+	for _, file := range files {
+		pkg := path.Dir(filepath.ToSlash(file))
+		if pkg == "." {
+			continue // this test
+		}
+		if name := path.Base(pkg); slices.Contains(forbiddenNames, name) {
+			t.Errorf("%s: a package called %q says nothing", file, name)
+		}
+		allowed, known := mayImport[pkg]
+		if !known {
+			t.Errorf("%s: package %s is not in the table of docs/architecture.md and of this test", file, pkg)
+			continue
+		}
+		if strings.HasSuffix(file, "_test.go") {
+			allowed = append(slices.Clone(allowed), append(testsMayImport[pkg], pkg)...)
+		}
+		for _, imported := range ours(t, file) {
+			if !slices.Contains(allowed, "*") && !slices.Contains(allowed, imported) {
+				t.Errorf("%s: %s may not import %s", file, pkg, imported)
+			}
+		}
+	}
+}
+
+// TestTableNamesWhatExists keeps the table from outliving packages.
+func TestTableNamesWhatExists(t *testing.T) {
+	for _, table := range []map[string][]string{mayImport, testsMayImport} {
+		for pkg := range table {
+			if info, err := os.Stat(filepath.FromSlash(pkg)); err != nil || !info.IsDir() {
+				t.Errorf("package %s is in the table and not in the tree", pkg)
+			}
+		}
+	}
+}
+
+// TestBytesKnowNoProtocol keeps HTTP out of the object format.
+func TestBytesKnowNoProtocol(t *testing.T) {
+	for _, file := range goFiles(t) {
+		if !strings.HasPrefix(filepath.ToSlash(file), "sse/") {
+			continue
+		}
+		for _, imported := range imports(t, file) {
+			if strings.HasPrefix(imported, "net") || strings.Contains(imported, "minio-go") || strings.Contains(imported, "fasthttp") {
+				t.Errorf("%s imports %s", file, imported)
+			}
+		}
+	}
+}
+
+func goFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") && d.Name() != ".") {
+			return filepath.SkipDir
+		}
+		if strings.HasSuffix(file, ".go") {
+			files = append(files, file)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// ours are the packages of this module that a file imports.
+func ours(t *testing.T, file string) []string {
+	t.Helper()
+	var found []string
+	for _, imported := range imports(t, file) {
+		if rest, ok := strings.CutPrefix(imported, module+"/"); ok {
+			found = append(found, rest)
+		}
+	}
+	return found
+}
+
+func imports(t *testing.T, file string) []string {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, imported)
+	}
+	return found
+}
