@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"waxseal/keystore/iam"
+	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
+)
+
+// bucketConfig is what waxseal keeps of a bucket: its default encryption and its policy. The store knows neither the
+// first nor the second's encryption conditions.
+type bucketConfig struct {
+	Encryption *s3.EncryptionRule `json:"encryption,omitempty"` // nil: never configured, SSE-S3
+	Blocked    []string           `json:"blocked,omitempty"`    // encryption types that writes may not name
+	Policy     json.RawMessage    `json:"policy,omitempty"`     // the whole document, as it was put
+
+	policy   *iam.Policy // Policy, parsed
+	revision int64       // of the state entry; 0 when there is none
+}
+
+func (b *bucketConfig) blocksSSEC() bool { return slices.Contains(b.Blocked, "SSE-C") }
+
+// bucketKeyEnabled is the bucket's setting, which a request for aws:kms inherits too.
+func (b *bucketConfig) bucketKeyEnabled() bool {
+	return b.Encryption != nil && b.Encryption.BucketKeyEnabled != nil && *b.Encryption.BucketKeyEnabled
+}
+
+// defaultEncryption is what a write without encryption headers gets.
+func (b *bucketConfig) defaultEncryption() (algorithm, keyID string, bucketKey bool) {
+	if b.Encryption == nil || b.Encryption.Default == nil {
+		return algAES256, "", false
+	}
+	d := b.Encryption.Default
+	return d.SSEAlgorithm, d.KMSMasterKeyID, b.bucketKeyEnabled()
+}
+
+// bucketConfigs reads bucket configuration from the state store, through a cache that the store's watch keeps true.
+type bucketConfigs struct {
+	state state.Store
+
+	mu     sync.RWMutex
+	cached map[string]cachedConfig
+}
+
+type cachedConfig struct {
+	conf *bucketConfig
+	read time.Time
+}
+
+const (
+	bucketPrefix = "proxy/bucket/"
+	// configTTL bounds how long another replica's change can go unseen when its watch event was lost.
+	configTTL        = 10 * time.Second
+	maxCachedConfigs = 10000
+)
+
+func newBucketConfigs(s state.Store) *bucketConfigs {
+	return &bucketConfigs{state: s, cached: make(map[string]cachedConfig)}
+}
+
+// get returns a bucket's configuration; a bucket without one has the zero configuration. Not to be changed.
+func (b *bucketConfigs) get(ctx context.Context, bucket string) (*bucketConfig, error) {
+	b.mu.RLock()
+	c, ok := b.cached[bucket]
+	b.mu.RUnlock()
+	if ok && time.Since(c.read) < configTTL {
+		return c.conf, nil
+	}
+	conf, err := b.read(ctx, bucket)
+	if err != nil {
+		return nil, err
+	}
+	b.remember(bucket, conf)
+	return conf, nil
+}
+
+func (b *bucketConfigs) remember(bucket string, conf *bucketConfig) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.cached) >= maxCachedConfigs {
+		clear(b.cached)
+	}
+	b.cached[bucket] = cachedConfig{conf, time.Now()}
+}
+
+func (b *bucketConfigs) read(ctx context.Context, bucket string) (*bucketConfig, error) {
+	e, err := b.state.Get(ctx, bucketPrefix+bucket)
+	if errors.Is(err, state.ErrNotFound) {
+		return &bucketConfig{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+	}
+	conf := &bucketConfig{revision: e.Revision}
+	if err := json.Unmarshal(e.Value, conf); err != nil {
+		return nil, fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+	}
+	if len(conf.Policy) > 0 {
+		if conf.policy, err = iam.ParsePolicy(conf.Policy, bucketPolicyOptions); err != nil {
+			return nil, fmt.Errorf("policy of bucket %s: %w", bucket, err)
+		}
+	}
+	return conf, nil
+}
+
+// update changes a bucket's configuration, again when another request was faster. change gets a copy to change.
+func (b *bucketConfigs) update(ctx context.Context, bucket string, change func(*bucketConfig) error) error {
+	for {
+		conf, err := b.read(ctx, bucket)
+		if err != nil {
+			return err
+		}
+		if err := change(conf); err != nil {
+			return err
+		}
+		value, err := json.Marshal(conf)
+		if err != nil {
+			return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+		}
+		rev, err := b.state.Txn(ctx, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}},
+			[]state.Op{{Key: bucketPrefix + bucket, Value: value}})
+		if errors.Is(err, state.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+		}
+		conf.revision = rev
+		b.forget(bucket)
+		return nil
+	}
+}
+
+// remove forgets everything about a bucket that was deleted.
+func (b *bucketConfigs) remove(ctx context.Context, bucket string) error {
+	defer b.forget(bucket)
+	_, err := b.state.Txn(ctx, nil, []state.Op{{Key: bucketPrefix + bucket, Delete: true}})
+	if err != nil {
+		return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+	}
+	return nil
+}
+
+func (b *bucketConfigs) forget(bucket string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.cached, bucket)
+}
+
+// bucketPolicyOptions are what a bucket policy must be: 20 KB at most, of S3 actions, with a principal.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-policies.html
+var bucketPolicyOptions = iam.Options{Kind: iam.Resource, MaxBytes: 20 << 10, ActionPrefixes: []string{"s3"}}

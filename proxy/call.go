@@ -1,0 +1,436 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"io"
+	"net"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+)
+
+// call is one request: what was parsed of it, who sent it, and what is to be cleaned up after it.
+//
+// Everything kept beyond the handler (response bodies run after it returns) is copied out of fasthttp's buffers.
+type call struct {
+	s     *Server
+	ctx   *fasthttp.RequestCtx
+	id    string
+	start time.Time
+
+	method  string
+	rawPath string // as on the wire, without the query
+	query   query
+	bucket  string
+	key     string
+	route   *route
+
+	auth   *sigv4.Auth
+	user   *iam.User // nil when anonymous
+	secure bool      // the client's connection is TLS, here or at a trusted proxy
+
+	admission *error // admit's verdict, once it has been given
+	admitted  bool   // holds one of the in-flight places
+	unread    bool   // a body may still be on the wire
+
+	up     context.Context // for requests to the store and the KMS; ends with the call
+	cancel context.CancelFunc
+
+	status    int
+	errCode   s3.Code
+	cleanups  []func()
+	streaming bool // the answer's body is still to be sent; its Close ends the call
+	sentBytes int64
+	gotBytes  int64
+}
+
+const callKey = "waxseal.call"
+
+// callOf is the request's call: made by Expect or by serve, whichever comes first.
+func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
+	if c, ok := ctx.UserValue(callKey).(*call); ok {
+		return c
+	}
+	c := &call{s: s, ctx: ctx, id: newRequestID(), start: s.cfg.Now(), unread: true}
+	c.method = string(ctx.Method())
+	c.up, c.cancel = context.WithCancel(s.base)
+	ctx.SetUserValue(callKey, c)
+	ctx.Response.Header.Set("x-amz-request-id", c.id)
+	return c
+}
+
+func newRequestID() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return strings.ToUpper(hex.EncodeToString(b[:]))
+}
+
+// parse reads method, address and query, and finds the route.
+func (c *call) parse() error {
+	h := &c.ctx.Request.Header
+	if len(h.Peek("Transfer-Encoding")) > 0 && len(h.Peek("Content-Length")) > 0 {
+		// RFC 9112 6.1: both together is how requests are smuggled.
+		return s3.Errorf(s3.InvalidRequest, "Content-Length and Transfer-Encoding together are not allowed")
+	}
+	uri := string(h.RequestURI())
+	if i := strings.Index(uri, "://"); i >= 0 && !strings.HasPrefix(uri, "/") {
+		// Absolute form, as a client of an HTTP proxy sends it.
+		uri = uri[i+3:]
+		if j := strings.IndexByte(uri, '/'); j >= 0 {
+			uri = uri[j:]
+		} else {
+			uri = "/"
+		}
+	}
+	rawQuery := ""
+	if i := strings.IndexByte(uri, '?'); i >= 0 {
+		uri, rawQuery = uri[:i], uri[i+1:]
+	}
+	c.rawPath = uri
+	q, err := parseQuery(rawQuery)
+	if err != nil {
+		return err
+	}
+	c.query = q
+	c.secure = c.ctx.IsTLS() || c.behindTrustedTLS()
+	if err := c.address(); err != nil {
+		return err
+	}
+	c.route = findRoute(c)
+	if c.route == nil {
+		return errUnknownOperation(c)
+	}
+	return nil
+}
+
+// address finds bucket and key, path-style or virtual-host.
+func (c *call) address() error {
+	path := strings.TrimPrefix(c.rawPath, "/")
+	if b := c.virtualBucket(); b != "" {
+		c.bucket = b
+	} else {
+		raw, rest, _ := strings.Cut(path, "/")
+		b, err := unescape(raw)
+		if err != nil {
+			return err
+		}
+		c.bucket, path = b, rest
+	}
+	key, err := unescape(path)
+	if err != nil {
+		return err
+	}
+	if len(key) > maxKeyBytes {
+		return s3.Errorf(s3.KeyTooLongError, "Your key is too long")
+	}
+	if !utf8.ValidString(key) {
+		return s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
+	}
+	c.key = key
+	if c.bucket != "" && !plausibleBucket(c.bucket) {
+		return s3.Errorf(s3.InvalidBucketName, "The specified bucket is not valid.")
+	}
+	return nil
+}
+
+// maxKeyBytes is S3's limit on a key, in bytes of UTF-8.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+const maxKeyBytes = 1024
+
+// plausibleBucket keeps out what could change the meaning of a path or a policy; the store has the last word on names.
+func plausibleBucket(b string) bool {
+	if len(b) < 1 || len(b) > 255 || b == "." || b == ".." {
+		return false
+	}
+	for i := range len(b) {
+		ch := b[i]
+		if ch <= ' ' || ch >= 0x7f || strings.IndexByte(`/\?#%*"<>|`, ch) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *call) virtualBucket() string {
+	if c.s.cfg.Domain == "" {
+		return ""
+	}
+	host := string(c.ctx.Host())
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	b, ok := strings.CutSuffix(strings.ToLower(host), "."+strings.ToLower(c.s.cfg.Domain))
+	if !ok {
+		return ""
+	}
+	return b
+}
+
+// behindTrustedTLS says whether a proxy that the operator trusts ended TLS for this request.
+func (c *call) behindTrustedTLS() bool {
+	if !strings.EqualFold(string(c.ctx.Request.Header.Peek("X-Forwarded-Proto")), "https") {
+		return false
+	}
+	ip := c.ctx.RemoteIP()
+	for _, n := range c.s.cfg.TrustedProxies {
+		if n.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// header is a copy of a request header's first value.
+func (c *call) header(name string) string {
+	return string(c.ctx.Request.Header.Peek(name))
+}
+
+func (c *call) hasHeader(name string) bool {
+	return c.ctx.Request.Header.Peek(name) != nil
+}
+
+// caller is how the KMS sees the requester.
+func (c *call) caller() keystore.Caller {
+	k := keystore.Caller{
+		SourceIP:   c.ctx.RemoteIP().String(),
+		UserAgent:  c.header("User-Agent"),
+		RequestID:  c.id,
+		ViaService: "s3." + c.s.cfg.Region + ".amazonaws.com",
+	}
+	if c.user != nil {
+		k.ARN, k.AccountID, k.AccessKeyID, k.UserName = c.user.ARN, c.user.AccountID, c.user.AccessKey, c.user.Name
+	}
+	return k
+}
+
+// resource is the ARN of what the request names.
+func (c *call) resource() string {
+	if c.key == "" {
+		return bucketARN(c.bucket)
+	}
+	return objectARN(c.bucket, c.key)
+}
+
+func bucketARN(bucket string) string      { return "arn:aws:s3:::" + bucket }
+func objectARN(bucket, key string) string { return "arn:aws:s3:::" + bucket + "/" + key }
+
+// onDone runs f when the call, its answer's body included, is over.
+func (c *call) onDone(f func()) { c.cleanups = append(c.cleanups, f) }
+
+// done ends the call, unless its answer is still to be streamed: then the stream's Close does.
+func (c *call) done() {
+	if c.streaming {
+		return
+	}
+	c.finish()
+}
+
+func (c *call) finish() {
+	for i := len(c.cleanups) - 1; i >= 0; i-- {
+		c.cleanups[i]()
+	}
+	c.cleanups = nil
+	c.cancel()
+	if c.admitted {
+		<-c.s.inflight
+		c.admitted = false
+	}
+	c.logAccess()
+}
+
+// answer sets status and body of a small answer.
+func (c *call) answer(status int, contentType string, body []byte) {
+	c.status = status
+	c.ctx.Response.SetStatusCode(status)
+	if contentType != "" {
+		c.ctx.Response.Header.SetContentType(contentType)
+	}
+	c.ctx.Response.SetBody(body)
+	c.sentBytes = int64(len(body))
+}
+
+// answerXML sends an XML document.
+func (c *call) answerXML(status int, doc any) error {
+	body, err := s3.Encode(doc)
+	if err != nil {
+		return err
+	}
+	c.answer(status, "application/xml", body)
+	return nil
+}
+
+// stream sends exactly size bytes from body after the handler has returned. fasthttp closes the connection when body
+// fails or falls short, so that a client never takes a cut answer for a whole one.
+func (c *call) stream(status int, body io.ReadCloser, size int64) {
+	c.status = status
+	c.streaming = true
+	c.ctx.Response.SetStatusCode(status)
+	c.ctx.Response.SetBodyStream(&answerBody{call: c, body: body, left: size}, int(size))
+}
+
+// answerBody is an answer's body on its way out; its Close ends the call.
+type answerBody struct {
+	call   *call
+	body   io.ReadCloser
+	left   int64
+	closed bool
+}
+
+func (b *answerBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	b.note(int64(n), err)
+	return n, err
+}
+
+// WriteTo lets large blocks go from the decrypter to the connection without a copy.
+func (b *answerBody) WriteTo(w io.Writer) (int64, error) {
+	wt, ok := b.body.(io.WriterTo)
+	if !ok {
+		return io.Copy(w, struct{ io.Reader }{b})
+	}
+	n, err := wt.WriteTo(w)
+	b.note(n, err)
+	return n, err
+}
+
+func (b *answerBody) note(n int64, err error) {
+	b.left -= n
+	b.call.sentBytes += n
+	if err != nil && err != io.EOF {
+		b.call.s.cutMidStream(b.call, err)
+	}
+}
+
+func (b *answerBody) Close() error {
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	err := b.body.Close()
+	b.call.streaming = false
+	b.call.finish()
+	return err
+}
+
+// query is a request's query in wire order, decoded.
+type query struct {
+	raw    string
+	params []param
+}
+
+type param struct{ name, value string }
+
+func parseQuery(raw string) (query, error) {
+	q := query{raw: raw}
+	for raw != "" {
+		var item string
+		item, raw, _ = strings.Cut(raw, "&")
+		if item == "" {
+			continue
+		}
+		n, v, _ := strings.Cut(item, "=")
+		name, err := unescapeQuery(n)
+		if err != nil {
+			return q, err
+		}
+		value, err := unescapeQuery(v)
+		if err != nil {
+			return q, err
+		}
+		q.params = append(q.params, param{name, value})
+	}
+	return q, nil
+}
+
+func (q query) has(name string) bool {
+	for _, p := range q.params {
+		if p.name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (q query) get(name string) string {
+	for _, p := range q.params {
+		if p.name == name {
+			return p.value
+		}
+	}
+	return ""
+}
+
+func unescapeQuery(s string) (string, error) { return unescape(strings.ReplaceAll(s, "+", " ")) }
+
+// unescape decodes percent-encoding once, and nothing else: "//", ".." and "+" stay what they are.
+func unescape(s string) (string, error) {
+	if !strings.Contains(s, "%") {
+		return s, nil
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '%' {
+			b = append(b, s[i])
+			continue
+		}
+		if i+2 >= len(s) {
+			return "", s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
+		}
+		hi, lo := unhex(s[i+1]), unhex(s[i+2])
+		if hi < 0 || lo < 0 {
+			return "", s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
+		}
+		b = append(b, byte(hi<<4|lo))
+		i += 2
+	}
+	return string(b), nil
+}
+
+func unhex(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// escapePath percent-encodes a key as SigV4 for S3 does: everything but unreserved characters and "/".
+func escapePath(s string) string { return escape(s, '/') }
+
+// escapeQuery percent-encodes a query's name or value.
+func escapeQuery(s string) string { return escape(s, 0) }
+
+func escape(s string, keep byte) string {
+	const digits = "0123456789ABCDEF"
+	var b strings.Builder
+	b.Grow(len(s) + 8)
+	for i := range len(s) {
+		ch := s[i]
+		switch {
+		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9',
+			ch == '-', ch == '.', ch == '_', ch == '~', keep != 0 && ch == keep:
+			b.WriteByte(ch)
+		default:
+			b.WriteByte('%')
+			b.WriteByte(digits[ch>>4])
+			b.WriteByte(digits[ch&15])
+		}
+	}
+	return b.String()
+}
+
+func b64(p []byte) string { return base64.StdEncoding.EncodeToString(p) }

@@ -1,0 +1,171 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+var (
+	errStoreUnreachable = errors.New("the store did not answer")
+	errClientGone       = errors.New("the client is gone")
+	errSlowDown         = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
+	// errNotSealed is an object without a valid envelope in a bucket whose objects must have one.
+	errNotSealed = errors.New("the object has no waxseal envelope")
+	// errTampered is an object that does not authenticate: altered, cut, swapped, or under another object's envelope.
+	errTampered = errors.New("the object failed authentication")
+)
+
+// fail answers a request with an error. It is the one place where an error becomes a status.
+func (c *call) fail(err error) {
+	if c.streaming {
+		return // the status is on the wire; the body's reader cuts the connection
+	}
+	e := c.toS3(err)
+	if e.Resource == "" {
+		e.Resource = c.rawPath
+	}
+	e.RequestID, e.HostID = c.id, "waxseal"
+	c.errCode = e.Code
+	c.logFailure(e, err)
+	var answered *storeAnswer
+	if errors.As(err, &answered) {
+		c.copyHeaders(withoutBodyHeaders(answered.header))
+	}
+	for _, h := range e.Header {
+		c.ctx.Response.Header.Set(h.Name, h.Value)
+	}
+	status := e.Status()
+	if status == http.StatusServiceUnavailable {
+		c.ctx.Response.Header.Set("Retry-After", "1")
+	}
+	c.ctx.Response.ResetBody()
+	if c.method == http.MethodHead || status == http.StatusNotModified {
+		c.answer(status, "", nil)
+		c.ctx.Response.SkipBody = true
+	} else {
+		c.answer(status, "application/xml", e.AppendXML(nil))
+	}
+	c.drainRequest()
+}
+
+func withoutBodyHeaders(h http.Header) http.Header {
+	out := h.Clone()
+	out.Del("Content-Type")
+	out.Del("Last-Modified")
+	return out
+}
+
+// toS3 finds the S3 error that an error is to the client.
+func (c *call) toS3(err error) *s3.Error {
+	var (
+		own  *s3.Error
+		auth *sigv4.Error
+		kms  *keystore.Error
+	)
+	switch {
+	case errors.As(err, &own):
+		e := *own
+		return &e
+	case errors.As(err, &auth):
+		return authError(auth)
+	case errors.As(err, &kms):
+		return kmsError(kms)
+	case errors.Is(err, errNotSealed):
+		return s3.Errorf(s3.InvalidObjectState, "The object was not written through waxseal, and its bucket is not one that plaintext is read from")
+	case errors.Is(err, errTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
+		return s3.Errorf(s3.InvalidObjectState, "The stored object failed authentication: it was altered, cut short, or moved since it was written")
+	case errors.Is(err, sse.ErrUnsupportedVersion):
+		return s3.Errorf(s3.InvalidObjectState, "The stored object is in a format that this version of waxseal does not know")
+	case errors.Is(err, errClientGone), errors.Is(err, context.Canceled):
+		return &s3.Error{Code: s3.RequestTimeout, Message: "Your socket connection to the server was not read from or written to within the timeout period."}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return s3.Errorf(s3.IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
+	case errors.Is(err, errStoreUnreachable), errors.Is(err, context.DeadlineExceeded):
+		return s3.Errorf(s3.ServiceUnavailable, "The object store behind waxseal does not answer. Please try again.")
+	}
+	return s3.Errorf(s3.InternalError, "We encountered an internal error. Please try again.")
+}
+
+// authError keeps the code and the diagnostic fields of a signature that did not verify.
+func authError(a *sigv4.Error) *s3.Error {
+	e := &s3.Error{Code: s3.Code(a.Code), Message: a.Message, HTTPStatus: a.Status}
+	for _, f := range a.Fields {
+		e.Extra = append(e.Extra, s3.Field{Name: f.Name, Value: f.Value})
+	}
+	return e
+}
+
+// kmsError is how S3 reports a KMS error: its own code behind "KMS.", with status 400, but for a missing permission.
+func kmsError(k *keystore.Error) *s3.Error {
+	switch k.Kind {
+	case keystore.NotFound:
+		return s3.Errorf(s3.KMSNotFoundException, "%s", k.Message)
+	case keystore.Disabled:
+		return s3.Errorf(s3.KMSDisabledException, "%s", k.Message)
+	case keystore.InvalidState:
+		return s3.Errorf(s3.KMSInvalidStateException, "%s", k.Message)
+	case keystore.InvalidKeyUsage:
+		return s3.Errorf(s3.KMSInvalidKeyUsageException, "%s", k.Message)
+	case keystore.AccessDenied:
+		return s3.Errorf(s3.AccessDenied, "%s", k.Message)
+	case keystore.InvalidCiphertext, keystore.IncorrectKey:
+		return s3.Errorf(s3.InvalidObjectState, "The KMS could not open the object's data key with the key %s", k.KeyARN)
+	case keystore.Throttled:
+		return s3.Errorf(s3.SlowDown, "The KMS throttled the request. Please reduce your request rate.")
+	}
+	return s3.Errorf(s3.ServiceUnavailable, "The KMS is not available. Please try again.")
+}
+
+// errUnparsable is what fasthttp's parser refused.
+func errUnparsable(err error) error {
+	if strings.Contains(err.Error(), "small read buffer") {
+		return &s3.Error{Code: s3.RequestHeaderSectionTooLarge, HTTPStatus: 400,
+			Message: fmt.Sprintf("Your request header section exceeds the maximum allowed size of %d bytes.", maxHeaderBytes)}
+	}
+	return s3.Errorf(s3.InvalidRequest, "The request could not be parsed")
+}
+
+func errUnknownOperation(c *call) error {
+	switch c.method {
+	case "GET", "PUT", "POST", "DELETE", "HEAD":
+		return s3.Errorf(s3.NotImplemented, "waxseal knows no operation %s with this address and query", c.method)
+	}
+	e := s3.Errorf(s3.MethodNotAllowed, "The specified method is not allowed against this resource.")
+	e.Extra = append(e.Extra, s3.Field{Name: "Method", Value: c.method})
+	return e
+}
+
+// Limits of what is read of a body that was refused before it was read. A client that has not finished sending would
+// see a reset instead of the answer; a client that sends without end must not hold the connection.
+const (
+	drainBytes = 64 << 20
+	drainTime  = 5 * time.Second
+)
+
+// drainRequest reads what is left of a refused body, within limits, so that the client can read the answer.
+func (c *call) drainRequest() {
+	if !c.unread {
+		return
+	}
+	c.unread = false
+	body := c.ctx.RequestBodyStream()
+	if body == nil {
+		return
+	}
+	c.ctx.SetReadDeadline(time.Now().Add(drainTime))
+	n, err := io.CopyN(io.Discard, body, drainBytes)
+	if err != io.EOF || n == drainBytes {
+		c.ctx.SetConnectionClose()
+	}
+	c.ctx.SetReadDeadline(time.Time{})
+}

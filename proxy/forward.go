@@ -1,0 +1,157 @@
+package proxy
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+)
+
+// send sends a request to the store with the requester's own credentials there, where they have some.
+func (c *call) send(r *storeRequest) (*http.Response, error) {
+	if r.creds == nil {
+		r.creds = c.storeCredentials()
+	}
+	begin := c.s.cfg.Now()
+	resp, err := c.s.up.send(c.up, r)
+	c.s.metrics.storeRequest(r.method, resp, err, c.s.cfg.Now().Sub(begin))
+	return resp, err
+}
+
+func (c *call) storeCredentials() *credentials {
+	if c.user == nil || c.user.Upstream == nil {
+		return nil
+	}
+	return &credentials{c.user.Upstream.AccessKey, c.user.Upstream.Secret.Reveal()}
+}
+
+// maxForwarded bounds the body of a forwarded request: a configuration document.
+const maxForwarded = 2 << 20
+
+// forward sends the request on and answers what the store answers. It is only for operations that carry no object
+// data and no fact about it.
+func (c *call) forward() error {
+	if c.auth.Kind == sigv4.Anonymous && c.method != http.MethodOptions && !c.s.cfg.Anonymous {
+		return s3.NewError(s3.AccessDenied)
+	}
+	body, err := c.document(maxForwarded)
+	if err != nil {
+		return err
+	}
+	resp, err := c.send(&storeRequest{
+		method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: c.storeHeader(), body: body,
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.relay(resp); err != nil {
+		return err
+	}
+	if c.route.name == "DeleteBucket" && resp.StatusCode == http.StatusNoContent {
+		return c.s.buckets.remove(c.up, c.bucket)
+	}
+	return nil
+}
+
+// relay answers what the store answered, errors with our own request id.
+func (c *call) relay(resp *http.Response) error {
+	if resp.StatusCode >= 400 && c.method != http.MethodHead {
+		return upstreamFailure(resp)
+	}
+	body, err := readDocument(resp)
+	if err != nil {
+		return err
+	}
+	c.copyHeaders(resp.Header)
+	if enc := resp.Header.Get("Content-Encoding"); enc != "" {
+		c.ctx.Response.Header.Set("Content-Encoding", enc)
+	}
+	c.answer(resp.StatusCode, resp.Header.Get("Content-Type"), body)
+	if c.method == http.MethodHead {
+		c.ctx.Response.SkipBody = true
+	}
+	return nil
+}
+
+// document reads the whole body of a request that carries a document, its digests verified.
+func (c *call) document(limit int64) ([]byte, error) {
+	if c.ctx.RequestBodyStream() == nil && c.ctx.Request.Header.ContentLength() <= 0 {
+		c.unread = false
+		return nil, nil
+	}
+	want, err := c.declaredOf(c)
+	if err != nil {
+		return nil, err
+	}
+	body, size, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	if size > limit {
+		return nil, s3.NewError(s3.MaxMessageLengthExceeded)
+	}
+	var b bytes.Buffer
+	if _, err := io.Copy(&b, newDigestReader(body, size, want, false)); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// signatureParams are the query parameters that sign a request; the store gets its own signature.
+var signatureParams = map[string]bool{
+	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
+	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true,
+	"x-amz-content-sha256": true, "awsaccesskeyid": true, "signature": true, "expires": true, "x-id": true,
+	"x-amz-checksum-mode": true,
+}
+
+// storeQuery is the request's query without what signed it.
+func (c *call) storeQuery() string {
+	var b strings.Builder
+	for _, p := range c.query.params {
+		if signatureParams[strings.ToLower(p.name)] {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(escapeQuery(p.name))
+		b.WriteByte('=')
+		b.WriteString(escapeQuery(p.value))
+	}
+	return b.String()
+}
+
+// deleteObject deletes at the store. A condition on the ETag is turned into the store's own.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+func (c *call) deleteObject() error {
+	h := c.storeHeader()
+	if v := c.header("If-Match"); v != "" {
+		if !c.s.capabilities().DeleteIfMatch {
+			return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
+		}
+		etag, err := c.storeETagFor(v, c.query.get("versionId"))
+		if err != nil {
+			return err
+		}
+		h.Set("If-Match", etag)
+	}
+	if c.hasHeader("x-amz-if-match-size") {
+		return s3.Errorf(s3.NotImplemented, "waxseal does not support the header x-amz-if-match-size: the store compares it with a ciphertext's size")
+	}
+	resp, err := c.send(&storeRequest{
+		method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: h,
+	})
+	if err != nil {
+		return err
+	}
+	c.unread = false
+	return c.relay(resp)
+}
+
+func itoa(n int) string     { return strconv.Itoa(n) }
+func itoa64(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+
+	"waxseal/proxy/s3"
+)
+
+// headObject says what there is to know of an object: one request to the store, and no call to a KMS unless
+// checksums or a part are asked for.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+func (c *call) headObject() error {
+	r, err := c.readOf()
+	if err != nil {
+		return err
+	}
+	o, err := c.lookup(c.place(), r.version, "")
+	if err != nil {
+		return err
+	}
+	f := &fetch{call: c, read: r, stored: o}
+	if err := openable(o, r.customer); err != nil {
+		return err
+	}
+	if err := readCondition(c, "", o); err != nil {
+		return err
+	}
+	if o.env == nil {
+		return f.headPlain()
+	}
+	return f.headSealed()
+}
+
+// headSealed opens the data key only for what is sealed under it: checksums and the table of parts. An SSE-C key is
+// checked always, as S3 does.
+func (f *fetch) headSealed() error {
+	p := &opened{stored: f.stored}
+	if f.sums || f.part > 0 || f.customer != nil {
+		var err error
+		if p, err = f.open(f.stored, f.customer); err != nil {
+			return err
+		}
+	}
+	off, n, err := f.span(p.manifest)
+	if err != nil {
+		return err
+	}
+	f.headers(p, off, n)
+	f.answerHead(n)
+	return nil
+}
+
+func (f *fetch) headPlain() error {
+	off, n, err := f.plainSpan()
+	if err != nil {
+		return err
+	}
+	f.describeTo(f.stored, nil)
+	if f.ranged {
+		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+	}
+	f.answerHead(n)
+	return nil
+}
+
+func (f *fetch) answerHead(n int64) {
+	status := f.statusFor(n)
+	f.answer(status, "", nil)
+	f.ctx.Response.SkipBody = true
+	f.ctx.Response.Header.SetContentLength(int(n))
+}
+
+// isNotFound says whether an error is that there is no such object.
+func isNotFound(err error) bool {
+	var e *s3.Error
+	return errors.As(err, &e) && e.Status() == http.StatusNotFound
+}

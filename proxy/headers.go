@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"waxseal/proxy/s3"
+)
+
+const (
+	metaPrefix     = "x-amz-meta-"
+	envelopeHeader = "x-amz-meta-waxseal"
+	// maxMetadata is S3's limit on user metadata, names and values together, the envelope's included.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
+	maxMetadata = 2048
+)
+
+// notForwarded are the ordinary request headers that end here: hop-by-hop ones, those that waxseal makes anew, and
+// those that speak of the plaintext (its digests, lengths, ranges, conditions).
+var notForwarded = map[string]bool{
+	"accept-encoding": true, "authorization": true, "connection": true, "content-encoding": true,
+	"content-length": true, "content-md5": true, "cookie": true, "date": true, "expect": true, "forwarded": true,
+	"host": true, "if-match": true, "if-modified-since": true, "if-none-match": true, "if-range": true,
+	"if-unmodified-since": true, "keep-alive": true, "proxy-authorization": true, "proxy-connection": true,
+	"range": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "user-agent": true,
+	"via": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "x-real-ip": true,
+}
+
+// understood are the x-amz-* request headers that some operation reads itself. They never go up as received.
+var understood = map[string]bool{
+	"x-amz-date": true, "x-amz-content-sha256": true, "x-amz-decoded-content-length": true, "x-amz-trailer": true,
+	"x-amz-security-token": true, "x-amz-user-agent": true, "x-amz-te": true, "x-amz-sdk-checksum-algorithm": true,
+	"x-amz-checksum-algorithm": true, "x-amz-checksum-type": true, "x-amz-checksum-mode": true,
+	"x-amz-checksum-crc32": true, "x-amz-checksum-crc32c": true, "x-amz-checksum-crc64nvme": true,
+	"x-amz-checksum-sha1": true, "x-amz-checksum-sha256": true, "x-amz-mp-object-size": true,
+	"x-amz-server-side-encryption": true, "x-amz-server-side-encryption-aws-kms-key-id": true,
+	"x-amz-server-side-encryption-context": true, "x-amz-server-side-encryption-bucket-key-enabled": true,
+	"x-amz-server-side-encryption-customer-algorithm": true, "x-amz-server-side-encryption-customer-key": true,
+	"x-amz-server-side-encryption-customer-key-md5":               true,
+	"x-amz-copy-source-server-side-encryption-customer-algorithm": true,
+	"x-amz-copy-source-server-side-encryption-customer-key":       true,
+	"x-amz-copy-source-server-side-encryption-customer-key-md5":   true,
+	"x-amz-copy-source": true, "x-amz-copy-source-range": true, "x-amz-copy-source-if-match": true,
+	"x-amz-copy-source-if-none-match": true, "x-amz-copy-source-if-modified-since": true,
+	"x-amz-copy-source-if-unmodified-since": true, "x-amz-metadata-directive": true, "x-amz-tagging-directive": true,
+	"x-amz-source-expected-bucket-owner": true, "x-amz-id-2": true, "x-amz-request-id": true,
+	"x-amz-object-attributes": true, "x-amz-max-parts": true, "x-amz-part-number-marker": true,
+	"x-amz-optional-object-attributes": true,
+}
+
+// checkAmzHeaders refuses what nobody here understands: a header that is passed on unread may carry a digest or a key
+// of the plaintext, and one that is dropped in silence changes what the client asked for.
+func (c *call) checkAmzHeaders() error {
+	for name, value := range c.ctx.Request.Header.All() {
+		n := strings.ToLower(string(name))
+		if !strings.HasPrefix(n, "x-amz-") {
+			continue
+		}
+		switch {
+		case n == envelopeHeader:
+			return s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(envelopeHeader, metaPrefix))
+		case strings.HasPrefix(n, metaPrefix), understood[n], slices.Contains(c.route.pass, n):
+		default:
+			return s3.Errorf(s3.NotImplemented, "waxseal does not support the header %s (%d bytes) of %s", n, len(value), c.route.name)
+		}
+	}
+	return nil
+}
+
+// storeHeader is the part of the request's header that goes to the store: ordinary headers but for the deny-list, and
+// the x-amz-* headers of the operation's row. Metadata goes only with sealed writes.
+func (c *call) storeHeader() http.Header {
+	h := make(http.Header)
+	for name, value := range c.ctx.Request.Header.All() {
+		n := strings.ToLower(string(name))
+		switch {
+		case strings.HasPrefix(n, metaPrefix):
+			if c.route.class != seal {
+				continue
+			}
+		case strings.HasPrefix(n, "x-amz-"):
+			if !slices.Contains(c.route.pass, n) {
+				continue
+			}
+		case notForwarded[n]:
+			continue
+		}
+		h.Add(string(name), string(value))
+	}
+	if enc := clientEncoding(c.header("Content-Encoding")); enc != "" {
+		h.Set("Content-Encoding", enc)
+	}
+	return h
+}
+
+// clientEncoding is a Content-Encoding without aws-chunked, which only frames the request.
+func clientEncoding(v string) string {
+	if !strings.Contains(v, "aws-chunked") {
+		return v
+	}
+	var keep []string
+	for _, e := range strings.Split(v, ",") {
+		if e = strings.TrimSpace(e); e != "" && e != "aws-chunked" {
+			keep = append(keep, e)
+		}
+	}
+	return strings.Join(keep, ",")
+}
+
+// checkMetadata holds the metadata, envelope included, to S3's limit before a byte goes up.
+func checkMetadata(h http.Header) error {
+	total := 0
+	for name, values := range h {
+		if rest, ok := strings.CutPrefix(strings.ToLower(name), metaPrefix); ok {
+			for _, v := range values {
+				total += len(rest) + len(v)
+			}
+		}
+	}
+	if total <= maxMetadata {
+		return nil
+	}
+	e := s3.Errorf(s3.MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size (with waxseal's envelope of %d bytes)", len(h.Get(envelopeHeader)))
+	e.Extra = append(e.Extra, s3.Field{Name: "Size", Value: itoa(total)}, s3.Field{Name: "MaxSizeAllowed", Value: itoa(maxMetadata)})
+	return e
+}
+
+// notReturned are the store's response headers that do not reach the client: hop-by-hop ones, and those that speak of
+// ciphertext.
+var notReturned = map[string]bool{
+	"accept-ranges": true, "connection": true, "content-length": true, "content-range": true, "date": true,
+	"etag": true, "keep-alive": true, "server": true, "transfer-encoding": true, "trailer": true, "upgrade": true,
+	"x-amz-request-id": true, "x-amz-id-2": true, "x-amz-mp-parts-count": true, "x-amz-object-size": true,
+	"content-encoding": true, envelopeHeader: true, "strict-transport-security": true,
+}
+
+// returned says whether a response header of the store goes to the client.
+func returned(lower string) bool {
+	return !notReturned[lower] &&
+		!strings.HasPrefix(lower, "x-amz-checksum-") &&
+		!strings.HasPrefix(lower, "x-amz-server-side-encryption") &&
+		!strings.HasPrefix(lower, "x-amz-meta-x-amz-server-side-encryption") &&
+		!strings.HasPrefix(lower, "x-minio-") && !strings.HasPrefix(lower, "x-ratelimit-")
+}
+
+// copyHeaders gives the client what of the store's answer is true of the plaintext too.
+func (c *call) copyHeaders(h http.Header) {
+	out := &c.ctx.Response.Header
+	for name, values := range h {
+		if !returned(strings.ToLower(name)) {
+			continue
+		}
+		for _, v := range values {
+			out.Add(name, v)
+		}
+	}
+	if enc := clientEncoding(h.Get("Content-Encoding")); enc != "" {
+		out.Set("Content-Encoding", enc)
+	}
+}

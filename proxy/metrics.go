@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"waxseal/proxy/s3"
+)
+
+// Metrics are the S3 endpoint's counters. Register it with a Prometheus registry.
+type Metrics struct {
+	requests       *prometheus.CounterVec
+	duration       *prometheus.HistogramVec
+	bytes          *prometheus.CounterVec
+	inflight       prometheus.Gauge
+	cut            prometheus.Counter
+	tampered       prometheus.Counter
+	plaintextReads prometheus.Counter
+	store          *prometheus.CounterVec
+	storeDuration  *prometheus.HistogramVec
+}
+
+// NewMetrics makes the counters.
+func NewMetrics() *Metrics {
+	buckets := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
+	return &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waxseal_s3_requests_total",
+			Help: "S3 requests by operation and status."}, []string{"operation", "status"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waxseal_s3_request_seconds",
+			Help: "Time from a request's header to the end of its answer.", Buckets: buckets}, []string{"operation"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waxseal_s3_bytes_total",
+			Help: "Plaintext bytes of bodies, in from and out to clients."}, []string{"direction"}),
+		inflight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "waxseal_s3_requests_in_flight",
+			Help: "Requests being worked on."}),
+		cut: prometheus.NewCounter(prometheus.CounterOpts{Name: "waxseal_s3_answers_cut_total",
+			Help: "Answers that were cut mid-stream because the rest did not come or did not authenticate."}),
+		tampered: prometheus.NewCounter(prometheus.CounterOpts{Name: "waxseal_s3_tampered_total",
+			Help: "Reads of objects that failed authentication."}),
+		plaintextReads: prometheus.NewCounter(prometheus.CounterOpts{Name: "waxseal_s3_plaintext_reads_total",
+			Help: "Objects served that were stored without waxseal (read_through)."}),
+		store: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waxseal_store_requests_total",
+			Help: "Requests to the store by method and status; status 0 is no answer."}, []string{"method", "status"}),
+		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waxseal_store_request_seconds",
+			Help: "Time until the store's answer began.", Buckets: buckets}, []string{"method"}),
+	}
+}
+
+func (m *Metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.requests, m.duration, m.bytes, m.inflight, m.cut, m.tampered, m.plaintextReads, m.store, m.storeDuration}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.all() {
+		c.Describe(ch)
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.all() {
+		c.Collect(ch)
+	}
+}
+
+func (m *Metrics) storeRequest(method string, resp *http.Response, err error, took time.Duration) {
+	status := 0
+	if err == nil {
+		status = resp.StatusCode
+	}
+	m.store.WithLabelValues(method, strconv.Itoa(status)).Inc()
+	m.storeDuration.WithLabelValues(method).Observe(took.Seconds())
+}
+
+// operation is a call's operation for logs and metrics.
+func (c *call) operation() string {
+	if c.route == nil {
+		return "-"
+	}
+	return c.route.name
+}
+
+// logAccess writes one line and counts, when a call is over.
+func (c *call) logAccess() {
+	took := c.s.cfg.Now().Sub(c.start)
+	m := c.s.metrics
+	m.requests.WithLabelValues(c.operation(), strconv.Itoa(c.status)).Inc()
+	m.duration.WithLabelValues(c.operation()).Observe(took.Seconds())
+	m.bytes.WithLabelValues("in").Add(float64(c.gotBytes))
+	m.bytes.WithLabelValues("out").Add(float64(c.sentBytes))
+	user := ""
+	if c.user != nil {
+		user = c.user.ARN
+	}
+	c.s.log.Info("request", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "user", user,
+		"status", c.status, "code", string(c.errCode), "in", c.gotBytes, "out", c.sentBytes, "ms", took.Milliseconds())
+}
+
+// logFailure tells the operator what the client need not know: the cause of an error that is not the client's.
+func (c *call) logFailure(e *s3.Error, err error) {
+	switch {
+	case e.Code == s3.InvalidObjectState:
+		c.s.metrics.tampered.Inc()
+		c.s.log.Error("object refused", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)
+	case e.Status() >= 500:
+		c.s.log.Error("request failed", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)
+	}
+}
+
+// cutMidStream notes that an answer ended before its Content-Length.
+func (s *Server) cutMidStream(c *call, err error) {
+	s.metrics.cut.Inc()
+	s.log.Error("answer cut", "id", c.id, "bucket", c.bucket, "key", c.key, "sent", c.sentBytes, "err", err)
+}

@@ -1,0 +1,334 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+const (
+	// maxPut is S3's limit on one PUT or part, on plaintext here and on ciphertext at the store.
+	maxPut = 5 << 30
+	// inlineLimit is the size up to which a body is digested before it is sent, so that all its facts fit into the
+	// envelope and the object needs no manifest.
+	inlineLimit = 1 << 20
+)
+
+// write is one object on its way to the store.
+type write struct {
+	call   *call
+	at     sealTarget
+	enc    *encryption
+	header http.Header // to the store; gets the envelope
+	body   io.Reader   // plaintext
+	size   int64
+	want   *declared
+	digest *digestReader
+}
+
+// written is what the store made of it.
+type written struct {
+	resp  *http.Response // read and closed
+	env   *sse.Envelope
+	etag  string
+	facts sse.Facts
+}
+
+// putObject seals the request's body into one object.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+func (c *call) putObject() error {
+	enc, err := c.encryptionFor(c)
+	if err != nil {
+		return err
+	}
+	want, err := c.declaredOf(c)
+	if err != nil {
+		return err
+	}
+	body, size, err := c.body()
+	if err != nil {
+		return err
+	}
+	w := &write{call: c, at: c.place(), enc: enc, header: c.storeHeader(), body: body, size: size, want: want}
+	if err := c.writeConditions(w.header); err != nil {
+		return err
+	}
+	done, err := w.send()
+	if err != nil {
+		return err
+	}
+	c.copyHeaders(done.resp.Header)
+	h := &c.ctx.Response.Header
+	h.Set("Etag", quote(done.etag))
+	c.showEncryption(done.env, enc.customer)
+	c.showChecksums(done.facts.Checksums, 0)
+	c.answer(http.StatusOK, "", nil)
+	return nil
+}
+
+func (c *call) place() sealTarget { return sealTarget{c.bucket, c.key} }
+
+func quote(etag string) string { return `"` + etag + `"` }
+
+// body is the request's plaintext body, its aws-chunked frame and signatures checked and taken off, and its size.
+func (c *call) body() (io.Reader, int64, error) {
+	size := c.auth.DecodedLength
+	if size < 0 {
+		return nil, 0, s3.Errorf(s3.MissingContentLength, "You must provide the Content-Length HTTP header.")
+	}
+	if size > maxPut {
+		return nil, 0, s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size").
+			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxPut)))
+	}
+	if sse.SealedSize(size, 1) > maxPut {
+		return nil, 0, s3.Errorf(s3.EntityTooLarge, "Sealed, your upload exceeds the store's limit of 5 GiB for one PUT. Use a multipart upload.").
+			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxSealable)))
+	}
+	raw := io.Reader(bytes.NewReader(nil))
+	if s := c.ctx.RequestBodyStream(); s != nil {
+		raw = s
+	}
+	decoded, err := c.auth.Body(raw)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &requestBody{call: c, src: decoded}, size, nil
+}
+
+// maxSealable is the largest plaintext whose sealed form fits one PUT (FORMAT.md, sizes).
+const maxSealable = 5367398360
+
+// requestBody is a request's body on its way in: it knows when there is nothing left on the wire.
+type requestBody struct {
+	call *call
+	src  *sigv4.Body
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.src.Read(p)
+	b.call.gotBytes += int64(n)
+	if err == io.EOF {
+		b.call.unread = false
+	}
+	return n, err
+}
+
+// Trailer is a trailer of the body, after its end.
+func (b *requestBody) Trailer(name string) (string, bool) {
+	for _, t := range b.src.Trailers() {
+		if strings.EqualFold(t.Name, name) {
+			return t.Value, true
+		}
+	}
+	return "", false
+}
+
+// send seals the body and sends it.
+func (w *write) send() (*written, error) {
+	keys := sse.NewKeys(w.enc.mode.Double())
+	defer keys.Zero()
+	env := &sse.Envelope{Size: w.size}
+	kek, err := w.call.newKEK(env, w.enc, w.at)
+	if err != nil {
+		return nil, err
+	}
+	defer kek.Release()
+	w.digest = newDigestReader(w.body, w.size, w.want, w.showsMD5())
+	switch {
+	case w.compressible():
+		return w.sendCompressed(env, keys, kek)
+	case w.size <= inlineLimit:
+		if buf := w.call.s.inline.take(); buf != nil {
+			defer w.call.s.inline.give(buf)
+			return w.sendInline(env, keys, kek, buf)
+		}
+	}
+	return w.sendStream(env, keys, kek)
+}
+
+// showsMD5 says whether the object's ETag is the MD5 of its plaintext.
+func (w *write) showsMD5() bool {
+	return w.enc.mode == sse.SSES3 && !w.call.s.cfg.OpaqueETag
+}
+
+func (w *write) tag(facts *sse.Facts) *sse.Tag {
+	if !w.showsMD5() {
+		return &sse.Tag{}
+	}
+	return &sse.Tag{Kind: sse.TagMD5, MD5: facts.MD5}
+}
+
+// sendInline reads the whole body first: everything is known, and verified, before a byte goes up.
+func (w *write) sendInline(env *sse.Envelope, keys sse.Keys, kek *keks, buf *bytes.Buffer) (*written, error) {
+	if _, err := buf.ReadFrom(w.digest); err != nil {
+		return nil, err
+	}
+	return w.sendKnown(env, keys, kek, bytes.NewReader(buf.Bytes()), w.size)
+}
+
+// sendKnown sends a plaintext whose facts are all known: one sealed part and nothing else.
+func (w *write) sendKnown(env *sse.Envelope, keys sse.Keys, kek *keks, plain io.Reader, size int64) (*written, error) {
+	facts := w.digest.facts
+	part := keys.SealPart(1, plain, size)
+	defer part.Close()
+	env.Headers, env.HasHeaders = part.Headers(), true
+	return w.commit(env, keys, kek, &facts, w.tag(&facts), part, sse.SealedSize(size, keys.Layers()))
+}
+
+// sendStream seals the body as it comes. What is known only at its end goes into a manifest behind it, unless the
+// request has declared all of it.
+func (w *write) sendStream(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+	if w.allDeclared() {
+		return w.sendDeclared(env, keys, kek)
+	}
+	part := keys.SealPart(1, w.digest, w.size)
+	defer part.Close()
+	env.Headers, env.HasHeaders, env.Manifest = part.Headers(), true, true
+	svc, err := w.call.s.serviceKey(w.call)
+	if err != nil {
+		return nil, err
+	}
+	defer svc.Key.Zero()
+	m := &sse.Manifest{
+		Parts: []sse.ManifestPart{{Number: 1, Size: w.size, Headers: part.Headers()}},
+		Facts: sse.Facts{HasMD5: w.digest.md5 != nil, Checksums: []sse.Checksum{{Algorithm: w.want.algorithm}}},
+		Tag:   *w.tag(&sse.Facts{}),
+	}
+	tail := &lateManifest{size: m.SealedSize(keys.Layers()), seal: func() ([]byte, error) {
+		m.Facts = w.digest.facts
+		m.Tag = *w.tag(&m.Facts)
+		return m.Seal(keys, svc)
+	}}
+	size := sse.SealedSize(w.size, keys.Layers()) + tail.size
+	done, err := w.commit(env, keys, kek, nil, nil, io.MultiReader(part, tail), size)
+	if err != nil {
+		return nil, err
+	}
+	done.facts = m.Facts
+	if t := m.Tag.String(); t != "" {
+		done.etag = t
+	}
+	return done, nil
+}
+
+// lateManifest is a manifest that is sealed when the plaintext before it has ended.
+type lateManifest struct {
+	size int64
+	seal func() ([]byte, error)
+	rest []byte
+	done bool
+}
+
+func (l *lateManifest) Read(p []byte) (int, error) {
+	if !l.done {
+		sealed, err := l.seal()
+		if err != nil {
+			return 0, err
+		}
+		if int64(len(sealed)) != l.size {
+			return 0, fmt.Errorf("manifest of %d bytes, %d were declared", len(sealed), l.size)
+		}
+		l.rest, l.done = sealed, true
+	}
+	if len(l.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, l.rest)
+	l.rest = l.rest[n:]
+	return n, nil
+}
+
+// allDeclared says whether the request's headers already name every fact of the body.
+func (w *write) allDeclared() bool {
+	return w.want.value != nil && (!w.showsMD5() || w.want.md5 != nil)
+}
+
+// sendDeclared streams a body whose facts the request declared; the digest reader holds it to them.
+func (w *write) sendDeclared(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+	facts := sse.Facts{Checksums: []sse.Checksum{{Algorithm: w.want.algorithm, Value: w.want.value}}}
+	if w.want.md5 != nil {
+		facts.HasMD5 = true
+		copy(facts.MD5[:], w.want.md5)
+	}
+	part := keys.SealPart(1, w.digest, w.size)
+	defer part.Close()
+	env.Headers, env.HasHeaders = part.Headers(), true
+	return w.commit(env, keys, kek, &facts, w.tag(&facts), part, sse.SealedSize(w.size, keys.Layers()))
+}
+
+// commit seals the envelope and sends it with the body.
+func (w *write) commit(env *sse.Envelope, keys sse.Keys, kek *keks, facts *sse.Facts, tag *sse.Tag, body io.Reader, size int64) (*written, error) {
+	text, err := w.call.sealEnvelope(env, keys, kek, w.at, facts, tag)
+	if err != nil {
+		return nil, err
+	}
+	w.header.Set(envelopeHeader, text)
+	if err := checkMetadata(w.header); err != nil {
+		return nil, err
+	}
+	resp, err := w.call.send(&storeRequest{
+		method: http.MethodPut, bucket: w.at.bucket, key: w.at.key, header: w.header, stream: body, size: size,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, upstreamFailure(resp)
+	}
+	drain(resp)
+	done := &written{resp: resp, env: env, etag: etagOf(resp.Header)}
+	if facts != nil {
+		done.facts = *facts
+	}
+	if tag != nil && tag.Kind != sse.TagNone {
+		done.etag = tag.String()
+	}
+	if done.etag == "" {
+		return nil, errors.New("the store answered a PUT without an ETag")
+	}
+	return done, nil
+}
+
+// compressible says whether a rule asks to compress this object. SSE-C objects never are: their size would tell
+// about a plaintext that waxseal promised to know nothing of.
+func (w *write) compressible() bool {
+	if w.enc.mode == sse.SSEC || w.size == 0 || w.size > sse.MaxCompressible {
+		return false
+	}
+	kind, _, _ := strings.Cut(strings.ToLower(w.header.Get("Content-Type")), ";")
+	kind = strings.TrimSpace(kind)
+	for _, r := range w.call.s.cfg.Compression {
+		if r.Bucket != w.at.bucket {
+			continue
+		}
+		for _, t := range r.Types {
+			if t == kind || strings.HasSuffix(t, "/*") && strings.HasPrefix(kind, strings.TrimSuffix(t, "*")) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sendCompressed compresses a body in memory, where that makes it smaller.
+func (w *write) sendCompressed(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+	w.call.s.compressing <- struct{}{} // bounds the memory
+	defer func() { <-w.call.s.compressing }()
+	plain := bytes.NewBuffer(make([]byte, 0, w.size+bytes.MinRead))
+	if _, err := plain.ReadFrom(w.digest); err != nil {
+		return nil, err
+	}
+	small, ok := sse.Compress(plain.Bytes())
+	if !ok {
+		return w.sendKnown(env, keys, kek, plain, w.size)
+	}
+	env.Compressed = true
+	return w.sendKnown(env, keys, kek, bytes.NewReader(small), int64(len(small)))
+}

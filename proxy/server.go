@@ -1,0 +1,293 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/sigv4"
+	"waxseal/keystore/state"
+)
+
+// Config is everything the S3 endpoint stands on. All fields without a default below are required.
+type Config struct {
+	Upstream UpstreamConfig
+	Users    *iam.Directory
+	Provider keystore.Provider    // KMS keys, for SSE-KMS and DSSE-KMS
+	Keys     *keystore.BucketKeys // bucket keys in front of Provider
+	Root     keystore.Root        // SSE-S3's root key and the service key
+	State    state.Store          // uploads in flight and bucket configuration
+	HeldDir  string               // where short last parts wait for Complete
+
+	Region  string // default us-east-1
+	Account string // default 000000000000
+	Domain  string // virtual-host addressing below this name; none when empty
+
+	ReadThrough   []string          // buckets whose plaintext objects are served
+	BucketAliases map[string]string // bucket -> the name its objects were sealed under
+	Compression   []CompressionRule
+
+	OpaqueETag        bool // SSE-S3 shows the store's ETags and skips MD5
+	AllowInsecureSSEC bool // SSE-C keys over plain HTTP
+	Anonymous         bool // unsigned requests are let in, as the anonymous principal
+	AllowSigV2        bool
+	CompatCeph        bool // follow ceph/s3-tests where they contradict AWS
+	BlockSSEC         bool // buckets made from now on refuse SSE-C until unblocked, as on AWS since 2026-04
+	TrustedProxies    []*net.IPNet
+
+	MaxConnections int           // default 16384
+	MaxInFlight    int           // requests worked on at once before 503 SlowDown; default 1024
+	IdleTimeout    time.Duration // a connection without a byte in either direction; default 60s
+	MinRate        int64         // bytes a second a request or answer must keep up over a minute; default 1024
+	Now            func() time.Time
+	Log            *slog.Logger
+	Metrics        *Metrics
+}
+
+// CompressionRule switches S2 on for a bucket's objects of some content types.
+type CompressionRule struct {
+	Bucket string
+	Types  []string // exact, or with a trailing /*
+}
+
+// Server answers S3 requests. Make one with New.
+type Server struct {
+	cfg      Config
+	log      *slog.Logger
+	up       *upstream
+	verifier *sigv4.Verifier
+	buckets  *bucketConfigs
+	facts    *factsCache
+	readThru map[string]bool
+	inflight chan struct{}
+	inline   *inlineBuffers
+
+	compressing chan struct{}
+	http        *fasthttp.Server
+	metrics     *Metrics
+	probe       Capabilities
+
+	stop    context.CancelFunc // ends every upstream request
+	base    context.Context
+	janitor sync.WaitGroup
+}
+
+// New makes a server; it sends nothing yet, so that it starts while the store or the KMS is down.
+func New(cfg Config) (*Server, error) {
+	cfg.setDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	up, err := newUpstream(cfg.Upstream)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:      cfg,
+		log:      cfg.Log,
+		up:       up,
+		buckets:  newBucketConfigs(cfg.State),
+		facts:    newFactsCache(factsCacheEntries),
+		readThru: make(map[string]bool),
+		inflight: make(chan struct{}, cfg.MaxInFlight),
+		metrics:  cfg.Metrics,
+		inline:   newInlineBuffers(),
+		probe:    assumedCapabilities(),
+
+		compressing: make(chan struct{}, compressingAtOnce),
+	}
+	for _, b := range cfg.ReadThrough {
+		s.readThru[b] = true
+	}
+	s.base, s.stop = context.WithCancel(context.Background())
+	s.verifier = &sigv4.Verifier{
+		Service: "s3",
+		Region:  cfg.Region,
+		Lookup:  s.secretOf,
+		Now:     cfg.Now,
+		AllowV2: cfg.AllowSigV2,
+	}
+	s.http = s.newHTTP()
+	return s, nil
+}
+
+func (c *Config) setDefaults() {
+	def := func(p *string, v string) {
+		if *p == "" {
+			*p = v
+		}
+	}
+	def(&c.Region, "us-east-1")
+	def(&c.Account, "000000000000")
+	if c.MaxConnections == 0 {
+		c.MaxConnections = 16384
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = 1024
+	}
+	if c.IdleTimeout == 0 {
+		c.IdleTimeout = time.Minute
+	}
+	if c.MinRate == 0 {
+		c.MinRate = 1024
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.Users == nil:
+		return errors.New("proxy: no user directory")
+	case c.Root == nil || c.Provider == nil || c.Keys == nil:
+		return errors.New("proxy: no key service")
+	case c.State == nil:
+		return errors.New("proxy: no state store")
+	case c.HeldDir == "":
+		return errors.New("proxy: no directory for held parts")
+	}
+	return nil
+}
+
+// Limits of what is read before a request is understood.
+const (
+	maxHeaderBytes = 32 << 10
+	prefetchBytes  = 8 << 10
+)
+
+func (s *Server) newHTTP() *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler:       s.serve,
+		ExpectHandler: s.expect,
+		ErrorHandler:  s.badRequest,
+		Name:          "waxseal",
+		Logger:        fasthttpLog{s.log},
+		Concurrency:   s.cfg.MaxConnections,
+		// Headers may be this large; a metadata-heavy PUT needs more than the 4 KiB default.
+		ReadBufferSize:  maxHeaderBytes,
+		WriteBufferSize: 64 << 10,
+		IdleTimeout:     s.cfg.IdleTimeout,
+		// The body is streamed; this bounds only what is read ahead of the handler.
+		StreamRequestBody:            true,
+		MaxRequestBodySize:           prefetchBytes,
+		DisablePreParseMultipartForm: true,
+		// S3 answers carry their own Content-Type, or none.
+		NoDefaultContentType: true,
+		CloseOnShutdown:      true,
+	}
+}
+
+// Serve answers requests from l, over TLS when conf is not nil, until Shutdown.
+func (s *Server) Serve(l net.Listener, conf *tls.Config) error {
+	l = s.limitListener(l)
+	if conf != nil {
+		l = tls.NewListener(l, conf)
+	}
+	return s.http.Serve(l)
+}
+
+// Shutdown finishes what is in flight, or cuts it when ctx ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.ShutdownWithContext(ctx)
+	s.stop()
+	s.janitor.Wait()
+	s.up.close()
+	if err != nil {
+		return fmt.Errorf("proxy: requests were cut at shutdown: %w", err)
+	}
+	return nil
+}
+
+// serve is the whole life of one request.
+func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+	c := s.callOf(ctx)
+	select {
+	case s.inflight <- struct{}{}:
+		c.admitted = true
+	default:
+		c.fail(errSlowDown)
+		c.done()
+		return
+	}
+	if err := c.handle(); err != nil {
+		c.fail(err)
+	}
+	c.done()
+}
+
+// handle verifies, routes and runs a request. Expect already did the first two for a client that waits for 100.
+func (c *call) handle() error {
+	if err := c.admit(); err != nil {
+		return err
+	}
+	return c.route.run(c)
+}
+
+// admit parses, verifies, routes and authorises: everything that needs no body.
+func (c *call) admit() error {
+	if c.admission != nil {
+		return *c.admission
+	}
+	err := c.parse()
+	if err == nil {
+		err = c.verify()
+	}
+	c.admission = &err
+	return err
+}
+
+// expect answers "Expect: 100-continue" before the client sends a body, so that a refusal costs no upload.
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	if !strings.EqualFold(string(ctx.Request.Header.Peek("Expect")), "100-continue") {
+		return fasthttp.StatusExpectationFailed
+	}
+	c := s.callOf(ctx)
+	if err := c.admit(); err != nil {
+		c.unread = false // the client holds the body back
+		c.fail(err)
+		c.done()
+		return ctx.Response.StatusCode()
+	}
+	return fasthttp.StatusContinue
+}
+
+// badRequest answers what fasthttp could not parse.
+func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
+	c := s.callOf(ctx)
+	c.unread = false
+	c.fail(errUnparsable(err))
+	c.done()
+}
+
+func (s *Server) secretOf(accessKey string) (string, bool) {
+	u, ok := s.cfg.Users.ByAccessKey(accessKey)
+	if !ok {
+		return "", false
+	}
+	return u.Secret.Reveal(), true
+}
+
+// fasthttpLog sends fasthttp's own lines (broken connections, cut answers) to slog at debug level: the access log
+// has a line for each request already.
+type fasthttpLog struct{ log *slog.Logger }
+
+func (l fasthttpLog) Printf(format string, args ...any) {
+	l.log.Debug("connection", "what", fmt.Sprintf(format, args...))
+}

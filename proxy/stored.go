@@ -1,0 +1,306 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// stored is one version of an object as the store holds it, with what its envelope and its manifest say. Everything
+// shown of it has been authenticated, under the service key or under its data key.
+type stored struct {
+	at       sealTarget
+	version  string // as the store named it; empty when it named none
+	header   http.Header
+	etag     string // the store's own, unquoted: for pins, and shown where S3's ETag is not an MD5
+	modified time.Time
+	bodySize int64 // of the whole body at the store
+
+	env    *sse.Envelope // nil: plaintext, in a bucket where that is served
+	tag    sse.Tag
+	size   int64 // of the plaintext
+	footer *sse.Footer
+	tail   []byte // the last bytes of the body, where there is a manifest
+}
+
+// visibleETag is the ETag that clients see, without quotes.
+func (o *stored) visibleETag() string {
+	if o.env == nil {
+		return o.etag
+	}
+	if t := o.tag.String(); t != "" {
+		return t
+	}
+	if o.env.VisibleETag != "" {
+		return o.env.VisibleETag
+	}
+	return o.etag
+}
+
+// sealedSize is the size of the sealed parts, without the manifest.
+func (o *stored) sealedSize() int64 {
+	if o.footer == nil {
+		return o.bodySize
+	}
+	return o.bodySize - o.footer.ManifestSize()
+}
+
+// tailRead is how much of an object's end is read to know it: the facts of every object, and the whole manifest of
+// one of a few hundred parts.
+const tailRead = 32 << 10
+
+// lookup reads what is known of an object in one request: a suffix read brings its headers and its manifest. It takes
+// the object as it is when etag is empty, else only the one with that store ETag.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+func (c *call) lookup(at sealTarget, version, etag string) (*stored, error) {
+	return c.lookupTail(at, version, etag, sse.TailSize)
+}
+
+func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored, error) {
+	r := c.readRequest(at, version, etag)
+	r.header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
+	resp, err := c.send(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		// An empty body has no last bytes; no sealed object is empty.
+		drain(resp)
+		return c.lookupEmpty(at, version, etag)
+	}
+	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
+		return nil, upstreamFailure(resp)
+	}
+	defer resp.Body.Close()
+	o, err := c.describe(at, resp)
+	if err != nil || o.env == nil || !o.env.Manifest {
+		return o, err
+	}
+	return o, c.readTail(o, resp, n)
+}
+
+func (c *call) lookupEmpty(at sealTarget, version, etag string) (*stored, error) {
+	r := c.readRequest(at, version, etag)
+	r.method = http.MethodHead
+	resp, err := c.send(r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, upstreamFailure(resp)
+	}
+	return c.describe(at, resp)
+}
+
+// readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
+func (c *call) readTail(o *stored, resp *http.Response, n int64) error {
+	if resp.StatusCode == http.StatusOK && o.bodySize > n {
+		if _, err := io.CopyN(io.Discard, resp.Body, o.bodySize-n); err != nil {
+			return storeError(c.up, err)
+		}
+	}
+	tail, err := io.ReadAll(io.LimitReader(resp.Body, n))
+	if err != nil {
+		return storeError(c.up, err)
+	}
+	if int64(len(tail)) != min(n, o.bodySize) {
+		return fmt.Errorf("%w: a read of its last %d bytes gave %d", errStoreUnreachable, n, len(tail))
+	}
+	return c.useTail(o, tail)
+}
+
+// useTail learns size and tag from the end of the body.
+func (c *call) useTail(o *stored, tail []byte) error {
+	f, err := sse.ParseFooter(tail)
+	if err != nil {
+		return tampered(err)
+	}
+	tag, err := f.OpenTag(tail, o.env.Commitment(), c.s.serviceKeys)
+	if err != nil && !errors.Is(err, sse.ErrUnknownServiceKey) {
+		return tampered(err)
+	}
+	if f.ManifestSize() >= o.bodySize {
+		return tampered(fmt.Errorf("manifest of %d bytes in a body of %d", f.ManifestSize(), o.bodySize))
+	}
+	o.footer, o.tail, o.tag = f, tail, tag
+	if err != nil {
+		return c.useDataKey(o)
+	}
+	return o.setSize(f.Size)
+}
+
+// setSize holds a size that the footer or the envelope claims to the size of the body.
+func (o *stored) setSize(size int64) error {
+	if o.env.HasHeaders {
+		if _, err := o.env.Layout(o.sealedSize()); err != nil {
+			return tampered(err)
+		}
+	}
+	o.size = size
+	return nil
+}
+
+// useDataKey is how an object's facts are had when the service key that vouched for them is lost: by its data key.
+func (c *call) useDataKey(o *stored) error {
+	return fmt.Errorf("%w: the service key of the object at %s/%s is not in this deployment's state; restore the state's backup", sse.ErrUnknownServiceKey, o.at.bucket, o.at.key)
+}
+
+func tampered(err error) error { return fmt.Errorf("%w: %w", errTampered, err) }
+
+// readRequest is a GET of an object, pinned to a store ETag where one is given.
+func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
+	r := &storeRequest{method: http.MethodGet, bucket: at.bucket, key: at.key, header: make(http.Header)}
+	for _, name := range passOwner {
+		if v := c.header(name); v != "" {
+			r.header.Set(name, v)
+		}
+	}
+	if version != "" {
+		r.query = "versionId=" + escapeQuery(version)
+	}
+	if etag != "" {
+		r.header.Set("If-Match", quote(etag))
+	}
+	return r
+}
+
+// describe reads what an answer's headers say of an object. Of one with a manifest, size and tag are still unknown.
+func (c *call) describe(at sealTarget, resp *http.Response) (*stored, error) {
+	h := resp.Header
+	o := &stored{at: at, header: h, etag: etagOf(h), version: h.Get("X-Amz-Version-Id"), bodySize: resp.ContentLength}
+	if cr := h.Get("Content-Range"); resp.StatusCode == http.StatusPartialContent {
+		_, total, ok := strings.Cut(cr, "/")
+		size, err := strconv.ParseInt(total, 10, 64)
+		if !ok || err != nil {
+			return nil, fmt.Errorf("%w: its Content-Range is %q", errStoreUnreachable, cr)
+		}
+		o.bodySize = size
+	}
+	o.modified, _ = s3.ParseTime(h.Get("Last-Modified"))
+	return o, c.readEnvelope(o, h.Get(envelopeHeader))
+}
+
+// readEnvelope parses and authenticates the envelope of a stored object.
+func (c *call) readEnvelope(o *stored, text string) error {
+	if text == "" {
+		if !c.s.readThru[o.at.bucket] {
+			return errNotSealed
+		}
+		o.size = o.bodySize
+		return nil
+	}
+	env, err := sse.ParseEnvelope(text)
+	if err != nil {
+		return err
+	}
+	o.env = env
+	tag, err := env.OpenTag(c.s.serviceKeys, binding(c.s.sealedAs(o.at.bucket), o.at.key, env.Mode))
+	switch {
+	case errors.Is(err, sse.ErrUnknownServiceKey):
+		return c.useDataKey(o)
+	case err != nil:
+		return tampered(err)
+	}
+	o.tag = tag
+	if env.Manifest {
+		return nil
+	}
+	return o.setSize(env.Size)
+}
+
+// openable refuses what the request's SSE-C headers do not fit.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
+func openable(o *stored, customer *customerKey) error {
+	isC := o.env != nil && o.env.Mode == sse.SSEC
+	switch {
+	case isC && customer == nil:
+		return s3.Errorf(s3.InvalidRequest, "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.")
+	case !isC && customer != nil:
+		return s3.Errorf(s3.InvalidRequest, "The encryption parameters are not applicable to this object.")
+	}
+	return nil
+}
+
+// opened is a stored object with its data keys.
+type opened struct {
+	*stored
+	keys     sse.Keys
+	facts    *sse.Facts
+	manifest *sse.Manifest // only of an object whose layout is in it
+	layout   *sse.Layout
+}
+
+// open opens an object's data keys and finds its layout. The keys are zeroed when the call is done.
+func (c *call) open(o *stored, customer *customerKey) (*opened, error) {
+	keys, facts, err := c.openEnvelope(o.env, customer, o.at)
+	if err != nil {
+		return nil, openError(err)
+	}
+	p := &opened{stored: o, keys: keys, facts: facts}
+	c.onDone(p.keys.Zero)
+	if o.footer != nil {
+		if p.facts, err = o.footer.OpenFacts(o.tail, keys); err != nil {
+			return nil, tampered(err)
+		}
+	}
+	return p, c.findLayout(p)
+}
+
+// openError tells tampering from what a key service says.
+func openError(err error) error {
+	if errors.Is(err, sse.ErrAuthentication) || errors.Is(err, sse.ErrMalformed) {
+		return tampered(err)
+	}
+	return err
+}
+
+func (c *call) findLayout(p *opened) error {
+	if p.env.HasHeaders {
+		l, err := p.env.Layout(p.sealedSize())
+		if err != nil {
+			return tampered(err)
+		}
+		p.layout = l
+		return nil
+	}
+	if p.footer == nil {
+		return tampered(errors.New("neither envelope nor manifest holds the layout"))
+	}
+	m, err := c.readManifest(p)
+	if err != nil {
+		return err
+	}
+	p.manifest, p.layout = m, m.Layout(p.env.Layers())
+	if p.layout.BodySize() != p.sealedSize() || p.layout.Size() != p.size {
+		return tampered(errors.New("the body is not as long as its manifest says"))
+	}
+	return nil
+}
+
+// readManifest opens the whole manifest, fetching it when the tail holds only its end.
+func (c *call) readManifest(p *opened) (*sse.Manifest, error) {
+	need := p.footer.ManifestSize()
+	if int64(len(p.tail)) < need {
+		whole, err := c.lookupTail(p.at, p.version, p.stored.etag, need)
+		if err != nil {
+			return nil, err
+		}
+		p.tail = whole.tail
+	}
+	if int64(len(p.tail)) < need {
+		return nil, tampered(errors.New("the manifest is cut"))
+	}
+	m, err := sse.OpenManifest(p.tail[int64(len(p.tail))-need:], p.keys)
+	if err != nil {
+		return nil, tampered(err)
+	}
+	return m, nil
+}

@@ -1,0 +1,152 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"strconv"
+)
+
+// checksumTrailer is what the store checks a sealed body with.
+const checksumTrailer = "x-amz-checksum-crc32c"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// errBodyRefused ends a body that must not be committed.
+var errBodyRefused = errors.New("the body was refused before the store could commit it")
+
+// trailerBody frames a body as aws-chunked with a CRC32C trailer:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
+//
+// The frame is what makes an abort safe. A store that takes a body cut short by a close for a whole one (versitygw
+// does, over the old object) does not commit a body without its last chunk and trailer: so nothing is committed until
+// src has said io.EOF, which it does only when every check has passed.
+type trailerBody struct {
+	src   io.Reader
+	size  int64
+	left  int64
+	sum   hash.Hash32
+	frame []byte // frame bytes still to be sent: a chunk's head, its end, or the trailer
+	chunk int64  // bytes left in the chunk that is being sent
+	state uint8
+	err   error
+}
+
+const (
+	chunkHead = iota
+	chunkData
+	bodyDone
+)
+
+// storeChunk is the size of the chunks that go to the store. AWS asks for 8 KiB at least.
+const storeChunk = 1 << 20
+
+func newTrailerBody(src io.Reader, size int64) *trailerBody {
+	return &trailerBody{src: src, size: size, left: size, sum: crc32.New(castagnoli)}
+}
+
+// encodedSize is the length of the framed body.
+func (t *trailerBody) encodedSize() int64 {
+	chunkSize := func(n int64) int64 { return int64(len(strconv.FormatInt(n, 16))) + 2 + n + 2 }
+	total := (t.size / storeChunk) * chunkSize(storeChunk)
+	if rest := t.size % storeChunk; rest > 0 {
+		total += chunkSize(rest)
+	}
+	return total + int64(len("0\r\n"+checksumTrailer+":"+"AAAAAA=="+"\r\n\r\n"))
+}
+
+func (t *trailerBody) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) && t.err == nil {
+		if len(t.frame) > 0 {
+			m := copy(p[n:], t.frame)
+			t.frame = t.frame[m:]
+			n += m
+			continue
+		}
+		switch t.state {
+		case chunkHead:
+			t.err = t.nextChunk()
+		case chunkData:
+			m, err := t.readData(p[n:])
+			n += m
+			if err != nil {
+				t.err = err
+			} else if n > 0 {
+				// Give what there is: a slow client must not hold a store's connection silent.
+				return n, nil
+			}
+		case bodyDone:
+			t.err = io.EOF
+		}
+	}
+	if n > 0 && t.err == io.EOF {
+		return n, nil
+	}
+	return n, t.err
+}
+
+// nextChunk puts the head of the next chunk in line, or the trailer once src has ended well.
+func (t *trailerBody) nextChunk() error {
+	if t.left > 0 {
+		t.chunk = min(t.left, storeChunk)
+		t.frame = append(strconv.AppendInt(nil, t.chunk, 16), "\r\n"...)
+		t.state = chunkData
+		return nil
+	}
+	if err := expectEOF(t.src); err != nil {
+		return err
+	}
+	var crc [4]byte
+	binary.BigEndian.PutUint32(crc[:], t.sum.Sum32())
+	t.frame = []byte("0\r\n" + checksumTrailer + ":" + b64(crc[:]) + "\r\n\r\n")
+	t.state = bodyDone
+	return nil
+}
+
+func (t *trailerBody) readData(p []byte) (int, error) {
+	if int64(len(p)) > t.chunk {
+		p = p[:t.chunk]
+	}
+	n, err := t.src.Read(p)
+	t.sum.Write(p[:n])
+	t.chunk -= int64(n)
+	t.left -= int64(n)
+	if t.chunk == 0 {
+		t.frame = []byte("\r\n")
+		t.state = chunkHead
+		if err == io.EOF {
+			err = nil // asked again, and must be said again, before the trailer
+		}
+		return n, err
+	}
+	if err == io.EOF {
+		return n, fmt.Errorf("%w: it ended %d bytes early", errBodyRefused, t.left)
+	}
+	return n, err
+}
+
+// expectEOF makes src say that it has ended well.
+func expectEOF(src io.Reader) error {
+	var b [1]byte
+	for range 100 {
+		n, err := src.Read(b[:])
+		switch {
+		case n > 0:
+			return fmt.Errorf("%w: it is longer than declared", errBodyRefused)
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}
+
+func (t *trailerBody) Close() error {
+	t.err = errBodyRefused
+	return nil
+}

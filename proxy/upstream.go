@@ -1,0 +1,303 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"waxseal/proxy/s3"
+)
+
+// UpstreamConfig names the store.
+type UpstreamConfig struct {
+	Endpoint    string // http://host:port or https://host
+	Region      string // default us-east-1
+	AccessKey   string
+	SecretKey   string
+	VirtualHost bool        // bucket in the host name instead of the path
+	TLS         *tls.Config // a custom CA, for example
+	// Dial reaches a store that is not at a TCP address, as the embedded one on its unix socket.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// upstream sends requests to the store. There is no interface in front of it: the seam is HTTP.
+type upstream struct {
+	cfg    UpstreamConfig
+	base   *url.URL
+	client *http.Transport
+}
+
+const (
+	upstreamConns     = 512 // idle connections kept to the store
+	upstreamRetries   = 3   // attempts of a request whose body can be sent again
+	upstreamHeaderMax = time.Minute * 10
+)
+
+func newUpstream(cfg UpstreamConfig) (*upstream, error) {
+	base, err := url.Parse(cfg.Endpoint)
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
+		return nil, fmt.Errorf("upstream endpoint %q is not an http(s) URL", cfg.Endpoint)
+	}
+	if base.Path != "" && base.Path != "/" {
+		return nil, fmt.Errorf("upstream endpoint %q must not have a path", cfg.Endpoint)
+	}
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	dial := cfg.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	return &upstream{cfg: cfg, base: base, client: &http.Transport{
+		DialContext:         dial,
+		TLSClientConfig:     cfg.TLS,
+		TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConns:        upstreamConns,
+		MaxIdleConnsPerHost: upstreamConns,
+		IdleConnTimeout:     90 * time.Second,
+		// A Complete or a copy of many gigabytes may take the store minutes before its first header.
+		ResponseHeaderTimeout: upstreamHeaderMax,
+		// The store's bytes are what clients compare: never let the transport unpack them.
+		DisableCompression: true,
+		WriteBufferSize:    128 << 10,
+		ReadBufferSize:     128 << 10,
+		ForceAttemptHTTP2:  false,
+	}}, nil
+}
+
+func (u *upstream) close() { u.client.CloseIdleConnections() }
+
+// storeRequest is one request to the store. Header holds what headers.go let through and what waxseal adds.
+type storeRequest struct {
+	method string
+	bucket string
+	key    string
+	query  string // encoded
+	header http.Header
+
+	// At most one of the two. A body in memory can be sent again; a stream cannot. A stream ends, and is committed by
+	// the store, only when its reader has returned io.EOF: any other error cuts it before its trailer.
+	body   []byte
+	stream io.Reader
+	size   int64 // of stream
+
+	creds *credentials // nil: waxseal's own
+}
+
+type credentials struct{ accessKey, secretKey string }
+
+// send builds, signs and sends a request, again where that is safe, and returns the store's answer whatever its
+// status. The caller closes the body.
+func (u *upstream) send(ctx context.Context, r *storeRequest) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		resp, err := u.once(ctx, r)
+		if !u.again(ctx, r, resp, err) || attempt == upstreamRetries {
+			if err != nil {
+				return nil, storeError(ctx, err)
+			}
+			return resp, nil
+		}
+		if resp != nil {
+			drain(resp)
+		}
+		// Full jitter: 0 to 100, 200, 400 ms.
+		wait := time.Duration(rand.Int64N(int64(50*time.Millisecond) << attempt))
+		select {
+		case <-ctx.Done():
+			return nil, storeError(ctx, ctx.Err())
+		case <-time.After(wait):
+		}
+	}
+}
+
+// again says whether a request may be sent once more: only when its body can be, and when doing it twice is the same
+// as doing it once.
+func (u *upstream) again(ctx context.Context, r *storeRequest, resp *http.Response, err error) bool {
+	if r.stream != nil || ctx.Err() != nil {
+		return false
+	}
+	if err != nil {
+		return r.method == http.MethodGet || r.method == http.MethodHead
+	}
+	return resp.StatusCode == http.StatusServiceUnavailable && (r.method == http.MethodGet || r.method == http.MethodHead)
+}
+
+func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, error) {
+	req := u.build(ctx, r)
+	resp, err := u.client.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// build makes the signed HTTP request.
+func (u *upstream) build(ctx context.Context, r *storeRequest) *http.Request {
+	req := (&http.Request{
+		Method:     r.method,
+		URL:        u.url(r),
+		Proto:      "HTTP/1.1",
+		ProtoMajor: 1,
+		ProtoMinor: 1,
+		Header:     make(http.Header, len(r.header)+6),
+	}).WithContext(ctx)
+	for k, v := range r.header {
+		req.Header[k] = v
+	}
+	req.Host = req.URL.Host
+	payload := "UNSIGNED-PAYLOAD"
+	switch {
+	case r.stream != nil:
+		body := newTrailerBody(r.stream, r.size)
+		req.Body, req.ContentLength = body, body.encodedSize()
+		req.Header.Set("X-Amz-Trailer", checksumTrailer)
+		req.Header.Set("X-Amz-Decoded-Content-Length", fmt.Sprint(r.size))
+		req.Header.Set("Content-Encoding", joinEncoding(req.Header.Get("Content-Encoding")))
+		payload = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+	case len(r.body) > 0:
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
+		sum := md5.Sum(r.body)
+		req.Header.Set("Content-Md5", b64(sum[:]))
+	case r.method == http.MethodPut || r.method == http.MethodPost:
+		req.Body = http.NoBody
+	}
+	req.Header.Set("X-Amz-Content-Sha256", payload)
+	req.Header.Set("User-Agent", "waxseal")
+	if req.Header.Get("Accept-Encoding") == "" {
+		req.Header.Set("Accept-Encoding", "identity")
+	}
+	ak, sk := u.cfg.AccessKey, u.cfg.SecretKey
+	if r.creds != nil {
+		ak, sk = r.creds.accessKey, r.creds.secretKey
+	}
+	return signer.SignV4(*req, ak, sk, "", u.cfg.Region)
+}
+
+func (u *upstream) url(r *storeRequest) *url.URL {
+	v := *u.base
+	v.Path, v.RawPath = "/", "/"
+	if r.bucket != "" {
+		if u.cfg.VirtualHost {
+			v.Host = r.bucket + "." + v.Host
+		} else {
+			v.Path += r.bucket
+			v.RawPath += escapePath(r.bucket)
+			if r.key != "" {
+				v.Path += "/"
+				v.RawPath += "/"
+			}
+		}
+		v.Path += r.key
+		v.RawPath += escapePath(r.key)
+	}
+	v.RawQuery = r.query
+	return &v
+}
+
+// joinEncoding puts aws-chunked in front of a client's own content encoding. Stores keep the rest.
+func joinEncoding(own string) string {
+	if own == "" {
+		return "aws-chunked"
+	}
+	return "aws-chunked," + own
+}
+
+// storeError says what became of a request that got no answer.
+func storeError(ctx context.Context, err error) error {
+	var own *s3.Error
+	switch {
+	case errors.As(err, &own):
+		// The body's own reader failed: the client's fault, or a check's verdict.
+		return err
+	case errors.Is(err, errBodyRefused):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", errClientGone, ctx.Err())
+	}
+	return fmt.Errorf("%w: %w", errStoreUnreachable, err)
+}
+
+// drain reads a small rest of an answer so that its connection can be used again, and closes it.
+func drain(resp *http.Response) {
+	io.CopyN(io.Discard, resp.Body, 64<<10)
+	resp.Body.Close()
+}
+
+// maxStoreDocument bounds an XML document or error that the store sends.
+const maxStoreDocument = 16 << 20
+
+// readDocument reads a whole XML answer.
+func readDocument(resp *http.Response) ([]byte, error) {
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxStoreDocument+1))
+	if err != nil {
+		return nil, fmt.Errorf("%w: reading its answer: %w", errStoreUnreachable, err)
+	}
+	if len(b) > maxStoreDocument {
+		return nil, fmt.Errorf("%w: its answer is over %d bytes", errStoreUnreachable, maxStoreDocument)
+	}
+	return b, nil
+}
+
+// upstreamFailure turns an error answer of the store into the error that the client gets.
+func upstreamFailure(resp *http.Response) error {
+	b, err := readDocument(resp)
+	if err != nil {
+		return err
+	}
+	e := s3.ParseError(resp.StatusCode, b)
+	if e.Code == "" {
+		e.Code, e.Message = codeForStatus(resp.StatusCode), resp.Status
+	}
+	return &storeAnswer{cause: e, header: resp.Header}
+}
+
+// storeAnswer is an error that the store answered: its code, with the headers that mean something beside it.
+type storeAnswer struct {
+	cause  *s3.Error
+	header http.Header
+}
+
+func (a *storeAnswer) Error() string { return "the store answered " + a.cause.Error() }
+func (a *storeAnswer) Unwrap() error { return a.cause }
+
+// etagOf is the store's own ETag, without quotes.
+func etagOf(h http.Header) string { return strings.Trim(h.Get("Etag"), `"`) }
+
+func hexMD5(b []byte) string { return hex.EncodeToString(b) }
+
+// codeForStatus is the code of an answer that has only a status: one to a HEAD, or a load balancer's page.
+func codeForStatus(status int) s3.Code {
+	switch status {
+	case http.StatusBadRequest:
+		return s3.BadRequest
+	case http.StatusForbidden:
+		return s3.AccessDenied
+	case http.StatusNotFound:
+		return s3.NoSuchKey
+	case http.StatusMethodNotAllowed:
+		return s3.MethodNotAllowed
+	case http.StatusPreconditionFailed:
+		return s3.PreconditionFailed
+	case http.StatusRequestedRangeNotSatisfiable:
+		return s3.InvalidRange
+	case http.StatusNotImplemented:
+		return s3.NotImplemented
+	case http.StatusServiceUnavailable:
+		return s3.ServiceUnavailable
+	}
+	return s3.InternalError
+}

@@ -1,0 +1,195 @@
+package proxy
+
+import (
+	"strings"
+
+	"waxseal/keystore/iam"
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+)
+
+// verify checks who signed the request and whether they may do this.
+func (c *call) verify() error {
+	auth, err := c.s.verifier.Verify(c.signedRequest())
+	if err != nil {
+		return err
+	}
+	return c.authorizeAs(auth)
+}
+
+// authorizeAs admits a request whose signature is already known to be good: a POST form's comes with its body.
+func (c *call) authorizeAs(auth *sigv4.Auth) error {
+	c.auth = auth
+	if auth.Kind == sigv4.Anonymous {
+		return c.admitAnonymous()
+	}
+	u, ok := c.s.cfg.Users.ByAccessKey(auth.AccessKey)
+	if !ok {
+		return s3.NewError(s3.InvalidAccessKeyID).With("AWSAccessKeyId", auth.AccessKey)
+	}
+	c.user = u
+	return c.authorize()
+}
+
+// admitAnonymous lets unsigned requests in where the operator wants them, CORS preflights always, and forms, whose
+// signature lies in the body.
+func (c *call) admitAnonymous() error {
+	switch {
+	case c.route.method == "OPTIONS", c.route.name == "PostObject":
+		return nil
+	case !c.s.cfg.Anonymous:
+		return s3.Errorf(s3.AccessDenied, "Access Denied: the request is not signed")
+	}
+	if err := c.checkOverrides(); err != nil {
+		return err
+	}
+	return c.authorize()
+}
+
+// signedRequest is the request as its signer saw it.
+func (c *call) signedRequest() *sigv4.Request {
+	h := &c.ctx.Request.Header
+	r := &sigv4.Request{
+		Method: c.method, RawPath: c.rawPath, RawQuery: c.query.raw, Host: string(h.Host()),
+		Headers: make([]sigv4.Header, 0, h.Len()), ContentLength: int64(h.ContentLength()),
+		Bucket: c.virtualBucket(),
+	}
+	if r.ContentLength < 0 {
+		r.ContentLength = -1
+	}
+	if h.ContentLength() == 0 && len(h.Peek("Content-Length")) == 0 && c.method == "PUT" {
+		r.ContentLength = -1
+	}
+	for name, value := range h.All() {
+		r.Headers = append(r.Headers, sigv4.Header{Name: string(name), Value: string(value)})
+	}
+	return r
+}
+
+// authorize evaluates the requester's own policy and the bucket's statements about encryption, before any header is
+// looked at: a Deny wins over a malformed header.
+func (c *call) authorize() error {
+	if c.route.action == "" {
+		return nil
+	}
+	return c.authorizeAction(c.route.action, c.bucket, c.key, c)
+}
+
+// authorizeAction says whether the requester may do action to an object or bucket. f is where the conditions on
+// encryption look: the headers, or a form's fields.
+func (c *call) authorizeAction(action, bucket, key string, f fields) error {
+	if c.query.get("versionId") != "" {
+		action = versionedAction(action)
+	}
+	resource := bucketARN(bucket)
+	if key != "" {
+		resource = objectARN(bucket, key)
+	}
+	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource, Conditions: c.conditions(f)}
+	if c.user != nil && c.user.Policy != nil {
+		if d, _ := c.user.Policy.Evaluate(r); d != iam.Allow {
+			return c.denied(action, resource, "no identity-based policy allows the "+action+" action")
+		}
+	}
+	if bucket == "" {
+		return nil
+	}
+	conf, err := c.s.buckets.get(c.up, bucket)
+	if err != nil {
+		return err
+	}
+	if conf.policy == nil {
+		return nil
+	}
+	if d, _ := conf.policy.Evaluate(r); d == iam.Deny {
+		return c.denied(action, resource, "of an explicit deny in a resource-based policy")
+	}
+	return nil
+}
+
+// denied is AWS's wording of a refusal.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html
+func (c *call) denied(action, resource, why string) error {
+	if !strings.HasPrefix(why, "of ") {
+		return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q because %s", c.who(), action, resource, why)
+	}
+	return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q because %s", c.who(), action, resource, strings.TrimPrefix(why, "of "))
+}
+
+func (c *call) who() string {
+	if c.user == nil {
+		return "anonymous"
+	}
+	return c.user.ARN
+}
+
+func (c *call) principal() iam.Principal {
+	if c.user == nil {
+		return iam.Principal{Anonymous: true}
+	}
+	return c.user.Principal()
+}
+
+// versionedAction is the action that S3 asks for when a request names a version.
+func versionedAction(action string) string {
+	switch action {
+	case "s3:GetObject", "s3:DeleteObject", "s3:GetObjectAcl", "s3:PutObjectAcl", "s3:GetObjectTagging",
+		"s3:PutObjectTagging", "s3:DeleteObjectTagging", "s3:GetObjectAttributes":
+		i := strings.Index(action, "Object") + len("Object")
+		return action[:i] + "Version" + action[i:]
+	}
+	return action
+}
+
+// conditions are the condition keys that a request gives policies to look at. Encryption keys reflect the request's
+// own headers, never the bucket's default.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
+func (c *call) conditions(f fields) iam.Values {
+	v := iam.Values{}
+	set := func(key, value string) {
+		if value != "" {
+			v.Set(key, value)
+		}
+	}
+	set("aws:SourceIp", c.ctx.RemoteIP().String())
+	set("aws:UserAgent", c.header("User-Agent"))
+	set("aws:Referer", c.header("Referer"))
+	set("aws:SecureTransport", boolText(c.secure))
+	set("aws:CurrentTime", c.start.UTC().Format("2006-01-02T15:04:05Z"))
+	set("aws:EpochTime", itoa64(c.start.Unix()))
+	set("aws:RequestedRegion", c.s.cfg.Region)
+	if c.user != nil {
+		set("aws:username", c.user.Name)
+		set("aws:userid", c.user.AccessKey)
+		set("aws:PrincipalArn", c.user.ARN)
+		set("aws:PrincipalAccount", c.user.AccountID)
+	}
+	if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
+		set("s3:authType", map[string]string{"AuthHeader": "REST-HEADER", "QueryString": "REST-QUERY-STRING", "": "POST"}[c.auth.Kind.Method()])
+		set("s3:signatureversion", map[bool]string{true: "AWS4-HMAC-SHA256", false: "AWS"}[c.auth.Kind.V4()])
+	}
+	set("s3:prefix", c.query.get("prefix"))
+	set("s3:delimiter", c.query.get("delimiter"))
+	set("s3:max-keys", c.query.get("max-keys"))
+	set("s3:VersionId", c.query.get("versionId"))
+	for _, h := range conditionHeaders {
+		if f.hasHeader(h) {
+			v.Set("s3:"+h, f.header(h))
+		}
+	}
+	return v
+}
+
+// conditionHeaders are the headers that policies see under "s3:".
+var conditionHeaders = []string{
+	hdrSSE, hdrKMSKey, hdrSSEC + "algorithm", "x-amz-acl", "x-amz-copy-source", "x-amz-metadata-directive",
+	"x-amz-storage-class", "x-amz-content-sha256", "x-amz-grant-read", "x-amz-grant-write", "x-amz-grant-read-acp",
+	"x-amz-grant-write-acp", "x-amz-grant-full-control", "x-amz-object-ownership", "x-amz-website-redirect-location",
+}
+
+func boolText(b bool) string {
+	if b {
+		return "true"
+	}
+	return "false"
+}
