@@ -127,7 +127,10 @@ func ParsePolicy(document []byte, o Options) (*Policy, error) {
 	if statements == nil {
 		return nil, malformed("Missing required field Statement")
 	}
-	return p, p.parseStatements(statements, o)
+	if err := p.parseStatements(statements, o); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 func (p *Policy) parseStatements(raw json.RawMessage, o Options) error {

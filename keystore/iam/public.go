@@ -40,13 +40,13 @@ func (c *condition) narrows() bool {
 }
 
 // wide tells whether a block of addresses is too large to narrow anything: S3 takes IPv4 blocks down to /8 and IPv6
-// blocks down to /32 for narrow, and private ones of every size.
+// blocks down to /32 for narrow, and the private blocks.
 func wide(o operand) bool {
-	if o.net.Addr().IsPrivate() {
-		return false
-	}
-	if o.net.Addr().Is4() {
+	switch {
+	case o.net.Addr().Is4():
 		return o.net.Bits() < 8
+	case o.net.Addr().IsPrivate():
+		return o.net.Bits() < 7
 	}
 	return o.net.Bits() < 32
 }

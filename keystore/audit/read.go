@@ -1,0 +1,138 @@
+package audit
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Filter picks records. Empty fields pick all.
+type Filter struct {
+	Since     time.Time // the first instant
+	Until     time.Time // the first instant that is too late
+	EventName string
+	Key       string // a key's ARN or id, as a resource or a request parameter
+	User      string // a user's name, ARN, access key or principal id
+	ErrorOnly bool
+}
+
+// Match tells whether the filter picks r.
+func (f *Filter) Match(r *Record) bool {
+	switch {
+	case !f.Since.IsZero() && r.EventTime.Before(f.Since),
+		!f.Until.IsZero() && !r.EventTime.Before(f.Until),
+		f.EventName != "" && !strings.EqualFold(f.EventName, r.EventName),
+		f.ErrorOnly && r.ErrorCode == "":
+		return false
+	}
+	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User))
+}
+
+func (r *Record) about(key string) bool {
+	for _, resource := range r.Resources {
+		if isKey(resource.ARN, key) {
+			return true
+		}
+	}
+	id, _ := r.RequestParameters["keyId"].(string)
+	return id != "" && isKey(id, key)
+}
+
+func isKey(arn, key string) bool { return arn == key || strings.HasSuffix(arn, "/"+key) }
+
+func (u *UserIdentity) is(user string) bool {
+	return user == u.UserName || user == u.ARN || user == u.AccessKeyID || user == u.PrincipalID
+}
+
+// Read calls fn with the records of a FileSink's directory that the filter picks, oldest first, until fn returns
+// false. A writer may be at work. A last line without an end, which a crash or a writer in the middle of its work
+// leaves, is no record; any other line that is not one is an error.
+func Read(dir string, f Filter, fn func(Record) bool) error {
+	// The current file comes first, so that a file closed meanwhile is met once more in the list, not missed.
+	current, err := os.Open(filepath.Join(dir, currentName))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("audit: %w", err)
+	}
+	if current != nil {
+		defer current.Close()
+	}
+	closed, err := closedFiles(dir)
+	if err != nil {
+		return err
+	}
+	for _, c := range closed {
+		more, err := readClosed(c.path, current, f, fn)
+		if err != nil || !more {
+			return err
+		}
+	}
+	if current == nil {
+		return nil
+	}
+	_, err = readRecords(current, f, fn)
+	return err
+}
+
+// readClosed reads one closed file, unless it is the one that was current when the reading began.
+func readClosed(path string, current *os.File, f Filter, fn func(Record) bool) (more bool, err error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("audit: %w", err)
+	}
+	defer file.Close()
+	if current != nil {
+		a, errA := file.Stat()
+		b, errB := current.Stat()
+		if err := errors.Join(errA, errB); err != nil {
+			return false, fmt.Errorf("audit: %w", err)
+		}
+		if os.SameFile(a, b) {
+			return true, nil
+		}
+	}
+	return readRecords(file, f, fn)
+}
+
+func readRecords(file *os.File, f Filter, fn func(Record) bool) (more bool, err error) {
+	more = true
+	err = eachLine(file, func(number int, line []byte) error {
+		var r Record
+		if err := json.Unmarshal(line, &r); err != nil {
+			return fmt.Errorf("audit: %s, line %d: %w", file.Name(), number, err)
+		}
+		if f.Match(&r) && !fn(r) {
+			more = false
+			return errStop
+		}
+		return nil
+	})
+	if errors.Is(err, errStop) {
+		err = nil
+	}
+	return more, err
+}
+
+var errStop = errors.New("audit: stop")
+
+// eachLine calls fn with each whole line, without its end.
+func eachLine(r io.Reader, fn func(number int, line []byte) error) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	for number := 1; ; number++ {
+		line, err := in.ReadBytes('\n')
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
+		if err := fn(number, line[:len(line)-1]); err != nil {
+			return err
+		}
+	}
+}
