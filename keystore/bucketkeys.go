@@ -1,0 +1,205 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"waxseal/keystore/state"
+)
+
+// ScopeContextKey is the key of the encryption context under which a bucket key is bound to its scope.
+const ScopeContextKey = "aws:s3:arn"
+
+var (
+	// ErrTooManyContexts says that a scope has as many bucket keys for different client contexts as it may have: the
+	// caller uses a key for this one object instead.
+	ErrTooManyContexts = errors.New("keystore: too many encryption contexts share this scope")
+	// ErrReservedContext says that a client's context contradicts the scope.
+	ErrReservedContext = errors.New("keystore: the encryption context key " + ScopeContextKey + " is reserved")
+)
+
+// BucketKeysConfig is the configuration of a BucketKeys. What is zero has a default.
+type BucketKeysConfig struct {
+	// PlaintextTTL is the revocation window: how long a requester's authorisation and an opened key last, counted
+	// from before the call that gave them. Default 5 minutes.
+	PlaintextTTL time.Duration
+	// Period is how long one bucket key wraps new data. Default 24 hours.
+	Period time.Duration
+	// Capacity is how many opened keys are kept. Authorisations are smaller and more: grantsPerKey times as many.
+	// Keys with client contexts have a quarter of it to themselves. Default 4096.
+	Capacity int
+	// NegativeTTL is how long a refusal (denied, disabled, not found) is repeated without asking. Default 5 s.
+	NegativeTTL time.Duration
+	// TransientTTL is the same for a key service that did not answer. Default 1 s.
+	TransientTTL time.Duration
+	// AliasTTL is how long the answer of Resolve is kept. Default 1 minute.
+	AliasTTL time.Duration
+	// MaxContexts is how many different client contexts of one scope may have bucket keys for writing at the same
+	// time; one that was not used for PlaintextTTL gives up its place. Default 64.
+	MaxContexts int
+	// CallTimeout bounds a call to the provider, which outlives the request that caused it. Default 10 s.
+	CallTimeout time.Duration
+	// Now is time.Now outside of tests. Its monotonic reading is used: a clock set back extends no window.
+	Now func() time.Time
+	// Service is the principal that opens bucket keys, once in a window for all requesters.
+	Service Caller
+}
+
+func (c BucketKeysConfig) withDefaults() BucketKeysConfig {
+	set(&c.PlaintextTTL, 5*time.Minute)
+	set(&c.Period, 24*time.Hour)
+	set(&c.Capacity, 4096)
+	set(&c.NegativeTTL, 5*time.Second)
+	set(&c.TransientTTL, time.Second)
+	set(&c.AliasTTL, time.Minute)
+	set(&c.MaxContexts, 64)
+	set(&c.CallTimeout, 10*time.Second)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	c.Service.Service = true
+	return c
+}
+
+func set[T time.Duration | int](v *T, or T) {
+	if *v <= 0 {
+		*v = or
+	}
+}
+
+// BucketKeys gives out key-encryption keys that many objects share: S3 Bucket Keys. The package documentation has the
+// two procedures. It is safe for concurrent use.
+type BucketKeys struct {
+	provider Provider
+	store    state.Store
+	cfg      BucketKeysConfig
+	now      func() stamp
+	stats    counters
+	flights  flights
+	memory   memory
+}
+
+// NewBucketKeys puts bucket keys in front of a provider; current blobs are shared through the state.
+func NewBucketKeys(p Provider, s state.Store, cfg BucketKeysConfig) *BucketKeys {
+	cfg = cfg.withDefaults()
+	b := &BucketKeys{provider: p, store: s, cfg: cfg, now: newClock(cfg.Now)}
+	b.memory.init(cfg, b.now, &b.stats)
+	return b
+}
+
+// ForWrite returns the key that wraps new data keys of a scope (a bucket's ARN) under a KMS key, for a requester who
+// may GenerateDataKey. user is the client's own part of the encryption context.
+func (b *BucketKeys) ForWrite(ctx context.Context, caller Caller, scope, keyARN string, user Context) (*Handle, error) {
+	t, err := b.bucketTarget(scope, keyARN, user)
+	if err != nil {
+		return nil, err
+	}
+	return b.write(ctx, caller, t)
+}
+
+// ForRead returns the key of a blob that ForWrite returned for the same scope, KMS key and context, for a requester who
+// may Decrypt.
+func (b *BucketKeys) ForRead(ctx context.Context, caller Caller, scope, keyARN string, blob []byte, user Context) (*Handle, error) {
+	t, err := b.bucketTarget(scope, keyARN, user)
+	if err != nil {
+		return nil, err
+	}
+	return b.read(ctx, caller, t, blob)
+}
+
+// writeAttempts bounds how often write looks again after another requester or replica made the current key first.
+const writeAttempts = 4
+
+func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Handle, error) {
+	b.stats.requests.Add(1)
+	for range writeAttempts {
+		granted, err := b.granted(caller, GenerateDataKey, t, t.id)
+		if err != nil {
+			return nil, err
+		}
+		cur, err := b.current(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		if cur == nil {
+			// The first authorised requester's own GenerateDataKey makes the key, and so costs no call more.
+			h, err := b.generate(ctx, caller, t)
+			if h != nil || err != nil {
+				return h, err
+			}
+			continue
+		}
+		return b.open(ctx, caller, t, cur, granted)
+	}
+	return nil, Errorf(Unavailable, t.keyARN, "The current key changed too often.")
+}
+
+// open completes a write under an existing current key.
+func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *current, granted bool) (*Handle, error) {
+	if !granted {
+		if err := b.authorize(ctx, caller, GenerateDataKey, t, t.id, nil); err != nil {
+			return nil, err
+		}
+	}
+	o, err := b.memory.key(t, cur.id)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case o != nil && granted:
+		b.stats.hits.Add(1)
+	case o == nil:
+		if o, err = b.decrypt(ctx, b.cfg.Service, t, cur.id, cur.Blob); err != nil {
+			return nil, err
+		}
+	}
+	return &Handle{o: o, blob: cur.Blob, keyARN: t.keyARN}, nil
+}
+
+func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []byte) (*Handle, error) {
+	b.stats.requests.Add(1)
+	if len(blob) == 0 {
+		return nil, &Error{Kind: InvalidCiphertext, KeyARN: t.keyARN}
+	}
+	id := t.blobID(blob)
+	granted, err := b.granted(caller, Decrypt, t, id)
+	if err != nil {
+		return nil, err
+	}
+	o, err := b.memory.key(t, id)
+	switch {
+	case o != nil && granted:
+		b.stats.hits.Add(1)
+	case o != nil:
+		if err = b.authorize(ctx, caller, Decrypt, t, id, blob); err != nil {
+			o.release()
+		}
+	case !granted:
+		// One call does both: it authorises this requester and opens the key for all. A refusal that the service
+		// got is no reason not to ask.
+		o, err = b.decrypt(ctx, caller, t, id, blob)
+	case err == nil:
+		o, err = b.decrypt(ctx, b.cfg.Service, t, id, blob)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &Handle{o: o, blob: blob, keyARN: t.keyARN}, nil
+}
+
+// Forget ends every use of what is known of a KMS key: it was disabled or changed. Opened keys, authorisations and the
+// current blobs are gone when it returns; a handle that is in use stays valid until its release. A call to the provider
+// that is under way serves those who wait for it already, and nobody else.
+func (b *BucketKeys) Forget(keyARN string) {
+	b.memory.forget(keyARN)
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.CallTimeout)
+	defer cancel()
+	// Should the state not answer now, the key stays marked, and no record of it is used before the records are gone.
+	if err := b.dropRecords(ctx, keyARN); err != nil {
+		b.stats.stateErrors.Add(1)
+	}
+}
+
+// Close forgets and zeroes everything in memory. Handles in use stay valid until their release.
+func (b *BucketKeys) Close() { b.memory.close() }

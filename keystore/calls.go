@@ -1,0 +1,175 @@
+package keystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// granted says whether the requester was authorised within the window, or returns the refusal that still stands.
+func (b *BucketKeys) granted(caller Caller, action Action, t *target, id id) (bool, error) {
+	ok, err := b.memory.grant(t, grantKey{requesterOf(caller), action, id})
+	if err != nil {
+		b.stats.negativeHits.Add(1)
+	}
+	return ok, err
+}
+
+// authorize has the provider authorise and audit an action for a requester.
+func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, id id, blob []byte) error {
+	who, epoch := requesterOf(caller), b.memory.currentEpoch()
+	key := flightKey{flyAuthorize, who, action, id, epoch}
+	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+		issued := b.now()
+		b.stats.authorizations(action).Add(1)
+		err := b.answered(t.keyARN, b.provider.Authorize(ctx, caller, action, t.keyARN, blob, t.context()))
+		b.remember(t, grantKey{who, action, id}, issued, err, epoch)
+		return landing{}, err
+	})
+	return err
+}
+
+// decrypt has the provider open a blob for a caller, a requester or the service, and caches the key for all. The key
+// comes with a reference for the caller of this function.
+func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id id, blob []byte) (*opened, error) {
+	who, epoch := requesterOf(caller), b.memory.currentEpoch()
+	key := flightKey{flyDecrypt, who, Decrypt, id, epoch}
+	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+		issued := b.now()
+		b.stats.decrypts(caller.Service).Add(1)
+		dk, err := b.provider.Decrypt(ctx, caller, blob, t.keyARN, t.context())
+		err = b.answered(t.keyARN, err)
+		b.remember(t, grantKey{who, Decrypt, id}, issued, err, epoch)
+		if err != nil {
+			if caller.Service {
+				b.memory.putKey(t, id, &cachedKey{err: err, keyARN: t.keyARN, issued: issued, ttl: b.negativeTTL(err)}, epoch)
+			}
+			return landing{}, err
+		}
+		o := newOpened(dk.Plaintext)
+		dk.Plaintext.Zero()
+		b.cache(t, id, o, issued, epoch)
+		return landing{key: o}, nil
+	})
+	return l.key, err
+}
+
+// generate makes a new current key as the requester. It returns no handle and no error when somebody else's was there
+// first: the requester is authorised then, and goes on with that.
+func (b *BucketKeys) generate(ctx context.Context, caller Caller, t *target) (*Handle, error) {
+	who, epoch := requesterOf(caller), b.memory.currentEpoch()
+	key := flightKey{flyGenerate, who, GenerateDataKey, t.id, epoch}
+	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+		return b.generateNow(ctx, caller, t, epoch)
+	})
+	if err != nil || l.key == nil {
+		return nil, err
+	}
+	return &Handle{o: l.key, blob: l.cur.Blob, keyARN: t.keyARN}, nil
+}
+
+func (b *BucketKeys) generateNow(ctx context.Context, caller Caller, t *target, epoch uint64) (landing, error) {
+	// The place is taken before the call: its revision is what the new blob replaces, however long the call takes.
+	place, err := b.vacancy(ctx, t)
+	if err != nil || place == nil {
+		return landing{}, err
+	}
+	issued := b.now()
+	b.stats.generates.Add(1)
+	dk, err := b.provider.GenerateDataKey(ctx, caller, t.keyARN, t.context())
+	defer dk.Plaintext.Zero()
+	if err == nil && (len(dk.Blob) == 0 || dk.KeyARN != t.keyARN) {
+		err = &Error{Kind: Internal, KeyARN: t.keyARN, Err: fmt.Errorf("the data key is of the key %q", dk.KeyARN)}
+	}
+	err = b.answered(t.keyARN, err)
+	b.remember(t, grantKey{requesterOf(caller), GenerateDataKey, t.id}, issued, err, epoch)
+	if err != nil {
+		return landing{}, err
+	}
+
+	cur := newCurrent(t, dk, b.cfg.Now(), b.now())
+	o := newOpened(dk.Plaintext)
+	// Cached before it is published: whoever finds the blob finds the key open.
+	b.cache(t, cur.id, o, issued, epoch)
+	won, err := b.publish(ctx, t, cur, place, epoch)
+	if err != nil || !won {
+		b.memory.dropKey(t, cur.id)
+		o.release()
+		return landing{}, err
+	}
+	return landing{key: o, cur: cur}, nil
+}
+
+// cache keeps an opened key, with a reference of its own.
+func (b *BucketKeys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
+	o.retain()
+	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: b.cfg.PlaintextTTL}, epoch)
+}
+
+// remember keeps an authorisation for the window, which began before the call, and a refusal for its own time.
+func (b *BucketKeys) remember(t *target, key grantKey, issued stamp, err error, epoch uint64) {
+	ttl := b.cfg.PlaintextTTL
+	if err != nil {
+		// The time runs from the refusal, not from the call: a call that took longer would have no effect.
+		issued, ttl = b.now(), b.negativeTTL(err)
+	}
+	b.memory.putGrant(t, key, &grant{err: err, keyARN: t.keyARN, issued: issued, ttl: ttl}, epoch)
+}
+
+func (b *BucketKeys) negativeTTL(err error) time.Duration {
+	if Transient(err) || KindOf(err) == Internal {
+		return b.cfg.TransientTTL
+	}
+	return b.cfg.NegativeTTL
+}
+
+// answered makes a call's failure an *Error. Only the time limit can have ended the call's context, so that is the key
+// service's fault, not the requester's.
+func (b *BucketKeys) answered(keyARN string, err error) error {
+	var e *Error
+	switch {
+	case err == nil, errors.As(err, &e):
+		return err
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &Error{Kind: Unavailable, KeyARN: keyARN, Message: "The key service did not answer in time.", Err: err}
+	}
+	return &Error{Kind: Internal, KeyARN: keyARN, Err: err}
+}
+
+// Resolve finds a KMS key by id, ARN or alias. What it says, the key's state too, can be AliasTTL old, and while the key
+// service is away PlaintextTTL, like the keys themselves; Forget makes it new.
+func (b *BucketKeys) Resolve(ctx context.Context, caller Caller, keyID string) (KeyInfo, error) {
+	id := hash("waxseal/resolve", caller.AccountID, keyID, nil)
+	old, ok := b.memory.resolved.Get(id)
+	if ok && b.now().age(old.checked) < old.ttl {
+		if old.err != nil {
+			b.stats.negativeHits.Add(1)
+		}
+		return old.info, old.err
+	}
+	epoch := b.memory.currentEpoch()
+	key := flightKey{kind: flyResolve, id: id, epoch: epoch}
+	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+		r := b.resolveNow(ctx, caller, keyID, old)
+		b.memory.putResolved(id, r, epoch)
+		return landing{info: r.info}, r.err
+	})
+	return l.info, err
+}
+
+// resolveNow asks the provider. old is the answer of before, or nil.
+func (b *BucketKeys) resolveNow(ctx context.Context, caller Caller, keyID string, old *resolved) *resolved {
+	issued := b.now()
+	b.stats.resolves.Add(1)
+	info, err := b.provider.Resolve(ctx, caller, keyID)
+	if err == nil {
+		return &resolved{info: info, issued: issued, checked: issued, ttl: b.cfg.AliasTTL}
+	}
+	err = b.answered("", err)
+	r := &resolved{err: err, issued: issued, checked: b.now(), ttl: b.negativeTTL(err)}
+	if Transient(err) && old != nil && old.err == nil && r.checked.age(old.issued) < b.cfg.PlaintextTTL {
+		r.info, r.err, r.issued = old.info, nil, old.issued
+	}
+	return r
+}

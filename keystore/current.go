@@ -1,0 +1,315 @@
+package keystore
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"waxseal/keystore/state"
+)
+
+// recordPrefix is where current blobs are in the state: prefix, hash of the KMS key's ARN, "/", target id.
+const recordPrefix = "bucketkey/"
+
+const recordVersion = 1
+
+// maxSkew is how far in the future another replica's record may have been made, by this one's clock.
+const maxSkew = 5 * time.Minute
+
+// record is a current blob as the state holds it:
+//
+//	{"v":1,"scope":"arn:aws:s3:::b","key":"arn:aws:kms:...","material":"...","created":"...","expires":"...","blob":"..."}
+//
+// The revision of its entry is its identity: who replaces it names the revision that he saw, so a replica that was
+// paused cannot write back an older blob. It is a cache: a record that is lost or not understood is made anew.
+type record struct {
+	Version  int       `json:"v"`
+	Scope    string    `json:"scope"`
+	Key      string    `json:"key"`
+	Material string    `json:"material,omitempty"`
+	Created  time.Time `json:"created"`
+	Expires  time.Time `json:"expires"` // for Prune: Created and the period of then
+	Blob     []byte    `json:"blob"`
+}
+
+// current is the blob that wraps a target's new data.
+type current struct {
+	record
+	id     id // of the blob
+	target id
+	keyARN string
+	shared bool
+	loaded stamp
+	left   time.Duration // of its period, when it was loaded
+	used   atomic.Int64  // when it was last asked for, in stamp.mono's time
+}
+
+func newCurrent(t *target, dk DataKey, wall time.Time, now stamp) *current {
+	r := record{Version: recordVersion, Scope: t.scope, Key: t.keyARN, Material: dk.MaterialID, Blob: dk.Blob}
+	r.Created = wall.UTC().Round(0)
+	r.Expires = r.Created.Add(t.period)
+	return load(t, r, t.period, now)
+}
+
+func load(t *target, r record, left time.Duration, now stamp) *current {
+	c := &current{record: r, id: t.blobID(r.Blob), target: t.id, keyARN: t.keyARN, shared: t.shared, loaded: now, left: left}
+	c.used.Store(int64(now.mono))
+	return c
+}
+
+// over says that it wraps nothing new any more.
+func (c *current) over(now stamp) bool { return now.age(c.loaded) >= c.left }
+
+// idle says that a key with client contexts was not used for a window: its place may go to another.
+func (m *memory) idle(c *current, now stamp) bool {
+	return now.mono-time.Duration(c.used.Load()) >= m.cfg.PlaintextTTL
+}
+
+// current returns the blob that wraps the target's new data, or nil when one must be made. What memory holds is
+// compared with the state once in a window, so that another replica's newer blob, or its Forget, is seen.
+func (b *BucketKeys) current(ctx context.Context, t *target) (*current, error) {
+	now := b.now()
+	if c := b.memory.current(t, now); c != nil && (!t.shared || now.age(c.loaded) < b.cfg.PlaintextTTL) {
+		return c, nil
+	}
+	if !t.shared {
+		return nil, nil
+	}
+	epoch := b.memory.currentEpoch()
+	c, _, err := b.lookup(ctx, t)
+	if err != nil || c == nil {
+		return nil, err
+	}
+	b.memory.setCurrent(t, c, epoch)
+	return c, nil
+}
+
+// lookup reads the target's record: the blob, nil when there is none to use, and the revision to be replaced.
+func (b *BucketKeys) lookup(ctx context.Context, t *target) (*current, int64, error) {
+	if err := b.finishForget(ctx, t.keyARN); err != nil {
+		return nil, 0, b.stateFailed(t, err)
+	}
+	e, err := b.store.Get(ctx, recordKey(t))
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, b.stateFailed(t, err)
+	}
+	var r record
+	if json.Unmarshal(e.Value, &r) != nil || r.Version != recordVersion || r.Scope != t.scope || r.Key != t.keyARN || len(r.Blob) == 0 {
+		return nil, e.Revision, nil // not this version's: replaced
+	}
+	age := b.cfg.Now().Sub(r.Created)
+	if age < -maxSkew || age >= t.period {
+		return nil, e.Revision, nil
+	}
+	return load(t, r, t.period-max(age, 0), b.now()), e.Revision, nil
+}
+
+// place is where a new blob goes: over the record of this revision.
+type place struct{ revision int64 }
+
+// vacancy returns the place for a new blob, or nil when there is a blob by now.
+func (b *BucketKeys) vacancy(ctx context.Context, t *target) (*place, error) {
+	if !t.shared {
+		if b.memory.current(t, b.now()) != nil {
+			return nil, nil
+		}
+		if !b.memory.room(t) {
+			b.stats.contextOverflows.Add(1)
+			return nil, ErrTooManyContexts
+		}
+		return &place{}, nil
+	}
+	c, revision, err := b.lookup(ctx, t)
+	if err != nil || c != nil {
+		return nil, err
+	}
+	return &place{revision: revision}, nil
+}
+
+// publish makes a blob the current one, unless another has come before it, and says which.
+func (b *BucketKeys) publish(ctx context.Context, t *target, c *current, p *place, epoch uint64) (bool, error) {
+	if !t.shared {
+		return b.memory.addContext(t, c, epoch)
+	}
+	value, err := json.Marshal(c.record)
+	if err != nil {
+		return false, fmt.Errorf("keystore: %w", err)
+	}
+	key := recordKey(t)
+	rev, err := b.store.Txn(ctx, []state.Cond{{Key: key, Revision: p.revision}}, []state.Op{{Key: key, Value: value}})
+	switch {
+	case errors.Is(err, state.ErrConflict):
+		b.stats.lostRaces.Add(1)
+		return false, nil
+	case err != nil:
+		return false, b.stateFailed(t, err)
+	}
+	if b.memory.setCurrent(t, c, epoch) {
+		return true, nil
+	}
+	// The KMS key was forgotten while this blob was being made: it serves this request and is nobody's current one.
+	_, err = b.store.Txn(ctx, []state.Cond{{Key: key, Revision: rev}}, []state.Op{{Key: key, Delete: true}})
+	if err != nil && !errors.Is(err, state.ErrConflict) {
+		return false, b.stateFailed(t, err)
+	}
+	return true, nil
+}
+
+// finishForget removes the records of a KMS key whose Forget could not.
+func (b *BucketKeys) finishForget(ctx context.Context, keyARN string) error {
+	b.memory.mu.Lock()
+	_, pending := b.memory.forgetting[keyARN]
+	b.memory.mu.Unlock()
+	if !pending {
+		return nil
+	}
+	return b.dropRecords(ctx, keyARN)
+}
+
+// dropRecords deletes the current blobs of a KMS key from the state.
+func (b *BucketKeys) dropRecords(ctx context.Context, keyARN string) error {
+	b.memory.mu.Lock()
+	epoch := b.memory.forgetting[keyARN]
+	b.memory.mu.Unlock()
+	prefix := recordsOf(keyARN)
+	for {
+		entries, err := b.store.Range(ctx, prefix, "", state.MaxTxnSize)
+		if err != nil {
+			return err
+		}
+		if len(entries) == 0 {
+			break
+		}
+		ops := make([]state.Op, len(entries))
+		for i, e := range entries {
+			ops[i] = state.Op{Key: e.Key, Delete: true}
+		}
+		if _, err := b.store.Txn(ctx, nil, ops); err != nil {
+			return err
+		}
+	}
+	b.memory.mu.Lock()
+	defer b.memory.mu.Unlock()
+	if b.memory.forgetting[keyARN] == epoch {
+		delete(b.memory.forgetting, keyARN)
+	}
+	return nil
+}
+
+// Prune deletes the current blobs whose period is over from the state: scopes that nobody writes to any more. It is for
+// a timer of the owner's; nothing depends on it but the size of the state.
+func (b *BucketKeys) Prune(ctx context.Context) error {
+	var after string
+	for {
+		entries, err := b.store.Range(ctx, recordPrefix, after, 256)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			after = e.Key
+			var r record
+			if json.Unmarshal(e.Value, &r) != nil || r.Version != recordVersion || b.cfg.Now().Before(r.Expires) {
+				continue // what is not this version's is left to who wrote it
+			}
+			_, err := b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Delete: true}})
+			if err != nil && !errors.Is(err, state.ErrConflict) {
+				return err
+			}
+		}
+	}
+}
+
+func (b *BucketKeys) stateFailed(t *target, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err // the request ended, nothing failed
+	}
+	b.stats.stateErrors.Add(1)
+	return &Error{Kind: Unavailable, KeyARN: t.keyARN, Message: "The state store did not answer.", Err: err}
+}
+
+func recordsOf(keyARN string) string {
+	h := hash("waxseal/record", keyARN, "", nil)
+	return recordPrefix + hex.EncodeToString(h[:16]) + "/"
+}
+
+func recordKey(t *target) string { return recordsOf(t.keyARN) + hex.EncodeToString(t.id[:]) }
+
+// current returns the target's current key in memory, unless its period is over.
+func (m *memory) current(t *target, now stamp) *current {
+	var c *current
+	if t.shared {
+		c, _ = m.currents.Get(t.id)
+	} else {
+		m.mu.Lock()
+		c = m.byScope[t.scope][t.id]
+		m.mu.Unlock()
+	}
+	if c == nil || c.over(now) {
+		return nil
+	}
+	c.used.Store(int64(now.mono))
+	return c
+}
+
+// setCurrent says false when a Forget came between.
+func (m *memory) setCurrent(t *target, c *current, epoch uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.epoch != epoch || m.closed {
+		return false
+	}
+	m.currents.Add(t.id, c)
+	return true
+}
+
+// room says whether a scope may have a key for one more client context; it makes room where it can.
+func (m *memory) room(t *target) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.roomLocked(t)
+}
+
+func (m *memory) roomLocked(t *target) bool {
+	now := m.clock()
+	currents := m.byScope[t.scope]
+	if _, ok := currents[t.id]; ok || len(currents) < m.cfg.MaxContexts {
+		return true
+	}
+	for id, c := range currents {
+		if c.over(now) || m.idle(c, now) {
+			delete(currents, id)
+		}
+	}
+	return len(currents) < m.cfg.MaxContexts
+}
+
+// addContext makes a key with client contexts the current one, unless there is one.
+func (m *memory) addContext(t *target, c *current, epoch uint64) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.epoch != epoch || m.closed {
+		return true, nil // serves this request only
+	}
+	now := m.clock()
+	if old := m.byScope[t.scope][t.id]; old != nil && !old.over(now) {
+		m.stats.lostRaces.Add(1)
+		return false, nil
+	}
+	if !m.roomLocked(t) {
+		m.stats.contextOverflows.Add(1)
+		return false, ErrTooManyContexts
+	}
+	if m.byScope[t.scope] == nil {
+		m.byScope[t.scope] = make(map[id]*current)
+	}
+	m.byScope[t.scope][t.id] = c
+	m.arm()
+	return true, nil
+}

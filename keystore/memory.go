@@ -1,0 +1,278 @@
+package keystore
+
+import (
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+)
+
+// grantsPerKey is how many authorisations are kept for each key: several requesters use one.
+const grantsPerKey = 8
+
+// memory is what a BucketKeys remembers.
+//
+// mu guards every change, so that a key is not replaced unseen (lru calls no evict function for a value that is
+// replaced, and the key would never be zeroed), and so that nothing from before a Forget comes in after it. Looking
+// something up takes the cache's own lock only.
+type memory struct {
+	cfg   BucketKeysConfig
+	stats *counters
+	clock func() stamp
+
+	mu         sync.Mutex
+	epoch      uint64            // counts Forgets
+	forgetting map[string]uint64 // KMS keys whose records in the state must go, by the epoch that said so
+	sweeper    *time.Timer       // nil: not armed
+	closed     bool
+
+	main     share // keys without client contexts
+	contexts share // keys with; a client can make any number of them, and must not push out the others
+	resolved *lru.Cache[id, *resolved]
+	currents *lru.Cache[id, *current]
+	byScope  map[string]map[id]*current // the current keys with client contexts; guarded by mu
+}
+
+// share is a part of the caches with a capacity of its own.
+type share struct {
+	keys   *lru.Cache[id, *cachedKey]
+	grants *lru.Cache[grantKey, *grant]
+}
+
+// cachedKey is an opened key, or why the service could not open it.
+type cachedKey struct {
+	o      *opened // nil with err
+	err    error
+	keyARN string
+	issued stamp
+	ttl    time.Duration
+}
+
+type grantKey struct {
+	who    requester
+	action Action
+	id     id
+}
+
+// grant is an authorisation, or its refusal.
+type grant struct {
+	err    error
+	keyARN string
+	issued stamp
+	ttl    time.Duration
+}
+
+// resolved is an answer of Resolve, or its refusal. It is fresh for ttl after checked.
+type resolved struct {
+	info    KeyInfo
+	err     error
+	issued  stamp // when the key service gave the answer
+	checked stamp // when it was last asked, with or without an answer
+	ttl     time.Duration
+}
+
+func (m *memory) init(cfg BucketKeysConfig, clock func() stamp, stats *counters) {
+	m.cfg, m.clock, m.stats = cfg, clock, stats
+	m.main = newShare(cfg.Capacity)
+	m.contexts = newShare(max(1, cfg.Capacity/4))
+	m.resolved = newLRU[id, *resolved](cfg.Capacity, nil)
+	m.currents = newLRU[id, *current](cfg.Capacity, nil)
+	m.byScope = make(map[string]map[id]*current)
+	m.forgetting = make(map[string]uint64)
+}
+
+func newShare(capacity int) share {
+	return share{
+		keys:   newLRU(capacity, func(_ id, k *cachedKey) { k.release() }),
+		grants: newLRU[grantKey, *grant](capacity*grantsPerKey, nil),
+	}
+}
+
+func newLRU[K comparable, V any](capacity int, evicted func(K, V)) *lru.Cache[K, V] {
+	c, err := lru.NewWithEvict(capacity, evicted)
+	if err != nil {
+		panic("keystore: internal error: " + err.Error()) // only a capacity below 1, which withDefaults excludes
+	}
+	return c
+}
+
+func (k *cachedKey) release() {
+	if k.o != nil {
+		k.o.release()
+	}
+}
+
+func (m *memory) share(t *target) *share {
+	if t.shared {
+		return &m.main
+	}
+	return &m.contexts
+}
+
+func (m *memory) currentEpoch() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.epoch
+}
+
+// key returns an opened key with a reference for the caller, or nil, or why it cannot be opened.
+func (m *memory) key(t *target, id id) (*opened, error) {
+	s := m.share(t)
+	k, ok := s.keys.Get(id)
+	if !ok {
+		return nil, nil
+	}
+	if m.clock().age(k.issued) >= k.ttl {
+		m.expire(s, id, k)
+		return nil, nil
+	}
+	if k.err != nil {
+		return nil, k.err
+	}
+	if !k.o.retain() { // evicted since
+		return nil, nil
+	}
+	return k.o, nil
+}
+
+// putKey takes a reference of the caller's, whatever becomes of it.
+func (m *memory) putKey(t *target, id id, k *cachedKey, epoch uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.epoch != epoch || m.closed {
+		k.release()
+		return
+	}
+	keys := m.share(t).keys
+	if old, ok := keys.Peek(id); ok { // replaced: no evict function would be called for it
+		old.release()
+	}
+	if keys.Add(id, k) {
+		m.stats.evictions.Add(1)
+	}
+	m.arm()
+}
+
+// dropKey removes a key that turned out to be of no use.
+func (m *memory) dropKey(t *target, id id) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.share(t).keys.Remove(id)
+}
+
+// expire removes a key whose window ended, unless it has been replaced meanwhile.
+func (m *memory) expire(s *share, id id, k *cachedKey) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now, ok := s.keys.Peek(id); ok && now == k {
+		m.stats.expiries.Add(1)
+		s.keys.Remove(id)
+	}
+}
+
+// grant says whether an action is authorised, or returns the refusal.
+func (m *memory) grant(t *target, key grantKey) (bool, error) {
+	g, ok := m.share(t).grants.Get(key)
+	if !ok || m.clock().age(g.issued) >= g.ttl {
+		return false, nil
+	}
+	return g.err == nil, g.err
+}
+
+func (m *memory) putGrant(t *target, key grantKey, g *grant, epoch uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.epoch == epoch && !m.closed {
+		m.share(t).grants.Add(key, g)
+		m.arm()
+	}
+}
+
+func (m *memory) putResolved(id id, r *resolved, epoch uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.epoch == epoch && !m.closed {
+		m.resolved.Add(id, r)
+	}
+}
+
+// forget drops everything of a KMS key and keeps out whatever is under way. What Resolve said is dropped altogether:
+// an alias may have come to name another key.
+func (m *memory) forget(keyARN string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.epoch++
+	m.forgetting[keyARN] = m.epoch
+	m.resolved.Purge()
+	m.drop(
+		func(k *cachedKey) bool { return k.keyARN == keyARN },
+		func(g *grant) bool { return g.keyARN == keyARN },
+		func(c *current) bool { return c.keyARN == keyARN })
+}
+
+// drop removes what the functions choose. mu is held.
+func (m *memory) drop(key func(*cachedKey) bool, granted func(*grant) bool, cur func(*current) bool) {
+	for _, s := range []share{m.main, m.contexts} {
+		removeIf(s.keys, key)
+		removeIf(s.grants, granted)
+	}
+	removeIf(m.currents, cur)
+	for scope, currents := range m.byScope {
+		for id, c := range currents {
+			if cur(c) {
+				delete(currents, id)
+			}
+		}
+		if len(currents) == 0 {
+			delete(m.byScope, scope)
+		}
+	}
+}
+
+func removeIf[K comparable, V any](c *lru.Cache[K, V], chosen func(V) bool) {
+	for _, k := range c.Keys() {
+		if v, ok := c.Peek(k); ok && chosen(v) {
+			c.Remove(k)
+		}
+	}
+}
+
+// arm makes sure that a sweep will come. mu is held. A timer, and not a goroutine: who is idle has nothing to sweep.
+func (m *memory) arm() {
+	if m.sweeper == nil {
+		m.sweeper = time.AfterFunc(max(m.cfg.PlaintextTTL/4, time.Second), m.swept)
+	}
+}
+
+// swept removes what nobody asked for again, so that no key stays in memory longer than its window.
+func (m *memory) swept() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.clock()
+	m.drop(
+		func(k *cachedKey) bool {
+			old := now.age(k.issued) >= k.ttl
+			if old && k.o != nil {
+				m.stats.expiries.Add(1)
+			}
+			return old
+		},
+		func(g *grant) bool { return now.age(g.issued) >= g.ttl },
+		func(c *current) bool { return c.over(now) || !c.shared && m.idle(c, now) })
+	m.sweeper = nil
+	if !m.closed && m.main.keys.Len()+m.contexts.keys.Len()+len(m.byScope) > 0 {
+		m.arm()
+	}
+}
+
+func (m *memory) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.closed = true
+	m.epoch++
+	if m.sweeper != nil {
+		m.sweeper.Stop()
+	}
+	m.drop(func(*cachedKey) bool { return true }, func(*grant) bool { return true }, func(*current) bool { return true })
+	m.resolved.Purge()
+}

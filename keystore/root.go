@@ -1,0 +1,127 @@
+package keystore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"time"
+)
+
+// RootContextKey is the key of the encryption context of the external root's blobs.
+const RootContextKey = "waxseal:root"
+
+// rootIDVersion is the first byte of an external root's id: version || be32 length || KMS key ARN || blob.
+const rootIDVersion = 1
+
+// ExternalRootConfig is the configuration of an ExternalRoot.
+type ExternalRootConfig struct {
+	// KeyID names the KMS key: id, ARN, or alias.
+	KeyID string
+	// Name goes into the encryption context, so that a key policy can tell deployments apart. Default "default". It
+	// must not change: what was wrapped under one name opens under no other.
+	Name string
+	// Accept are the ARNs of KMS keys that were the root earlier: what they wrapped still opens. An id comes from where
+	// the data is kept, which must not be able to name a KMS key of its own choice, and so a root that it knows.
+	Accept []string
+	// Period is how long one root key wraps new data. Default a year.
+	Period time.Duration
+}
+
+// ExternalRoot is a Root under a KMS key of any provider: one data key, kept and used like a bucket key, wraps for a
+// long time. It needs the key service at most twice in a window.
+type ExternalRoot struct {
+	keys *BucketKeys
+	ring *ServiceKeyRing
+	cfg  ExternalRootConfig
+}
+
+var _ Root = (*ExternalRoot)(nil)
+
+// NewExternalRoot makes no call: the service can start while the key service is away.
+func NewExternalRoot(keys *BucketKeys, ring *ServiceKeyRing, cfg ExternalRootConfig) (*ExternalRoot, error) {
+	if cfg.KeyID == "" {
+		return nil, errors.New("keystore: the root of an external key service needs a KMS key")
+	}
+	if cfg.Name == "" {
+		cfg.Name = "default"
+	}
+	set(&cfg.Period, 365*24*time.Hour)
+	return &ExternalRoot{keys: keys, ring: ring, cfg: cfg}, nil
+}
+
+// Current implements Root.
+func (r *ExternalRoot) Current(ctx context.Context) (*Handle, []byte, error) {
+	info, err := r.keys.Resolve(ctx, r.keys.cfg.Service, r.cfg.KeyID)
+	if err != nil {
+		return nil, nil, err
+	}
+	h, err := r.keys.write(ctx, r.keys.cfg.Service, r.target(info.ARN))
+	if err != nil {
+		return nil, nil, err
+	}
+	return h, rootID(h.KeyARN(), h.Blob()), nil
+}
+
+// Open implements Root.
+func (r *ExternalRoot) Open(ctx context.Context, id []byte) (*Handle, error) {
+	keyARN, blob, ok := parseRootID(id)
+	if !ok {
+		return nil, &Error{Kind: InvalidCiphertext, Err: errors.New("not the id of an external root key")}
+	}
+	if err := r.accepts(ctx, keyARN); err != nil {
+		return nil, err
+	}
+	return r.keys.read(ctx, r.keys.cfg.Service, r.target(keyARN), blob)
+}
+
+// accepts refuses a KMS key that is not, and never was, the root's.
+func (r *ExternalRoot) accepts(ctx context.Context, keyARN string) error {
+	if slices.Contains(r.cfg.Accept, keyARN) || r.cfg.KeyID == keyARN {
+		return nil
+	}
+	info, err := r.keys.Resolve(ctx, r.keys.cfg.Service, r.cfg.KeyID)
+	if err != nil {
+		return err
+	}
+	if info.ARN != keyARN {
+		return &Error{Kind: IncorrectKey, KeyARN: keyARN, Err: errors.New("not a KMS key of the root: see Accept")}
+	}
+	return nil
+}
+
+// ServiceKey implements Root.
+func (r *ExternalRoot) ServiceKey(context.Context) (uint32, Secret, error) {
+	id, key := r.ring.Current()
+	return id, key, nil
+}
+
+// ServiceKeyByID implements Root.
+func (r *ExternalRoot) ServiceKeyByID(id uint32) (Secret, bool) { return r.ring.ByID(id) }
+
+func (r *ExternalRoot) target(keyARN string) *target {
+	return &target{
+		id:      hash("waxseal/root", r.cfg.Name, keyARN, nil),
+		scope:   "root " + r.cfg.Name,
+		keyARN:  keyARN,
+		context: func() Context { return Context{RootContextKey: r.cfg.Name} },
+		shared:  true,
+		period:  r.cfg.Period,
+	}
+}
+
+func rootID(keyARN string, blob []byte) []byte {
+	return append(appendField([]byte{rootIDVersion}, keyARN), blob...)
+}
+
+func parseRootID(id []byte) (keyARN string, blob []byte, ok bool) {
+	const fixed = 1 + 4
+	if len(id) < fixed || id[0] != rootIDVersion {
+		return "", nil, false
+	}
+	n := uint64(binary.BigEndian.Uint32(id[1:]))
+	if rest := uint64(len(id) - fixed); n == 0 || n >= rest {
+		return "", nil, false
+	}
+	return string(id[fixed : fixed+n]), id[fixed+n:], true
+}

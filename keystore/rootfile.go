@@ -1,0 +1,153 @@
+package keystore
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// rootFileHeader is the first line of the root secret's file. Each line after it is a secret in base64, newest first;
+// lines that begin with # are comments.
+const rootFileHeader = "waxseal-root-secret-v1"
+
+// ErrNoRootSecret says that there is none and that none was to be made: what is sealed already would stay so for ever.
+var ErrNoRootSecret = errors.New("keystore: there is no root secret")
+
+// LoadRootSecret returns the root secret. env is the value of the environment variable: one or more secrets, newest
+// first, with commas between; each is 32 bytes in base64. When it is empty, the secret is in the file, which nobody but
+// its owner may read; when that is absent and create is set, one is made.
+//
+// create must not be set where there is state already: under a new secret nothing of it could be opened.
+func LoadRootSecret(env, path string, create bool) (*RootSecret, error) {
+	if env != "" {
+		return rootFromEnv(env)
+	}
+	r, err := rootFromFile(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return r, err
+	}
+	if !create {
+		return nil, fmt.Errorf("%w: %s is missing, and what is in the state cannot be opened without it", ErrNoRootSecret, path)
+	}
+	r = NewRootSecret(RandomSecret())
+	r.path = path
+	if err := r.write(os.Link); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	// Read back what is there: another process may have been first.
+	return rootFromFile(path)
+}
+
+func rootFromEnv(env string) (*RootSecret, error) {
+	r := &RootSecret{}
+	for i, text := range strings.Split(env, ",") {
+		s, err := parseSecret(strings.TrimSpace(text))
+		if err != nil {
+			return nil, fmt.Errorf("keystore: root secret %d in the environment: %w", i+1, err)
+		}
+		r.secrets = append(r.secrets, s)
+	}
+	return r, nil
+}
+
+func rootFromFile(path string) (*RootSecret, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return nil, fmt.Errorf("keystore: %s can be read by others (mode %04o): chmod 600 it", path, perm)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	if strings.TrimSpace(lines[0]) != rootFileHeader {
+		return nil, fmt.Errorf("keystore: %s is not a root secret file: its first line is not %s", path, rootFileHeader)
+	}
+	r := &RootSecret{path: path}
+	for i, line := range lines[1:] {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		s, err := parseSecret(line)
+		if err != nil {
+			return nil, fmt.Errorf("keystore: %s, line %d: %w", path, i+2, err)
+		}
+		r.secrets = append(r.secrets, s)
+	}
+	if len(r.secrets) == 0 {
+		return nil, fmt.Errorf("keystore: %s has no secret in it", path)
+	}
+	return r, nil
+}
+
+// write writes the file: whole under another name first, then put in place by os.Link (when there must be none yet) or
+// os.Rename. When it returns, both the contents and the name are durable.
+func (r *RootSecret) write(place func(oldpath, newpath string) error) (err error) {
+	text := []byte(rootFileHeader + "\n# Newest first. Whoever has this and the state has every key in it; keep them apart.\n")
+	for i := range r.secrets {
+		text = base64.StdEncoding.AppendEncode(text, r.secrets[i].Bytes())
+		text = append(text, '\n')
+	}
+	defer clear(text)
+	dir := filepath.Dir(r.path)
+	f, err := os.CreateTemp(dir, ".root.key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if rm := os.Remove(f.Name()); rm != nil && !errors.Is(rm, fs.ErrNotExist) { // a rename took it away
+			err = errors.Join(err, rm)
+		}
+	}()
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := place(f.Name(), r.path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Rotate puts a new secret before the others, in the file too. What is sealed already opens as before; whoever keeps it
+// seals it again (see Stale), and then the older secrets can be pruned. A secret from the environment is changed there.
+func (r *RootSecret) Rotate() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replace(append([]Secret{RandomSecret()}, r.secrets...))
+}
+
+// Prune removes all secrets but the newest, from the file too.
+func (r *RootSecret) Prune() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.replace(append([]Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
+}
+
+// replace writes the file first, so that no secret is used that a crash could lose. mu is held.
+func (r *RootSecret) replace(secrets []Secret) error {
+	switch {
+	case len(r.secrets) == 0:
+		return ErrNoRootSecret
+	case r.path == "":
+		return errors.New("keystore: the root secret is not in a file: change it where it is kept")
+	}
+	next := &RootSecret{secrets: secrets, path: r.path}
+	if err := next.write(os.Rename); err != nil {
+		return fmt.Errorf("keystore: %w", err)
+	}
+	r.secrets = secrets
+	return nil
+}

@@ -1,0 +1,68 @@
+package keystore
+
+import "sync/atomic"
+
+// Stats counts what bucket keys did since the start.
+type Stats struct {
+	Requests uint64 // ForWrite and ForRead
+	Hits     uint64 // of these, answered without a call to the provider
+	Misses   uint64 // all others, refusals included
+
+	NegativeHits     uint64 // refusals repeated from memory
+	Expiries         uint64 // opened keys whose window ended
+	Evictions        uint64 // opened keys pushed out by others
+	LostRaces        uint64 // new bucket keys thrown away for another's
+	ContextOverflows uint64 // ErrTooManyContexts
+	StateErrors      uint64
+
+	// Calls to the provider, by what they were for.
+	GenerateDataKey          uint64 // as requesters; each made a bucket key, but for LostRaces
+	Decrypt                  uint64 // as requesters; each opened one
+	ServiceDecrypt           uint64 // as the service, to open one
+	AuthorizeGenerateDataKey uint64 // as requesters, to use one that is open
+	AuthorizeDecrypt         uint64
+	DescribeKey              uint64 // Resolve
+
+	// CallsAvoided is how many more calls the same requests would have been with a key for each object.
+	CallsAvoided uint64
+}
+
+type counters struct {
+	requests, hits, negativeHits, expiries, evictions, lostRaces, contextOverflows, stateErrors atomic.Uint64
+	generates, requesterDecrypts, serviceDecrypts, authGenerates, authDecrypts, resolves        atomic.Uint64
+}
+
+func (c *counters) authorizations(a Action) *atomic.Uint64 {
+	if a == Decrypt {
+		return &c.authDecrypts
+	}
+	return &c.authGenerates
+}
+
+func (c *counters) decrypts(service bool) *atomic.Uint64 {
+	if service {
+		return &c.serviceDecrypts
+	}
+	return &c.requesterDecrypts
+}
+
+// Stats returns the counts. They are read one after the other, so they may differ by what happens meanwhile.
+func (b *BucketKeys) Stats() Stats {
+	c := &b.stats
+	s := Stats{
+		Hits: c.hits.Load(), NegativeHits: c.negativeHits.Load(), Expiries: c.expiries.Load(), Evictions: c.evictions.Load(),
+		LostRaces: c.lostRaces.Load(), ContextOverflows: c.contextOverflows.Load(), StateErrors: c.stateErrors.Load(),
+		GenerateDataKey: c.generates.Load(), Decrypt: c.requesterDecrypts.Load(), ServiceDecrypt: c.serviceDecrypts.Load(),
+		AuthorizeGenerateDataKey: c.authGenerates.Load(), AuthorizeDecrypt: c.authDecrypts.Load(),
+		DescribeKey: c.resolves.Load(),
+	}
+	s.Requests = c.requests.Load()
+	s.Misses = s.Requests - min(s.Requests, s.Hits)
+	s.CallsAvoided = s.Requests - min(s.Requests, s.Calls())
+	return s
+}
+
+// Calls is how many calls for keys were made to the provider.
+func (s Stats) Calls() uint64 {
+	return s.GenerateDataKey + s.Decrypt + s.ServiceDecrypt + s.AuthorizeGenerateDataKey + s.AuthorizeDecrypt
+}

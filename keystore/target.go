@@ -1,0 +1,61 @@
+package keystore
+
+import (
+	"crypto/sha256"
+	"maps"
+	"time"
+)
+
+// id names a target or a blob in the caches: a hash over everything that the key service would check, so that what is
+// found in a cache under an id was opened or authorised for exactly this.
+type id [sha256.Size]byte
+
+// target is what a shared key is for: a scope under a KMS key with an encryption context.
+type target struct {
+	id     id
+	scope  string
+	keyARN string
+	// context is the whole encryption context. It is built when a call is made, not for every request.
+	context func() Context
+	// shared: its current blob is kept in the state. Blobs with client contexts are not; there can be any number.
+	shared bool
+	period time.Duration
+}
+
+// bucketTarget is the target of an S3 Bucket Key.
+func (b *BucketKeys) bucketTarget(scope, keyARN string, user Context) (*target, error) {
+	if v, ok := user[ScopeContextKey]; ok && v != scope {
+		return nil, ErrReservedContext
+	}
+	return &target{
+		id:     hash("waxseal/bucketkey", scope, keyARN, user.Encode()),
+		scope:  scope,
+		keyARN: keyARN,
+		context: func() Context {
+			ec := make(Context, len(user)+1)
+			maps.Copy(ec, user)
+			ec[ScopeContextKey] = scope
+			return ec
+		},
+		shared: len(user) == 0,
+		period: b.cfg.Period,
+	}, nil
+}
+
+// blobID is the id of a blob of this target.
+func (t *target) blobID(blob []byte) id {
+	return hash("waxseal/blob", string(t.id[:]), "", blob)
+}
+
+func hash(label, a, b string, c []byte) id {
+	buf := make([]byte, 0, 512)
+	buf = appendField(buf, label)
+	buf = appendField(buf, a)
+	buf = appendField(buf, b)
+	return sha256.Sum256(appendField(buf, c))
+}
+
+// requester is whom an authorisation is for. Two access keys of one user are two: their policies may differ.
+type requester struct{ arn, accountID, accessKeyID string }
+
+func requesterOf(c Caller) requester { return requester{c.ARN, c.AccountID, c.AccessKeyID} }
