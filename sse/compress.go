@@ -24,7 +24,7 @@ var compressors = sync.Pool{New: func() any {
 // Compress gives plain as an S2 stream, or false when that does not save at
 // least a sixteenth, or plain is longer than MaxCompressible.
 func Compress(plain []byte) ([]byte, bool) {
-	if len(plain) > MaxCompressible {
+	if len(plain) == 0 || len(plain) > MaxCompressible {
 		return nil, false
 	}
 	limit := len(plain) - max(1, len(plain)/16)
