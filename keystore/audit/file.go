@@ -36,7 +36,7 @@ type FileSink struct {
 
 	// commit is held while a batch is written; it guards what is below.
 	commit sync.Mutex
-	file   file
+	file   file      // nil: a rotation failed half-way
 	size   int64     // of the file, all of it durable
 	opened time.Time // when the first record of the file was written
 	next   uint64    // number of the file when it is closed
@@ -86,7 +86,10 @@ func OpenFileSink(dir string, o FileOptions) (*FileSink, error) {
 	if len(closed) > 0 {
 		s.next = closed[len(closed)-1].number + 1
 	}
-	return s, s.open()
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // open opens the current file at the end of its last whole line.
@@ -198,7 +201,7 @@ func (s *FileSink) append(lines []byte) error {
 	if s.closed {
 		return ErrClosed
 	}
-	if err := s.mend(); err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
 	if s.due(int64(len(lines))) {
@@ -219,6 +222,14 @@ func (s *FileSink) append(lines []byte) error {
 	s.size += int64(len(lines))
 	s.broken = false
 	return nil
+}
+
+// ready makes sure that there is a file, and that it ends with a whole line.
+func (s *FileSink) ready() error {
+	if s.file == nil {
+		return s.open()
+	}
+	return s.mend()
 }
 
 // mend cuts off what a failed write left, so that a refused request leaves no record of a success and the next
@@ -245,17 +256,17 @@ func (s *FileSink) due(more int64) bool {
 	return s.size > 0 && (s.size+more > s.o.MaxBytes || s.o.Now().Sub(s.opened) >= s.o.MaxAge)
 }
 
-// rotate closes the current file under its number and opens a new one.
+// rotate gives the current file its number and opens a new one. After a failure there may be no file; the next
+// write then opens it.
 func (s *FileSink) rotate() error {
-	if err := s.file.Close(); err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
 	to := filepath.Join(s.dir, closedName(s.next, s.o.Now()))
 	if err := os.Rename(filepath.Join(s.dir, currentName), to); err != nil {
-		return errors.Join(fmt.Errorf("audit: %w", err), s.open())
+		return fmt.Errorf("audit: %w", err)
 	}
+	old := s.file
+	s.file = nil
 	s.next++
-	return s.open()
+	return errors.Join(s.open(), old.Close())
 }
 
 // Rotate closes the current file if it is old enough, so that a quiet day's records are delivered too.
@@ -265,7 +276,7 @@ func (s *FileSink) Rotate() error {
 	if s.closed {
 		return ErrClosed
 	}
-	if err := s.mend(); err != nil {
+	if err := s.ready(); err != nil {
 		return err
 	}
 	if !s.due(0) {
@@ -282,5 +293,8 @@ func (s *FileSink) Close() error {
 		return nil
 	}
 	s.closed = true
+	if s.file == nil {
+		return nil
+	}
 	return errors.Join(s.mend(), s.file.Close())
 }

@@ -94,7 +94,9 @@ func At(t time.Time) Time { return Time{t} }
 const timeFormat = "2006-01-02T15:04:05Z"
 
 // MarshalJSON writes the time.
-func (t Time) MarshalJSON() ([]byte, error) { return []byte(t.UTC().Format(`"` + timeFormat + `"`)), nil }
+func (t Time) MarshalJSON() ([]byte, error) {
+	return []byte(t.UTC().Format(`"` + timeFormat + `"`)), nil
+}
 
 // UnmarshalJSON reads the time.
 func (t *Time) UnmarshalJSON(b []byte) error {

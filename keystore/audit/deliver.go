@@ -1,0 +1,242 @@
+package audit
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Deliverer hands the closed files of a FileSink's directory on in batches, in the form and under the names of
+// CloudTrail's log files
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-log-file-examples.html). Every record is
+// delivered at least once: progress is kept in the directory after a batch was taken, and a batch delivered again
+// after a crash has the same key and the same bytes.
+type Deliverer struct {
+	Dir     string
+	Account string
+	Region  string
+
+	// Deliver stores one object. An error makes the batch come again later.
+	Deliver func(ctx context.Context, key string, body []byte) error
+
+	// Rotate, where set, is called before each look at the directory: FileSink.Rotate.
+	Rotate func() error
+
+	// Report, where set, is told of what does not stop the work: a failed round, a line that is no record.
+	Report func(error)
+
+	Interval   time.Duration // between two looks at the directory; 0: a minute
+	BatchBytes int           // of JSON in one object; 0: 8 MiB
+}
+
+const deliveredName = "delivered.json"
+
+// progress is how far a Deliverer has come: all files before File, and Offset bytes of that one.
+type progress struct {
+	File   uint64 `json:"file"`
+	Offset int64  `json:"offset"`
+}
+
+// Run delivers until ctx ends, and returns ctx's error. A round that fails is reported and tried again.
+func (d *Deliverer) Run(ctx context.Context) error {
+	interval := d.Interval
+	if interval == 0 {
+		interval = time.Minute
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		if _, err := d.Once(ctx); err != nil && ctx.Err() == nil {
+			d.report(err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (d *Deliverer) report(err error) {
+	if d.Report != nil {
+		d.Report(err)
+	}
+}
+
+// Once delivers what the closed files hold now, and tells how many records that were.
+func (d *Deliverer) Once(ctx context.Context) (records int, err error) {
+	if d.Rotate != nil {
+		if err := d.Rotate(); err != nil {
+			return 0, err
+		}
+	}
+	done, err := d.load()
+	if err != nil {
+		return 0, err
+	}
+	files, err := closedFiles(d.Dir)
+	if err != nil {
+		return 0, err
+	}
+	// The numbers of the files must outlive a crash before progress by number may.
+	if err := syncDir(d.Dir); err != nil {
+		return 0, fmt.Errorf("audit: %w", err)
+	}
+	for _, f := range files {
+		if f.number < done.File {
+			continue
+		}
+		if f.number > done.File {
+			done = progress{File: f.number}
+		}
+		n, err := d.file(ctx, f.path, &done)
+		records += n
+		if err != nil {
+			return records, err
+		}
+	}
+	return records, nil
+}
+
+func (d *Deliverer) load() (progress, error) {
+	var p progress
+	b, err := os.ReadFile(filepath.Join(d.Dir, deliveredName))
+	if errors.Is(err, os.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil {
+		return p, fmt.Errorf("audit: %s: %w", deliveredName, err)
+	}
+	return p, nil
+}
+
+// save makes progress durable.
+func (d *Deliverer) save(p progress) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	name := filepath.Join(d.Dir, deliveredName)
+	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err == nil {
+		err = syncDir(d.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+// file delivers what is left of one closed file, batch by batch.
+func (d *Deliverer) file(ctx context.Context, path string, done *progress) (records int, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("audit: %w", err)
+	}
+	defer f.Close()
+	if _, err := f.Seek(done.Offset, 0); err != nil {
+		return 0, fmt.Errorf("audit: %w", err)
+	}
+	var b deliveryBatch
+	read := done.Offset
+	flush := func() error {
+		if err := d.deliver(ctx, &b); err != nil {
+			return err
+		}
+		records += len(b.records)
+		b = deliveryBatch{}
+		done.Offset = read
+		return d.save(*done)
+	}
+	err = eachLine(f, func(number int, line []byte) error {
+		if err := b.add(line); err != nil {
+			d.report(fmt.Errorf("audit: %s, line %d behind offset %d: left out of the delivery: %w", path, number, done.Offset, err))
+		}
+		read += int64(len(line)) + 1
+		if b.size < d.batchBytes() {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil && read > done.Offset {
+		err = flush()
+	}
+	return records, err
+}
+
+func (d *Deliverer) batchBytes() int {
+	if d.BatchBytes == 0 {
+		return 8 << 20
+	}
+	return d.BatchBytes
+}
+
+// deliveryBatch is what goes into one object.
+type deliveryBatch struct {
+	records []json.RawMessage
+	size    int
+	last    time.Time
+}
+
+func (b *deliveryBatch) add(line []byte) error {
+	var r struct {
+		EventTime Time `json:"eventTime"`
+	}
+	if err := json.Unmarshal(line, &r); err != nil {
+		return err
+	}
+	b.records = append(b.records, bytes.Clone(line))
+	b.size += len(line) + 1
+	if r.EventTime.After(b.last) {
+		b.last = r.EventTime.Time
+	}
+	return nil
+}
+
+func (d *Deliverer) deliver(ctx context.Context, b *deliveryBatch) error {
+	if len(b.records) == 0 {
+		return nil
+	}
+	document, err := json.Marshal(map[string]any{"Records": b.records})
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	var body bytes.Buffer
+	z := gzip.NewWriter(&body)
+	_, err = z.Write(document)
+	if err = errors.Join(err, z.Close()); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	if err := d.Deliver(ctx, d.key(b.last, document), body.Bytes()); err != nil {
+		return fmt.Errorf("audit: delivery: %w", err)
+	}
+	return nil
+}
+
+// key is the name of a batch: CloudTrail's, with 16 characters drawn from the content in the place of its random
+// ones, so that the same batch always has the same name.
+func (d *Deliverer) key(last time.Time, document []byte) string {
+	sum := sha256.Sum256(document)
+	unique := base32.StdEncoding.EncodeToString(sum[:10])
+	last = last.UTC()
+	return fmt.Sprintf("AWSLogs/%s/CloudTrail/%s/%s/%s_CloudTrail_%s_%s_%s.json.gz", d.Account, d.Region,
+		last.Format("2006/01/02"), d.Account, d.Region, last.Format("20060102T1504Z"), unique)
+}
