@@ -117,6 +117,7 @@ func stringToSignV2(r *Request, date string) ([]byte, bool) {
 	return appendSubResources(b, r.RawQuery)
 }
 
+// appendAmzHeaders adds the x-amz-* headers, sorted. Version 2 leaves the spaces inside a value as they are.
 func appendAmzHeaders(dst []byte, r *Request) []byte {
 	var names []string
 	for i := range r.Headers {
@@ -126,14 +127,29 @@ func appendAmzHeaders(dst []byte, r *Request) []byte {
 		}
 	}
 	slices.Sort(names)
-	return appendHeaders(dst, r, names)
+	for _, name := range names {
+		dst = append(append(dst, name...), ':')
+		first := true
+		for i := range r.Headers {
+			if !strings.EqualFold(r.Headers[i].Name, name) {
+				continue
+			}
+			if !first {
+				dst = append(dst, ',')
+			}
+			first = false
+			dst = append(dst, strings.Trim(r.Headers[i].Value, " \t")...)
+		}
+		dst = append(dst, '\n')
+	}
+	return dst
 }
 
 // appendSubResources adds the signed part of the query: sorted, and with decoded values.
 func appendSubResources(dst []byte, query string) ([]byte, bool) {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
-		name, value, found := strings.Cut(pair, "=")
+		name, value, _ := strings.Cut(pair, "=")
 		if _, ok := slices.BinarySearch(subResources, name); !ok {
 			continue
 		}
@@ -141,7 +157,7 @@ func appendSubResources(dst []byte, query string) ([]byte, bool) {
 		if !ok {
 			return dst, false
 		}
-		if found {
+		if decoded != "" { // "?acl" and "?acl=" are the same
 			name += "=" + decoded
 		}
 		kept = append(kept, name)
