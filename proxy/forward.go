@@ -22,11 +22,11 @@ func (c *call) send(r *storeRequest) (*http.Response, error) {
 	return resp, err
 }
 
-func (c *call) storeCredentials() *credentials {
+func (c *call) storeCredentials() *storeCreds {
 	if c.user == nil || c.user.Upstream == nil {
 		return nil
 	}
-	return &credentials{c.user.Upstream.AccessKey, c.user.Upstream.Secret.Reveal()}
+	return &storeCreds{c.user.Upstream.AccessKey, c.user.Upstream.Secret.Reveal()}
 }
 
 // maxForwarded bounds the body of a forwarded request: a configuration document.

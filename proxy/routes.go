@@ -116,7 +116,7 @@ var objectRoutes = []route{
 	{name: "AppendObject", method: "PUT", on: onObject, query: "append", class: refuse, action: "s3:PutObject"},
 	{name: "PutObject with write-offset", method: "PUT", on: onObject, header: "x-amz-write-offset-bytes", class: refuse, action: "s3:PutObject"},
 
-	{name: "UpdateObjectEncryption", method: "PUT", on: onObject, query: "encryption", class: seal, action: "s3:UpdateObjectEncryption", pass: passOwner},
+	{name: "UpdateObjectEncryption", method: "PUT", on: onObject, query: "encryption", class: seal, action: "s3:UpdateObjectEncryption", pass: passOwner, handler: (*call).updateObjectEncryption},
 	{name: "GetObjectAttributes", method: "GET", on: onObject, query: "attributes", class: open, action: "s3:GetObjectAttributes", pass: passAttrs},
 
 	{name: "CreateMultipartUpload", method: "POST", on: onObject, query: "uploads", class: seal, action: "s3:PutObject", pass: passObject},
@@ -126,7 +126,7 @@ var objectRoutes = []route{
 	{name: "AbortMultipartUpload", method: "DELETE", on: onObject, query: "uploadId", class: local, action: "s3:AbortMultipartUpload", pass: passOwner},
 	{name: "ListParts", method: "GET", on: onObject, query: "uploadId", class: open, action: "s3:ListMultipartUploadParts", pass: passOwner},
 
-	{name: "CopyObject", method: "PUT", on: onObject, header: "x-amz-copy-source", class: seal, action: "s3:PutObject", pass: passObject},
+	{name: "CopyObject", method: "PUT", on: onObject, header: "x-amz-copy-source", class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).copyObject},
 	{name: "PutObject", method: "PUT", on: onObject, class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).putObject},
 	{name: "GetObject", method: "GET", on: onObject, class: open, action: "s3:GetObject", pass: passOwner, handler: (*call).getObject},
 	{name: "HeadObject", method: "HEAD", on: onObject, class: open, action: "s3:GetObject", pass: passOwner, handler: (*call).headObject},

@@ -35,11 +35,11 @@ func (o *stored) visibleETag() string {
 	if o.env == nil {
 		return o.etag
 	}
-	if t := o.tag.String(); t != "" {
-		return t
-	}
 	if o.env.VisibleETag != "" {
 		return o.env.VisibleETag
+	}
+	if t := o.tag.String(); t != "" {
+		return t
 	}
 	return o.etag
 }

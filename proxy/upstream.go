@@ -94,10 +94,10 @@ type storeRequest struct {
 	stream io.Reader
 	size   int64 // of stream
 
-	creds *credentials // nil: waxseal's own
+	creds *storeCreds // nil: waxseal's own
 }
 
-type credentials struct{ accessKey, secretKey string }
+type storeCreds struct{ accessKey, secretKey string }
 
 // send builds, signs and sends a request, again where that is safe, and returns the store's answer whatever its
 // status. The caller closes the body.

@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"waxseal/proxy/s3"
+)
+
+// copyByParts lets the store copy the ciphertext as parts of a new upload whose metadata holds the new envelope:
+//
+//	CreateMultipartUpload(new envelope) -> UploadPartCopy(source pinned) ... -> Complete(If-Match: the old ETag)
+//
+// Complete compares and replaces in one step, so that a write between is never lost and never found under another's
+// envelope; there is no limit on the size; and conditions on the target are honoured.
+func (p *copying) copyByParts() error {
+	if p.tags == tagsOfSource {
+		if err := p.takeTags(); err != nil {
+			return err
+		}
+	}
+	h := p.header.Clone()
+	ifMatch, ifNone := h.Get("If-Match"), h.Get("If-None-Match")
+	h.Del("If-Match")
+	h.Del("If-None-Match")
+	if p.inPlace() && ifMatch == "" && !p.namesVersion() {
+		ifMatch = quote(p.source.etag)
+	}
+	id, err := p.createCopy(h)
+	if err != nil {
+		return err
+	}
+	parts, err := p.copyParts(id)
+	if err == nil {
+		err = p.completeCopy(id, parts, ifMatch, ifNone)
+	}
+	if err != nil {
+		p.abortCopy(id)
+		return p.sourceChanged(err)
+	}
+	return p.findModified()
+}
+
+func (p *copying) createCopy(h http.Header) (uploadID string, err error) {
+	resp, err := p.send(&storeRequest{method: http.MethodPost, bucket: p.to.bucket, key: p.to.key, query: "uploads=", header: h})
+	if err != nil {
+		return "", err
+	}
+	var doc s3.InitiateMultipartUploadResult
+	if err := p.storeResult(resp, &doc); err != nil {
+		return "", err
+	}
+	return doc.UploadID, nil
+}
+
+// copyParts copies the whole body in parts of equal size, each within the store's limit.
+func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
+	size := p.source.bodySize
+	n := (size + maxPut - 1) / maxPut
+	step := (size + n - 1) / n
+	var parts []s3.CompletePart
+	for off := int64(0); off < size; off += step {
+		last := min(off+step, size) - 1
+		h := make(http.Header)
+		p.pin(h)
+		if n > 1 {
+			h.Set("X-Amz-Copy-Source-Range", s3.Range{First: off, Last: last}.String())
+		}
+		number := len(parts) + 1
+		resp, err := p.send(&storeRequest{method: http.MethodPut, bucket: p.to.bucket, key: p.to.key,
+			query: fmt.Sprintf("partNumber=%d&uploadId=%s", number, escapeQuery(id)), header: h})
+		if err != nil {
+			return nil, err
+		}
+		var doc s3.CopyPartResult
+		if err := p.storeResult(resp, &doc); err != nil {
+			return nil, err
+		}
+		parts = append(parts, s3.CompletePart{PartNumber: number, ETag: doc.ETag})
+	}
+	return parts, nil
+}
+
+func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNone string) error {
+	body, err := s3.Encode(s3.CompleteMultipartUpload{Parts: parts})
+	if err != nil {
+		return err
+	}
+	h := make(http.Header)
+	if ifMatch != "" {
+		h.Set("If-Match", ifMatch)
+	}
+	if ifNone != "" {
+		h.Set("If-None-Match", ifNone)
+	}
+	resp, err := p.send(&storeRequest{method: http.MethodPost, bucket: p.to.bucket, key: p.to.key,
+		query: "uploadId=" + escapeQuery(id), header: h, body: body})
+	if err != nil {
+		return err
+	}
+	var doc s3.CompleteMultipartUploadResult
+	if err := p.storeResult(resp, &doc); err != nil {
+		return err
+	}
+	p.resp, p.storeTag = resp.Header, s3.Unquote(doc.ETag)
+	return nil
+}
+
+// abortCopy gives the store's upload up; what it leaves when that fails, the store's own sweeping of incomplete
+// uploads removes.
+func (p *copying) abortCopy(id string) {
+	resp, err := p.send(&storeRequest{method: http.MethodDelete, bucket: p.to.bucket, key: p.to.key, query: "uploadId=" + escapeQuery(id)})
+	if err != nil {
+		p.s.log.Warn("an upload for a copy was left at the store", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "upload", id, "err", err)
+		return
+	}
+	drain(resp)
+}
+
+// takeTags reads the source's tags, which an upload does not inherit.
+func (p *copying) takeTags() error {
+	if n := p.source.header.Get("X-Amz-Tagging-Count"); n == "0" {
+		return nil
+	}
+	query := "tagging="
+	if p.namesVersion() {
+		query += "&versionId=" + escapeQuery(p.source.version)
+	}
+	resp, err := p.send(&storeRequest{method: http.MethodGet, bucket: p.source.at.bucket, key: p.source.at.key, query: query})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusNotImplemented {
+		drain(resp) // NoSuchTagSet, or a store without tags
+		return nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return upstreamFailure(resp)
+	}
+	body, err := readDocument(resp)
+	if err != nil {
+		return err
+	}
+	var doc s3.Tagging
+	if err := s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, &doc); err != nil {
+		return err
+	}
+	var pairs []string
+	for _, t := range doc.TagSet.Tags {
+		pairs = append(pairs, url.QueryEscape(t.Key)+"="+url.QueryEscape(t.Value))
+	}
+	if len(pairs) > 0 {
+		p.header.Set("X-Amz-Tagging", strings.Join(pairs, "&"))
+	}
+	return nil
+}
