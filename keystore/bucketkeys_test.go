@@ -1,0 +1,502 @@
+package keystore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/state"
+)
+
+const (
+	photos  = "arn:aws:s3:::photos"
+	archive = "arn:aws:s3:::archive"
+)
+
+func user(name string) keystore.Caller {
+	return keystore.Caller{
+		ARN: "arn:aws:iam::000000000000:user/" + name, AccountID: "000000000000", AccessKeyID: "AKIA" + name, UserName: name,
+		ViaService: "s3.us-east-1.amazonaws.com",
+	}
+}
+
+var alice, bob, carol = user("alice"), user("bob"), user("carol")
+
+// rig is a BucketKeys over a fake key service, with a clock that the test sets.
+type rig struct {
+	*keystore.BucketKeys
+	t     *testing.T
+	kms   *keystoretest.Fake
+	store state.Store
+	clock *keystoretest.Clock
+	key   string
+}
+
+func newRig(t *testing.T, change ...func(*keystore.BucketKeysConfig)) *rig {
+	kms := keystoretest.NewFake()
+	r := &rig{t: t, kms: kms, store: state.NewMemory(), clock: &keystoretest.Clock{}, key: kms.AddKey()}
+	r.BucketKeys = r.replica(change...)
+	return r
+}
+
+// replica is another process on the same state, or the same after a restart.
+func (r *rig) replica(change ...func(*keystore.BucketKeysConfig)) *keystore.BucketKeys {
+	cfg := keystore.BucketKeysConfig{Now: r.clock.Now, Service: keystore.Caller{ARN: "arn:aws:iam::000000000000:role/waxseal"}}
+	for _, c := range change {
+		c(&cfg)
+	}
+	b := keystore.NewBucketKeys(r.kms, r.store, cfg)
+	r.t.Cleanup(b.Close)
+	return b
+}
+
+// write returns the blob and a copy of the key.
+func write(t *testing.T, b *keystore.BucketKeys, who keystore.Caller, scope, key string, ec keystore.Context) (blob, kek []byte) {
+	t.Helper()
+	h, err := b.ForWrite(t.Context(), who, scope, key, ec)
+	if err != nil {
+		t.Fatalf("ForWrite: %v", err)
+	}
+	defer h.Release()
+	if h.KeyARN() != key {
+		t.Errorf("got the KMS key %s, want %s", h.KeyARN(), key)
+	}
+	return h.Blob(), bytes.Clone(h.Key())
+}
+
+func read(t *testing.T, b *keystore.BucketKeys, who keystore.Caller, scope, key string, blob []byte, ec keystore.Context) []byte {
+	t.Helper()
+	h, err := b.ForRead(t.Context(), who, scope, key, blob, ec)
+	if err != nil {
+		t.Fatalf("ForRead: %v", err)
+	}
+	defer h.Release()
+	return bytes.Clone(h.Key())
+}
+
+// counts checks the calls since the last Reset, and resets.
+func (r *rig) counts(what string, want map[keystoretest.Op]int) {
+	r.t.Helper()
+	for _, op := range []keystoretest.Op{
+		keystoretest.OpGenerateDataKey, keystoretest.OpDecrypt, keystoretest.OpAuthorizeGenerate, keystoretest.OpAuthorizeDecrypt,
+	} {
+		if got := r.kms.Count(op); got != want[op] {
+			r.t.Errorf("%s: %d calls of %s, want %d", what, got, op, want[op])
+		}
+	}
+	r.kms.Reset()
+}
+
+type ops = map[keystoretest.Op]int
+
+func TestBucketKeyRoundTrip(t *testing.T) {
+	r := newRig(t)
+	blob, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.counts("first write", ops{keystoretest.OpGenerateDataKey: 1})
+	for range 100 {
+		again, same := write(t, r.BucketKeys, alice, photos, r.key, nil)
+		if !bytes.Equal(blob, again) || !bytes.Equal(kek, same) {
+			t.Fatal("another key")
+		}
+	}
+	r.counts("100 writes", nil)
+	if got := read(t, r.BucketKeys, alice, photos, r.key, blob, nil); !bytes.Equal(got, kek) {
+		t.Error("the key that is read is not the one that was written")
+	}
+	r.counts("first read", ops{keystoretest.OpAuthorizeDecrypt: 1})
+	for range 100 {
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	}
+	r.counts("100 reads", nil)
+	if s := r.Stats(); s.Requests != 202 || s.Hits != 200 || s.Misses != 2 || s.CallsAvoided != 200 {
+		t.Errorf("got %+v", s)
+	}
+	// The context that the key service saw.
+	for _, c := range r.kms.Calls() {
+		if c.Context[keystore.ScopeContextKey] != photos || len(c.Context) != 1 {
+			t.Errorf("%s had the context %v", c.Op, c.Context)
+		}
+	}
+}
+
+// TestCallCount is the count that the product promises: 3 users x 2 buckets x 2 keys x 2 actions are 24 authorisations
+// in one window, whatever the number of requests, plus at most 2 calls of the service for each of the 4 keys.
+func TestCallCount(t *testing.T) {
+	r := newRig(t)
+	keys := []string{r.key, r.kms.AddKey()}
+	blobs := make(map[string][]byte)
+	load := func(b *keystore.BucketKeys) {
+		for range 50 {
+			for _, who := range []keystore.Caller{alice, bob, carol} {
+				for _, scope := range []string{photos, archive} {
+					for _, key := range keys {
+						blob, _ := write(t, b, who, scope, key, nil)
+						if old := blobs[scope+key]; old != nil && !bytes.Equal(old, blob) {
+							t.Fatal("a second current key in one period")
+						}
+						blobs[scope+key] = blob
+						read(t, b, who, scope, key, blob, nil)
+					}
+				}
+			}
+		}
+	}
+	load(r.BucketKeys)
+	r.counts("first window, 1200 requests", ops{
+		keystoretest.OpGenerateDataKey: 4, keystoretest.OpAuthorizeGenerate: 8, keystoretest.OpAuthorizeDecrypt: 12,
+	})
+	r.clock.Advance(5 * time.Minute)
+	load(r.BucketKeys)
+	r.counts("second window", ops{ // 24 authorisations, and 4 times the service
+		keystoretest.OpAuthorizeGenerate: 12, keystoretest.OpDecrypt: 4, keystoretest.OpAuthorizeDecrypt: 12,
+	})
+	load(r.replica())
+	r.counts("another replica, or a restart", ops{
+		keystoretest.OpAuthorizeGenerate: 12, keystoretest.OpDecrypt: 4, keystoretest.OpAuthorizeDecrypt: 12,
+	})
+	load(r.BucketKeys)
+	r.counts("the first again", nil)
+}
+
+// A window that begins with reads costs no call of the service: the first requester's own Decrypt opens the key.
+func TestReadsFirst(t *testing.T) {
+	r := newRig(t)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.clock.Advance(time.Hour)
+	r.kms.Reset()
+	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	read(t, r.BucketKeys, carol, photos, r.key, blob, nil)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.counts("reads first", ops{keystoretest.OpDecrypt: 1, keystoretest.OpAuthorizeDecrypt: 1, keystoretest.OpAuthorizeGenerate: 1})
+}
+
+func refusedWith(t *testing.T, what string, h *keystore.Handle, err error, kind keystore.Kind) {
+	t.Helper()
+	if h != nil || keystore.KindOf(err) != kind {
+		t.Errorf("%s: got %v, %v, want %s", what, h, err, kind)
+	}
+}
+
+// TestActionsAreApart: who may only GenerateDataKey can write and not read; who may only Decrypt, the other way round;
+// also when the key is in memory already.
+func TestActionsAreApart(t *testing.T) {
+	for _, warm := range []bool{false, true} {
+		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
+			r := newRig(t)
+			r.kms.Deny(alice.ARN, keystore.Decrypt, true)
+			r.kms.Deny(bob.ARN, keystore.GenerateDataKey, true)
+			if warm {
+				blob, _ := write(t, r.BucketKeys, carol, photos, r.key, nil)
+				read(t, r.BucketKeys, carol, photos, r.key, blob, nil)
+			}
+			h, err := r.ForWrite(t.Context(), bob, photos, r.key, nil)
+			refusedWith(t, "bob writes", h, err, keystore.AccessDenied)
+			blob, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+			h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+			refusedWith(t, "alice reads", h, err, keystore.AccessDenied)
+			if !bytes.Equal(read(t, r.BucketKeys, bob, photos, r.key, blob, nil), kek) {
+				t.Error("bob read another key")
+			}
+			h, err = r.ForWrite(t.Context(), bob, photos, r.key, nil)
+			refusedWith(t, "bob writes after reading", h, err, keystore.AccessDenied)
+			// The same after a restart, where the key has to be opened first.
+			r.clock.Advance(time.Hour)
+			write(t, r.BucketKeys, alice, photos, r.key, nil)
+			h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+			refusedWith(t, "alice reads later", h, err, keystore.AccessDenied)
+		})
+	}
+}
+
+// Two access keys of one user are authorised apart; another account's user of the same name is another requester.
+func TestRequesters(t *testing.T) {
+	r := newRig(t)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.kms.Reset()
+	second := alice
+	second.AccessKeyID = "AKIASECOND"
+	write(t, r.BucketKeys, second, photos, r.key, nil)
+	r.counts("a second access key", ops{keystoretest.OpAuthorizeGenerate: 1})
+	elsewhere := alice
+	elsewhere.SourceIP, elsewhere.RequestID = "10.0.0.9", "another"
+	write(t, r.BucketKeys, elsewhere, photos, r.key, nil)
+	r.counts("another request", nil)
+}
+
+// What was opened or authorised for one scope, KMS key or context is not for another.
+func TestBinding(t *testing.T) {
+	r := newRig(t)
+	other := r.kms.AddKey()
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	h, err := r.ForRead(t.Context(), alice, archive, r.key, blob, nil)
+	refusedWith(t, "another scope", h, err, keystore.InvalidCiphertext)
+	h, err = r.ForRead(t.Context(), alice, photos, other, blob, nil)
+	refusedWith(t, "another key", h, err, keystore.IncorrectKey)
+	h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, keystore.Context{"a": "b"})
+	refusedWith(t, "another context", h, err, keystore.InvalidCiphertext)
+	h, err = r.ForRead(t.Context(), alice, photos, r.key, nil, nil)
+	refusedWith(t, "no blob", h, err, keystore.InvalidCiphertext)
+	_, err = r.ForWrite(t.Context(), alice, photos, r.key, keystore.Context{keystore.ScopeContextKey: archive})
+	if !errors.Is(err, keystore.ErrReservedContext) {
+		t.Errorf("got %v, want ErrReservedContext", err)
+	}
+}
+
+// TestPeriod: after its period a key wraps nothing new and still opens.
+func TestPeriod(t *testing.T) {
+	r := newRig(t)
+	old, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.clock.Advance(24*time.Hour - time.Second)
+	if blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil); !bytes.Equal(blob, old) {
+		t.Error("a new key before the period's end")
+	}
+	r.clock.Advance(time.Second)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	if bytes.Equal(blob, old) {
+		t.Error("no new key after the period's end")
+	}
+	if second, _ := write(t, r.replica(), bob, photos, r.key, nil); !bytes.Equal(blob, second) {
+		t.Error("the other replica has another key")
+	}
+	if !bytes.Equal(read(t, r.BucketKeys, alice, photos, r.key, old, nil), kek) {
+		t.Error("the old key does not open")
+	}
+}
+
+// TestWindowEnds: a key that is disabled, and a requester who is denied, are out of use one window later at the latest.
+func TestWindowEnds(t *testing.T) {
+	r := newRig(t)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	r.kms.SetState(r.key, keystore.StateDisabled)
+	r.clock.Advance(5*time.Minute - time.Second)
+	write(t, r.BucketKeys, alice, photos, r.key, nil) // within the window, as documented
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	h, err := r.ForRead(t.Context(), bob, photos, r.key, blob, nil)
+	refusedWith(t, "bob, who has no authorisation yet", h, err, keystore.Disabled)
+	r.clock.Advance(time.Second)
+	h, err = r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	refusedWith(t, "write", h, err, keystore.Disabled)
+	h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+	refusedWith(t, "read", h, err, keystore.Disabled)
+}
+
+// TestWindowIsNotExtended: neither use, nor another requester's opening the key, prolongs an authorisation; and what
+// took a long time to answer began its window when it was asked.
+func TestWindowIsNotExtended(t *testing.T) {
+	r := newRig(t)
+	slow := time.Duration(0)
+	r.kms.Hook = func(context.Context, keystoretest.Call) error { r.clock.Advance(slow); return nil }
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	slow = 2 * time.Minute
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	slow = 0
+	r.kms.Deny(alice.ARN, keystore.Decrypt, true)
+	for range 2 { // 4 minutes after the call began
+		r.clock.Advance(time.Minute)
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	}
+	r.clock.Advance(time.Minute)
+	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+	refusedWith(t, "5 minutes after the call began", h, err, keystore.AccessDenied)
+}
+
+// TestClockSetBack: the wall clock set back by hours extends no window, and set ahead it ends one.
+func TestClockSetBack(t *testing.T) {
+	r := newRig(t)
+	var mono, wall time.Duration
+	r.SetClock(func() (time.Duration, time.Duration) { return mono, wall })
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	r.kms.SetState(r.key, keystore.StateDisabled)
+
+	mono, wall = 4*time.Minute, -3*time.Hour
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	mono, wall = 5*time.Minute, -3*time.Hour
+	h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+	refusedWith(t, "set back", h, err, keystore.Disabled)
+	h, err = r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	refusedWith(t, "set back, write", h, err, keystore.Disabled)
+}
+
+// TestPlainClockSetBack: with a clock that has no monotonic reading, what lies in the future is over.
+func TestPlainClockSetBack(t *testing.T) {
+	r := newRig(t)
+	r.clock.Advance(time.Hour)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.clock.Advance(-30 * time.Minute)
+	r.kms.Reset()
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	if n := r.kms.Count(); n == 0 {
+		t.Error("nobody was asked")
+	}
+}
+
+func TestNegativeResults(t *testing.T) {
+	r := newRig(t)
+	blob, _ := write(t, r.BucketKeys, carol, photos, r.key, nil)
+	r.kms.Deny(alice.ARN, keystore.Decrypt, true)
+	r.kms.Reset()
+	for range 20 {
+		h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+		refusedWith(t, "alice", h, err, keystore.AccessDenied)
+	}
+	read(t, r.BucketKeys, bob, photos, r.key, blob, nil) // another requester is not refused with her
+	r.counts("20 refusals", ops{keystoretest.OpAuthorizeDecrypt: 2})
+	if n := r.Stats().NegativeHits; n != 19 {
+		t.Errorf("%d negative hits, want 19", n)
+	}
+	r.kms.Deny(alice.ARN, keystore.Decrypt, false)
+	r.clock.Advance(5 * time.Second)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+}
+
+// TestOutage: what is in memory goes on until its window ends, never longer; a failure is repeated for a short time only.
+func TestOutage(t *testing.T) {
+	r := newRig(t)
+	down := false
+	r.kms.Hook = func(context.Context, keystoretest.Call) error {
+		if down {
+			return keystore.Errorf(keystore.Unavailable, "", "down")
+		}
+		return nil
+	}
+	r.kms.SetAlias("alias/photos", r.key)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil {
+		t.Fatal(err)
+	}
+	down = true
+	r.clock.Advance(5*time.Minute - time.Second)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	if info, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil || info.ARN != r.key {
+		t.Errorf("Resolve: got %+v, %v", info, err)
+	}
+	r.clock.Advance(time.Second)
+	r.kms.Reset()
+	for range 10 {
+		h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+		refusedWith(t, "write", h, err, keystore.Unavailable)
+		h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+		refusedWith(t, "read", h, err, keystore.Unavailable)
+	}
+	r.counts("10 writes and reads", ops{keystoretest.OpAuthorizeGenerate: 1, keystoretest.OpDecrypt: 1})
+	r.clock.Advance(time.Second)
+	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); !keystore.Transient(err) {
+		t.Errorf("Resolve: got %v", err)
+	}
+	down = false
+	r.clock.Advance(time.Second)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+}
+
+func TestResolve(t *testing.T) {
+	r := newRig(t)
+	other := r.kms.AddKey()
+	r.kms.SetAlias("alias/photos", r.key)
+	arn := func() string {
+		t.Helper()
+		info, err := r.Resolve(t.Context(), alice, "alias/photos")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.ARN
+	}
+	for range 10 {
+		if arn() != r.key {
+			t.Error("another key")
+		}
+	}
+	if n := r.kms.Count(keystoretest.OpResolve); n != 1 {
+		t.Errorf("%d calls, want 1", n)
+	}
+	r.kms.SetAlias("alias/photos", other)
+	r.clock.Advance(time.Minute - 1)
+	if arn() != r.key {
+		t.Error("the alias moved before its time")
+	}
+	r.clock.Advance(1)
+	if arn() != other {
+		t.Error("the alias did not move")
+	}
+	r.kms.SetAlias("alias/photos", r.key)
+	r.Forget(other)
+	if arn() != r.key {
+		t.Error("the alias was not forgotten")
+	}
+	r.kms.Reset()
+	for range 5 {
+		if _, err := r.Resolve(t.Context(), alice, "alias/nonesuch"); keystore.KindOf(err) != keystore.NotFound {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n := r.kms.Count(keystoretest.OpResolve); n != 1 {
+		t.Errorf("%d calls for what is not there, want 1", n)
+	}
+}
+
+// TestContexts: keys with client contexts are not in the state, are bounded, and have caches of their own.
+func TestClientContexts(t *testing.T) {
+	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.MaxContexts = 3 })
+	ec := func(i int) keystore.Context { return keystore.Context{"id": fmt.Sprint(i)} }
+	var blobs [3][]byte
+	for i := range blobs {
+		blobs[i], _ = write(t, r.BucketKeys, alice, photos, r.key, ec(i))
+	}
+	r.counts("three contexts", ops{keystoretest.OpGenerateDataKey: 3})
+	if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != 0 {
+		t.Errorf("%d entries in the state, %v", len(entries), err)
+	}
+	for range 10 {
+		if _, err := r.ForWrite(t.Context(), alice, photos, r.key, ec(99)); !errors.Is(err, keystore.ErrTooManyContexts) {
+			t.Fatalf("got %v, want ErrTooManyContexts", err)
+		}
+	}
+	for i := range blobs { // those that are there go on
+		if blob, _ := write(t, r.BucketKeys, alice, photos, r.key, ec(i)); !bytes.Equal(blob, blobs[i]) {
+			t.Error("another key")
+		}
+		read(t, r.BucketKeys, alice, photos, r.key, blobs[i], ec(i))
+	}
+	r.counts("the same", ops{keystoretest.OpAuthorizeDecrypt: 3})
+	write(t, r.BucketKeys, alice, photos, r.key, nil) // the shared one is not counted
+	write(t, r.BucketKeys, alice, archive, r.key, ec(99))
+	// What was not used for a window gives up its place, and still opens.
+	r.clock.Advance(3 * time.Minute)
+	write(t, r.BucketKeys, alice, photos, r.key, ec(0))
+	r.clock.Advance(3 * time.Minute)
+	write(t, r.BucketKeys, alice, photos, r.key, ec(50))
+	write(t, r.BucketKeys, alice, photos, r.key, ec(51))
+	if blob, _ := write(t, r.BucketKeys, alice, photos, r.key, ec(0)); !bytes.Equal(blob, blobs[0]) {
+		t.Error("one that was in use gave up its place")
+	}
+	read(t, r.BucketKeys, alice, photos, r.key, blobs[2], ec(2))
+}
+
+// TestContextsPushOutNobody: any number of client contexts leaves the keys without any in memory.
+func TestContextsPushOutNobody(t *testing.T) {
+	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.Capacity, c.MaxContexts = 8, 1000 })
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	for i := range 100 {
+		write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"id": fmt.Sprint(i)})
+	}
+	r.kms.Reset()
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	r.counts("after 100 contexts", nil)
+	if n := r.CachedKeys(); n > 8+2 {
+		t.Errorf("%d keys in memory", n)
+	}
+}

@@ -1,0 +1,561 @@
+package keystore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/state"
+)
+
+// gate holds calls of some ops until it is opened.
+type gate struct {
+	entered chan keystoretest.Call
+	open    chan struct{}
+}
+
+func newGate() *gate {
+	return &gate{entered: make(chan keystoretest.Call, 1000), open: make(chan struct{})}
+}
+
+func (g *gate) hook(ops ...keystoretest.Op) func(context.Context, keystoretest.Call) error {
+	return func(ctx context.Context, c keystoretest.Call) error {
+		for _, op := range ops {
+			if c.Op == op {
+				g.entered <- c
+				select {
+				case <-g.open:
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+		}
+		return nil
+	}
+}
+
+// TestConcurrentMisses: any number of requests that need the same call make it once.
+func TestConcurrentMisses(t *testing.T) {
+	r := newRig(t)
+	g := newGate()
+	r.kms.Hook = g.hook(keystoretest.OpGenerateDataKey)
+	var wg sync.WaitGroup
+	var blobs sync.Map
+	for range 100 {
+		wg.Go(func() {
+			blob, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+			blobs.Store(string(blob)+string(kek), true)
+		})
+	}
+	<-g.entered
+	time.Sleep(10 * time.Millisecond) // for the others to come to the same point
+	close(g.open)
+	wg.Wait()
+	r.counts("100 writes at once", ops{keystoretest.OpGenerateDataKey: 1})
+	n := 0
+	blobs.Range(func(any, any) bool { n++; return true })
+	if n != 1 {
+		t.Errorf("%d different keys", n)
+	}
+}
+
+// TestConcurrentRequesters: requesters who come at the same time cost one call each, and get the same key.
+func TestConcurrentRequesters(t *testing.T) {
+	r := newRig(t)
+	g := newGate()
+	r.kms.Hook = g.hook(keystoretest.OpGenerateDataKey)
+	var wg sync.WaitGroup
+	var blobs sync.Map
+	for i := range 9 {
+		wg.Go(func() {
+			blob, _ := write(t, r.BucketKeys, []keystore.Caller{alice, bob, carol}[i%3], photos, r.key, nil)
+			blobs.Store(string(blob), true)
+		})
+	}
+	for range 3 {
+		<-g.entered
+	}
+	close(g.open)
+	wg.Wait()
+	r.counts("three requesters at once", ops{keystoretest.OpGenerateDataKey: 3})
+	n := 0
+	blobs.Range(func(any, any) bool { n++; return true })
+	if s := r.Stats(); n != 1 || s.LostRaces != 2 {
+		t.Errorf("%d different keys, %d lost races", n, s.LostRaces)
+	}
+}
+
+// TestCancel: a client that goes away gets its answer at once, does not fail those who wait with it, and the call's
+// result is of use.
+func TestCancel(t *testing.T) {
+	r := newRig(t)
+	g := newGate()
+	r.kms.Hook = g.hook(keystoretest.OpGenerateDataKey)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan error)
+	go func() {
+		_, err := r.ForWrite(ctx, alice, photos, r.key, nil)
+		first <- err
+	}()
+	<-g.entered
+	second := make(chan error)
+	go func() {
+		h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+		if err == nil {
+			h.Release()
+		}
+		second <- err
+	}()
+	cancel()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the client that went away: got %v", err)
+	}
+	close(g.open)
+	if err := <-second; err != nil {
+		t.Errorf("the one that stayed: got %v", err)
+	}
+	r.counts("both", ops{keystoretest.OpGenerateDataKey: 1})
+}
+
+// TestSlowKMS: a call has a time limit, and who waits for it learns Unavailable.
+func TestSlowKMS(t *testing.T) {
+	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.CallTimeout = 20 * time.Millisecond })
+	r.kms.Hook = newGate().hook(keystoretest.OpGenerateDataKey)
+	h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	refusedWith(t, "slow", h, err, keystore.Unavailable)
+	if !keystore.Transient(err) {
+		t.Error("not transient")
+	}
+}
+
+func TestForget(t *testing.T) {
+	r := newRig(t)
+	other := r.kms.AddKey()
+	old, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, old, nil)
+	write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"a": "b"})
+	kept, _ := write(t, r.BucketKeys, alice, photos, other, nil)
+	held, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	r.kms.SetState(r.key, keystore.StateDisabled)
+	r.Forget(r.key)
+	h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	refusedWith(t, "write", h, err, keystore.Disabled)
+	h, err = r.ForRead(t.Context(), alice, photos, r.key, old, nil)
+	refusedWith(t, "read", h, err, keystore.Disabled)
+	if n := r.CachedKeys(); n != 1 {
+		t.Errorf("%d keys in memory, want the other's", n)
+	}
+	if bytes.Equal(held.Key(), make([]byte, 32)) {
+		t.Error("the key of a handle in use was zeroed")
+	}
+	held.Release()
+	if !bytes.Equal(held.Peek(), make([]byte, 32)) {
+		t.Error("the key was not zeroed after its last release")
+	}
+	if blob, _ := write(t, r.BucketKeys, alice, photos, other, nil); !bytes.Equal(blob, kept) {
+		t.Error("another key's blob was forgotten, too")
+	}
+
+	r.kms.SetState(r.key, keystore.StateEnabled)
+	r.Forget(r.key) // also ends the refusals
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	if bytes.Equal(blob, old) {
+		t.Error("the old blob is still the current one")
+	}
+	if second, _ := write(t, r.replica(), alice, photos, r.key, nil); !bytes.Equal(blob, second) {
+		t.Error("the other replica has another")
+	}
+	read(t, r.BucketKeys, alice, photos, r.key, old, nil)
+}
+
+// TestForgetDuringCall: what a call brings that was under way when its key was forgotten serves those who waited for it,
+// and stays nowhere.
+func TestForgetDuringCall(t *testing.T) {
+	r := newRig(t)
+	g := newGate()
+	r.kms.Hook = g.hook(keystoretest.OpGenerateDataKey)
+	done := make(chan error)
+	go func() {
+		h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+		if err == nil {
+			h.Release()
+			if !bytes.Equal(h.Peek(), make([]byte, 32)) {
+				err = errors.New("the key was not zeroed")
+			}
+		}
+		done <- err
+	}()
+	<-g.entered
+	r.Forget(r.key)
+	close(g.open)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := r.CachedKeys(); n != 0 {
+		t.Errorf("%d keys in memory", n)
+	}
+	if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != 0 {
+		t.Errorf("%d records in the state, %v", len(entries), err)
+	}
+	r.kms.Reset()
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.counts("after", ops{keystoretest.OpGenerateDataKey: 1})
+}
+
+// TestPausedReplica: a replica that was paused between its look at the state and its write cannot bring back an older
+// blob; it takes the current one.
+func TestPausedReplica(t *testing.T) {
+	r := newRig(t)
+	other := r.replica()
+	g := newGate()
+	r.kms.Hook = func(ctx context.Context, c keystoretest.Call) error {
+		if c.Caller.ARN == bob.ARN {
+			return g.hook(keystoretest.OpGenerateDataKey)(ctx, c)
+		}
+		return nil
+	}
+	paused := make(chan []byte)
+	go func() {
+		blob, _ := write(t, other, bob, photos, r.key, nil)
+		paused <- blob
+	}()
+	<-g.entered
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	close(g.open)
+	if got := <-paused; !bytes.Equal(got, blob) {
+		t.Error("the paused replica wrote its own back")
+	}
+	if third, _ := write(t, r.replica(), carol, photos, r.key, nil); !bytes.Equal(third, blob) {
+		t.Error("the state has another")
+	}
+}
+
+// TestForgetReachesReplicas: what one replica forgot, another sees one window later even without being told.
+func TestForgetReachesReplicas(t *testing.T) {
+	r := newRig(t)
+	other := r.replica()
+	old, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, other, alice, photos, r.key, nil)
+	r.Forget(r.key)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	if bytes.Equal(blob, old) {
+		t.Fatal("not forgotten")
+	}
+	r.clock.Advance(5 * time.Minute)
+	if second, _ := write(t, other, alice, photos, r.key, nil); !bytes.Equal(second, blob) {
+		t.Error("the other replica goes on with the old one")
+	}
+}
+
+// failingStore fails while it is down.
+type failingStore struct {
+	state.Store
+	down atomic.Bool
+}
+
+var errDown = errors.New("state store down")
+
+func (s *failingStore) Get(ctx context.Context, key string) (state.Entry, error) {
+	if s.down.Load() {
+		return state.Entry{}, errDown
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s *failingStore) Range(ctx context.Context, prefix, after string, limit int) ([]state.Entry, error) {
+	if s.down.Load() {
+		return nil, errDown
+	}
+	return s.Store.Range(ctx, prefix, after, limit)
+}
+
+func (s *failingStore) Txn(ctx context.Context, conds []state.Cond, ops []state.Op) (int64, error) {
+	if s.down.Load() {
+		return 0, errDown
+	}
+	return s.Store.Txn(ctx, conds, ops)
+}
+
+func (s *failingStore) Backup(io.Writer) error { return errDown }
+
+// TestStateDown: without the state, what is known goes on for the window and nothing new is made; a Forget that could
+// not reach the state is completed before any record of the key is used.
+func TestStateDown(t *testing.T) {
+	kms, clock := keystoretest.NewFake(), &keystoretest.Clock{}
+	key := kms.AddKey()
+	store := &failingStore{Store: state.NewMemory()}
+	b := keystore.NewBucketKeys(kms, store, keystore.BucketKeysConfig{Now: clock.Now})
+	defer b.Close()
+	old, _ := write(t, b, alice, photos, key, nil)
+	store.down.Store(true)
+	clock.Advance(5*time.Minute - 1)
+	write(t, b, alice, photos, key, nil)
+	clock.Advance(1)
+	h, err := b.ForWrite(t.Context(), alice, photos, key, nil)
+	refusedWith(t, "after the window", h, err, keystore.Unavailable)
+	read(t, b, alice, photos, key, old, nil) // needs no state
+
+	b.Forget(key)
+	h, err = b.ForWrite(t.Context(), alice, photos, key, nil)
+	refusedWith(t, "forgotten, state down", h, err, keystore.Unavailable)
+	store.down.Store(false)
+	if blob, _ := write(t, b, alice, photos, key, nil); bytes.Equal(blob, old) {
+		t.Error("the old record was used")
+	}
+	if b.Stats().StateErrors == 0 {
+		t.Error("nothing was counted")
+	}
+}
+
+// TestDamagedRecord: the state's record is a cache; what cannot be understood is made anew.
+func TestDamagedRecord(t *testing.T) {
+	r := newRig(t)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	entries, err := r.store.Range(t.Context(), "", "", 0)
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	for _, value := range []string{"", "{", `{"v":2}`, `{"v":1,"scope":"arn:aws:s3:::archive","blob":"QUJD"}`} {
+		if _, err := r.store.Txn(t.Context(), nil, []state.Op{{Key: entries[0].Key, Value: []byte(value)}}); err != nil {
+			t.Fatal(err)
+		}
+		blob, _ := write(t, r.replica(), alice, photos, r.key, nil)
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	r := newRig(t)
+	write(t, r.BucketKeys, alice, archive, r.key, nil)
+	r.clock.Advance(23 * time.Hour)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	for _, c := range []struct {
+		pass time.Duration
+		want int
+	}{{0, 2}, {time.Hour, 1}, {23 * time.Hour, 0}} {
+		r.clock.Advance(c.pass)
+		if err := r.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != c.want {
+			t.Errorf("%d records, want %d (%v)", len(entries), c.want, err)
+		}
+	}
+}
+
+// TestSweep: a key that nobody asks for again is zeroed when its window ends, not when another needs its place.
+func TestSweep(t *testing.T) {
+	r := newRig(t)
+	h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Release()
+	write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"a": "b"})
+	r.clock.Advance(5*time.Minute - 1)
+	r.Sweep()
+	if n := r.CachedKeys(); n != 2 || bytes.Equal(h.Peek(), make([]byte, 32)) {
+		t.Errorf("%d keys in memory, want 2", n)
+	}
+	r.clock.Advance(1)
+	r.Sweep()
+	if n := r.CachedKeys(); n != 0 || !bytes.Equal(h.Peek(), make([]byte, 32)) {
+		t.Errorf("%d keys in memory, want none", n)
+	}
+	if n := r.Stats().Expiries; n != 2 {
+		t.Errorf("%d expiries, want 2", n)
+	}
+}
+
+func TestClose(t *testing.T) {
+	r := newRig(t)
+	h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if bytes.Equal(h.Key(), make([]byte, 32)) {
+		t.Error("zeroed in use")
+	}
+	h.Release()
+	h.Release() // does nothing
+	if !bytes.Equal(h.Peek(), make([]byte, 32)) || r.CachedKeys() != 0 {
+		t.Error("not zeroed")
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a released key could be used")
+		}
+	}()
+	h.Key()
+}
+
+// TestReplacedKeyIsZeroed: lru calls no function for a value that is replaced.
+func TestReplacedKeyIsZeroed(t *testing.T) {
+	r := newRig(t)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.clock.Advance(time.Hour)
+	g := newGate()
+	r.kms.Hook = g.hook(keystoretest.OpDecrypt)
+	handles := make(chan *keystore.Handle, 2)
+	for _, who := range []keystore.Caller{alice, bob} {
+		go func() {
+			h, err := r.ForRead(t.Context(), who, photos, r.key, blob, nil)
+			if err != nil {
+				t.Error(err)
+			}
+			handles <- h
+		}()
+	}
+	<-g.entered
+	<-g.entered
+	close(g.open) // both open the key, and the second replaces the first in memory
+	a, b := <-handles, <-handles
+	if a == nil || b == nil {
+		t.FailNow()
+	}
+	if a.References()+b.References() != 3 {
+		t.Errorf("%d and %d references, want 1 and 2", a.References(), b.References())
+	}
+	a.Release()
+	b.Release()
+	if zero := make([]byte, 32); bytes.Equal(a.Peek(), zero) == bytes.Equal(b.Peek(), zero) {
+		t.Error("want the replaced one zeroed and the other in memory")
+	}
+}
+
+// TestNeverZeroInUse has many use few places: keys are evicted, forgotten, expired and replaced all the time, and no
+// handle may ever show zeros or another's key; when all is over, everything is zero.
+func TestNeverZeroInUse(t *testing.T) {
+	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.Capacity = 3; c.MaxContexts = 4 })
+	keys := []string{r.key, r.kms.AddKey()}
+	scopes := []string{photos, archive, "arn:aws:s3:::logs", "arn:aws:s3:::mail"}
+	var known sync.Map // blob -> key
+	var all sync.Map   // every handle ever
+	stop := make(chan struct{})
+	var churn, work sync.WaitGroup
+	churn.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			switch i % 3 {
+			case 0:
+				r.Forget(keys[i/3%2])
+			case 1:
+				r.clock.Advance(2 * time.Minute)
+			case 2:
+				r.Sweep()
+			}
+		}
+	})
+	for w := range 8 {
+		work.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(w)))
+			var lastBlob []byte
+			var lastScope, lastKey string
+			var lastContext keystore.Context
+			for range 400 {
+				who := []keystore.Caller{alice, bob, carol}[rnd.IntN(3)]
+				scope, key := scopes[rnd.IntN(len(scopes))], keys[rnd.IntN(2)]
+				var ec keystore.Context
+				if rnd.IntN(4) == 0 {
+					ec = keystore.Context{"n": fmt.Sprint(rnd.IntN(6))}
+				}
+				var h *keystore.Handle
+				var err error
+				if lastBlob != nil && rnd.IntN(2) == 0 {
+					h, err = r.ForRead(t.Context(), who, lastScope, lastKey, lastBlob, lastContext)
+				} else {
+					h, err = r.ForWrite(t.Context(), who, scope, key, ec)
+					if err == nil {
+						lastBlob, lastScope, lastKey, lastContext = h.Blob(), scope, key, ec
+					}
+				}
+				if errors.Is(err, keystore.ErrTooManyContexts) {
+					continue
+				}
+				if err != nil {
+					t.Errorf("%v", err)
+					return
+				}
+				all.Store(h, true)
+				first := bytes.Clone(h.Key())
+				if rnd.IntN(8) == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				if want, _ := known.LoadOrStore(string(h.Blob()), first); !bytes.Equal(want.([]byte), h.Key()) {
+					t.Error("a blob opened to another key, or to zeros")
+				}
+				h.Release()
+			}
+		})
+	}
+	work.Wait()
+	close(stop)
+	churn.Wait()
+	r.Close()
+	n := 0
+	all.Range(func(h, _ any) bool {
+		n++
+		if h := h.(*keystore.Handle); h.References() != 0 || !bytes.Equal(h.Peek(), make([]byte, 32)) {
+			t.Errorf("a key was left with %d references", h.References())
+			return false
+		}
+		return true
+	})
+	t.Logf("%d handles, %+v", n, r.Stats())
+}
+
+func BenchmarkForWrite(b *testing.B) {
+	kms := keystoretest.NewFake()
+	key := kms.AddKey()
+	keys := keystore.NewBucketKeys(kms, state.NewMemory(), keystore.BucketKeysConfig{})
+	defer keys.Close()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h, err := keys.ForWrite(b.Context(), alice, photos, key, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			h.Release()
+		}
+	})
+}
+
+func BenchmarkForRead(b *testing.B) {
+	kms := keystoretest.NewFake()
+	key := kms.AddKey()
+	keys := keystore.NewBucketKeys(kms, state.NewMemory(), keystore.BucketKeysConfig{})
+	defer keys.Close()
+	h, err := keys.ForWrite(b.Context(), alice, photos, key, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			h, err := keys.ForRead(b.Context(), alice, photos, key, h.Blob(), nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			h.Release()
+		}
+	})
+}

@@ -1,0 +1,49 @@
+package keystore
+
+import (
+	"testing"
+	"time"
+)
+
+// SetClock gives a BucketKeys two clocks for its windows: one that cannot be set back, and one that can.
+func (b *BucketKeys) SetClock(clock func() (mono, wall time.Duration)) {
+	b.now = func() stamp {
+		mono, wall := clock()
+		return stamp{mono, wall}
+	}
+	b.memory.clock = b.now
+}
+
+// Sweep does what the timer does.
+func (b *BucketKeys) Sweep() { b.memory.swept() }
+
+// CachedKeys is how many opened keys are in memory.
+func (b *BucketKeys) CachedKeys() int { return b.memory.main.keys.Len() + b.memory.contexts.keys.Len() }
+
+// Peek returns the bytes behind a handle even after its release.
+func (h *Handle) Peek() []byte { return h.o.key.Bytes() }
+
+// References is how many hold the handle's key.
+func (h *Handle) References() int64 { return h.o.refs.Load() }
+
+// TestAge: the clock that says longer counts.
+func TestAge(t *testing.T) {
+	at := func(mono, wall time.Duration) stamp { return stamp{mono * time.Minute, wall * time.Minute} }
+	for name, c := range map[string]struct {
+		now, earlier stamp
+		want         time.Duration
+	}{
+		"both agree":          {at(7, 7), at(3, 3), 4 * time.Minute},
+		"the clock set back":  {at(7, -50), at(3, 3), 4 * time.Minute},
+		"the clock set ahead": {at(7, 90), at(3, 3), 87 * time.Minute},
+		"a suspended machine": {at(3, 63), at(3, 3), 60 * time.Minute},
+		"the same moment":     {at(3, 3), at(3, 3), 0},
+	} {
+		if got := c.now.age(c.earlier); got != c.want {
+			t.Errorf("%s: got %v, want %v", name, got, c.want)
+		}
+	}
+	if got := at(2, 9).age(at(3, 3)); got < 1000*time.Hour {
+		t.Errorf("a moment in the future: got %v", got)
+	}
+}
