@@ -9,7 +9,6 @@ import (
 	"net"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -130,11 +129,8 @@ func (c *call) address() error {
 	if err != nil {
 		return err
 	}
-	if len(key) > maxKeyBytes {
-		return s3.Errorf(s3.KeyTooLongError, "Your key is too long")
-	}
-	if !utf8.ValidString(key) {
-		return s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
+	if err := c.s.checkKey(key); err != nil {
+		return err
 	}
 	c.key = key
 	if c.bucket != "" && !plausibleBucket(c.bucket) {
@@ -142,10 +138,6 @@ func (c *call) address() error {
 	}
 	return nil
 }
-
-// maxKeyBytes is S3's limit on a key, in bytes of UTF-8.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
-const maxKeyBytes = 1024
 
 // plausibleBucket keeps out what could change the meaning of a path or a policy; the store has the last word on names.
 func plausibleBucket(b string) bool {

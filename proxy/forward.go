@@ -13,7 +13,7 @@ import (
 
 // send sends a request to the store with the requester's own credentials there, where they have some.
 func (c *call) send(r *storeRequest) (*http.Response, error) {
-	if r.creds == nil {
+	if r.creds == nil && !r.own {
 		r.creds = c.storeCredentials()
 	}
 	begin := c.s.cfg.Now()

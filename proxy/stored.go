@@ -64,7 +64,12 @@ func (c *call) lookup(at sealTarget, version, etag string) (*stored, error) {
 }
 
 func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored, error) {
-	r := c.readRequest(at, version, etag)
+	return c.lookupBy(c.readRequest(at, version, etag), at, n)
+}
+
+// lookupBy looks with a request of the caller's making. It reads nothing of the client's request, so that many may run
+// at once.
+func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error) {
 	r.header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
 	resp, err := c.send(r)
 	if err != nil {
@@ -73,7 +78,7 @@ func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		// An empty body has no last bytes; no sealed object is empty.
 		drain(resp)
-		return c.lookupEmpty(at, version, etag)
+		return c.lookupEmpty(r, at)
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		return nil, upstreamFailure(resp)
@@ -86,9 +91,9 @@ func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored
 	return o, c.readTail(o, resp, n)
 }
 
-func (c *call) lookupEmpty(at sealTarget, version, etag string) (*stored, error) {
-	r := c.readRequest(at, version, etag)
+func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
 	r.method = http.MethodHead
+	r.header.Del("Range")
 	resp, err := c.send(r)
 	if err != nil {
 		return nil, err

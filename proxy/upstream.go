@@ -94,7 +94,8 @@ type storeRequest struct {
 	stream io.Reader
 	size   int64 // of stream
 
-	creds *storeCreds // nil: waxseal's own
+	creds *storeCreds // nil: the requester's where they have some, else waxseal's own
+	own   bool        // waxseal's own in any case: a look behind a request that was authorised already
 }
 
 type storeCreds struct{ accessKey, secretKey string }

@@ -41,7 +41,6 @@ type ListEntry struct {
 	Kind         Kind
 	Key          string // decoded, also from encoding-type=url
 	VersionID    string
-	LastModified string
 	StorageClass string
 	IsLatest     bool
 
@@ -57,6 +56,7 @@ type ListEntry struct {
 // facts are what the document says of the entry and can be made to say otherwise.
 type facts struct {
 	ETag              string // with its quotes, as in the document
+	LastModified      string
 	Size              int64
 	ChecksumAlgorithm []string
 	ChecksumType      string
@@ -68,7 +68,7 @@ type facts struct {
 
 func (e *ListEntry) changed() bool {
 	return e.DropMetadata && (e.HasMetadata || e.UserTags != "") || e.DropInternal && e.HasInternal ||
-		e.ETag != e.was.ETag || e.Size != e.was.Size || e.checksumChanged() || e.metadataChanged()
+		e.ETag != e.was.ETag || e.LastModified != e.was.LastModified || e.Size != e.was.Size || e.checksumChanged() || e.metadataChanged()
 }
 
 func (e *ListEntry) checksumChanged() bool {

@@ -315,3 +315,19 @@ func BenchmarkListingEncodingXML(b *testing.B) {
 		}
 	}
 }
+
+// MinIO writes a key with a control character as a reference that XML 1.0 does not allow.
+func TestListingControlCharacters(t *testing.T) {
+	src := `<ListBucketResult><Contents><Key>p&#x1;q</Key><LastModified>t</LastModified><ETag>"e"</ETag><Size>7</Size></Contents></ListBucketResult>`
+	got, err := RewriteListing(nil, []byte(src), func(e *ListEntry) error {
+		if e.Key != "p\x01q" {
+			t.Errorf("key %q", e.Key)
+		}
+		e.Size, e.LastModified = 3, "u"
+		return nil
+	})
+	want := `<ListBucketResult><Contents><Key>p&#x1;q</Key><LastModified>u</LastModified><ETag>"e"</ETag><Size>3</Size></Contents></ListBucketResult>`
+	if err != nil || string(got) != want {
+		t.Errorf("%v\n%s", err, got)
+	}
+}

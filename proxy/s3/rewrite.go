@@ -73,6 +73,8 @@ func (w *entryWriter) child(name, element string) {
 	switch {
 	case name == "ETag":
 		w.writeETag(element)
+	case name == "LastModified" && e.LastModified != e.was.LastModified:
+		w.dst = appendElement(w.dst, name, e.LastModified)
 	case name == "Size" && e.Size != e.was.Size:
 		w.writeSize()
 	case (name == "ChecksumAlgorithm" || name == "ChecksumType") && e.checksumChanged():

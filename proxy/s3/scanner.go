@@ -223,6 +223,8 @@ func unescape(s string) (string, error) {
 	}
 }
 
+// charRef also reads references to characters that XML 1.0 cannot hold: S3 and MinIO write them for keys that have such
+// characters, and one odd key must not make a bucket unlistable.
 func charRef(name string) (rune, bool) {
 	digits, base := "", 10
 	if hex, ok := strings.CutPrefix(name, "#x"); ok {
@@ -234,7 +236,7 @@ func charRef(name string) (rune, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(digits, base, 32)
-	if err != nil || n > utf8.MaxRune || !isXMLChar(rune(n)) {
+	if err != nil || n == 0 || !utf8.ValidRune(rune(n)) {
 		return 0, false
 	}
 	return rune(n), true
