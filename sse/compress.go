@@ -66,30 +66,49 @@ type decompressor struct {
 	err     error
 }
 
+var decompressors = sync.Pool{New: func() any {
+	return s2.NewReader(nil, s2.ReaderMaxBlockSize(compressedBlock))
+}}
+
 // NewDecompressor reads r, which is what Compress gave, as exactly size bytes.
 // Fewer are io.ErrUnexpectedEOF, more ErrTooLong.
 func NewDecompressor(r io.Reader, size int64) io.Reader {
-	return &decompressor{src: s2.NewReader(r, s2.ReaderMaxBlockSize(compressedBlock)), left: size}
+	src := decompressors.Get().(*s2.Reader)
+	src.Reset(r)
+	return &decompressor{src: src, left: size}
 }
 
 func (d *decompressor) Read(b []byte) (int, error) {
 	if d.err != nil || len(b) == 0 {
 		return 0, d.err
 	}
-	n := 0
+	n, err := d.read(b)
+	if err != nil {
+		d.err = err
+		d.src.Reset(nil)
+		decompressors.Put(d.src)
+		d.src = nil
+	}
+	return n, err
+}
+
+// read gives bytes up to the size, and with the last of them says whether the
+// stream ends there too.
+func (d *decompressor) read(b []byte) (n int, err error) {
 	if d.left > 0 {
-		n, d.err = d.src.Read(b[:min(int64(len(b)), d.left)])
+		n, err = d.src.Read(b[:min(int64(len(b)), d.left)])
 		d.left -= int64(n)
-		if d.err == io.EOF && d.left > 0 {
-			d.err = io.ErrUnexpectedEOF
-		} else if d.err != nil && d.err != io.EOF {
-			d.err = fmt.Errorf("sse: decompress: %w", d.err)
-		}
 	}
-	if d.left == 0 && (d.err == nil || d.err == io.EOF) {
-		if d.err = expectEnd(d.src, d.scratch[:]); d.err == nil {
-			d.err = io.EOF
-		}
+	switch {
+	case err != nil && err != io.EOF:
+		return n, fmt.Errorf("sse: decompress: %w", err)
+	case d.left > 0 && err == io.EOF:
+		return n, io.ErrUnexpectedEOF
+	case d.left > 0:
+		return n, nil
 	}
-	return n, d.err
+	if err = expectEnd(d.src, d.scratch[:]); err == nil {
+		err = io.EOF
+	}
+	return n, err
 }

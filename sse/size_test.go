@@ -4,29 +4,49 @@ import (
 	"errors"
 	"math"
 	mrand "math/rand/v2"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
 	"testing"
 )
 
-// TestWorkedSizes holds the numbers of FORMAT.md.
+// TestWorkedSizes holds the table of FORMAT.md to the code.
 func TestWorkedSizes(t *testing.T) {
-	for _, c := range []struct{ plain, one, two int64 }{
-		{0, 56, 112},
-		{1, 57, 113},
-		{1000, 1056, 1112},
-		{65424, 65480, 65536},
-		{65425, 65481, 65553},
-		{65480, 65536, 65608},
-		{65481, 65553, 65625},
-		{131000, 131072, 131160},
-		{131001, 131089, 131177},
-		{1 << 20, 1048888, 1049200},
-		{5 << 30, 5370020216, 5371331632},
-	} {
-		if got := SealedSize(c.plain, 1); got != c.one {
-			t.Errorf("%d bytes: one layer %d, not %d", c.plain, got, c.one)
+	format, err := os.ReadFile("FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`(?m)^\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$`).FindAllStringSubmatch(string(format), -1)
+	if len(rows) != 13 {
+		t.Fatalf("%d rows of sizes in FORMAT.md", len(rows))
+	}
+	for _, row := range rows {
+		var n [5]int64
+		for i := 1; i < 5; i++ {
+			if n[i], err = strconv.ParseInt(strings.ReplaceAll(row[i], ",", ""), 10, 64); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if got := SealedSize(c.plain, 2); got != c.two {
-			t.Errorf("%d bytes: two layers %d, not %d", c.plain, got, c.two)
+		if got := [3]int64{segments(n[1]), SealedSize(n[1], 1), SealedSize(n[1], 2)}; got != [3]int64(n[2:]) {
+			t.Errorf("%s bytes: %v, FORMAT.md says %v", row[1], got, n[2:])
+		}
+	}
+}
+
+// TestWorkedManifests: the sizes in section 5 of FORMAT.md.
+func TestWorkedManifests(t *testing.T) {
+	lone := &Manifest{Parts: []ManifestPart{{Number: 1, HasMD5: false}}, Facts: Facts{HasMD5: true}, Tag: Tag{Kind: TagMD5}}
+	if got := lone.SealedSize(1); got != 216 {
+		t.Errorf("one part: %d", got)
+	}
+	for parts, want := range map[int]int64{3: 392, 10000: 660194} {
+		m := &Manifest{UploadID: strings.Repeat("u", 36), Tag: Tag{Kind: TagParts}, Parts: make([]ManifestPart, parts)}
+		for i := range m.Parts {
+			m.Parts[i].HasMD5 = true
+		}
+		if got := m.SealedSize(1); got != want {
+			t.Errorf("%d parts: %d", parts, got)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
+	"sync"
 	"testing"
 	"testing/iotest"
 
@@ -331,5 +332,66 @@ func TestClose(t *testing.T) {
 	}
 	if o.keys.Data.IsZero() {
 		t.Fatal("Close wiped the caller's keys")
+	}
+}
+
+// TestConcurrent seals and opens many objects at once over the shared buffers,
+// some of them left in the middle.
+func TestConcurrent(t *testing.T) {
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for j := range 10 {
+				plain := pattern(50000*i + j)
+				k := NewKeys(j%2 == 0)
+				p := k.SealPart(1, bytes.NewReader(plain), int64(len(plain)))
+				if j == 5 {
+					io.CopyN(io.Discard, p, int64(len(plain)/2))
+					p.Close()
+					continue
+				}
+				sealed, err := io.ReadAll(p)
+				p.Close()
+				l := &Layout{Layers: k.Layers(), Parts: []PartInfo{{1, int64(len(plain)), p.Headers()}}}
+				got, openErr := readRange(k, l, l.Range(0, int64(len(plain))), bytes.NewReader(sealed))
+				if err != nil || openErr != nil || !bytes.Equal(got, plain) {
+					t.Error(err, openErr)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+type failingWriter struct{ left int }
+
+func (w *failingWriter) Write(p []byte) (int, error) {
+	if w.left -= len(p); w.left < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return len(p), nil
+}
+
+// TestWriteToStops: a writer's error ends WriteTo, not the reader.
+func TestWriteToStops(t *testing.T) {
+	o := sealObject(t, false, 300000)
+	p := o.keys.SealPart(1, bytes.NewReader(o.plain), 300000)
+	r, err := o.keys.Open(o.layout, o.layout.Range(0, 300000), bytes.NewReader(o.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		io.WriterTo
+		io.Reader
+		size int64
+	}{"seal": {p, p, int64(len(o.body))}, "open": {r, r, 300000}} {
+		n, err := c.WriteTo(&failingWriter{left: 140000})
+		if err != io.ErrShortWrite {
+			t.Fatal(name, err)
+		}
+		rest, err := io.ReadAll(c.Reader)
+		if err != nil || n+int64(len(rest)) != c.size {
+			t.Fatal(name, n, len(rest), err)
+		}
 	}
 }
