@@ -1,0 +1,175 @@
+package local
+
+import (
+	"context"
+	"reflect"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"waxseal/keystore/audit"
+	"waxseal/keystore/iam"
+)
+
+// record writes the audit record of an operation. A call across accounts is recorded in both, unless it was denied:
+// that is no business of the key's owner.
+func (c *call) record(ctx context.Context, result error) error {
+	c.s.counters.add(c.op, codeOf(result))
+	ctx = context.WithoutCancel(ctx) // a client that hangs up does not escape the record
+	r := c.event(result)
+	if c.owner == c.caller.AccountID || r.ErrorCode == "AccessDenied" {
+		return c.s.audit.Write(ctx, r)
+	}
+	r.SharedEventID = audit.NewID()
+	theirs := *r
+	theirs.EventID = audit.NewID()
+	theirs.RecipientAccountID = c.owner
+	theirs.UserIdentity = audit.UserIdentity{
+		Type: "AWSAccount", PrincipalID: r.UserIdentity.PrincipalID, AccountID: c.caller.AccountID, InvokedBy: r.UserIdentity.InvokedBy,
+	}
+	if err := c.s.audit.Write(ctx, r); err != nil {
+		return err
+	}
+	return c.s.audit.Write(ctx, &theirs)
+}
+
+func (c *call) event(result error) *audit.Record {
+	r := &audit.Record{
+		UserIdentity: c.userIdentity(), EventTime: audit.At(c.now), EventSource: audit.KMSSource, EventName: c.op,
+		AWSRegion: c.s.region, SourceIPAddress: c.caller.SourceIP, UserAgent: c.caller.UserAgent,
+		RequestParameters: c.params, RequestID: c.caller.RequestID, EventID: c.eventID,
+		ReadOnly: readOnly(c.op), EventType: audit.APICall, ManagementEvent: true,
+		RecipientAccountID: c.caller.AccountID, EventCategory: audit.Management,
+	}
+	if c.caller.ViaService != "" || c.caller.Service {
+		r.SourceIPAddress, r.UserAgent = audit.Internal, audit.Internal
+	}
+	if len(c.extra) > 0 {
+		r.AdditionalEventData = c.extra
+	}
+	for _, k := range c.keys {
+		r.Resources = append(r.Resources, audit.Resource{AccountID: k.Account, Type: audit.KMSKey, ARN: k.arn()})
+	}
+	if result == nil {
+		r.ResponseElements = c.reply
+		return r
+	}
+	r.ErrorCode = codeOf(result)
+	if r.ErrorCode == codeAccessDenied {
+		r.ErrorCode = "AccessDenied"
+	}
+	if e, ok := result.(*Error); ok {
+		r.ErrorMessage = e.Message
+	}
+	return r
+}
+
+// codeOf is the exception of a result, empty for success. What is not an exception is the end of the client's wait.
+func codeOf(result error) string {
+	switch e := result.(type) {
+	case nil:
+		return ""
+	case *Error:
+		return e.Code
+	}
+	return "RequestCanceled"
+}
+
+func (c *call) userIdentity() audit.UserIdentity {
+	if c.caller.Service {
+		return audit.UserIdentity{Type: "AWSService", AccountID: c.caller.AccountID, InvokedBy: audit.Internal}
+	}
+	_, user := c.principal()
+	if user == nil {
+		user = &iam.User{Name: c.caller.UserName, ARN: c.caller.ARN, AccountID: c.caller.AccountID}
+		user.Root = strings.HasSuffix(user.ARN, ":root")
+	}
+	id := audit.UserIdentity{
+		Type: "IAMUser", PrincipalID: user.ID(), ARN: c.caller.ARN, AccountID: c.caller.AccountID,
+		AccessKeyID: c.caller.AccessKeyID, UserName: c.caller.UserName,
+	}
+	switch {
+	case user.Root:
+		id.Type, id.UserName = "Root", ""
+	case strings.Contains(user.ARN, ":role/"):
+		id.Type, id.UserName = "Role", ""
+	}
+	if c.caller.ViaService != "" {
+		id.InvokedBy = audit.Internal
+	}
+	return id
+}
+
+// changing are the operations that change something; all others are read-only in the log, the cryptographic ones too.
+var changing = []string{
+	"CancelKeyDeletion", "CreateAlias", "CreateGrant", "CreateKey", "DeleteAlias", "DeleteImportedKeyMaterial", "DisableKey",
+	"DisableKeyRotation", "EnableKey", "EnableKeyRotation", "ImportKeyMaterial", "PutKeyPolicy", "RetireGrant", "RevokeGrant",
+	"RotateKeyOnDemand", "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateAlias", "UpdateKeyDescription",
+}
+
+func readOnly(op string) bool { return !slices.Contains(changing, op) }
+
+// auditParams are the parameters of a request as the log shows them: all but bytes (plaintext, ciphertext, messages,
+// signatures, tokens, key material) and what is not set.
+func auditParams(in any) map[string]any {
+	params := lowerFields(in)
+	delete(params, "grantTokens")
+	return params
+}
+
+// lowerFields turns a struct into the map that CloudTrail would show: names in lower camel case, no bytes, no zero
+// values but false and numbers in what is not a pointer.
+func lowerFields(in any) map[string]any {
+	v := reflect.Indirect(reflect.ValueOf(in))
+	out := make(map[string]any, v.NumField())
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Name
+		if shown, ok := showValue(v.Field(i)); ok {
+			out[lowerFirst(name)] = shown
+		}
+	}
+	return out
+}
+
+func showValue(v reflect.Value) (any, bool) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			return nil, false
+		}
+		if t, ok := v.Interface().(*Time); ok {
+			return t.UTC().Format("Jan 2, 2006, 3:04:05 PM"), true
+		}
+		return showValue(v.Elem())
+	case reflect.Struct:
+		return lowerFields(v.Interface()), true
+	case reflect.String:
+		return v.String(), v.Len() > 0
+	case reflect.Map:
+		return v.Interface(), v.Len() > 0
+	case reflect.Slice:
+		return showList(v)
+	case reflect.Bool, reflect.Int:
+		return v.Interface(), true
+	}
+	return nil, false
+}
+
+func showList(v reflect.Value) (any, bool) {
+	if v.Len() == 0 || v.Type().Elem().Kind() == reflect.Uint8 {
+		return nil, false
+	}
+	list := make([]any, 0, v.Len())
+	for i := range v.Len() {
+		if shown, ok := showValue(v.Index(i)); ok {
+			list = append(list, shown)
+		}
+	}
+	return list, true
+}
+
+func lowerFirst(name string) string {
+	first, size := utf8.DecodeRuneInString(name)
+	return string(unicode.ToLower(first)) + name[size:]
+}

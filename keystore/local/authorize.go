@@ -1,0 +1,218 @@
+package local
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+)
+
+// Identities finds users by ARN. *iam.Directory is one.
+type Identities interface {
+	ByARN(arn string) (*iam.User, bool)
+}
+
+// parseKeyPolicy reads a key policy.
+func parseKeyPolicy(document string) (*iam.Policy, error) {
+	return iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Resource})
+}
+
+// principal is the caller as policies see it.
+func (c *call) principal() (iam.Principal, *iam.User) {
+	if c.s.identities != nil {
+		if u, ok := c.s.identities.ByARN(c.caller.ARN); ok {
+			return u.Principal(), u
+		}
+	}
+	return iam.Principal{ARN: c.caller.ARN, AccountID: c.caller.AccountID}, nil
+}
+
+// identity is what the caller's own policy says. A user without one may do everything that its account may.
+func identity(u *iam.User, req *iam.Request) iam.Decision {
+	if u == nil || u.Policy == nil {
+		return iam.Allow
+	}
+	decision, _ := u.Policy.Evaluate(req)
+	return decision
+}
+
+// authorize decides about an operation on a key, as AWS KMS does: an explicit deny anywhere wins; then the key's
+// policy must allow the caller itself, or hand the decision to the caller's account and the caller's own policy
+// allow; or a grant must allow. For a caller of another account both policies must allow.
+func (c *call) authorize(k *key, given string, a access) error {
+	if c.caller.Service {
+		return nil // the service opens what it made, once it has authorised the requester
+	}
+	if err := checkContext(a.context); err != nil {
+		return err
+	}
+	who, user := c.principal()
+	req := &iam.Request{
+		Principal: who, Action: "kms:" + orDefault(a.action, c.op), Resource: k.arn(),
+		Conditions: c.conditions(k.record, given, a),
+	}
+	return c.decide(k, k.policy, req, user, a)
+}
+
+func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.User, a access) error {
+	byKey := policy.Decide(req)
+	byUser := identity(user, req)
+	sameAccount := req.Principal.AccountID == k.Account
+	direct := sameAccount && byKey.By != iam.ByAccount
+	switch {
+	case byKey.Decision == iam.Deny:
+		return c.denied(req.Action, req.Resource, deniedResource)
+	case byUser == iam.Deny:
+		return c.denied(req.Action, req.Resource, deniedIdentity)
+	case byKey.Decision == iam.Allow && (direct || byUser == iam.Allow):
+		return nil
+	}
+	if g := c.grantFor(k, req, a); g != nil {
+		c.extra["grantId"] = g.ID
+		c.grant = g
+		return nil
+	}
+	if byKey.Decision == iam.Allow {
+		return c.denied(req.Action, req.Resource, deniedNoIdentity)
+	}
+	return c.denied(req.Action, req.Resource, deniedNoResource)
+}
+
+// checkContext refuses two names that differ in case only: policies compare the names without it, and could be told
+// one thing while the ciphertext is bound to another.
+func checkContext(ec keystore.Context) error {
+	seen := make(map[string]bool, len(ec))
+	for name := range ec {
+		lower := strings.ToLower(name)
+		if seen[lower] {
+			return invalid("EncryptionContext has two keys that differ in case only.")
+		}
+		seen[lower] = true
+	}
+	return nil
+}
+
+// conditions are the condition keys of a request on a key.
+func (c *call) conditions(r *record, given string, a access) iam.Values {
+	v := c.callerConditions()
+	v.Set("kms:KeySpec", r.Spec)
+	v.Set("kms:KeyUsage", r.Usage)
+	v.Set("kms:KeyOrigin", r.Origin)
+	v.Set("kms:CustomerMasterKeySpec", r.Spec)
+	v.Set("kms:CustomerMasterKeyUsage", r.Usage)
+	v.Set("kms:MultiRegion", "false")
+	if len(r.Aliases) > 0 {
+		v.Set("kms:ResourceAliases", r.Aliases...)
+	}
+	if i := strings.Index(given, aliasNamePrefix); i >= 0 {
+		v.Set("kms:RequestAlias", given[i:])
+	}
+	for _, t := range r.Tags {
+		v.Set("aws:ResourceTag/"+t.TagKey, t.TagValue)
+	}
+	for name, value := range a.context {
+		v.Set("kms:EncryptionContext:"+name, value)
+		keys, _ := v["kms:encryptioncontextkeys"]
+		v.Set("kms:EncryptionContextKeys", append(keys, name)...)
+	}
+	for name, values := range a.facts {
+		v.Set(name, values...)
+	}
+	return v
+}
+
+// callerConditions are those that do not depend on the key.
+func (c *call) callerConditions() iam.Values {
+	v := iam.Values{}
+	v.Set("kms:CallerAccount", c.caller.AccountID)
+	v.Set("aws:CurrentTime", c.now.Format(time.RFC3339))
+	v.Set("aws:EpochTime", strconv.FormatInt(c.now.Unix(), 10))
+	v.Set("aws:RequestedRegion", c.s.region)
+	v.Set("aws:ViaAWSService", strconv.FormatBool(c.caller.ViaService != ""))
+	if c.caller.ViaService != "" {
+		v.Set("kms:ViaService", c.caller.ViaService)
+	}
+	if c.caller.SourceIP != "" {
+		v.Set("aws:SourceIp", c.caller.SourceIP)
+	}
+	if c.caller.UserAgent != "" {
+		v.Set("aws:UserAgent", c.caller.UserAgent)
+	}
+	return v
+}
+
+// allowAccount authorises what is not about a key: only the caller's own policy has a say.
+func (c *call) allowAccount(action, resource string, f facts) error {
+	if c.caller.Service {
+		return nil
+	}
+	who, user := c.principal()
+	req := &iam.Request{Principal: who, Action: action, Resource: resource, Conditions: c.callerConditions()}
+	for name, values := range f {
+		req.Conditions.Set(name, values...)
+	}
+	switch identity(user, req) {
+	case iam.Allow:
+		return nil
+	case iam.Deny:
+		return c.denied(action, resource, deniedIdentity)
+	}
+	return c.denied(action, resource, deniedNoIdentity)
+}
+
+// allowAlias authorises an operation on an alias; that on its key is authorised besides.
+func (c *call) allowAlias(name string) error {
+	return c.allowAccount("kms:"+c.op, aliasARN(c.s.region, c.caller.AccountID, name), facts{"kms:RequestAlias": {name}})
+}
+
+// allowCreate authorises CreateKey, and TagResource with it when the key gets tags.
+func (c *call) allowCreate(in *CreateKeyRequest, r *record) error {
+	f := requestTags(in.Tags)
+	for name, value := range map[string]string{
+		"kms:KeySpec": r.Spec, "kms:KeyUsage": r.Usage, "kms:KeyOrigin": r.Origin, "kms:MultiRegion": "false",
+		"kms:CustomerMasterKeySpec": r.Spec, "kms:CustomerMasterKeyUsage": r.Usage,
+		"kms:BypassPolicyLockoutSafetyCheck": strconv.FormatBool(in.BypassPolicyLockoutSafetyCheck),
+	} {
+		f[name] = []string{value}
+	}
+	if err := c.allowAccount("kms:CreateKey", "*", f); err != nil {
+		return err
+	}
+	if len(in.Tags) > 0 {
+		return c.allowAccount("kms:TagResource", r.arn(), f)
+	}
+	return nil
+}
+
+// checkPolicy tells whether a key may get a policy: it must be well formed and, unless the caller takes the risk,
+// leave the caller able to change it again.
+func (c *call) checkPolicy(r *record, document string, bypass bool) error {
+	if len(document) > c.s.limits.PolicyBytes {
+		return failf(codeLimitExceeded, "The key policy exceeds the maximum size of %d bytes.", c.s.limits.PolicyBytes)
+	}
+	policy, err := parseKeyPolicy(document)
+	var malformed *iam.MalformedError
+	if errors.As(err, &malformed) {
+		return failf(codeMalformedPolicy, "%s", malformed.Message)
+	}
+	if err != nil || bypass {
+		return err
+	}
+	who, user := c.principal()
+	req := &iam.Request{
+		Principal: who, Action: "kms:PutKeyPolicy", Resource: r.arn(), Conditions: c.conditions(r, r.ID, access{}),
+	}
+	req.Conditions.Set("kms:BypassPolicyLockoutSafetyCheck", "false")
+	future := &call{s: c.s, caller: c.caller, op: "PutKeyPolicy", now: c.now, extra: map[string]any{}}
+	if err := future.decide(&key{record: r}, policy, req, user, access{}); err != nil {
+		return failf(codeMalformedPolicy, "The new key policy will not allow you to update the key policy in the future.")
+	}
+	return nil
+}
+
+// has tells whether a list of a request contains a value.
+func has(list []string, value string) bool { return slices.Contains(list, value) }

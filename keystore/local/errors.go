@@ -1,0 +1,66 @@
+package local
+
+import "fmt"
+
+// Error is an exception of the KMS API: its name, the message that AWS gives, and the HTTP status.
+type Error struct {
+	Code    string // e.g. "NotFoundException"
+	Message string
+	Status  int
+}
+
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return e.Code
+	}
+	return e.Code + ": " + e.Message
+}
+
+// Exception names, as clients see them in __type.
+const (
+	codeAccessDenied       = "AccessDeniedException"
+	codeAlreadyExists      = "AlreadyExistsException"
+	codeConflict           = "ConflictException"
+	codeDisabled           = "DisabledException"
+	codeDryRun             = "DryRunOperationException"
+	codeExpiredImportToken = "ExpiredImportTokenException"
+	codeIncorrectKey       = "IncorrectKeyException"
+	codeIncorrectMaterial  = "IncorrectKeyMaterialException"
+	codeInternal           = "KMSInternalException"
+	codeInvalidAliasName   = "InvalidAliasNameException"
+	codeInvalidArn         = "InvalidArnException"
+	codeInvalidCiphertext  = "InvalidCiphertextException"
+	codeInvalidGrantID     = "InvalidGrantIdException"
+	codeInvalidGrantToken  = "InvalidGrantTokenException"
+	codeInvalidImportToken = "InvalidImportTokenException"
+	codeInvalidKeyUsage    = "InvalidKeyUsageException"
+	codeInvalidMac         = "KMSInvalidMacException"
+	codeInvalidMarker      = "InvalidMarkerException"
+	codeInvalidSignature   = "KMSInvalidSignatureException"
+	codeInvalidState       = "KMSInvalidStateException"
+	codeKeyUnavailable     = "KeyUnavailableException"
+	codeLimitExceeded      = "LimitExceededException"
+	codeMalformedPolicy    = "MalformedPolicyDocumentException"
+	codeNotAuthorized      = "NotAuthorizedException"
+	codeNotFound           = "NotFoundException"
+	codeTag                = "TagException"
+	codeThrottling         = "ThrottlingException"
+	codeUnsupported        = "UnsupportedOperationException"
+	codeValidation         = "ValidationException"
+)
+
+// failf makes an exception. Messages carry names and ARNs, never key material or plaintext.
+func failf(code, format string, args ...any) *Error {
+	status := 400
+	if code == codeInternal || code == codeKeyUnavailable {
+		status = 500
+	}
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: status}
+}
+
+func invalid(format string, args ...any) *Error { return failf(codeValidation, format, args...) }
+
+// errInternal is the only thing a client learns of a fault on our side; the log has the rest.
+func errInternal() *Error {
+	return failf(codeInternal, "The request was rejected because an internal exception occurred. The request can be retried.")
+}

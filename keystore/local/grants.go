@@ -1,0 +1,438 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/state"
+)
+
+// grantRecord is kms/grant/<key id>/<grant id>.
+type grantRecord struct {
+	ID          string            `json:"id"`
+	KeyID       string            `json:"key_id"`
+	Account     string            `json:"account"` // of the key
+	Region      string            `json:"region"`  // of the key
+	Name        string            `json:"name,omitempty"`
+	Created     time.Time         `json:"created"`
+	Grantee     string            `json:"grantee"`
+	Retiring    string            `json:"retiring,omitempty"`
+	Issuer      string            `json:"issuer"` // account of whoever made it
+	Operations  []string          `json:"operations"`
+	Constraints *GrantConstraints `json:"constraints,omitempty"`
+}
+
+// grantSet is the grants of a key, by grantee and by id.
+type grantSet struct {
+	byGrantee map[string][]*grantRecord
+	byID      map[string]*grantRecord
+}
+
+func (g *grantRecord) entry() GrantListEntry {
+	return GrantListEntry{
+		KeyId: keyARN(g.Region, g.Account, g.KeyID), GrantId: g.ID, Name: g.Name, CreationDate: at(g.Created),
+		GranteePrincipal: g.Grantee, RetiringPrincipal: g.Retiring, IssuingAccount: iam.RootARN(g.Issuer),
+		Operations: g.Operations, Constraints: g.Constraints,
+	}
+}
+
+func (s *Service) loadGrants(ctx context.Context, keyID string) (grantSet, error) {
+	set := grantSet{map[string][]*grantRecord{}, map[string]*grantRecord{}}
+	entries, err := s.state.Range(ctx, grantPrefix+keyID+"/", "", 0)
+	if err != nil {
+		return grantSet{}, err
+	}
+	for _, e := range entries {
+		g := new(grantRecord)
+		if err := decodeJSON(e, g); err != nil {
+			return grantSet{}, err
+		}
+		set.byGrantee[g.Grantee] = append(set.byGrantee[g.Grantee], g)
+		set.byID[g.ID] = g
+	}
+	return set, nil
+}
+
+// contextOperations are the grant operations on which constraints have an effect.
+var contextOperations = []string{
+	"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair",
+	"GenerateDataKeyPairWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo",
+}
+
+// grantFor finds a grant that allows a request. Grants are seen at once, so a grant token adds nothing; a token that
+// is not one is refused before (checkTokens).
+func (c *call) grantFor(k *key, req *iam.Request, a access) *grantRecord {
+	op := strings.TrimPrefix(req.Action, "kms:")
+	for _, g := range k.grants.byGrantee[c.caller.ARN] {
+		if has(g.Operations, op) && (!has(contextOperations, op) || g.admits(a.context)) {
+			return g
+		}
+	}
+	return nil
+}
+
+// admits tells whether an encryption context meets a grant's constraints.
+func (g *grantRecord) admits(ec keystore.Context) bool {
+	if g.Constraints == nil {
+		return true
+	}
+	if want := g.Constraints.EncryptionContextEquals; want != nil && !maps.Equal(want, ec) {
+		return false
+	}
+	for name, value := range g.Constraints.EncryptionContextSubset {
+		if got, ok := ec[name]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// covers tells whether a grant may beget another: no more operations, and constraints at least as strict.
+func (g *grantRecord) covers(ops []string, child *GrantConstraints) bool {
+	for _, op := range ops {
+		if !has(g.Operations, op) {
+			return false
+		}
+	}
+	if g.Constraints == nil {
+		return true
+	}
+	if child == nil {
+		return false
+	}
+	if child.EncryptionContextEquals != nil {
+		return g.admits(child.EncryptionContextEquals)
+	}
+	return g.Constraints.EncryptionContextEquals == nil && g.admits(child.EncryptionContextSubset)
+}
+
+// A grant token names a grant; it is no secret and gives nobody a right.
+const grantTokenPrefix = "waxseal-grant-1."
+
+func (g *grantRecord) token() string {
+	return grantTokenPrefix + base64.RawURLEncoding.EncodeToString([]byte(g.Account+"/"+g.KeyID+"/"+g.ID))
+}
+
+func parseToken(token string) (account, keyID, grantID string, err error) {
+	encoded, ok := strings.CutPrefix(token, grantTokenPrefix)
+	raw, decodeErr := base64.RawURLEncoding.DecodeString(encoded)
+	parts := strings.Split(string(raw), "/")
+	if !ok || decodeErr != nil || len(parts) != 3 || !accountForm.MatchString(parts[0]) || uuid.Validate(parts[1]) != nil || len(parts[2]) != 64 {
+		return "", "", "", failf(codeInvalidGrantToken, "The specified grant token is not valid.")
+	}
+	return parts[0], parts[1], parts[2], nil
+}
+
+func checkTokens(tokens []string) error {
+	for _, t := range tokens {
+		if _, _, _, err := parseToken(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CreateGrant lets a principal use a key, until the grant is retired or revoked. The same grant with the same name
+// again is the same grant.
+func (s *Service) CreateGrant(ctx context.Context, caller keystore.Caller, in *CreateGrantRequest) (*CreateGrantResponse, error) {
+	return perform(ctx, s, caller, "CreateGrant", in, func(c *call) (*CreateGrantResponse, error) {
+		g, err := c.newGrant(in)
+		if err != nil {
+			return nil, err
+		}
+		a := access{tokens: in.GrantTokens, facts: c.grantFacts(in)}
+		_, err = c.changeGrants(ctx, in.KeyId, a, func(k *key, e *edit) error {
+			if err := grantable(k.record, in); err != nil {
+				return err
+			}
+			if c.grant != nil && !c.grant.covers(in.Operations, in.Constraints) {
+				return c.denied("kms:CreateGrant", k.arn(), deniedNoResource)
+			}
+			if same := k.grants.same(in, g.Issuer); same != nil {
+				g = same
+				return errUnchanged
+			}
+			if e.Grants >= s.limits.GrantsPerKey {
+				return failf(codeLimitExceeded, "The number of grants of %s has reached its limit of %d.", e.arn(), s.limits.GrantsPerKey)
+			}
+			if in.DryRun {
+				return errDryRun()
+			}
+			g.KeyID, g.Account, g.Region = e.ID, e.Account, e.Region
+			e.Grants++
+			path := grantPath(e.ID, g.ID)
+			e.conds = append(e.conds, state.Cond{Key: path})
+			return e.put(path, g)
+		})
+		if err != nil {
+			return nil, err
+		}
+		c.reply = map[string]any{"grantId": g.ID, "keyId": keyARN(g.Region, g.Account, g.KeyID)}
+		return &CreateGrantResponse{g.token(), g.ID}, nil
+	})
+}
+
+func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
+	if len(in.Operations) == 0 {
+		return nil, invalid("A grant needs at least one operation.")
+	}
+	for _, p := range []string{in.GranteePrincipal, in.RetiringPrincipal} {
+		if p != "" && !validPrincipal(p) {
+			return nil, failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", p)
+		}
+	}
+	id := make([]byte, 32)
+	rand.Read(id)
+	ops := slices.Clone(in.Operations)
+	slices.Sort(ops)
+	return &grantRecord{
+		ID: hex.EncodeToString(id), Name: in.Name, Created: c.now, Grantee: in.GranteePrincipal, Retiring: in.RetiringPrincipal,
+		Issuer: c.caller.AccountID, Operations: slices.Compact(ops), Constraints: in.Constraints,
+	}, nil
+}
+
+// validPrincipal accepts the ARN of one user, role, session or account root, and service principals.
+func validPrincipal(p string) bool {
+	if !strings.HasPrefix(p, "arn:") {
+		return strings.HasSuffix(p, ".amazonaws.com")
+	}
+	parts := strings.SplitN(p, ":", 6)
+	return len(parts) == 6 && (parts[2] == "iam" || parts[2] == "sts") && accountForm.MatchString(parts[4]) && parts[5] != ""
+}
+
+func (c *call) grantFacts(in *CreateGrantRequest) facts {
+	f := facts{
+		"kms:GrantIsForAWSResource": {boolText(c.caller.ViaService != "")},
+		"kms:GrantOperations":       in.Operations,
+		"kms:GranteePrincipal":      {in.GranteePrincipal},
+	}
+	if in.RetiringPrincipal != "" {
+		f["kms:RetiringPrincipal"] = []string{in.RetiringPrincipal}
+	}
+	if in.Constraints != nil {
+		kind := "EncryptionContextSubset"
+		if in.Constraints.EncryptionContextEquals != nil {
+			kind = "EncryptionContextEquals"
+		}
+		f["kms:GrantConstraintType"] = []string{kind}
+	}
+	return f
+}
+
+// grantUsages says which keys a grant operation is possible for.
+var grantUsages = map[string]string{
+	"Decrypt": usageEncrypt, "Encrypt": usageEncrypt, "ReEncryptFrom": usageEncrypt, "ReEncryptTo": usageEncrypt,
+	"GenerateDataKey": usageEncrypt, "GenerateDataKeyWithoutPlaintext": usageEncrypt,
+	"GenerateDataKeyPair": usageEncrypt, "GenerateDataKeyPairWithoutPlaintext": usageEncrypt,
+	"Sign": usageSign, "Verify": usageSign, "GenerateMac": usageMAC, "VerifyMac": usageMAC, "DeriveSharedSecret": usageAgreement,
+}
+
+func grantable(r *record, in *CreateGrantRequest) error {
+	for _, op := range in.Operations {
+		usage, restricted := grantUsages[op]
+		symmetricOnly := strings.HasPrefix(op, "GenerateDataKey")
+		if restricted && usage != r.Usage || symmetricOnly && !r.symmetric() || op == "GetPublicKey" && !r.spec().asymmetric() {
+			return invalid("Operation %s is not supported for a key with usage %s and key spec %s.", op, r.Usage, r.Spec)
+		}
+	}
+	if in.Constraints != nil && !r.symmetric() {
+		return invalid("Grant constraints need a symmetric encryption key.")
+	}
+	return nil
+}
+
+// same finds the grant that a named request would make again.
+func (set grantSet) same(in *CreateGrantRequest, issuer string) *grantRecord {
+	if in.Name == "" {
+		return nil
+	}
+	ops := slices.Clone(in.Operations)
+	slices.Sort(ops)
+	ops = slices.Compact(ops)
+	for _, g := range set.byGrantee[in.GranteePrincipal] {
+		if g.Name == in.Name && g.Retiring == in.RetiringPrincipal && g.Issuer == issuer &&
+			slices.Equal(g.Operations, ops) && sameConstraints(g.Constraints, in.Constraints) {
+			return g
+		}
+	}
+	return nil
+}
+
+func sameConstraints(a, b *GrantConstraints) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return maps.Equal(a.EncryptionContextEquals, b.EncryptionContextEquals) && maps.Equal(a.EncryptionContextSubset, b.EncryptionContextSubset)
+}
+
+// errUnchanged ends a change that turned out to change nothing.
+var errUnchanged = errors.New("nothing to change")
+
+// changeGrants is change for operations that also need the grants of the revision they change.
+func (c *call) changeGrants(ctx context.Context, given string, a access, change func(*key, *edit) error) (*key, error) {
+	var k *key
+	err := retry(ctx, func() error {
+		var err error
+		c.grant = nil
+		if k, err = c.use(ctx, given, a); err != nil {
+			return err
+		}
+		e := &edit{record: k.clone()}
+		if err := change(k, e); err != nil {
+			return err
+		}
+		return c.s.save(ctx, k, e)
+	})
+	if errors.Is(err, errUnchanged) {
+		err = nil
+	}
+	return k, err
+}
+
+// ListGrants lists the grants of a key.
+func (s *Service) ListGrants(ctx context.Context, caller keystore.Caller, in *ListGrantsRequest) (*ListGrantsResponse, error) {
+	return perform(ctx, s, caller, "ListGrants", in, func(c *call) (*ListGrantsResponse, error) {
+		k, err := c.use(ctx, in.KeyId, access{facts: facts{"kms:GrantIsForAWSResource": {boolText(caller.ViaService != "")}}})
+		if err != nil {
+			return nil, err
+		}
+		var found []*grantRecord
+		for _, g := range k.grants.byID {
+			if (in.GrantId == "" || g.ID == in.GrantId) && (in.GranteePrincipal == "" || g.Grantee == in.GranteePrincipal) {
+				found = append(found, g)
+			}
+		}
+		return listGrants("grants", in.Marker, in.Limit, found)
+	})
+}
+
+// ListRetirableGrants lists the grants that a principal may retire, in all keys of all accounts.
+func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Caller, in *ListRetirableGrantsRequest) (*ListGrantsResponse, error) {
+	return perform(ctx, s, caller, "ListRetirableGrants", in, func(c *call) (*ListGrantsResponse, error) {
+		if err := c.allowAccount("kms:ListRetirableGrants", "*", nil); err != nil {
+			return nil, err
+		}
+		if !validPrincipal(in.RetiringPrincipal) {
+			return nil, failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", in.RetiringPrincipal)
+		}
+		if parts := strings.Split(in.RetiringPrincipal, ":"); len(parts) > 4 && parts[4] != c.caller.AccountID {
+			return nil, c.denied("kms:ListRetirableGrants", in.RetiringPrincipal, deniedNoResource)
+		}
+		entries, err := s.state.Range(ctx, grantPrefix, "", 0)
+		if err != nil {
+			return nil, err
+		}
+		var found []*grantRecord
+		for _, e := range entries {
+			g := new(grantRecord)
+			if err := decodeJSON(e, g); err != nil {
+				return nil, err
+			}
+			if g.Retiring == in.RetiringPrincipal {
+				found = append(found, g)
+			}
+		}
+		return listGrants("retirable", in.Marker, in.Limit, found)
+	})
+}
+
+func listGrants(listing, marker string, limit *int, grants []*grantRecord) (*ListGrantsResponse, error) {
+	p, err := openMarker(listing, marker, limit, 50)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(grants, func(a, b *grantRecord) int { return cmp.Compare(a.ID, b.ID) })
+	shown, next := cut(listing, p, grants, func(g *grantRecord) string { return g.ID })
+	out := &ListGrantsResponse{Grants: []GrantListEntry{}, NextMarker: next, Truncated: next != ""}
+	for _, g := range shown {
+		out.Grants = append(out.Grants, g.entry())
+	}
+	return out, nil
+}
+
+// RevokeGrant ends a grant, by the key's owner.
+func (s *Service) RevokeGrant(ctx context.Context, caller keystore.Caller, in *RevokeGrantRequest) (*Empty, error) {
+	return perform(ctx, s, caller, "RevokeGrant", in, func(c *call) (*Empty, error) {
+		a := access{facts: facts{"kms:GrantIsForAWSResource": {boolText(caller.ViaService != "")}}}
+		k, err := c.changeGrants(ctx, in.KeyId, a, func(k *key, e *edit) error { return e.dropGrant(k, in.GrantId, in.DryRun) })
+		if err == nil {
+			c.reply = map[string]any{"keyId": k.arn()}
+		}
+		return &Empty{}, err
+	})
+}
+
+func (e *edit) dropGrant(k *key, grantID string, dryRun bool) error {
+	if k.grants.byID[grantID] == nil {
+		return failf(codeNotFound, "Grant ID %s not found", grantID)
+	}
+	if dryRun {
+		return errDryRun()
+	}
+	e.Grants--
+	e.remove(grantPath(k.ID, grantID))
+	return nil
+}
+
+// RetireGrant ends a grant, by whoever it was made to serve: the retiring principal, a grantee with the operation
+// RetireGrant, the key's account; or whom the policies allow.
+func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *RetireGrantRequest) (*Empty, error) {
+	return perform(ctx, s, caller, "RetireGrant", in, func(c *call) (*Empty, error) {
+		keyID, grantID, err := retireTarget(in)
+		if err != nil {
+			return nil, err
+		}
+		err = retry(ctx, func() error {
+			k, err := c.find(ctx, keyID, false)
+			if err != nil {
+				return err
+			}
+			c.touched(k.record)
+			g := k.grants.byID[grantID]
+			if g == nil || g.Retiring != c.caller.ARN && c.caller.ARN != iam.RootARN(k.Account) {
+				if err := c.check(k, keyID, access{}); err != nil {
+					return err
+				}
+			}
+			e := &edit{record: k.clone()}
+			if err := e.dropGrant(k, grantID, in.DryRun); err != nil {
+				return err
+			}
+			return s.save(ctx, k, e)
+		})
+		return &Empty{}, err
+	})
+}
+
+func retireTarget(in *RetireGrantRequest) (keyID, grantID string, err error) {
+	switch {
+	case in.GrantToken != "" && in.KeyId == "" && in.GrantId == "":
+		account, id, grant, err := parseToken(in.GrantToken)
+		if err != nil {
+			return "", "", err
+		}
+		return "arn:aws:kms::" + account + ":key/" + id, grant, nil
+	case in.GrantToken == "" && in.KeyId != "" && in.GrantId != "":
+		return in.KeyId, in.GrantId, nil
+	}
+	return "", "", invalid("Please specify either a grant token or both a key ID and a grant ID.")
+}
+
+func boolText(b bool) string {
+	if b {
+		return "true"
+	}
+	return "false"
+}

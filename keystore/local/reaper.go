@@ -1,0 +1,250 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/state"
+)
+
+// sweepInterval is how often the reaper looks for what is due. It goes by the wall clock, which a restart or a
+// suspended machine does not stop: what was due meanwhile is done at the next start or look.
+const sweepInterval = time.Minute
+
+// clockJump is how far the wall clock may run ahead of the monotonic one between two looks before it is distrusted.
+const clockJump = 10 * time.Minute
+
+// reap sweeps until the service is closed. When the wall clock jumps ahead (a wrong time server, a resumed machine),
+// the next sweep is skipped and the one after it goes by whatever time it is then: a clock that is set right again
+// within that minute has deleted nothing.
+func (s *Service) reap(ctx context.Context) {
+	ticker := time.NewTicker(sweepInterval)
+	defer ticker.Stop()
+	wall, mono := s.now(), time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		ahead := s.now().Sub(wall) - time.Since(mono)
+		wall, mono = s.now(), time.Now()
+		if ahead > clockJump {
+			s.log.Warn("key service: the clock jumped ahead; deletions wait for the next look", "by", ahead)
+			continue
+		}
+		if err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("key service: what was due could not be done; it is tried again", "err", err)
+		}
+	}
+}
+
+const sweepPage = 256
+
+// Sweep does what is due now: deletes keys at the end of their waiting period and material at its expiry, rotates
+// keys, writes what the last uses were. One key's failure does not keep the others waiting.
+func (s *Service) Sweep(ctx context.Context) error {
+	var failed []error
+	after := ""
+	for {
+		entries, err := s.state.Range(ctx, keyPrefix, after, sweepPage)
+		if err != nil {
+			return errors.Join(append(failed, err)...)
+		}
+		for _, e := range entries {
+			if err := s.sweepEntry(ctx, e); err != nil {
+				failed = append(failed, err)
+			}
+			after = e.Key
+		}
+		if len(entries) < sweepPage {
+			break
+		}
+	}
+	for _, step := range []func(context.Context) error{s.sweepRoot, s.sweepGrants, s.deliverEvents, s.flushUsage} {
+		if err := step(ctx); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (s *Service) sweepEntry(ctx context.Context, e state.Entry) error {
+	r, err := decodeRecord(e.Value)
+	if err != nil {
+		return err
+	}
+	if due := r.due(); due.IsZero() || due.After(s.now()) {
+		return nil
+	}
+	return s.sweepKey(ctx, &key{record: r})
+}
+
+// sweepKey does what is due with one key, in one transaction with the events that tell of it.
+func (s *Service) sweepKey(ctx context.Context, due *key) error {
+	err := retry(ctx, func() error {
+		k, err := s.read(ctx, due.Account, due.ID)
+		if errors.Is(err, errNoKey) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		now := s.now().UTC()
+		if next := k.due(); next.IsZero() || next.After(now) {
+			return nil
+		}
+		if !k.DeletionDate.IsZero() && !k.DeletionDate.After(now) {
+			return s.deleteKey(ctx, k, now)
+		}
+		e := &edit{record: k.clone()}
+		if err := s.expireMaterial(e, now); err != nil {
+			return err
+		}
+		if err := s.rotateDue(e, now); err != nil {
+			return err
+		}
+		return s.save(ctx, k, e)
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.deliverEvents(ctx); err != nil {
+		s.log.Error("key service: event of the service not written; it is tried again", "err", err)
+	}
+	return nil
+}
+
+// deleteKey removes a key with its aliases, for ever. Its grants, which may be many, follow.
+func (s *Service) deleteKey(ctx context.Context, k *key, now time.Time) error {
+	var count int
+	countKey := countPrefix + k.Account
+	revision, _, err := s.getJSON(ctx, countKey, &count)
+	if err != nil {
+		return err
+	}
+	e := &edit{record: k.record}
+	e.conds = []state.Cond{{Key: keyPath(k.Account, k.ID), Revision: k.revision}, {Key: countKey, Revision: revision}}
+	e.remove(keyPath(k.Account, k.ID))
+	e.remove(usagePrefix + k.ID)
+	for _, name := range k.Aliases {
+		e.remove(aliasPath(k.Account, name))
+	}
+	if err := e.put(countKey, max(0, count-1)); err != nil {
+		return err
+	}
+	if k.Grants > 0 {
+		if err := e.put(doomPrefix+k.ID, k.Grants); err != nil {
+			return err
+		}
+	}
+	if err := s.announce(e, "DeleteKey", now, nil); err != nil {
+		return err
+	}
+	if _, err := s.state.Txn(ctx, e.conds, e.ops); err != nil {
+		return err
+	}
+	s.keys.Remove(keyPath(k.Account, k.ID))
+	s.changed(k.arn())
+	return nil
+}
+
+func (s *Service) expireMaterial(e *edit, now time.Time) error {
+	for {
+		m := e.expired(now)
+		if m == nil {
+			return nil
+		}
+		id := m.ID
+		e.dropMaterial(m)
+		if err := s.announce(e, "DeleteExpiredKeyMaterial", now, map[string]any{"keyMaterialId": id}); err != nil {
+			return err
+		}
+	}
+}
+
+// rotateDue rotates once, however many periods have gone by, and keeps to the schedule.
+func (s *Service) rotateDue(e *edit, now time.Time) error {
+	if e.State != keystore.StateEnabled || e.NextRotation.IsZero() || e.NextRotation.After(now) {
+		return nil
+	}
+	if err := s.rotate(e.record, now, rotationAutomatic); err != nil {
+		return err
+	}
+	for !e.NextRotation.After(now) {
+		e.NextRotation = e.NextRotation.Add(time.Duration(e.RotationDays) * day)
+	}
+	return s.announce(e, "RotateKey", now, map[string]any{"rotationType": rotationAutomatic, "keyMaterialId": e.current().ID})
+}
+
+// announce adds an event of the service to an edit. It is stored with the change and written to the log after it, so
+// that there is neither an event without a change nor a change without an event.
+func (s *Service) announce(e *edit, name string, now time.Time, extra map[string]any) error {
+	r := &audit.Record{
+		UserIdentity: audit.UserIdentity{AccountID: e.Account, InvokedBy: audit.Internal},
+		EventTime:    audit.At(now), EventSource: audit.KMSSource, EventName: name, AWSRegion: e.Region,
+		SourceIPAddress: audit.Internal, UserAgent: audit.Internal, AdditionalEventData: extra,
+		RequestID: audit.NewID(), EventID: audit.NewID(), EventType: audit.ServiceEvent, ManagementEvent: true,
+		Resources:          []audit.Resource{{AccountID: e.Account, Type: audit.KMSKey, ARN: e.arn()}},
+		RecipientAccountID: e.Account, EventCategory: audit.Management,
+	}
+	return e.put(eventPrefix+r.EventID, r)
+}
+
+// deliverEvents writes the events that are waiting. After a crash between writing and removing, one is written twice,
+// with the same event id.
+func (s *Service) deliverEvents(ctx context.Context) error {
+	for {
+		entries, err := s.state.Range(ctx, eventPrefix, "", sweepPage)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			var r audit.Record
+			if err := decodeJSON(e, &r); err != nil {
+				return err
+			}
+			if err := s.audit.Write(ctx, &r); err != nil {
+				return err
+			}
+			s.counters.add(r.EventName, "")
+			if _, err := s.state.Txn(ctx, nil, []state.Op{{Key: e.Key, Delete: true}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// sweepGrants removes the grants of deleted keys, in transactions of bounded size.
+func (s *Service) sweepGrants(ctx context.Context) error {
+	doomed, err := s.state.Range(ctx, doomPrefix, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, d := range doomed {
+		prefix := grantPrefix + d.Key[len(doomPrefix):] + "/"
+		for {
+			grants, err := s.state.Range(ctx, prefix, "", sweepPage)
+			if err != nil {
+				return err
+			}
+			ops := []state.Op{}
+			for _, g := range grants {
+				ops = append(ops, state.Op{Key: g.Key, Delete: true})
+			}
+			if len(grants) < sweepPage {
+				ops = append(ops, state.Op{Key: d.Key, Delete: true})
+			}
+			if _, err := s.state.Txn(ctx, nil, ops); err != nil {
+				return err
+			}
+			if len(grants) < sweepPage {
+				break
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/state"
+)
+
+// Config is what a Service needs. State, Secrets and Audit have no default.
+type Config struct {
+	State   state.Store
+	Secrets *keystore.RootSecret
+	Audit   audit.Sink
+
+	Region    string // "us-east-1"
+	AccountID string // the service's own account, 12 digits
+
+	// Identities finds the identity policies of principals. Principals that it does not know, and all when it is
+	// nil, have everything in their own account, as users without a policy have.
+	Identities Identities
+
+	Now func() time.Time // time.Now
+	Log *slog.Logger     // slog.Default()
+
+	Limits Limits
+	// RequestsPerSecond is what one principal may ask for; 0 is no limit.
+	RequestsPerSecond float64
+}
+
+// Limits are the resource quotas. Zero values mean AWS's.
+type Limits struct {
+	Keys             int // per account: 100,000
+	AliasesPerKey    int // 50
+	GrantsPerKey     int // 50,000
+	OnDemandRotation int // per key: 25
+	PolicyBytes      int // 32 KiB
+	TagsPerKey       int // 50
+}
+
+func (l *Limits) setDefaults() {
+	for field, preset := range map[*int]int{
+		&l.Keys: 100_000, &l.AliasesPerKey: 50, &l.GrantsPerKey: 50_000,
+		&l.OnDemandRotation: 25, &l.PolicyBytes: 32 << 10, &l.TagsPerKey: 50,
+	} {
+		if *field == 0 {
+			*field = preset
+		}
+	}
+}
+
+// cachedKeys is how many parsed key records are kept. They hold no plaintext material.
+const cachedKeys = 4096
+
+// Service is the embedded key service. Its methods are the operations of the KMS API; Provider and Root are its other
+// two faces. Safe for concurrent use.
+type Service struct {
+	state      state.Store
+	secrets    *keystore.RootSecret
+	sealer     keystore.Sealer // of key material
+	audit      audit.Sink
+	region     string
+	account    string
+	identities Identities
+	now        func() time.Time
+	log        *slog.Logger
+	limits     Limits
+	throttle   *throttle
+
+	keys  *lru.Cache[string, *key]
+	root  rootCache
+	usage usageLog
+
+	counters counters
+
+	hooksMu sync.RWMutex
+	hooks   []func(keyARN string)
+
+	stop   context.CancelFunc
+	done   sync.WaitGroup
+	closed sync.Once
+}
+
+var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
+
+// Open starts the key service on a state. What is due already (deletions, expiries, rotations) is done before it
+// returns; after that once a minute.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	if cfg.State == nil || cfg.Secrets == nil || cfg.Audit == nil {
+		return nil, errors.New("keystore/local: State, Secrets and Audit are needed")
+	}
+	if !accountForm.MatchString(cfg.AccountID) {
+		return nil, fmt.Errorf("keystore/local: account %q is not 12 digits", cfg.AccountID)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("keystore/local: a Region is needed")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	cfg.Limits.setDefaults()
+	keys, err := lru.New[string, *key](cachedKeys)
+	if err != nil {
+		return nil, fmt.Errorf("keystore/local: %w", err)
+	}
+	s := &Service{
+		state: cfg.State, secrets: cfg.Secrets, sealer: cfg.Secrets.Sealer("kms/material"), audit: cfg.Audit, region: cfg.Region, account: cfg.AccountID,
+		identities: cfg.Identities, now: cfg.Now, log: cfg.Log, limits: cfg.Limits,
+		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys,
+	}
+	if err := s.openRoot(ctx); err != nil {
+		return nil, fmt.Errorf("keystore/local: %w", err)
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	if err := s.Sweep(ctx); err != nil {
+		s.log.Error("key service: what was due could not be done; it is tried again", "err", err)
+	}
+	s.done.Go(func() { s.reap(background) })
+	return s, nil
+}
+
+// Close ends the background work and erases the keys in memory. The state stays open: it belongs to the caller.
+func (s *Service) Close() error {
+	var err error
+	s.closed.Do(func() {
+		s.stop()
+		s.done.Wait()
+		err = s.flushUsage(context.Background())
+		s.root.zero()
+		s.keys.Purge()
+	})
+	return err
+}
+
+// OnKeyChange registers a function that is called after every change of a key or of its grants: caches of data keys
+// must ask again before they go on.
+func (s *Service) OnKeyChange(hook func(keyARN string)) {
+	s.hooksMu.Lock()
+	defer s.hooksMu.Unlock()
+	s.hooks = append(s.hooks, hook)
+}
+
+func (s *Service) changed(keyARN string) {
+	s.hooksMu.RLock()
+	defer s.hooksMu.RUnlock()
+	for _, hook := range s.hooks {
+		hook(keyARN)
+	}
+}
+
+// sealMaterial makes a material of a key, to be stored.
+func (s *Service) sealMaterial(r *record, secret []byte, m material) (material, error) {
+	m.ID = materialID(r.Account, r.ID, secret)
+	sealed, err := s.sealer.Seal(secret, materialAAD(r, m.ID))
+	if err != nil {
+		return material{}, fmt.Errorf("sealing key material: %w", err)
+	}
+	m.Sealed = sealed
+	return m, nil
+}
+
+// openMaterial is the plaintext of a material, for the caller to erase.
+func (s *Service) openMaterial(r *record, m *material) ([]byte, error) {
+	if m == nil || m.Sealed == nil {
+		return nil, failf(codeInvalidState, "%s is pending import.", r.arn())
+	}
+	secret, err := s.sealer.Open(m.Sealed, materialAAD(r, m.ID))
+	if err != nil {
+		return nil, fmt.Errorf("opening the material of %s: %w", r.arn(), err)
+	}
+	return secret, nil
+}
+
+// materialAAD keeps sealed material where it belongs: one key, one material id.
+func materialAAD(r *record, id string) []byte {
+	return []byte("waxseal/kms/at-rest/v1\x00" + r.Account + "\x00" + r.ID + "\x00" + r.Spec + "\x00" + id)
+}
