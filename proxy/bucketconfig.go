@@ -21,7 +21,7 @@ type bucketConfig struct {
 	Blocked    []string           `json:"blocked,omitempty"`    // encryption types that writes may not name
 	Policy     json.RawMessage    `json:"policy,omitempty"`     // the whole document, as it was put
 
-	policy   *iam.Policy // Policy, parsed
+	policy   *iam.Policy // the statements of Policy that waxseal evaluates
 	revision int64       // of the state entry; 0 when there is none
 }
 
@@ -103,9 +103,11 @@ func (b *bucketConfigs) read(ctx context.Context, bucket string) (*bucketConfig,
 		return nil, fmt.Errorf("configuration of bucket %s: %w", bucket, err)
 	}
 	if len(conf.Policy) > 0 {
-		if conf.policy, err = iam.ParsePolicy(conf.Policy, bucketPolicyOptions); err != nil {
+		whole, err := iam.ParsePolicy(conf.Policy, bucketPolicyOptions)
+		if err != nil {
 			return nil, fmt.Errorf("policy of bucket %s: %w", bucket, err)
 		}
+		conf.policy, _ = whole.Split(onEncryption)
 	}
 	return conf, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,13 +49,7 @@ func (c *call) forward() error {
 	if err != nil {
 		return err
 	}
-	if err := c.relay(resp); err != nil {
-		return err
-	}
-	if c.route.name == "DeleteBucket" && resp.StatusCode == http.StatusNoContent {
-		return c.s.buckets.remove(c.up, c.bucket)
-	}
-	return nil
+	return c.relay(resp)
 }
 
 // relay answers what the store answered, errors with our own request id.
@@ -109,11 +104,11 @@ var signatureParams = map[string]bool{
 	"x-amz-checksum-mode": true,
 }
 
-// storeQuery is the request's query without what signed it.
-func (c *call) storeQuery() string {
+// storeQuery is the request's query without what signed it, and without the named parameters.
+func (c *call) storeQuery(without ...string) string {
 	var b strings.Builder
 	for _, p := range c.query.params {
-		if signatureParams[strings.ToLower(p.name)] {
+		if signatureParams[strings.ToLower(p.name)] || slices.Contains(without, p.name) {
 			continue
 		}
 		if b.Len() > 0 {

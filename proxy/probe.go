@@ -1,14 +1,293 @@
 package proxy
 
-// Capabilities are what a store was seen to honour.
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"waxseal/proxy/s3"
+)
+
+// Capabilities are what a store was seen to honour. Not all that answer 200 to a condition have looked at it.
 type Capabilities struct {
-	// CleansPaths is a store that takes keys for paths and stores "a//b" or "/b" under another name, as MinIO and
-	// versitygw do.
-	CleansPaths   bool
-	DeleteIfMatch bool // If-Match on DELETE; MinIO ignores it
+	Probed bool // false: assumed, because the store did not let waxseal make a scratch bucket
+
+	Trailers         bool // aws-chunked bodies with a checksum trailer, refused when it is wrong
+	CutCommits       bool // a body cut short by a close is committed all the same
+	PutIfNoneMatch   bool // If-None-Match: * on PUT
+	PutIfMatch       bool // If-Match on PUT
+	CompleteIfMatch  bool // If-Match on CompleteMultipartUpload
+	CopySourcePinned bool // x-amz-copy-source-if-match
+	DeleteIfMatch    bool // If-Match on DELETE; MinIO ignores it
+	CleansPaths      bool // "a//b" or "a/../b" is stored under another name, or refused
 }
 
-// assumedCapabilities hold until a probe has run.
-func assumedCapabilities() Capabilities { return Capabilities{} }
+// assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do.
+func assumedCapabilities() Capabilities {
+	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfMatch: true, CopySourcePinned: true}
+}
 
-func (s *Server) capabilities() Capabilities { return s.probe }
+func (s *Server) capabilities() Capabilities { return *s.probe.Load() }
+
+// Probe finds out what the store honours, in a scratch bucket that it makes and removes, and goes by it from then on.
+// It tries again until the store answers or ctx ends.
+func (s *Server) Probe(ctx context.Context) {
+	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
+		err := s.probeOnce(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, errStoreUnreachable) {
+			s.log.Warn("the store cannot be probed; going by what is usual", "err", err)
+			return
+		}
+		s.log.Warn("the store does not answer yet", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *Server) probeOnce(ctx context.Context) error {
+	var b [6]byte
+	rand.Read(b[:])
+	p := &prober{s: s, ctx: ctx, bucket: "waxseal-probe-" + hex.EncodeToString(b[:])}
+	if err := p.expect(http.MethodPut, "", "", nil, nil, http.StatusOK); err != nil {
+		return fmt.Errorf("making the scratch bucket %s: %w", p.bucket, err)
+	}
+	defer p.clean()
+	caps, err := p.run()
+	if err != nil {
+		return err
+	}
+	s.probe.Store(&caps)
+	s.up.plainBodies.Store(!caps.Trailers)
+	s.log.Info("store probed", "trailers", caps.Trailers, "cut_commits", caps.CutCommits, "put_if_none_match", caps.PutIfNoneMatch,
+		"put_if_match", caps.PutIfMatch, "complete_if_match", caps.CompleteIfMatch, "copy_source_pinned", caps.CopySourcePinned,
+		"delete_if_match", caps.DeleteIfMatch, "cleans_paths", caps.CleansPaths)
+	if !caps.CompleteIfMatch || !caps.PutIfMatch {
+		s.log.Warn("the store ignores conditions on writes: in-place changes of an object's encryption are refused")
+	}
+	return nil
+}
+
+// prober asks one question after the other, each of a key of its own.
+type prober struct {
+	s      *Server
+	ctx    context.Context
+	bucket string
+	keys   []string
+}
+
+func (p *prober) run() (c Capabilities, err error) {
+	c.Probed = true
+	for _, step := range []struct {
+		what string
+		ask  func() (bool, error)
+		into *bool
+	}{
+		{"trailers", p.trailers, &c.Trailers},
+		{"a cut body", p.cutCommits, &c.CutCommits},
+		{"If-None-Match on PUT", func() (bool, error) { return p.putRefused("if-none-match", "If-None-Match", "*") }, &c.PutIfNoneMatch},
+		{"If-Match on PUT", func() (bool, error) { return p.putRefused("if-match", "If-Match", otherETag) }, &c.PutIfMatch},
+		{"If-Match on Complete", p.completeIfMatch, &c.CompleteIfMatch},
+		{"a pinned copy source", p.copyPinned, &c.CopySourcePinned},
+		{"If-Match on DELETE", p.deleteIfMatch, &c.DeleteIfMatch},
+		{"keys that look like paths", p.cleansPaths, &c.CleansPaths},
+	} {
+		if *step.into, err = step.ask(); err != nil {
+			return c, fmt.Errorf("probing %s: %w", step.what, err)
+		}
+	}
+	return c, nil
+}
+
+// otherETag is no object's.
+const otherETag = `"00000000000000000000000000000000"`
+
+// do sends a request with waxseal's own credentials and gives status and body.
+func (p *prober) do(method, key, query string, header http.Header, body []byte) (int, []byte, error) {
+	if key != "" && method == http.MethodPut {
+		p.keys = append(p.keys, key)
+	}
+	resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: p.bucket, key: key, query: query, header: header, body: body})
+	if err != nil {
+		return 0, nil, err
+	}
+	b, err := readDocument(resp)
+	return resp.StatusCode, b, err
+}
+
+func (p *prober) expect(method, key, query string, header http.Header, body []byte, want int) error {
+	status, b, err := p.do(method, key, query, header, body)
+	if err == nil && status != want {
+		e := s3.ParseError(status, b)
+		err = fmt.Errorf("the store answered %d %s", status, e.Code)
+	}
+	return err
+}
+
+func (p *prober) exists(key string) (bool, error) {
+	status, _, err := p.do(http.MethodHead, key, "", nil, nil)
+	return status == http.StatusOK, err
+}
+
+// trailers sends a right trailer and a wrong one.
+func (p *prober) trailers() (bool, error) {
+	data := []byte("waxseal probes the store")
+	status, err := p.stream("trailer", bytes.NewReader(data), len(data))
+	if err != nil || status != http.StatusOK {
+		return false, err
+	}
+	p.keys = append(p.keys, "trailer-wrong")
+	resp, err := p.s.up.sendFramed(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: "trailer-wrong", size: int64(len(data))},
+		&wrongTrailer{newTrailerBody(bytes.NewReader(data), int64(len(data)))})
+	if err != nil {
+		return false, err
+	}
+	drain(resp)
+	there, err := p.exists("trailer-wrong")
+	return resp.StatusCode >= 400 && !there, err
+}
+
+// wrongTrailer spoils the checksum of the body before it.
+type wrongTrailer struct{ *trailerBody }
+
+func (w *wrongTrailer) Read(b []byte) (int, error) {
+	w.sum.Write([]byte{1})
+	return w.trailerBody.Read(b)
+}
+
+func (p *prober) stream(key string, src io.Reader, size int) (int, error) {
+	p.keys = append(p.keys, key)
+	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: key, stream: src, size: int64(size)})
+	if err != nil {
+		return 0, err
+	}
+	drain(resp)
+	return resp.StatusCode, nil
+}
+
+// cutCommits breaks a body off in the way that waxseal breaks bodies off.
+func (p *prober) cutCommits() (bool, error) {
+	const size = 300_000
+	_, err := p.stream("cut", io.MultiReader(bytes.NewReader(make([]byte, size-1)), failing{}), size)
+	if err == nil {
+		return false, errors.New("a broken body was answered")
+	}
+	// The store may still be working on what it got.
+	for range 5 {
+		if there, err := p.exists("cut"); there || err != nil {
+			return there, err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return false, nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errBodyRefused }
+
+// putRefused says whether a condition that does not hold stops a PUT over an existing object.
+func (p *prober) putRefused(key, header, value string) (bool, error) {
+	if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
+		return false, err
+	}
+	status, _, err := p.do(http.MethodPut, key, "", http.Header{header: {value}}, []byte("2"))
+	return status == http.StatusPreconditionFailed, err
+}
+
+func (p *prober) completeIfMatch() (bool, error) {
+	const key = "complete"
+	if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
+		return false, err
+	}
+	status, b, err := p.do(http.MethodPost, key, "uploads=", nil, nil)
+	var doc s3.InitiateMultipartUploadResult
+	if err != nil || status != http.StatusOK || s3.DecodeReply(bytes.NewReader(b), maxStoreDocument, &doc) != nil {
+		return false, err
+	}
+	id := escapeQuery(doc.UploadID)
+	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: key, query: "partNumber=1&uploadId=" + id, body: []byte("2")})
+	if err != nil {
+		return false, err
+	}
+	drain(resp)
+	list, err := s3.Encode(s3.CompleteMultipartUpload{Parts: []s3.CompletePart{{PartNumber: 1, ETag: resp.Header.Get("Etag")}}})
+	if err != nil {
+		return false, err
+	}
+	status, _, err = p.do(http.MethodPost, key, "uploadId="+id, http.Header{"If-Match": {otherETag}}, list)
+	if err != nil {
+		return false, err
+	}
+	_, _, err = p.do(http.MethodDelete, key, "uploadId="+id, nil, nil)
+	return status == http.StatusPreconditionFailed, err
+}
+
+func (p *prober) copyPinned() (bool, error) {
+	if err := p.expect(http.MethodPut, "source", "", nil, []byte("1"), http.StatusOK); err != nil {
+		return false, err
+	}
+	status, _, err := p.do(http.MethodPut, "copy", "", http.Header{
+		"X-Amz-Copy-Source":          {s3.CopySource{Bucket: p.bucket, Key: "source"}.String()},
+		"X-Amz-Copy-Source-If-Match": {otherETag},
+	}, nil)
+	return status == http.StatusPreconditionFailed, err
+}
+
+func (p *prober) deleteIfMatch() (bool, error) {
+	if err := p.expect(http.MethodPut, "delete", "", nil, []byte("1"), http.StatusOK); err != nil {
+		return false, err
+	}
+	if _, _, err := p.do(http.MethodDelete, "delete", "", http.Header{"If-Match": {otherETag}}, nil); err != nil {
+		return false, err
+	}
+	return p.exists("delete")
+}
+
+// cleansPaths looks for what a key that looks like a path became.
+func (p *prober) cleansPaths() (bool, error) {
+	for _, key := range []string{"path//double", "path/../up"} {
+		status, _, err := p.do(http.MethodPut, key, "", nil, []byte("1"))
+		if err != nil {
+			return false, err
+		}
+		if status != http.StatusOK {
+			return true, nil
+		}
+		_, b, err := p.do(http.MethodGet, "", "prefix=&list-type=2", nil, nil)
+		if err != nil {
+			return false, err
+		}
+		if !strings.Contains(string(b), "<Key>"+key+"</Key>") {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// clean removes the scratch bucket with all that the probe left in it.
+func (p *prober) clean() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), 30*time.Second)
+	defer cancel()
+	p.ctx = ctx
+	for _, key := range append(p.keys, "path/double", "up") {
+		if _, _, err := p.do(http.MethodDelete, key, "", nil, nil); err != nil {
+			p.s.log.Warn("the probe's object stays at the store", "bucket", p.bucket, "key", key, "err", err)
+		}
+	}
+	if err := p.expect(http.MethodDelete, "", "", nil, nil, http.StatusNoContent); err != nil {
+		p.s.log.Warn("the probe's bucket stays at the store", "bucket", p.bucket, "err", err)
+	}
+}

@@ -9,13 +9,13 @@ var serviceRoutes = []route{
 
 var bucketRoutes = []route{
 	// Encryption, policies: kept by waxseal.
-	{name: "GetBucketEncryption", method: "GET", on: onBucket, query: "encryption", class: local, action: "s3:GetEncryptionConfiguration", pass: passOwner},
-	{name: "PutBucketEncryption", method: "PUT", on: onBucket, query: "encryption", class: local, action: "s3:PutEncryptionConfiguration", pass: passOwner},
-	{name: "DeleteBucketEncryption", method: "DELETE", on: onBucket, query: "encryption", class: local, action: "s3:PutEncryptionConfiguration", pass: passOwner},
+	{name: "GetBucketEncryption", method: "GET", on: onBucket, query: "encryption", class: local, action: "s3:GetEncryptionConfiguration", pass: passOwner, handler: (*call).getBucketEncryption},
+	{name: "PutBucketEncryption", method: "PUT", on: onBucket, query: "encryption", class: local, action: "s3:PutEncryptionConfiguration", pass: passOwner, handler: (*call).putBucketEncryption},
+	{name: "DeleteBucketEncryption", method: "DELETE", on: onBucket, query: "encryption", class: local, action: "s3:PutEncryptionConfiguration", pass: passOwner, handler: (*call).deleteBucketEncryption},
 	{name: "GetBucketPolicyStatus", method: "GET", on: onBucket, query: "policyStatus", class: forward, action: "s3:GetBucketPolicyStatus", pass: passOwner, handler: (*call).forward},
-	{name: "GetBucketPolicy", method: "GET", on: onBucket, query: "policy", class: local, action: "s3:GetBucketPolicy", pass: passOwner},
-	{name: "PutBucketPolicy", method: "PUT", on: onBucket, query: "policy", class: local, action: "s3:PutBucketPolicy", pass: passPolicy},
-	{name: "DeleteBucketPolicy", method: "DELETE", on: onBucket, query: "policy", class: local, action: "s3:DeleteBucketPolicy", pass: passOwner},
+	{name: "GetBucketPolicy", method: "GET", on: onBucket, query: "policy", class: local, action: "s3:GetBucketPolicy", pass: passOwner, handler: (*call).getBucketPolicy},
+	{name: "PutBucketPolicy", method: "PUT", on: onBucket, query: "policy", class: local, action: "s3:PutBucketPolicy", pass: passPolicy, handler: (*call).putBucketPolicy},
+	{name: "DeleteBucketPolicy", method: "DELETE", on: onBucket, query: "policy", class: local, action: "s3:DeleteBucketPolicy", pass: passOwner, handler: (*call).deleteBucketPolicy},
 
 	// Forwarded as they are: nothing in them depends on object data.
 	{name: "GetBucketAccelerateConfiguration", method: "GET", on: onBucket, query: "accelerate", class: forward, action: "s3:GetAccelerateConfiguration", pass: passOwner, handler: (*call).forward},
@@ -82,15 +82,15 @@ var bucketRoutes = []route{
 
 	// Listings: sizes, ETags and checksums are turned into the plaintext's.
 	{name: "ListMultipartUploads", method: "GET", on: onBucket, query: "uploads", class: open, action: "s3:ListBucketMultipartUploads", pass: passOwner},
-	{name: "ListObjectVersions", method: "GET", on: onBucket, query: "versions", class: open, action: "s3:ListBucketVersions", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...)},
-	{name: "ListObjectsV2", method: "GET", on: onBucket, query: "list-type", class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...)},
+	{name: "ListObjectVersions", method: "GET", on: onBucket, query: "versions", class: open, action: "s3:ListBucketVersions", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
+	{name: "ListObjectsV2", method: "GET", on: onBucket, query: "list-type", class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 	{name: "DeleteObjects", method: "POST", on: onBucket, query: "delete", class: local, action: "s3:DeleteObject", pass: passBypass},
 	{name: "PostObject", method: "POST", on: onBucket, class: seal, action: "s3:PutObject"},
-	{name: "ListObjects", method: "GET", on: onBucket, class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...)},
+	{name: "ListObjects", method: "GET", on: onBucket, class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 
 	{name: "HeadBucket", method: "HEAD", on: onBucket, class: forward, action: "s3:ListBucket", pass: passOwner, handler: (*call).forward},
-	{name: "CreateBucket", method: "PUT", on: onBucket, class: forward, action: "s3:CreateBucket", pass: passCreate, handler: (*call).forward},
-	{name: "DeleteBucket", method: "DELETE", on: onBucket, class: forward, action: "s3:DeleteBucket", pass: passOwner, handler: (*call).forward},
+	{name: "CreateBucket", method: "PUT", on: onBucket, class: forward, action: "s3:CreateBucket", pass: passCreate, handler: (*call).createBucket},
+	{name: "DeleteBucket", method: "DELETE", on: onBucket, class: forward, action: "s3:DeleteBucket", pass: passOwner, handler: (*call).deleteBucket},
 	{name: "CORS preflight", method: "OPTIONS", on: onBucket, class: forward, handler: (*call).forward},
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -70,12 +71,14 @@ type Server struct {
 	facts    *factsCache
 	readThru map[string]bool
 	inflight chan struct{}
+	looks    chan struct{} // places for the look-ups of listings
+	warned   sync.Map      // bucket and reason of warnings that are given once
 	inline   *inlineBuffers
 
 	compressing chan struct{}
 	http        *fasthttp.Server
 	metrics     *Metrics
-	probe       Capabilities
+	probe       atomic.Pointer[Capabilities]
 
 	stop    context.CancelFunc // ends every upstream request
 	base    context.Context
@@ -97,15 +100,17 @@ func New(cfg Config) (*Server, error) {
 		log:      cfg.Log,
 		up:       up,
 		buckets:  newBucketConfigs(cfg.State),
-		facts:    newFactsCache(factsCacheEntries),
+		facts:    newFactsCache(),
 		readThru: make(map[string]bool),
 		inflight: make(chan struct{}, cfg.MaxInFlight),
+		looks:    make(chan struct{}, looksAtOnce),
 		metrics:  cfg.Metrics,
 		inline:   newInlineBuffers(),
-		probe:    assumedCapabilities(),
 
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
+	caps := assumedCapabilities()
+	s.probe.Store(&caps)
 	for _, b := range cfg.ReadThrough {
 		s.readThru[b] = true
 	}

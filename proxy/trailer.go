@@ -150,3 +150,51 @@ func (t *trailerBody) Close() error {
 	t.err = errBodyRefused
 	return nil
 }
+
+// plainBody is a body without a frame, for a store that knows no trailers. It keeps the last byte back until src has
+// said io.EOF: what a store then commits was checked.
+type plainBody struct {
+	*trailerBody
+	held []byte
+}
+
+func (b *plainBody) encodedSize() int64 { return b.size }
+
+func (b *plainBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.left > 1 || b.held == nil && b.left == 1 {
+		return b.readPlain(p)
+	}
+	if err := expectEOF(b.src); err != nil {
+		b.err = err
+		return 0, err
+	}
+	n := copy(p, b.held)
+	b.err = io.EOF
+	return n, nil
+}
+
+// readPlain reads up to the byte before the last, and puts the last aside.
+func (b *plainBody) readPlain(p []byte) (int, error) {
+	if b.left == 1 {
+		b.held = make([]byte, 1)
+		if _, err := io.ReadFull(b.src, b.held); err != nil {
+			b.err = fmt.Errorf("%w: it ended early: %w", errBodyRefused, err)
+			return 0, b.err
+		}
+		b.left = 0
+		return 0, nil
+	}
+	if int64(len(p)) > b.left-1 {
+		p = p[:b.left-1]
+	}
+	n, err := b.src.Read(p)
+	b.left -= int64(n)
+	if err == io.EOF {
+		err = fmt.Errorf("%w: it ended %d bytes early", errBodyRefused, b.left)
+	}
+	b.err = err
+	return n, err
+}

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/signer"
@@ -38,6 +39,9 @@ type upstream struct {
 	cfg    UpstreamConfig
 	base   *url.URL
 	client *http.Transport
+	// plainBodies is for a store without trailers: bodies go up with a plain Content-Length, and are broken off by a
+	// reset (see newUpstream).
+	plainBodies atomic.Bool
 }
 
 const (
@@ -61,8 +65,16 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
-	return &upstream{cfg: cfg, base: base, client: &http.Transport{
-		DialContext:         dial,
+	u := &upstream{cfg: cfg, base: base}
+	u.client = &http.Transport{
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if tcp, ok := conn.(*net.TCPConn); ok && u.plainBodies.Load() {
+				// Closing then resets: a store takes a plain close in the middle of a body for its end.
+				err = tcp.SetLinger(0)
+			}
+			return conn, err
+		},
 		TLSClientConfig:     cfg.TLS,
 		TLSHandshakeTimeout: 10 * time.Second,
 		MaxIdleConns:        upstreamConns,
@@ -75,7 +87,8 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 		WriteBufferSize:    128 << 10,
 		ReadBufferSize:     128 << 10,
 		ForceAttemptHTTP2:  false,
-	}}, nil
+	}
+	return u, nil
 }
 
 func (u *upstream) close() { u.client.CloseIdleConnections() }
@@ -137,16 +150,28 @@ func (u *upstream) again(ctx context.Context, r *storeRequest, resp *http.Respon
 }
 
 func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, error) {
-	req := u.build(ctx, r)
-	resp, err := u.client.RoundTrip(req)
-	if err != nil {
-		return nil, err
+	if r.stream == nil {
+		return u.client.RoundTrip(u.build(ctx, r, nil))
 	}
-	return resp, nil
+	if u.plainBodies.Load() {
+		return u.client.RoundTrip(u.build(ctx, r, &plainBody{trailerBody: newTrailerBody(r.stream, r.size)}))
+	}
+	return u.sendFramed(ctx, r, newTrailerBody(r.stream, r.size))
 }
 
-// build makes the signed HTTP request.
-func (u *upstream) build(ctx context.Context, r *storeRequest) *http.Request {
+// framed is a body with its length on the wire.
+type framed interface {
+	io.ReadCloser
+	encodedSize() int64
+}
+
+// sendFramed sends a body that is already framed, once.
+func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed) (*http.Response, error) {
+	return u.client.RoundTrip(u.build(ctx, r, body))
+}
+
+// build makes the signed HTTP request. stream is the body where r has one that is not in memory.
+func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *http.Request {
 	req := (&http.Request{
 		Method:     r.method,
 		URL:        u.url(r),
@@ -161,9 +186,11 @@ func (u *upstream) build(ctx context.Context, r *storeRequest) *http.Request {
 	req.Host = req.URL.Host
 	payload := "UNSIGNED-PAYLOAD"
 	switch {
-	case r.stream != nil:
-		body := newTrailerBody(r.stream, r.size)
-		req.Body, req.ContentLength = body, body.encodedSize()
+	case stream != nil:
+		req.Body, req.ContentLength = stream, stream.encodedSize()
+		if u.plainBodies.Load() {
+			break
+		}
 		req.Header.Set("X-Amz-Trailer", checksumTrailer)
 		req.Header.Set("X-Amz-Decoded-Content-Length", fmt.Sprint(r.size))
 		req.Header.Set("Content-Encoding", joinEncoding(req.Header.Get("Content-Encoding")))

@@ -88,7 +88,7 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource, Conditions: c.conditions(f)}
 	if c.user != nil && c.user.Policy != nil {
 		if d, _ := c.user.Policy.Evaluate(r); d != iam.Allow {
-			return c.denied(action, resource, "no identity-based policy allows the "+action+" action")
+			return c.denied(action, resource, "because no identity-based policy allows the "+action+" action")
 		}
 	}
 	if bucket == "" {
@@ -102,7 +102,7 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 		return nil
 	}
 	if d, _ := conf.policy.Evaluate(r); d == iam.Deny {
-		return c.denied(action, resource, "of an explicit deny in a resource-based policy")
+		return c.denied(action, resource, "with an explicit deny in a resource-based policy")
 	}
 	return nil
 }
@@ -110,10 +110,7 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 // denied is AWS's wording of a refusal.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html
 func (c *call) denied(action, resource, why string) error {
-	if !strings.HasPrefix(why, "of ") {
-		return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q because %s", c.who(), action, resource, why)
-	}
-	return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q because %s", c.who(), action, resource, strings.TrimPrefix(why, "of "))
+	return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q %s", c.who(), action, resource, why)
 }
 
 func (c *call) who() string {

@@ -1,0 +1,182 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"slices"
+
+	"waxseal/proxy/s3"
+)
+
+// A bucket's default encryption is kept by waxseal: the store behind it need not know any.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-bucket-encryption.html
+
+func (c *call) getBucketEncryption() error {
+	if err := c.checkBucketExists(); err != nil {
+		return err
+	}
+	conf, err := c.s.buckets.get(c.up, c.bucket)
+	if err != nil {
+		return err
+	}
+	if conf.Encryption == nil && c.s.cfg.CompatCeph {
+		return s3.Errorf(s3.ServerSideEncryptionConfigurationNotFoundError, "The server side encryption configuration was not found")
+	}
+	return c.answerXML(http.StatusOK, s3.ServerSideEncryptionConfiguration{Rules: []s3.EncryptionRule{conf.rule()}})
+}
+
+// rule is the bucket's encryption as GetBucketEncryption shows it. A bucket that was never configured has SSE-S3.
+func (b *bucketConfig) rule() s3.EncryptionRule {
+	off := false
+	r := s3.EncryptionRule{Default: &s3.EncryptionByDefault{SSEAlgorithm: algAES256}, BucketKeyEnabled: &off}
+	if b.Encryption != nil {
+		r = *b.Encryption
+		if r.Default == nil {
+			r.Default = &s3.EncryptionByDefault{SSEAlgorithm: algAES256}
+		}
+		if r.BucketKeyEnabled == nil {
+			r.BucketKeyEnabled = &off
+		}
+	}
+	r.BlockedEncryptionTypes = nil
+	if len(b.Blocked) > 0 {
+		r.BlockedEncryptionTypes = &s3.BlockedEncryptionTypes{EncryptionTypes: b.Blocked}
+	}
+	return r
+}
+
+func (c *call) putBucketEncryption() error {
+	if err := c.checkBucketExists(); err != nil {
+		return err
+	}
+	body, err := c.checkedDocument()
+	if err != nil {
+		return err
+	}
+	var doc s3.ServerSideEncryptionConfiguration
+	if err := s3.Decode(bytes.NewReader(body), maxForwarded, &doc); err != nil {
+		return err
+	}
+	rule, err := checkEncryptionRule(&doc)
+	if err != nil {
+		return err
+	}
+	err = c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+		b.Encryption = rule
+		if t := rule.BlockedEncryptionTypes; t != nil {
+			b.Blocked = blockedTypes(t.EncryptionTypes)
+			rule.BlockedEncryptionTypes = nil
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, "", nil)
+	return nil
+}
+
+// checkedDocument is the body of a request that must bring a digest of it.
+func (c *call) checkedDocument() ([]byte, error) {
+	want, err := c.declaredOf(c)
+	if err != nil {
+		return nil, err
+	}
+	if want.md5 == nil && !want.named {
+		return nil, s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5")
+	}
+	return c.document(maxForwarded)
+}
+
+// checkEncryptionRule holds a document to what S3 takes: one rule, an algorithm, and a key only where it applies. The
+// key itself is not looked at, as on AWS.
+func checkEncryptionRule(doc *s3.ServerSideEncryptionConfiguration) (*s3.EncryptionRule, error) {
+	if len(doc.Rules) != 1 {
+		return nil, s3.NewError(s3.MalformedXML)
+	}
+	rule := &doc.Rules[0]
+	if t := rule.BlockedEncryptionTypes; t != nil {
+		for _, name := range t.EncryptionTypes {
+			if name != "SSE-C" && name != "NONE" {
+				return nil, s3.NewError(s3.MalformedXML)
+			}
+		}
+	}
+	d := rule.Default
+	if d == nil {
+		return rule, nil
+	}
+	switch d.SSEAlgorithm {
+	case algAES256:
+		if d.KMSMasterKeyID != "" {
+			return nil, s3.InvalidArgument("ApplyServerSideEncryptionByDefault", "", "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms or aws:kms:dsse")
+		}
+	case algKMS, algDSSE:
+	default:
+		return nil, s3.NewError(s3.MalformedXML)
+	}
+	return rule, nil
+}
+
+// blockedTypes is what a list of blocked types comes to: NONE lifts the block.
+func blockedTypes(names []string) []string {
+	if slices.Contains(names, "NONE") {
+		return nil
+	}
+	return names
+}
+
+func (c *call) deleteBucketEncryption() error {
+	if err := c.checkBucketExists(); err != nil {
+		return err
+	}
+	err := c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+		b.Encryption = nil
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusNoContent, "", nil)
+	return nil
+}
+
+// checkBucketExists asks the store, as the requester, before waxseal answers for a bucket.
+func (c *call) checkBucketExists() error {
+	resp, err := c.send(&storeRequest{method: http.MethodHead, bucket: c.bucket, header: make(http.Header)})
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusNotFound:
+		return s3.NewError(s3.NoSuchBucket).With("BucketName", c.bucket)
+	}
+	return &s3.Error{Code: codeForStatus(resp.StatusCode), Message: http.StatusText(resp.StatusCode), HTTPStatus: resp.StatusCode}
+}
+
+// createBucket forwards, and gives a new bucket the block of SSE-C that AWS gives since 2026-04 where it is wanted.
+func (c *call) createBucket() error {
+	if err := c.forward(); err != nil || c.status != http.StatusOK || !c.s.cfg.BlockSSEC {
+		return err
+	}
+	return c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+		if b.revision == 0 {
+			b.Blocked = []string{"SSE-C"}
+		}
+		return nil
+	})
+}
+
+// deleteBucket forwards, and forgets what waxseal kept of a bucket that is gone.
+func (c *call) deleteBucket() error {
+	if err := c.forward(); err != nil || c.status != http.StatusNoContent {
+		return err
+	}
+	// The bucket is gone already: a client that hangs up now must not leave its configuration to a later bucket of
+	// the same name.
+	return c.s.buckets.remove(context.WithoutCancel(c.up), c.bucket)
+}

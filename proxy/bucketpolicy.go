@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"waxseal/keystore/iam"
+	"waxseal/proxy/s3"
+)
+
+// waxseal keeps a bucket's whole policy, evaluates the statements with conditions on encryption itself, because those
+// headers end here, and gives the store the rest. Forwarded unread, a "Deny unless encrypted" would make the store
+// refuse every write.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
+
+var encryptionKeys = []string{"s3:" + hdrSSE, "s3:" + hdrKMSKey, "s3:" + hdrSSEC + "algorithm"}
+
+func onEncryption(s *iam.Statement) bool {
+	for _, k := range encryptionKeys {
+		if s.UsesConditionKey(k) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *call) getBucketPolicy() error {
+	conf, err := c.s.buckets.get(c.up, c.bucket)
+	if err != nil {
+		return err
+	}
+	if len(conf.Policy) == 0 {
+		return c.forward() // none, or one that was put straight at the store
+	}
+	if err := c.checkBucketExists(); err != nil {
+		return err
+	}
+	c.answer(http.StatusOK, "application/json", conf.Policy)
+	return nil
+}
+
+func (c *call) putBucketPolicy() error {
+	body, err := c.document(maxForwarded)
+	if err != nil {
+		return err
+	}
+	policy, err := iam.ParsePolicy(body, bucketPolicyOptions)
+	if err != nil {
+		return malformedPolicy(err)
+	}
+	own, rest := policy.Split(onEncryption)
+	if own == nil {
+		// Nothing for waxseal in it: the store alone keeps it.
+		return c.putPolicy(body, nil)
+	}
+	if rest == nil {
+		if err := c.checkBucketExists(); err != nil {
+			return err
+		}
+		return c.keepPolicyAlone(body)
+	}
+	return c.putPolicy(rest.Document(), body)
+}
+
+// putPolicy gives the store its part and keeps the whole, if there is one to keep.
+func (c *call) putPolicy(part, whole []byte) error {
+	resp, err := c.send(&storeRequest{method: http.MethodPut, bucket: c.bucket, query: "policy=", header: c.storeHeader(), body: part})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= 300 {
+		return upstreamFailure(resp)
+	}
+	drain(resp)
+	return c.keepPolicy(whole)
+}
+
+// keepPolicyAlone keeps a policy of which the store gets nothing; one that it still has must go.
+func (c *call) keepPolicyAlone(whole []byte) error {
+	if err := c.deleteStorePolicy(); err != nil {
+		return err
+	}
+	return c.keepPolicy(whole)
+}
+
+func (c *call) keepPolicy(whole []byte) error {
+	err := c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+		b.Policy = whole
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.answer(http.StatusNoContent, "", nil)
+	return nil
+}
+
+func (c *call) deleteBucketPolicy() error {
+	if err := c.checkBucketExists(); err != nil {
+		return err
+	}
+	return c.keepPolicyAlone(nil)
+}
+
+// deleteStorePolicy removes the store's part. A store without policies has none to remove.
+func (c *call) deleteStorePolicy() error {
+	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: c.bucket, query: "policy=", header: make(http.Header)})
+	if err != nil {
+		return err
+	}
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusNoContent, http.StatusNotFound, http.StatusNotImplemented:
+		drain(resp)
+		return nil
+	}
+	return upstreamFailure(resp)
+}
+
+func malformedPolicy(err error) error {
+	var m *iam.MalformedError
+	if errors.As(err, &m) {
+		return s3.Errorf(s3.MalformedPolicy, "%s", strings.TrimPrefix(m.Error(), "iam: "))
+	}
+	return s3.NewError(s3.MalformedPolicy)
+}
