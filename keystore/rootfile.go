@@ -49,7 +49,7 @@ func rootFromEnv(env string) (*RootSecret, error) {
 		if err != nil {
 			return nil, fmt.Errorf("keystore: root secret %d in the environment: %w", i+1, err)
 		}
-		r.secrets = append(r.secrets, s)
+		r.secrets = append(r.secrets, &s)
 	}
 	return r, nil
 }
@@ -80,7 +80,7 @@ func rootFromFile(path string) (*RootSecret, error) {
 		if err != nil {
 			return nil, fmt.Errorf("keystore: %s, line %d: %w", path, i+2, err)
 		}
-		r.secrets = append(r.secrets, s)
+		r.secrets = append(r.secrets, &s)
 	}
 	if len(r.secrets) == 0 {
 		return nil, fmt.Errorf("keystore: %s has no secret in it", path)
@@ -92,8 +92,8 @@ func rootFromFile(path string) (*RootSecret, error) {
 // os.Rename. When it returns, both the contents and the name are durable.
 func (r *RootSecret) write(place func(oldpath, newpath string) error) (err error) {
 	text := []byte(rootFileHeader + "\n# Newest first. Whoever has this and the state has every key in it; keep them apart.\n")
-	for i := range r.secrets {
-		text = base64.StdEncoding.AppendEncode(text, r.secrets[i].Bytes())
+	for _, s := range r.secrets {
+		text = base64.StdEncoding.AppendEncode(text, s.Bytes())
 		text = append(text, '\n')
 	}
 	defer clear(text)
@@ -126,18 +126,19 @@ func (r *RootSecret) write(place func(oldpath, newpath string) error) (err error
 func (r *RootSecret) Rotate() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.replace(append([]Secret{RandomSecret()}, r.secrets...))
+	s := RandomSecret()
+	return r.replace(append([]*Secret{&s}, r.secrets...))
 }
 
 // Prune removes all secrets but the newest, from the file too.
 func (r *RootSecret) Prune() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.replace(append([]Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
+	return r.replace(append([]*Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
 }
 
 // replace writes the file first, so that no secret is used that a crash could lose. mu is held.
-func (r *RootSecret) replace(secrets []Secret) error {
+func (r *RootSecret) replace(secrets []*Secret) error {
 	switch {
 	case len(r.secrets) == 0:
 		return ErrNoRootSecret

@@ -37,7 +37,7 @@ type RootSecret struct {
 	path string // of the file; empty when the secret came from elsewhere
 
 	mu      sync.RWMutex
-	secrets []Secret // newest first; replaced as a whole, never changed in place but by Zero
+	secrets []*Secret // newest first; replaced as a whole, never changed in place but by Zero
 }
 
 const (
@@ -50,7 +50,11 @@ const (
 
 // NewRootSecret makes a RootSecret of secrets, newest first. It is for tests and for secrets that are kept elsewhere.
 func NewRootSecret(newest Secret, older ...Secret) *RootSecret {
-	return &RootSecret{secrets: append([]Secret{newest}, older...)}
+	r := &RootSecret{secrets: []*Secret{&newest}}
+	for _, s := range older {
+		r.secrets = append(r.secrets, &s)
+	}
+	return r
 }
 
 // Sealer returns what seals for a purpose. Different purposes use unrelated keys.
@@ -63,11 +67,11 @@ func (r *RootSecret) Derive(purpose string) (Secret, error) {
 	if len(secrets) == 0 {
 		return Secret{}, ErrNoRootSecret
 	}
-	return derive(&secrets[0], nil, "waxseal/v1/root/derive/"+purpose)
+	return derive(secrets[0], nil, "waxseal/v1/root/derive/"+purpose)
 }
 
 // all returns the secrets, newest first; none after Zero.
-func (r *RootSecret) all() []Secret {
+func (r *RootSecret) all() []*Secret {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.secrets
@@ -77,8 +81,8 @@ func (r *RootSecret) all() []Secret {
 func (r *RootSecret) Zero() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range r.secrets {
-		r.secrets[i].Zero()
+	for _, s := range r.secrets {
+		s.Zero()
 	}
 	r.secrets = nil
 }
@@ -89,7 +93,7 @@ func (r *RootSecret) Stale(sealed []byte) (bool, error) {
 	if len(secrets) == 0 || len(sealed) < sealOverhead || sealed[0] != sealVersion {
 		return false, ErrNotSealed
 	}
-	id, err := secretID(&secrets[0])
+	id, err := secretID(secrets[0])
 	if err != nil {
 		return false, err
 	}
@@ -136,7 +140,7 @@ func (s *rootSealer) Seal(plaintext, aad []byte) ([]byte, error) {
 	if len(secrets) == 0 {
 		return nil, ErrNoRootSecret
 	}
-	secret := &secrets[0]
+	secret := secrets[0]
 	id, err := secretID(secret)
 	if err != nil {
 		return nil, err
@@ -159,8 +163,7 @@ func (s *rootSealer) Open(sealed, aad []byte) ([]byte, error) {
 	}
 	header, box := sealed[:sealHeader], sealed[sealHeader:]
 	secrets := s.root.all()
-	for i := range secrets {
-		secret := &secrets[i]
+	for _, secret := range secrets {
 		id, err := secretID(secret)
 		if err != nil {
 			return nil, err

@@ -17,6 +17,9 @@ const redacted = "keystore.Secret(redacted)"
 // Secret is a 256-bit key. However it is printed, logged or marshalled, the key does not show: the field is private,
 // and the methods below are what fmt, slog and encoding/json call in its place. A copy is a second secret, to be
 // zeroed by itself.
+//
+// What cannot be helped here: fmt calls no methods on what it reaches through a private field. A struct that has a key
+// in a private field has a *Secret there, of which fmt shows the address.
 type Secret struct{ b [SecretSize]byte }
 
 // NewSecret copies a key of exactly SecretSize bytes; the caller zeroes the original.

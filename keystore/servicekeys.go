@@ -22,7 +22,7 @@ type ServiceKeyRing struct {
 	sealer Sealer
 
 	mu      sync.RWMutex
-	keys    map[uint32]Secret
+	keys    map[uint32]*Secret
 	newest  uint32
 	looked  time.Time // when the state was last read for a number that was not known
 	timeout time.Duration
@@ -50,16 +50,13 @@ func NewServiceKeyRing(ctx context.Context, s state.Store, sealer Sealer) (*Serv
 func (r *ServiceKeyRing) Current() (uint32, Secret) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.newest, r.keys[r.newest]
+	return r.newest, *r.keys[r.newest]
 }
 
 // ByID returns the key of a number. Another replica may have made it since the state was read, so an unknown number is
 // looked for there.
 func (r *ServiceKeyRing) ByID(id uint32) (Secret, bool) {
-	r.mu.RLock()
-	key, ok := r.keys[id]
-	r.mu.RUnlock()
-	if ok || !r.mayLook() {
+	if key, ok := r.known(id); ok || !r.mayLook() {
 		return key, ok
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
@@ -68,10 +65,16 @@ func (r *ServiceKeyRing) ByID(id uint32) (Secret, bool) {
 		// The caller learns what it asked: not known here. It can tell nobody more than that.
 		return Secret{}, false
 	}
+	return r.known(id)
+}
+
+func (r *ServiceKeyRing) known(id uint32) (Secret, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	key, ok = r.keys[id]
-	return key, ok
+	if key, ok := r.keys[id]; ok {
+		return *key, true
+	}
+	return Secret{}, false
 }
 
 func (r *ServiceKeyRing) mayLook() bool {
@@ -136,13 +139,13 @@ func (r *ServiceKeyRing) load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("keystore: service keys: %w", err)
 	}
-	keys, newest := make(map[uint32]Secret, len(entries)), uint32(0)
+	keys, newest := make(map[uint32]*Secret, len(entries)), uint32(0)
 	for _, e := range entries {
 		id, key, err := r.unseal(e)
 		if err != nil {
 			return err
 		}
-		keys[id], newest = key, max(newest, id)
+		keys[id], newest = &key, max(newest, id)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,0 +1,374 @@
+package keystore_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/state"
+)
+
+func secret(t *testing.T, fill byte) keystore.Secret {
+	t.Helper()
+	s, err := keystore.NewSecret(bytes.Repeat([]byte{fill}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSealer(t *testing.T) {
+	root := keystore.NewRootSecret(secret(t, 1))
+	s := root.Sealer("kms-key")
+	a, err := s.Seal([]byte("material"), []byte("place"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.Seal([]byte("material"), []byte("place"))
+	if err != nil || bytes.Equal(a, b) {
+		t.Errorf("two seals are alike (%v)", err)
+	}
+	if got, err := s.Open(a, []byte("place")); err != nil || string(got) != "material" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if empty, err := s.Seal(nil, nil); err != nil {
+		t.Error(err)
+	} else if got, err := s.Open(empty, nil); err != nil || len(got) != 0 {
+		t.Errorf("got %q, %v", got, err)
+	}
+	refused := func(what string, s keystore.Sealer, sealed, aad []byte) {
+		t.Helper()
+		if got, err := s.Open(sealed, aad); !errors.Is(err, keystore.ErrNotSealed) || got != nil {
+			t.Errorf("%s: got %q, %v", what, got, err)
+		}
+	}
+	refused("another place", s, a, []byte("other"))
+	refused("another purpose", root.Sealer("service-key"), a, []byte("place"))
+	refused("another root", keystore.NewRootSecret(secret(t, 2)).Sealer("kms-key"), a, []byte("place"))
+	for i := range a {
+		flipped := bytes.Clone(a)
+		flipped[i] ^= 1
+		refused("a flipped bit", s, flipped, []byte("place"))
+		refused("cut", s, a[:i], []byte("place"))
+	}
+	refused("extended", s, append(bytes.Clone(a), 0), []byte("place"))
+	root.Zero()
+	if _, err := s.Seal(nil, nil); err == nil {
+		t.Error("sealed without a secret")
+	}
+}
+
+// TestSealedFormat opens what an earlier version sealed: the format cannot change.
+func TestSealedFormat(t *testing.T) {
+	sealed, err := hex.DecodeString(goldenSealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := keystore.NewRootSecret(secret(t, 1)).Sealer("golden").Open(sealed, []byte("place"))
+	if err != nil || string(got) != "material" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestRekey(t *testing.T) {
+	old := keystore.NewRootSecret(secret(t, 1))
+	a, err := old.Sealer("x").Seal([]byte("material"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring := keystore.NewRootSecret(secret(t, 2), secret(t, 1))
+	if got, err := ring.Sealer("x").Open(a, nil); err != nil || string(got) != "material" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if stale, err := ring.Stale(a); !stale || err != nil {
+		t.Errorf("got %v, %v", stale, err)
+	}
+	b, err := ring.Sealer("x").Seal([]byte("material"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if stale, err := ring.Stale(b); stale || err != nil {
+		t.Errorf("got %v, %v", stale, err)
+	}
+	if _, err := old.Sealer("x").Open(b, nil); err == nil {
+		t.Error("the new seal opens with the old secret")
+	}
+	k1, err1 := old.Derive("tokens")
+	k2, err2 := ring.Derive("tokens")
+	k3, err3 := ring.Derive("others")
+	if errors.Join(err1, err2, err3) != nil || k1.Equal(&k2) || k2.Equal(&k3) {
+		t.Error("derived keys are alike")
+	}
+}
+
+func TestRootSecretFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "root.key")
+	if _, err := keystore.LoadRootSecret("", path, false); !errors.Is(err, keystore.ErrNoRootSecret) {
+		t.Errorf("got %v, want ErrNoRootSecret", err)
+	}
+	// Several processes start at once: they end up with one secret.
+	roots := make([]*keystore.RootSecret, 8)
+	var wg sync.WaitGroup
+	for i := range roots {
+		wg.Go(func() {
+			var err error
+			if roots[i], err = keystore.LoadRootSecret("", path, true); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	sealed, err := roots[0].Sealer("x").Seal([]byte("material"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range roots {
+		if _, err := r.Sealer("x").Open(sealed, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %v, %v", info.Mode(), err)
+	}
+	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
+		t.Errorf("%d files were left, %v", len(files), err)
+	}
+
+	// Rotate, and a process that starts later.
+	if err := roots[0].Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	later, err := keystore.LoadRootSecret("", path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := later.Sealer("x").Open(sealed, nil); err != nil {
+		t.Error(err)
+	}
+	fresh, err := roots[0].Sealer("x").Seal([]byte("material"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := later.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	for _, load := range []bool{false, true} {
+		if load {
+			if later, err = keystore.LoadRootSecret("", path, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := later.Sealer("x").Open(fresh, nil); err != nil {
+			t.Error(err)
+		}
+		if _, err := later.Sealer("x").Open(sealed, nil); err == nil {
+			t.Error("a secret that was pruned still opens")
+		}
+	}
+}
+
+func TestRootSecretErrors(t *testing.T) {
+	good := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, 32))
+	dir := t.TempDir()
+	for name, c := range map[string]struct {
+		env, file string
+		mode      os.FileMode
+		want      string // in the error; empty: none
+	}{
+		"env":             {env: good},
+		"env, two":        {env: good + ", " + base64.RawURLEncoding.EncodeToString(make([]byte, 32))},
+		"env, short":      {env: good + "," + good[:40], want: "root secret 2 in the environment: not 32 bytes in base64"},
+		"env, a password": {env: "correct horse battery staple", want: "not 32 bytes in base64"},
+		"open to others":  {file: "waxseal-root-secret-v1\n" + good + "\n", mode: 0o640, want: "can be read by others (mode 0640)"},
+		"no header":       {file: good + "\n", mode: 0o600, want: "its first line is not waxseal-root-secret-v1"},
+		"empty":           {file: "waxseal-root-secret-v1\n", mode: 0o600, want: "has no secret in it"},
+		"damaged":         {file: "waxseal-root-secret-v1\n" + good + "\n" + good[1:] + "\n", mode: 0o600, want: "line 3: not 32 bytes"},
+		"good":            {file: "waxseal-root-secret-v1\n# a comment\n\n " + good + "\r\n", mode: 0o400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+			if c.file != "" {
+				if err := errors.Join(os.WriteFile(path, []byte(c.file), c.mode), os.Chmod(path, c.mode)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := keystore.LoadRootSecret(c.env, path, false)
+			if c.want == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), good[:20]) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+	if err := must(keystore.LoadRootSecret(good, "", false)).Rotate(); err == nil {
+		t.Error("a secret from the environment was rotated here")
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestServiceKeyRing(t *testing.T) {
+	store := state.NewMemory()
+	root := keystore.NewRootSecret(secret(t, 1))
+	open := func(r *keystore.RootSecret) *keystore.ServiceKeyRing {
+		t.Helper()
+		ring, err := keystore.NewServiceKeyRing(t.Context(), store, r.Sealer("service-key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ring
+	}
+	// Replicas start at once and agree.
+	rings := make([]*keystore.ServiceKeyRing, 4)
+	var wg sync.WaitGroup
+	for i := range rings {
+		wg.Go(func() { rings[i] = open(root) })
+	}
+	wg.Wait()
+	id, key := rings[0].Current()
+	if id != 1 || key.IsZero() {
+		t.Errorf("the first is %d", id)
+	}
+	for _, r := range rings {
+		if i, k := r.Current(); i != id || !k.Equal(&key) {
+			t.Error("replicas have different keys")
+		}
+	}
+	// One rotates; another, which was not told, finds the new key by its number, and not what does not exist.
+	if id, err := rings[0].Rotate(t.Context()); err != nil || id != 2 {
+		t.Errorf("got %d, %v", id, err)
+	}
+	_, second := rings[0].Current()
+	if k, ok := rings[1].ByID(2); !ok || !k.Equal(&second) || second.Equal(&key) {
+		t.Error("the other replica does not know the new key")
+	}
+	if k, ok := rings[1].ByID(1); !ok || !k.Equal(&key) {
+		t.Error("the first key is gone")
+	}
+	if _, ok := rings[2].ByID(77); ok {
+		t.Error("there is no such key")
+	}
+	// A rekey.
+	next := keystore.NewRootSecret(secret(t, 2), secret(t, 1))
+	if err := open(next).Reseal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if k, ok := open(keystore.NewRootSecret(secret(t, 2))).ByID(1); !ok || !k.Equal(&key) {
+		t.Error("the keys do not open with the new secret alone")
+	}
+	if _, err := keystore.NewServiceKeyRing(t.Context(), store, root.Sealer("service-key")); !errors.Is(err, keystore.ErrNotSealed) {
+		t.Errorf("the old secret: got %v", err)
+	}
+	// A sealed key is bound to its number.
+	a := must(store.Get(t.Context(), "servicekey/00000001"))
+	if _, err := store.Txn(t.Context(), nil, []state.Op{{Key: "servicekey/00000002", Value: a.Value}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keystore.NewServiceKeyRing(t.Context(), store, next.Sealer("service-key")); !errors.Is(err, keystore.ErrNotSealed) {
+		t.Errorf("a key under another's number: got %v", err)
+	}
+}
+
+func TestExternalRoot(t *testing.T) {
+	r := newRig(t)
+	ring := must(keystore.NewServiceKeyRing(t.Context(), r.store, keystore.NewRootSecret(secret(t, 1)).Sealer("service-key")))
+	r.kms.SetAlias("alias/root", r.key)
+	if _, err := keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{}); err == nil {
+		t.Error("a root without a KMS key")
+	}
+	root := must(keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: "alias/root"}))
+	current := func() (kek, id []byte) {
+		t.Helper()
+		h, id, err := root.Current(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Release()
+		return bytes.Clone(h.Key()), id
+	}
+	opens := func(id, want []byte) {
+		t.Helper()
+		h, err := root.Open(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Release()
+		if !bytes.Equal(h.Key(), want) {
+			t.Error("another key")
+		}
+	}
+	kek, id := current()
+	for range 50 {
+		opens(id, kek)
+		current()
+	}
+	r.counts("100 uses", ops{keystoretest.OpGenerateDataKey: 1, keystoretest.OpAuthorizeDecrypt: 1})
+	r.clock.Advance(300 * 24 * time.Hour) // far beyond a bucket key's period
+	if _, again := current(); !bytes.Equal(id, again) {
+		t.Error("another root key within its period")
+	}
+	opens(id, kek)
+	if err := r.Prune(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.clock.Advance(65 * 24 * time.Hour)
+	if _, again := current(); bytes.Equal(id, again) {
+		t.Error("no new root key after its period")
+	}
+	opens(id, kek)
+
+	for name, bad := range map[string][]byte{
+		"empty": nil, "short": id[:4], "version": append([]byte{9}, id[1:]...), "no blob": id[:5+len(r.key)],
+		"length": append([]byte{1, 255, 255, 255, 255}, id[5:]...),
+	} {
+		h, err := root.Open(t.Context(), bad)
+		refusedWith(t, name, h, err, keystore.InvalidCiphertext)
+	}
+	// Whoever keeps the data must not be able to name a KMS key of his own.
+	other := r.kms.AddKey()
+	theirs := must(keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: other}))
+	h, foreign, err := theirs.Current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Release()
+	_, err = root.Open(t.Context(), foreign)
+	refusedWith(t, "another KMS key", nil, err, keystore.IncorrectKey)
+	later := must(keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: other, Accept: []string{r.key}}))
+	if h, err := later.Open(t.Context(), id); err != nil {
+		t.Error(err)
+	} else {
+		h.Release()
+	}
+	if n, k, err := root.ServiceKey(context.Background()); err != nil || n != 1 || k.IsZero() {
+		t.Errorf("got %d, %v", n, err)
+	}
+	if _, ok := root.ServiceKeyByID(1); !ok {
+		t.Error("no service key 1")
+	}
+}
+
+// goldenSealed is "material", sealed under 32 bytes of 0x01 for the purpose "golden" and the place "place".
+const goldenSealed = "01d178fd53d1533f820f17f1b1f5fba3b01d967c378904645d8e90837034961b00b11954a3327ad5a052031f04c88610e7ae3dca999ba816df80a427b7395440ff"
