@@ -1,0 +1,68 @@
+package awskms
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	smithy "github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"waxseal/keystore"
+)
+
+// kinds are the errors that mean something to a requester, by KMS's names for them.
+var kinds = map[string]keystore.Kind{
+	"NotFoundException":             keystore.NotFound,
+	"InvalidArnException":           keystore.NotFound,
+	"DisabledException":             keystore.Disabled,
+	"KMSInvalidStateException":      keystore.InvalidState,
+	"AccessDeniedException":         keystore.AccessDenied,
+	"InvalidGrantTokenException":    keystore.AccessDenied,
+	"InvalidKeyUsageException":      keystore.InvalidKeyUsage,
+	"UnsupportedOperationException": keystore.InvalidKeyUsage,
+	"InvalidCiphertextException":    keystore.InvalidCiphertext,
+	"IncorrectKeyException":         keystore.IncorrectKey,
+	"ThrottlingException":           keystore.Throttled,
+	"LimitExceededException":        keystore.Throttled,
+	"TooManyRequestsException":      keystore.Throttled,
+	"DependencyTimeoutException":    keystore.Unavailable,
+	"KeyUnavailableException":       keystore.Unavailable,
+	"KMSInternalException":          keystore.Unavailable,
+}
+
+// credentialErrors say that waxseal's own credentials are not accepted: the operator's matter and not the requester's,
+// and over when the credentials have been renewed.
+var credentialErrors = map[string]bool{
+	"UnrecognizedClientException": true, "InvalidSignatureException": true, "IncompleteSignature": true,
+	"ExpiredTokenException": true, "MissingAuthenticationToken": true, "MissingAuthenticationTokenException": true,
+	"InvalidClientTokenId": true, "SignatureDoesNotMatch": true, "NotAuthorized": true,
+}
+
+// translate makes a *keystore.Error of what the SDK returned, unless the requester himself has gone. ctx is his.
+func translate(ctx context.Context, keyID string, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	e := &keystore.Error{Kind: keystore.Unavailable, KeyARN: keyID, Err: err}
+	var api smithy.APIError
+	var response *smithyhttp.ResponseError
+	switch {
+	case !errors.As(err, &api):
+		e.Message = "The key service did not answer."
+	case credentialErrors[api.ErrorCode()]:
+		e.Message = "The key service does not accept this service's credentials."
+	case kinds[api.ErrorCode()] != "":
+		e.Kind, e.Message = kinds[api.ErrorCode()], api.ErrorMessage()
+	case errors.As(err, &response) && response.HTTPStatusCode() < http.StatusInternalServerError:
+		e.Kind, e.Message = keystore.Internal, api.ErrorMessage()
+	default:
+		e.Message = api.ErrorMessage()
+	}
+	return e
+}
+
+// broken is for an answer that is none.
+func broken(keyID, what string) error {
+	return &keystore.Error{Kind: keystore.Internal, KeyARN: keyID, Err: errors.New("awskms: " + what)}
+}
