@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# s3cmd against a waxseal. It checks the MD5 of every file and part that it sends and receives.
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+begin
+host=${S3#*://}
+cat >"$WORK/s3cfg" <<CFG
+[default]
+access_key = $AWS_ACCESS_KEY_ID
+secret_key = $AWS_SECRET_ACCESS_KEY
+host_base = $host
+host_bucket = $host
+bucket_location = us-east-1
+use_https = $([[ $S3 == https:* ]] && echo True || echo False)
+ca_certs_file = ${AWS_CA_BUNDLE:-}
+CFG
+s3cmd() { command s3cmd -c "$WORK/s3cfg" --no-progress "$@"; }
+BUCKET=s3cmd-$RANDOM-$$
+random_file "$WORK/small" 100000
+random_file "$WORK/large" $((40 * 1024 * 1024))
+s3cmd mb "s3://$BUCKET"
+for f in small large; do
+	s3cmd put "$WORK/$f" "s3://$BUCKET/dir/$f"
+	s3cmd get --force "s3://$BUCKET/dir/$f" "$WORK/back"
+	same_file "$WORK/$f" "$WORK/back"
+done
+s3cmd ls "s3://$BUCKET/dir/" | grep -q 100000
+s3cmd info "s3://$BUCKET/dir/small" | grep -q "$(md5sum "$WORK/small" | cut -d ' ' -f 1)"
+mkdir -p "$WORK/tree/sub"
+random_file "$WORK/tree/one" 1000
+random_file "$WORK/tree/sub/two" 70000
+s3cmd sync "$WORK/tree/" "s3://$BUCKET/tree/"
+mkdir "$WORK/tree-back"
+s3cmd sync "s3://$BUCKET/tree/" "$WORK/tree-back/"
+diff -r "$WORK/tree" "$WORK/tree-back"
+s3cmd cp "s3://$BUCKET/dir/small" "s3://$BUCKET/copy"
+s3cmd mv "s3://$BUCKET/copy" "s3://$BUCKET/moved"
+s3cmd get --force "s3://$BUCKET/moved" "$WORK/back"
+same_file "$WORK/small" "$WORK/back"
+s3cmd rb --recursive --force "s3://$BUCKET"
+finish s3cmd

@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"waxseal/cmd/waxseal/embedded"
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/local"
+	"waxseal/keystore/state"
+	"waxseal/proxy"
+)
+
+// parts is everything that a running waxseal consists of, in the order in which it is put together. It is taken apart
+// in the opposite one.
+type parts struct {
+	root     credentials
+	rootMade bool
+	tls      *tls.Config
+	ca       string
+
+	secret *keystore.RootSecret
+	state  state.Store
+	audit  *audit.FileSink
+	users  *iam.Directory
+	local  *local.Service
+	ring   *keystore.ServiceKeyRing
+	keys   *keystore.BucketKeys
+	store  *embedded.Store // nil: the store is elsewhere
+	s3     *proxy.Server
+	kms    *http.Server
+	admin  *http.Server
+
+	ends []func(context.Context) error
+}
+
+// assemble puts a waxseal together. On an error it takes apart what it had.
+func assemble(ctx context.Context, c *config, log *slog.Logger) (*parts, error) {
+	p := &parts{}
+	for _, step := range []func(context.Context, *config, *slog.Logger) error{
+		p.openData, p.openKeys, p.openStore, p.openEndpoints,
+	} {
+		if err := step(ctx, c, log); err != nil {
+			return nil, errors.Join(err, p.shutdown(ctx))
+		}
+	}
+	return p, nil
+}
+
+// atEnd remembers how to take apart what was put together last.
+func (p *parts) atEnd(end func(context.Context) error) { p.ends = append(p.ends, end) }
+
+// shutdown takes everything apart, last part first. Requests in flight are finished, or cut when ctx ends.
+func (p *parts) shutdown(ctx context.Context) error {
+	var failed []error
+	for i := len(p.ends) - 1; i >= 0; i-- {
+		failed = append(failed, p.ends[i](ctx))
+	}
+	p.ends = nil
+	return errors.Join(failed...)
+}
+
+// openData opens the data directory: credentials, root secret, state, audit records.
+func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err error) {
+	dir := dataDir(c.DataDir)
+	if err := dir.make(); err != nil {
+		return err
+	}
+	// The root secret is made before the state, and only where there is no state yet.
+	_, statErr := os.Stat(dir.state())
+	p.secret, err = keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), errors.Is(statErr, fs.ErrNotExist))
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+	if p.state, err = state.OpenBolt(dir.state()); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.state.Close() })
+	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
+		return err
+	}
+	if p.users, err = c.directory(p.root); err != nil {
+		return err
+	}
+	if p.audit, err = audit.OpenFileSink(dir.audit(), audit.FileOptions{}); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.audit.Close() })
+	p.tls, p.ca, err = c.tlsConfig(dir, log)
+	return err
+}
+
+// openKeys opens the key service and the bucket keys in front of it.
+func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err error) {
+	if p.ring, err = keystore.NewServiceKeyRing(ctx, p.state, p.secret.Sealer("service-keys")); err != nil {
+		return err
+	}
+	p.local, err = local.Open(ctx, local.Config{
+		State: p.state, Secrets: p.secret, Audit: p.audit, Region: c.Region, AccountID: c.Account,
+		Identities: p.users, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.local.Close() })
+	p.keys = keystore.NewBucketKeys(p.local.Provider(), p.state, keystore.BucketKeysConfig{
+		PlaintextTTL: c.BucketKeyTTL,
+		Period:       c.BucketKeyPeriod,
+		Service: keystore.Caller{
+			ARN: iam.RootARN(c.Account), AccountID: c.Account, ViaService: "s3." + c.Region + ".amazonaws.com",
+		},
+	})
+	p.atEnd(func(context.Context) error { p.keys.Close(); return nil })
+	p.local.OnKeyChange(p.keys.Forget)
+	return nil
+}
+
+// openStore starts the embedded store, if no other is configured.
+func (p *parts) openStore(ctx context.Context, c *config, log *slog.Logger) (err error) {
+	if c.UpstreamEndpoint != "" {
+		return nil
+	}
+	// Its life ends in shutdown, after the requests that need it, and not with the first signal.
+	p.store, err = embedded.Start(context.WithoutCancel(ctx), embedded.Config{
+		Dir: dataDir(c.DataDir).store(), Region: c.UpstreamRegion, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.store.Close() })
+	return nil
+}
+
+// openEndpoints makes the servers. They serve once they have listeners.
+func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) error {
+	up, err := p.upstream(c)
+	if err != nil {
+		return err
+	}
+	metrics := proxy.NewMetrics()
+	registry := newRegistry()
+	if err := registry.Register(metrics); err != nil {
+		return err
+	}
+	p.admin = newAdmin(registry, p.readiness(up), log)
+	p.atEnd(p.admin.Shutdown)
+	p.s3, err = proxy.New(proxy.Config{
+		Upstream: up, Users: p.users, Provider: p.local.Provider(), Keys: p.keys, Root: p.local.Root(p.ring),
+		State: p.state, HeldDir: dataDir(c.DataDir).held(),
+		Region: c.Region, Account: c.Account, Domain: c.Domain,
+		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
+		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, Anonymous: c.Anonymous,
+		AllowSigV2: c.SigV2, CompatCeph: c.Compat == "ceph", TrustedProxies: c.trustedProxies,
+		Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.atEnd(p.s3.Shutdown)
+	return nil
+}
+
+// upstream is the store as the S3 endpoint reaches it.
+func (p *parts) upstream(c *config) (proxy.UpstreamConfig, error) {
+	if p.store != nil {
+		return proxy.UpstreamConfig{Endpoint: embedded.Endpoint, Region: p.store.Region, AccessKey: p.store.AccessKey,
+			SecretKey: p.store.SecretKey, Dial: p.store.DialContext}, nil
+	}
+	up := proxy.UpstreamConfig{
+		Endpoint: c.UpstreamEndpoint, Region: c.UpstreamRegion, VirtualHost: !c.UpstreamPathStyle,
+		AccessKey: os.Getenv("WAXSEAL_UPSTREAM_ACCESS_KEY"), SecretKey: os.Getenv("WAXSEAL_UPSTREAM_SECRET_KEY"),
+	}
+	if up.AccessKey == "" || up.SecretKey == "" {
+		return up, errors.New("--upstream-endpoint needs WAXSEAL_UPSTREAM_ACCESS_KEY and WAXSEAL_UPSTREAM_SECRET_KEY")
+	}
+	if c.UpstreamCA == "" {
+		return up, nil
+	}
+	pem, err := os.ReadFile(c.UpstreamCA)
+	if err != nil {
+		return up, fmt.Errorf("--upstream-ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return up, fmt.Errorf("--upstream-ca: %s: no certificate in it", c.UpstreamCA)
+	}
+	up.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return up, nil
+}
+
+func (c *config) compressionRules() []proxy.CompressionRule {
+	var rules []proxy.CompressionRule
+	for _, r := range c.Compression {
+		rules = append(rules, proxy.CompressionRule{Bucket: r.Bucket, Types: r.Types})
+	}
+	return rules
+}
+
+// directory is the root user and those of the configuration.
+func (c *config) directory(root credentials) (*iam.Directory, error) {
+	users := []iam.User{{
+		Name: "root", ARN: iam.RootARN(c.Account), AccountID: c.Account, Root: true,
+		AccessKey: root.AccessKey, Secret: iam.NewSecret(root.SecretKey),
+	}}
+	for _, u := range c.Users {
+		user, err := u.user(c.Account)
+		if err != nil {
+			return nil, fmt.Errorf("config: users: %s: %w", u.Name, err)
+		}
+		users = append(users, user)
+	}
+	d, err := iam.NewDirectory(users)
+	if err != nil {
+		return nil, fmt.Errorf("config: users: %w", err)
+	}
+	return d, nil
+}
+
+func (u userConfig) user(account string) (iam.User, error) {
+	if u.Account != "" {
+		account = u.Account
+	}
+	user := iam.User{Name: u.Name, ARN: u.ARN, AccountID: account, AccessKey: u.AccessKey, Secret: iam.NewSecret(u.SecretKey)}
+	if user.ARN == "" {
+		user.ARN = iam.UserARN(account, u.Name)
+	}
+	if u.Upstream != nil {
+		user.Upstream = &iam.Credentials{AccessKey: u.Upstream.AccessKey, Secret: iam.NewSecret(u.Upstream.SecretKey)}
+	}
+	if u.Policy == nil {
+		return user, nil
+	}
+	var err error
+	user.Policy, err = iam.ParsePolicy(u.Policy.json, iam.Options{Kind: iam.Identity})
+	return user, err
+}

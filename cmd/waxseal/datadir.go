@@ -1,0 +1,128 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// dataDir is the directory with everything that waxseal keeps.
+type dataDir string
+
+func (d dataDir) state() string       { return filepath.Join(string(d), "state.db") }
+func (d dataDir) rootKey() string     { return filepath.Join(string(d), "root.key") }
+func (d dataDir) credentials() string { return filepath.Join(string(d), "credentials") }
+func (d dataDir) store() string       { return filepath.Join(string(d), "store") }
+func (d dataDir) held() string        { return filepath.Join(string(d), "held") }
+func (d dataDir) audit() string       { return filepath.Join(string(d), "audit") }
+func (d dataDir) tlsCert() string     { return filepath.Join(string(d), "tls.crt") }
+func (d dataDir) tlsKey() string      { return filepath.Join(string(d), "tls.key") }
+
+// make makes the directory, for this user only.
+func (d dataDir) make() error {
+	for _, dir := range []string{string(d), d.held(), d.audit()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+	}
+	return nil
+}
+
+// rootCredentials are those of the environment, else those in the data directory, which are made at first start.
+func (d dataDir) rootCredentials(env func(string) (string, bool)) (c credentials, made bool, err error) {
+	access, haveAccess := env("WAXSEAL_ACCESS_KEY")
+	secret, haveSecret := env("WAXSEAL_SECRET_KEY")
+	if haveAccess != haveSecret {
+		return c, false, errors.New("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: one is missing")
+	}
+	if haveAccess {
+		c = credentials{access, secret}
+		if err := c.check(); err != nil {
+			return c, false, fmt.Errorf("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: %w", err)
+		}
+		return c, false, nil
+	}
+	return d.keptCredentials()
+}
+
+func (d dataDir) keptCredentials() (c credentials, made bool, err error) {
+	text, err := os.ReadFile(d.credentials())
+	if errors.Is(err, fs.ErrNotExist) {
+		c = newCredentials()
+		return c, true, d.keepCredentials(c)
+	}
+	if err != nil {
+		return c, false, err
+	}
+	if err := json.Unmarshal(text, &c); err != nil {
+		return c, false, fmt.Errorf("%s: %w", d.credentials(), err)
+	}
+	if err := c.check(); err != nil {
+		return c, false, fmt.Errorf("%s: %w", d.credentials(), err)
+	}
+	return c, false, onlyMine(d.credentials())
+}
+
+func (d dataDir) keepCredentials(c credentials) error {
+	text, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	return writeOnce(d.credentials(), append(text, '\n'))
+}
+
+// newCredentials look like AWS's: clients check the shape of access keys.
+func newCredentials() credentials {
+	var id [10]byte
+	var secret [30]byte
+	rand.Read(id[:])
+	rand.Read(secret[:])
+	return credentials{
+		AccessKey: "AKIA" + base32.StdEncoding.EncodeToString(id[:]),
+		SecretKey: base64.URLEncoding.EncodeToString(secret[:]),
+	}
+}
+
+// onlyMine refuses a secret's file that others can read.
+func onlyMine(name string) error {
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("%s: others can read it (mode %04o): chmod 600 it", name, mode)
+	}
+	return nil
+}
+
+// writeOnce makes a private file that is either whole and durable or not there, and never replaces one.
+func writeOnce(name string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), ".waxseal-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(data)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Link(f.Name(), name); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
+}
+
+func syncDir(name string) error {
+	d, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,51 @@
+// Command waxseal is an S3-compatible encrypting proxy with an AWS-KMS-compatible key service.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main with its surroundings as arguments. Whatever goes wrong is one line on stderr.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := interruptible()
+	defer stop()
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(stderr, "waxseal:", err)
+		return 1
+	}
+	return 0
+}
+
+// interruptible is a context that the first SIGINT or SIGTERM ends. The second ends the process.
+func interruptible() (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // the default action is back: the next signal kills
+	return ctx, stop
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "waxseal",
+		Short:         "An S3-compatible encrypting proxy with an AWS-KMS-compatible key service",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(serveCommand(), healthcheckCommand(), speedCommand(), versionCommand())
+	return root
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waxseal": main}) }
+
+// TestScripts runs the program as a person does: testdata/*.txt.
+//
+//	start NAME ARGS...  a server on free ports in the background, output in NAME.out and NAME.err; sets S3 and ADMIN
+//	stop NAME           ends it as a service manager does, and wants it to end well
+//	kill NAME           ends it as a power cut does
+//	private FILE...     nobody else can read the files
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start": startServer, "stop": stopServer, "kill": killServer, "private": private,
+		},
+		Setup: func(e *testscript.Env) error {
+			e.Values[servers{}] = map[string]*exec.Cmd{}
+			return nil
+		},
+		RequireUniqueNames: true,
+	})
+}
+
+type servers struct{}
+
+func running(ts *testscript.TestScript) map[string]*exec.Cmd {
+	return ts.Value(servers{}).(map[string]*exec.Cmd)
+}
+
+var readyLine = regexp.MustCompile(`(?m)^waxseal is ready: S3 ([^,]+), (?:KMS [^,]+, )?admin ([^,]+), data in `)
+
+func startServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: start NAME ARGS...")
+	}
+	name := args[0]
+	out, err := os.Create(ts.MkAbs(name + ".out"))
+	ts.Check(err)
+	defer out.Close()
+	errs, err := os.Create(ts.MkAbs(name + ".err"))
+	ts.Check(err)
+	defer errs.Close()
+	cmd := exec.Command("waxseal", append([]string{"serve", "--listen=127.0.0.1:0", "--kms-listen=127.0.0.1:0",
+		"--admin-listen=127.0.0.1:0"}, args[1:]...)...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), out, errs
+	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
+	for _, name := range []string{"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_ROOT_SECRET"} {
+		if v := ts.Getenv(name); v != "" {
+			cmd.Env = append(cmd.Env, name+"="+v)
+		}
+	}
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill() // it may have ended by itself
+			_ = cmd.Wait()
+		}
+	})
+	running(ts)[name] = cmd
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		text, err := os.ReadFile(out.Name())
+		ts.Check(err)
+		if m := readyLine.FindSubmatch(text); m != nil && bytes.HasSuffix(text, []byte("\n")) {
+			ts.Setenv("S3", string(m[1]))
+			ts.Setenv("ADMIN", strings.TrimPrefix(string(m[2]), "http://"))
+			return
+		}
+	}
+	text, err := os.ReadFile(errs.Name())
+	ts.Check(err)
+	ts.Fatalf("%s is not ready: %s", name, text)
+}
+
+func stopServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: stop NAME")
+	}
+	cmd := running(ts)[args[0]]
+	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
+	if err := cmd.Wait(); err != nil {
+		text, readErr := os.ReadFile(ts.MkAbs(args[0] + ".err"))
+		ts.Check(readErr)
+		ts.Fatalf("%s: %v: %s", args[0], err, text)
+	}
+}
+
+func killServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: kill NAME")
+	}
+	cmd := running(ts)[args[0]]
+	ts.Check(cmd.Process.Kill())
+	if err := cmd.Wait(); err == nil {
+		ts.Fatalf("%s ended by itself", args[0])
+	}
+}
+
+func private(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		info, err := os.Stat(ts.MkAbs(name))
+		ts.Check(err)
+		if open := info.Mode().Perm()&0o077 != 0; open != neg {
+			ts.Fatalf("%s has mode %v", name, info.Mode())
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// userConfig is a user in the configuration file.
+type userConfig struct {
+	Name      string          `yaml:"name"`
+	AccessKey string          `yaml:"access_key"`
+	SecretKey string          `yaml:"secret_key"`
+	Account   string          `yaml:"account"` // none: --account
+	ARN       string          `yaml:"arn"`     // a role's, for example; none: the user's in its account
+	Policy    *policyDocument `yaml:"policy"`  // none: everything is allowed
+	Upstream  *credentials    `yaml:"upstream"`
+}
+
+// credentials are an access key and its secret, which no format verb shows.
+type credentials struct {
+	AccessKey string `yaml:"access_key" json:"access_key"`
+	SecretKey string `yaml:"secret_key" json:"secret_key"`
+}
+
+func (c credentials) String() string   { return c.AccessKey + " (secret not shown)" }
+func (c credentials) GoString() string { return c.String() }
+
+func (u userConfig) String() string   { return u.Name + " (secrets not shown)" }
+func (u userConfig) GoString() string { return u.String() }
+
+func (c credentials) check() error {
+	switch {
+	case len(c.AccessKey) < 3 || len(c.AccessKey) > 128:
+		return errors.New("access_key must have 3 to 128 characters")
+	case len(c.SecretKey) < 8:
+		return errors.New("secret_key must have 8 characters or more")
+	}
+	return nil
+}
+
+func (u userConfig) check() error {
+	if u.Name == "" {
+		return errors.New("name is missing")
+	}
+	if err := (credentials{u.AccessKey, u.SecretKey}).check(); err != nil {
+		return err
+	}
+	if u.Account != "" && !accountNumber.MatchString(u.Account) {
+		return fmt.Errorf("account %q is not 12 digits (quote it)", u.Account)
+	}
+	if u.Upstream != nil {
+		if err := u.Upstream.check(); err != nil {
+			return fmt.Errorf("upstream: %w", err)
+		}
+	}
+	return nil
+}
+
+// policyDocument is an IAM policy written as YAML, kept as the JSON that it stands for.
+type policyDocument struct{ json []byte }
+
+// UnmarshalYAML takes a document as a mapping, or as a text that is JSON.
+func (p *policyDocument) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		p.json = []byte(n.Value)
+		if !json.Valid(p.json) {
+			return fmt.Errorf("line %d: policy is neither a mapping nor JSON", n.Line)
+		}
+		return nil
+	}
+	// Dates such as Version: 2012-10-17 stay text.
+	plain(n)
+	var doc map[string]any
+	if err := n.Decode(&doc); err != nil {
+		return err
+	}
+	var err error
+	p.json, err = json.Marshal(doc)
+	return err
+}
+
+// plain makes what YAML reads as a date the text that it was.
+func plain(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
+		n.Tag = "!!str"
+	}
+	for _, c := range n.Content {
+		plain(c)
+	}
+}
