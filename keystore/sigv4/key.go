@@ -11,7 +11,9 @@ import (
 
 // signingKey is the key derived for one day, region and service, and its HMACs.
 type signingKey struct {
-	secret string // what it was derived from, to notice a changed secret
+	// secret is what it was derived from, to notice a changed one. fmt reaches strings behind pointers, with verbs
+	// that do not fit, but not what a function returns.
+	secret func() string
 	macs   sync.Pool
 }
 
@@ -22,7 +24,7 @@ func deriveKey(secret, date, region, service string) *signingKey {
 	k = mac256(k, region)
 	k = mac256(k, service)
 	k = mac256(k, "aws4_request")
-	key := &signingKey{secret: secret}
+	key := &signingKey{secret: func() string { return secret }}
 	key.macs.New = func() any { return hmac.New(sha256.New, k) }
 	return key
 }
@@ -75,7 +77,7 @@ func (c *keyCache) get(id keyID, secret string) *signingKey {
 		}
 		c.add(id, key)
 	}
-	if subtle.ConstantTimeCompare([]byte(key.secret), []byte(secret)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(key.secret()), []byte(secret)) != 1 {
 		delete(c.young, id)
 		delete(c.old, id)
 		return nil

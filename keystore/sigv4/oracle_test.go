@@ -273,8 +273,10 @@ func refuseChanges(t *testing.T, v *sigv4.Verifier, r *sigv4.Request) {
 	c.RawPath += "x"
 	change("path", c)
 	c = clone(r)
-	c.RawPath = strings.Replace(r.RawPath, "/bucket/", "/bucket//", 1)
-	change("path", c)
+	c.RawPath = "/" + r.RawPath
+	if v.Service == "s3" { // the others normalise paths
+		change("path", c)
+	}
 	c = clone(r)
 	c.RawQuery += "&x=1"
 	change("query", c)
@@ -293,7 +295,7 @@ func refuseChanges(t *testing.T, v *sigv4.Verifier, r *sigv4.Request) {
 	change("signature", set(r, "Authorization", authorization[:len(authorization)-1]+flip(authorization[len(authorization)-1:])))
 	change("date", set(r, "X-Amz-Date", time.Now().UTC().Add(time.Minute).Format("20060102T150405Z")))
 	change("metadata", set(r, "X-Amz-Meta-Many", "one"))
-	change("hash", set(r, "X-Amz-Content-Sha256", emptySum))
+	change("hash", set(r, "X-Amz-Content-Sha256", strings.Repeat("0", 64)))
 }
 
 func flip(digit string) string {

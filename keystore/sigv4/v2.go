@@ -71,8 +71,33 @@ func (v *Verifier) verifyV2Query(r *Request, q authQuery) (*Auth, error) {
 	if now.After(end) {
 		return nil, errAccessDenied("Request has expired", Header{"Expires", end.Format(isoExtended)}, Header{"ServerTime", now.Format(isoExtended)})
 	}
+	hoisted, ok := hoistedHeaders(r)
+	if !ok {
+		return nil, errURI()
+	}
 	a := &Auth{Kind: PresignedV2, AccessKey: q.accessKeyV2, Date: now, Expires: end, signature: q.signatureV2, maxChunk: v.maxChunk()}
-	return a, v.checkV2(a, r, q.expiresV2)
+	return a, v.checkV2(a, hoisted, q.expiresV2)
+}
+
+// hoistedHeaders gives a presigned request the headers that its signer put into the query, as boto does: they were
+// signed as headers.
+func hoistedHeaders(r *Request) (*Request, bool) {
+	c := *r
+	for pair := range strings.SplitSeq(r.RawQuery, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if lower := strings.ToLower(name); !strings.HasPrefix(lower, "x-amz-") && lower != "content-type" && lower != "content-md5" {
+			continue
+		}
+		if _, count := r.header(name); count > 0 {
+			continue
+		}
+		decoded, ok := decodeQuery(value)
+		if !ok {
+			return nil, false
+		}
+		c.Headers = append(slices.Clip(c.Headers), Header{name, decoded})
+	}
+	return &c, true
 }
 
 // checkV2 compares the signature; date is the line that stands for Date: "" where x-amz-date replaces it.
@@ -81,12 +106,8 @@ func (v *Verifier) checkV2(a *Auth, r *Request, date string) error {
 	if !ok {
 		return v.errAccessKey(a.AccessKey)
 	}
-	toSign, ok := stringToSignV2(r, date)
-	if !ok {
-		return errURI()
-	}
-	if !hmac.Equal([]byte(mac1(secret, toSign)), []byte(a.signature)) {
-		return v.errMismatch(a.AccessKey, a.signature, toSign, nil)
+	if err := v.compareV2(a, r, secret, date); err != nil {
+		return err
 	}
 	value, count := r.header("X-Amz-Content-Sha256")
 	if count == 0 {
@@ -100,6 +121,25 @@ func (v *Verifier) checkV2(a *Auth, r *Request, date string) error {
 		return errInvalidArgument("Signed chunks require AWS4-HMAC-SHA256.", "x-amz-content-sha256", value)
 	}
 	return a.setLengths(r)
+}
+
+// compareV2 takes "/bucket" as it was sent and as "/bucket/": boto signs the latter.
+func (v *Verifier) compareV2(a *Auth, r *Request, secret, date string) error {
+	toSign, ok := stringToSignV2(r, date)
+	if !ok {
+		return errURI()
+	}
+	if hmac.Equal([]byte(mac1(secret, toSign)), []byte(a.signature)) {
+		return nil
+	}
+	if r.Bucket == "" && len(r.RawPath) > 1 && strings.LastIndexByte(r.RawPath, '/') == 0 {
+		slashed := *r
+		slashed.RawPath += "/"
+		if other, ok := stringToSignV2(&slashed, date); ok && hmac.Equal([]byte(mac1(secret, other)), []byte(a.signature)) {
+			return nil
+		}
+	}
+	return v.errMismatch(a.AccessKey, a.signature, toSign, nil)
 }
 
 func stringToSignV2(r *Request, date string) ([]byte, bool) {
