@@ -220,3 +220,11 @@ func (c *call) change(ctx context.Context, given string, a access, change func(*
 func errDryRun() error {
 	return failf(codeDryRun, "The request would have succeeded, but the DryRun option is set.")
 }
+
+// Refuse records and refuses an operation that AWS has and this service does not offer.
+func (s *Service) Refuse(ctx context.Context, caller keystore.Caller, op, why string) error {
+	_, err := perform(ctx, s, caller, op, struct{}{}, func(*call) (*Empty, error) {
+		return nil, failf(codeUnsupported, "%s", why)
+	})
+	return err
+}

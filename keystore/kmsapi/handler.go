@@ -1,0 +1,198 @@
+package kmsapi
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/local"
+	"waxseal/keystore/sigv4"
+)
+
+const (
+	contentType  = "application/x-amz-json-1.1"
+	targetPrefix = "TrentService."
+
+	// MaxBody bounds a request: the largest legitimate one carries a policy of 131,072 characters.
+	MaxBody = 1 << 20
+
+	defaultTimeout = time.Minute // RSA_4096 keys take a while
+)
+
+// Handler serves the KMS API.
+type Handler struct {
+	Service *local.Service
+
+	// Authenticate tells who sent a request, or why that is not known. SigV4 makes one.
+	Authenticate func(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error)
+
+	Timeout time.Duration // of one operation; a minute when zero
+	Log     *slog.Logger  // slog.Default() when nil
+}
+
+// Server returns a server for the handler, with limits that fit the protocol.
+func (h *Handler) Server() *fasthttp.Server {
+	return &fasthttp.Server{
+		Handler: h.ServeFastHTTP, Name: "waxseal", NoDefaultServerHeader: true,
+		MaxRequestBodySize: MaxBody, ReadBufferSize: 32 << 10,
+		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorHandler: h.badRequest, CloseOnShutdown: true, Logger: serverLog{h},
+	}
+}
+
+// ServeFastHTTP answers one request.
+func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
+	requestID := uuid.NewString()
+	ctx.Response.Header.Set("x-amzn-RequestId", requestID)
+	ctx.SetContentType(contentType)
+	out, err := h.serve(ctx, requestID)
+	if err != nil {
+		h.fail(ctx, err)
+		return
+	}
+	if _, none := out.(*local.Empty); none {
+		return
+	}
+	encoded, err := json.Marshal(out)
+	if err != nil {
+		h.log().Error("kms: reply cannot be encoded", "request", requestID, "err", err)
+		h.fail(ctx, err)
+		return
+	}
+	ctx.SetBody(encoded)
+	clear(encoded) // it may hold a plaintext key
+}
+
+func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (any, error) {
+	if !ctx.IsPost() {
+		return nil, unknownOperation()
+	}
+	body := ctx.PostBody()
+	if len(body) > MaxBody {
+		return nil, &exception{413, "RequestEntityTooLargeException", "The request is too large."}
+	}
+	caller, err := h.Authenticate(ctx, body)
+	if err != nil {
+		return nil, err
+	}
+	caller.RequestID = requestID
+	name, ok := strings.CutPrefix(string(ctx.Request.Header.Peek("X-Amz-Target")), targetPrefix)
+	op := operations[name]
+	if !ok || op == nil {
+		return nil, unknownOperation()
+	}
+	request, err := decode(body)
+	if err != nil {
+		return nil, err
+	}
+	if err := op.request.check(request); err != nil {
+		return nil, err
+	}
+	timeout := h.Timeout
+	if timeout == 0 {
+		timeout = defaultTimeout
+	}
+	// fasthttp's own context ends with the server, not with the client.
+	deadline, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return op.call(deadline, h.Service, caller, op.request, request)
+}
+
+// decode reads a body: one JSON object and nothing behind it.
+func decode(body []byte) (tree, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var request tree
+	if err := d.Decode(&request); err != nil || request == nil {
+		return nil, serialization("The request body is not a JSON object.")
+	}
+	if _, err := d.Token(); err == nil {
+		return nil, serialization("There is something behind the JSON object in the request body.")
+	}
+	return request, nil
+}
+
+func (h *Handler) fail(ctx *fasthttp.RequestCtx, err error) {
+	e := exceptionOf(err)
+	if e.status >= 500 {
+		h.log().Error("kms: request failed", "code", e.code, "err", err)
+	}
+	ctx.SetStatusCode(e.status)
+	body, err := json.Marshal(struct {
+		Type    string `json:"__type"`
+		Message string `json:"message"`
+	}{e.code, e.message})
+	if err != nil {
+		panic("kmsapi: internal error: an exception cannot be encoded: " + err.Error())
+	}
+	ctx.SetBody(body)
+}
+
+// badRequest answers what is not HTTP, or too large for the server to read.
+func (h *Handler) badRequest(ctx *fasthttp.RequestCtx, err error) {
+	ctx.Response.Header.Set("x-amzn-RequestId", uuid.NewString())
+	ctx.SetContentType(contentType)
+	ctx.Response.Header.SetConnectionClose()
+	e := &exception{400, "SerializationException", "The request could not be read."}
+	if err == fasthttp.ErrBodyTooLarge { //nolint:errorlint // fasthttp passes the value itself
+		e = &exception{413, "RequestEntityTooLargeException", "The request is too large."}
+	}
+	h.fail(ctx, e)
+}
+
+func (h *Handler) log() *slog.Logger {
+	if h.Log == nil {
+		return slog.Default()
+	}
+	return h.Log
+}
+
+// SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms".
+func SigV4(v *sigv4.Verifier, users *iam.Directory) func(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
+	return func(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error) {
+		auth, err := v.Verify(signedRequest(ctx, body))
+		if err != nil {
+			return keystore.Caller{}, err
+		}
+		user, ok := users.ByAccessKey(auth.AccessKey)
+		if !ok { // removed since its secret was looked up
+			return keystore.Caller{}, &exception{400, "UnrecognizedClientException", "The security token included in the request is invalid."}
+		}
+		return keystore.Caller{
+			ARN: user.ARN, AccountID: user.AccountID, AccessKeyID: user.AccessKey, UserName: user.Name,
+			SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()),
+		}, nil
+	}
+}
+
+// signedRequest is the request as it came over the wire.
+func signedRequest(ctx *fasthttp.RequestCtx, body []byte) *sigv4.Request {
+	path, query, _ := strings.Cut(string(ctx.Request.Header.RequestURI()), "?")
+	sum := sha256.Sum256(body)
+	r := &sigv4.Request{
+		Method: string(ctx.Method()), RawPath: path, RawQuery: query, Host: string(ctx.Request.Header.Host()),
+		ContentLength: int64(len(body)), BodySHA256: hex.EncodeToString(sum[:]),
+	}
+	for name, value := range ctx.Request.Header.All() {
+		r.Headers = append(r.Headers, sigv4.Header{Name: string(name), Value: string(value)})
+	}
+	return r
+}
+
+// serverLog takes what fasthttp says about single connections: of interest to whoever debugs one.
+type serverLog struct{ h *Handler }
+
+func (l serverLog) Printf(format string, args ...any) {
+	l.h.log().Debug("kms: " + fmt.Sprintf(format, args...))
+}

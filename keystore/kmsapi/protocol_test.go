@@ -1,0 +1,126 @@
+package kmsapi
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+)
+
+// open starts the handler with a caller as a gift, for requests that no SDK would make.
+func open(t *testing.T) string {
+	t.Helper()
+	e := start(t)
+	h := &Handler{Service: e.service, Log: slog.New(slog.DiscardHandler), Authenticate: func(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
+		return keystore.Caller{ARN: iam.UserARN(testAccount, "alice"), AccountID: testAccount}, nil
+	}}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := h.Server()
+	go server.Serve(listener) //nolint:errcheck // ends with the shutdown below
+	t.Cleanup(func() {
+		if err := server.Shutdown(); err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + listener.Addr().String()
+}
+
+func TestProtocol(t *testing.T) {
+	url := open(t)
+	for _, test := range []struct {
+		name, target, body string
+		status             int
+		want               string
+	}{
+		{"no target", "", "{}", 400, `{"__type":"UnknownOperationException","message":""}`},
+		{"another service", "DynamoDB_20120810.ListTables", "{}", 400, `"UnknownOperationException"`},
+		{"unknown operation", "TrentService.MakeCoffee", "{}", 400, `"UnknownOperationException"`},
+		{"refused by name", "TrentService.CreateCustomKeyStore", `{"CustomKeyStoreName":"x"}`, 400, `"UnsupportedOperationException","message":"Custom key stores are not`},
+		{"no body", "TrentService.ListKeys", "", 400, `"SerializationException"`},
+		{"no object", "TrentService.ListKeys", "[]", 400, `"SerializationException"`},
+		{"null", "TrentService.ListKeys", "null", 400, `"SerializationException"`},
+		{"two objects", "TrentService.ListKeys", "{}{}", 400, `"SerializationException"`},
+		{"number for string", "TrentService.DescribeKey", `{"KeyId":7}`, 400, `"SerializationException"`},
+		{"string for number", "TrentService.ListKeys", `{"Limit":"7"}`, 400, `"SerializationException"`},
+		{"fraction for integer", "TrentService.ListKeys", `{"Limit":7.5}`, 400, `"SerializationException"`},
+		{"huge integer", "TrentService.ListKeys", `{"Limit":99999999999}`, 400, `"SerializationException"`},
+		{"string for boolean", "TrentService.CreateKey", `{"MultiRegion":"true"}`, 400, `"SerializationException"`},
+		{"bad base64", "TrentService.Decrypt", `{"CiphertextBlob":"*"}`, 400, `"SerializationException"`},
+		{"number in context", "TrentService.Decrypt", `{"CiphertextBlob":"AA==","EncryptionContext":{"a":1}}`, 400, `"SerializationException"`},
+		{"structure for list", "TrentService.TagResource", `{"KeyId":"a","Tags":{}}`, 400, `"SerializationException"`},
+		{"missing member", "TrentService.DescribeKey", `{}`, 400, `"ValidationException","message":"1 validation error detected: Value null at 'keyId' failed to satisfy constraint: Member must not be null"`},
+		{"null member", "TrentService.DescribeKey", `{"KeyId":null}`, 400, `Value null at 'keyId'`},
+		{"empty member", "TrentService.DescribeKey", `{"KeyId":""}`, 400, `Value '' at 'keyId' failed to satisfy constraint: Member must have length greater than or equal to 1"`},
+		{"two faults", "TrentService.GenerateMac", `{"KeyId":"","Message":""}`, 400, `"3 validation errors detected: `},
+		{"enum", "TrentService.GenerateMac", `{"KeyId":"a","Message":"AA==","MacAlgorithm":"X"}`, 400, `Value 'X' at 'macAlgorithm' failed to satisfy constraint: Member must satisfy enum value set: [HMAC_SHA_224, `},
+		{"nested member", "TrentService.TagResource", `{"KeyId":"a","Tags":[{"TagKey":"k","TagValue":"v"},{"TagKey":""}]}`, 400, `at 'tags.2.member.tagKey'`},
+		{"plaintext not repeated", "TrentService.Encrypt", `{"KeyId":"a","Plaintext":""}`, 400, `Value at 'plaintext' failed`},
+		{"no output", "TrentService.ListKeys", `{}`, 200, `{"Keys":[],"Truncated":false}`},
+		{"other case is no member", "TrentService.ListKeys", `{"limit":"x"}`, 200, `{"Keys":[],"Truncated":false}`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			status, body, header := post(t, url, test.target, test.body)
+			if status != test.status || !strings.Contains(body, test.want) {
+				t.Errorf("%d %s", status, body)
+			}
+			if header.Get("Content-Type") != contentType || len(header.Get("X-Amzn-Requestid")) != 36 {
+				t.Errorf("headers %v", header)
+			}
+		})
+	}
+}
+
+func TestTooLarge(t *testing.T) {
+	status, body, _ := post(t, open(t), "TrentService.ListKeys", `{"x":"`+strings.Repeat("a", MaxBody)+`"}`)
+	if status != 413 || !strings.Contains(body, "RequestEntityTooLargeException") {
+		t.Errorf("%d %.100s", status, body)
+	}
+}
+
+func TestEmptyReply(t *testing.T) {
+	url := open(t)
+	_, created, _ := post(t, url, "TrentService.CreateKey", "{}")
+	_, id, _ := strings.Cut(created, `"KeyId":"`)
+	status, body, _ := post(t, url, "TrentService.DisableKey", `{"KeyId":"`+id[:36]+`"}`)
+	if status != 200 || body != "" {
+		t.Errorf("%d %q", status, body)
+	}
+	if !strings.Contains(created, `"CreationDate":1`) || strings.Contains(created, "DeletionDate") {
+		t.Errorf("created %s", created)
+	}
+}
+
+func TestUnsignedAndWrong(t *testing.T) {
+	e := start(t)
+	status, body, _ := post(t, e.url, "TrentService.ListKeys", "{}")
+	if status != 400 || !strings.Contains(body, "MissingAuthenticationTokenException") {
+		t.Errorf("unsigned: %d %s", status, body)
+	}
+	_, err := e.client("nobody").ListKeys(background, nil)
+	if err == nil {
+		t.Error("an unknown access key was let in")
+	}
+	if n := e.audit.Count(""); n != 0 {
+		t.Errorf("%d records of requests of nobody", n)
+	}
+}
+
+func TestAuditFailureIsFailure(t *testing.T) {
+	e := start(t)
+	c := e.client("alice")
+	md := newKey(t, c, nil)
+	e.audit.Fail(errors.New("disk full"))
+	_, err := c.GenerateDataKey(background, dataKeyInput(md.KeyId))
+	wantException(t, err, "KMSInternalException", "")
+	e.audit.Fail(nil)
+	must(c.GenerateDataKey(background, dataKeyInput(md.KeyId)))(t)
+}
