@@ -214,6 +214,9 @@ func (p *copying) run() error {
 	if err := p.rewrap(); err != nil {
 		return err
 	}
+	if p.inPlace() && !p.s.capabilities().CompleteIfMatch {
+		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on CompleteMultipartUpload, without which an object cannot be changed in place safely")
+	}
 	if p.inPlace() || p.source.bodySize > maxPut || p.conditional() {
 		// A store's CopyObject onto itself loses concurrent writes, has a size limit, and ignores conditions on its
 		// target: attacks on earlier drafts of the design, B1.

@@ -78,6 +78,7 @@ func (c *call) get(r *read) error {
 	if err != nil {
 		return err
 	}
+	c.s.facts.saw(o, r.version)
 	f := &fetch{call: c, read: r, stored: o, resp: resp}
 	defer f.abandon()
 	if o.env == nil {
@@ -118,6 +119,9 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 	if err == nil && o.env != nil && o.env.Manifest {
 		err = c.findTail(o)
 	}
+	if err == nil {
+		err = c.vouch(o)
+	}
 	if err != nil {
 		resp.Body.Close()
 		return nil, nil, err
@@ -138,7 +142,7 @@ func (c *call) findTail(o *stored) error {
 	if p.bodySize != o.bodySize || p.footer == nil {
 		return errChanged
 	}
-	o.tail, o.footer, o.tag, o.size = p.tail, p.footer, p.tag, p.size
+	o.tail, o.footer, o.tag, o.size, o.unvouched = p.tail, p.footer, p.tag, p.size, p.unvouched
 	c.s.facts.putTail(o)
 	return nil
 }

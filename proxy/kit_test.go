@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,10 +21,11 @@ import (
 // memoryRoot is a keystore.Root that lives as long as a test.
 type memoryRoot struct {
 	kek, service keystore.Secret
+	serviceID    uint32
 }
 
 func newMemoryRoot() *memoryRoot {
-	return &memoryRoot{keystore.RandomSecret(), keystore.RandomSecret()}
+	return &memoryRoot{keystore.RandomSecret(), keystore.RandomSecret(), 1}
 }
 
 func (r *memoryRoot) Current(context.Context) (*keystore.Handle, []byte, error) {
@@ -40,10 +40,12 @@ func (r *memoryRoot) Open(_ context.Context, id []byte) (*keystore.Handle, error
 }
 
 func (r *memoryRoot) ServiceKey(context.Context) (uint32, keystore.Secret, error) {
-	return 1, r.service, nil
+	return r.serviceID, r.service, nil
 }
 
-func (r *memoryRoot) ServiceKeyByID(id uint32) (keystore.Secret, bool) { return r.service, id == 1 }
+func (r *memoryRoot) ServiceKeyByID(id uint32) (keystore.Secret, bool) {
+	return r.service, id == r.serviceID
+}
 
 // memoryKMS is a provider whose blobs are sealed under a hash of key and context; it counts its calls.
 type memoryKMS struct {
@@ -60,8 +62,8 @@ func newMemoryKMS() *memoryKMS {
 }
 
 func (m *memoryKMS) Resolve(_ context.Context, _ keystore.Caller, id string) (keystore.KeyInfo, error) {
-	if m.failed != nil {
-		return keystore.KeyInfo{}, m.failed
+	if err := m.failure(); err != nil {
+		return keystore.KeyInfo{}, err
 	}
 	if id != testKeyARN && id != managedKey && !strings.HasPrefix(id, "arn:aws:kms:") {
 		return keystore.KeyInfo{}, keystore.Errorf(keystore.NotFound, id, "Invalid keyId '%s'", id)
@@ -71,6 +73,19 @@ func (m *memoryKMS) Resolve(_ context.Context, _ keystore.Caller, id string) (ke
 		arn = testKeyARN
 	}
 	return keystore.KeyInfo{ARN: arn, State: keystore.StateEnabled, Symmetric: true}, nil
+}
+
+// fail makes every call fail with err, or none.
+func (m *memoryKMS) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.failed = err
+}
+
+func (m *memoryKMS) failure() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.failed
 }
 
 func (m *memoryKMS) count(a keystore.Action) error {
@@ -117,7 +132,7 @@ func (m *memoryKMS) Authorize(_ context.Context, _ keystore.Caller, a keystore.A
 	return m.count(a)
 }
 
-func (m *memoryKMS) Health(context.Context) error { return m.failed }
+func (m *memoryKMS) Health(context.Context) error { return m.failure() }
 func (m *memoryKMS) Close() error                 { return nil }
 
 const (
@@ -189,5 +204,3 @@ func hexSum(p []byte) string {
 	s := sha256.Sum256(p)
 	return hex.EncodeToString(s[:])
 }
-
-var _ = filepath.Join

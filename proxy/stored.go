@@ -28,6 +28,10 @@ type stored struct {
 	size   int64 // of the plaintext
 	footer *sse.Footer
 	tail   []byte // the last bytes of the body, where there is a manifest
+
+	// unvouched says that the service key which vouched for tag and size is not in this deployment's state. They are
+	// then had from what the data key seals (see vouch).
+	unvouched bool
 }
 
 // visibleETag is the ETag that clients see, without quotes.
@@ -85,10 +89,15 @@ func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error
 	}
 	defer resp.Body.Close()
 	o, err := c.describe(at, resp)
-	if err != nil || o.env == nil || !o.env.Manifest {
-		return o, err
+	if err != nil {
+		return nil, err
 	}
-	return o, c.readTail(o, resp, n)
+	if o.env != nil && o.env.Manifest {
+		if err := c.readTail(o, resp, n); err != nil {
+			return nil, err
+		}
+	}
+	return o, c.vouch(o)
 }
 
 func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
@@ -136,9 +145,7 @@ func (c *call) useTail(o *stored, tail []byte) error {
 		return tampered(fmt.Errorf("manifest of %d bytes in a body of %d", f.ManifestSize(), o.bodySize))
 	}
 	o.footer, o.tail, o.tag = f, tail, tag
-	if err != nil {
-		return c.useDataKey(o)
-	}
+	o.unvouched = o.unvouched || err != nil
 	return o.setSize(f.Size)
 }
 
@@ -153,9 +160,37 @@ func (o *stored) setSize(size int64) error {
 	return nil
 }
 
-// useDataKey is how an object's facts are had when the service key that vouched for them is lost: by its data key.
-func (c *call) useDataKey(o *stored) error {
-	return fmt.Errorf("%w: the service key of the object at %s/%s is not in this deployment's state; restore the state's backup", sse.ErrUnknownServiceKey, o.at.bucket, o.at.key)
+// vouch opens the data key of an object whose service key is lost, and takes from under it what HEAD and LIST show:
+// an object's bytes and metadata and the KMS are enough to read it.
+func (c *call) vouch(o *stored) error {
+	if !o.unvouched {
+		return nil
+	}
+	customer, err := c.customerKey(c, hdrSSEC)
+	if err != nil {
+		return err
+	}
+	if err := openable(o, customer); err != nil {
+		return err
+	}
+	p, err := c.open(o, customer)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.footer != nil:
+		m, err := c.readManifest(p)
+		if err != nil {
+			return err
+		}
+		o.tag = m.Tag
+	case o.env.TagKind() == sse.TagMD5 && p.facts != nil && p.facts.HasMD5:
+		o.tag = sse.Tag{Kind: sse.TagMD5, MD5: p.facts.MD5}
+	case o.env.TagKind() != sse.TagNone:
+		return tampered(errors.New("the envelope's tag is not under its data key"))
+	}
+	o.unvouched = false
+	return nil
 }
 
 func tampered(err error) error { return fmt.Errorf("%w: %w", errTampered, err) }
@@ -208,13 +243,10 @@ func (c *call) readEnvelope(o *stored, text string) error {
 	}
 	o.env = env
 	tag, err := env.OpenTag(c.s.serviceKeys, binding(c.s.sealedAs(o.at.bucket), o.at.key, env.Mode))
-	switch {
-	case errors.Is(err, sse.ErrUnknownServiceKey):
-		return c.useDataKey(o)
-	case err != nil:
+	if err != nil && !errors.Is(err, sse.ErrUnknownServiceKey) {
 		return tampered(err)
 	}
-	o.tag = tag
+	o.tag, o.unvouched = tag, err != nil
 	if env.Manifest {
 		return nil
 	}
