@@ -358,10 +358,7 @@ func (f *fields) context() map[string]string {
 		name := string(f.bytes())
 		m[name] = string(f.bytes())
 	}
-	if uint64(len(m)) != n {
-		f.fail(fmt.Errorf("%w: repeated name in the context", ErrMalformed))
-	}
-	return m
+	return m // a repeated name shows when the envelope is encoded again
 }
 
 func (e *Envelope) parseBoxes(in *fields, flags uint16) {

@@ -162,7 +162,8 @@ func TestEnvelopeSize(t *testing.T) {
 }
 
 // TestEnvelopeEveryBit: a bit flipped anywhere does not parse, or does not open;
-// in the clear fields and the public box it does not pass OpenTag either.
+// in the clear fields and the public box it does not pass OpenTag either. Two of
+// the envelopes take every bit, the others one of each byte.
 func TestEnvelopeEveryBit(t *testing.T) {
 	for name, s := range envelopes(t) {
 		raw, _ := base64.RawURLEncoding.DecodeString(s.text(t))
@@ -171,6 +172,9 @@ func TestEnvelopeEveryBit(t *testing.T) {
 		publicStart := len(raw) - len(s.public)
 		for i := range raw {
 			for bit := range 8 {
+				if name != "small" && name != "dsse" && bit != i%8 {
+					continue
+				}
 				b := bytes.Clone(raw)
 				b[i] ^= 1 << bit
 				e, err := ParseEnvelope(base64.RawURLEncoding.EncodeToString(b))

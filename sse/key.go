@@ -62,11 +62,6 @@ func (k Key) IsZero() bool {
 	return subtle.ConstantTimeCompare(k.b[:], zero.b[:]) == 1
 }
 
-// Equal compares two keys in constant time.
-func (k Key) Equal(other Key) bool {
-	return subtle.ConstantTimeCompare(k.b[:], other.b[:]) == 1
-}
-
 // Derive returns HKDF-SHA256(k, salt, label).
 func (k Key) Derive(salt []byte, label string) Key {
 	return derive(k.b[:], salt, label)

@@ -245,7 +245,7 @@ func (f *fields) part(layers, checksum int) ManifestPart {
 		if checksum == 0 {
 			f.fail(fmt.Errorf("%w: checksum of no algorithm", ErrMalformed))
 		}
-		p.Checksum = append([]byte(nil), f.take(checksum)...)
+		p.Checksum = f.take(checksum) // of the table, which is the manifest's own
 	}
 	return p
 }

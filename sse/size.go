@@ -63,9 +63,9 @@ func OpenedSize(ciphertext int64, layers int) (int64, error) {
 	return ciphertext, nil
 }
 
-// segments counts a stream's segments; an empty stream has one.
+// segments counts a stream's segments; because of the header an empty stream has one too.
 func segments(plaintext int64) int64 {
-	return max(1, (plaintext+StreamHeaderSize+segmentPlain-1)/segmentPlain)
+	return (plaintext + StreamHeaderSize + segmentPlain - 1) / segmentPlain
 }
 
 // segmentOf is the segment that holds the plaintext byte at off.
