@@ -205,7 +205,7 @@ func appendHeaderValue(dst []byte, r *Request, name string) []byte {
 	}
 	found := false
 	for i := range r.Headers {
-		if !strings.EqualFold(r.Headers[i].Name, name) {
+		if !sameName(r.Headers[i].Name, name) {
 			continue
 		}
 		if found {
@@ -240,10 +240,13 @@ func appendTrimmed(dst []byte, value string) []byte {
 	return dst
 }
 
+// sameName compares header names; their lengths differ most of the time.
+func sameName(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
+
 // header is the value of a header that counts once: the first of its name, and how many there are.
 func (r *Request) header(name string) (value string, count int) {
 	for i := range r.Headers {
-		if strings.EqualFold(r.Headers[i].Name, name) {
+		if sameName(r.Headers[i].Name, name) {
 			if count == 0 {
 				value = r.Headers[i].Value
 			}

@@ -305,7 +305,7 @@ func contains(names []string, name string) bool {
 
 func containsFold(names []string, name string) bool {
 	for _, n := range names {
-		if strings.EqualFold(n, name) {
+		if sameName(n, name) {
 			return true
 		}
 	}
@@ -332,7 +332,7 @@ func (v *Verifier) check(a *Auth, r *Request, c credential, without string) erro
 	if !known {
 		key = deriveKey(secret, c.date, c.region, c.service)
 	}
-	a.timestamp = a.Date.Format(isoBasic)
+	a.timestamp = a.Date.Format(isoBasic) // also where the client sent an HTTP date
 	w := workPool.Get().(*work)
 	defer workPool.Put(w)
 	if err := v.compare(w, a, r, key, without); err != nil {
