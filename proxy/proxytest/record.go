@@ -1,0 +1,118 @@
+package proxytest
+
+import (
+	"bytes"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// A Recorded is one request as it arrived.
+type Recorded struct {
+	N             int // counts the requests of this operation, from 1
+	Method        string
+	URI           string // the request target, as it was on the wire
+	Bucket, Key   string
+	Operation     string
+	Query         url.Values
+	Header        http.Header
+	Trailer       http.Header // of an aws-chunked body, once it was read
+	AccessKey     string      // from the signature, header or query
+	ContentLength int64
+	Status        int // of the answer; 0 while there is none
+}
+
+type requestLog struct {
+	mu     sync.Mutex
+	counts map[string]int
+	all    []*Recorded
+}
+
+func (l *requestLog) add(r *Recorded, limit int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.counts == nil {
+		l.counts = map[string]int{}
+	}
+	l.counts[r.Operation]++
+	r.N = l.counts[r.Operation]
+	if len(l.all) >= limit {
+		l.all = l.all[1:]
+	}
+	l.all = append(l.all, r)
+}
+
+func (l *requestLog) status(r *Recorded, status int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Status = status
+}
+
+func (l *requestLog) trailer(r *Recorded, trailer http.Header) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.Trailer = trailer
+}
+
+// Requests gives the requests so far, oldest first, as far as the log goes back.
+func (u *Upstream) Requests() []Recorded {
+	u.log.mu.Lock()
+	defer u.log.mu.Unlock()
+	all := make([]Recorded, len(u.log.all))
+	for i, r := range u.log.all {
+		all[i] = *r
+	}
+	return all
+}
+
+// Operations gives the names of the operations so far, in order: what a test counts round trips with.
+func (u *Upstream) Operations() []string {
+	var names []string
+	for _, r := range u.Requests() {
+		names = append(names, r.Operation)
+	}
+	return names
+}
+
+// ClearRequests empties the log; the numbers go on.
+func (u *Upstream) ClearRequests() {
+	u.log.mu.Lock()
+	defer u.log.mu.Unlock()
+	u.log.all = nil
+}
+
+// Saw reports whether the text was in the target, a header or a trailer of a request in the log. With
+// Contains it answers the question whether the store ever saw a secret.
+func (u *Upstream) Saw(text string) bool {
+	for _, r := range u.Requests() {
+		if strings.Contains(r.URI, text) || headerContains(r.Header, text) || headerContains(r.Trailer, text) {
+			return true
+		}
+	}
+	return false
+}
+
+func headerContains(h http.Header, text string) bool {
+	var b bytes.Buffer
+	_ = h.Write(&b)
+	return strings.Contains(b.String(), text)
+}
+
+// accessKeyOf reads the access key out of any kind of signature, without checking it.
+func accessKeyOf(r *http.Request, q url.Values) string {
+	auth := r.Header.Get("Authorization")
+	if _, credential, ok := strings.Cut(auth, "Credential="); ok {
+		key, _, _ := strings.Cut(credential, "/")
+		return key
+	}
+	if v2, ok := strings.CutPrefix(auth, "AWS "); ok {
+		key, _, _ := strings.Cut(v2, ":")
+		return key
+	}
+	if credential := q.Get("X-Amz-Credential"); credential != "" {
+		key, _, _ := strings.Cut(credential, "/")
+		return key
+	}
+	return q.Get("AWSAccessKeyId")
+}
