@@ -1,0 +1,156 @@
+package keystore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/state"
+)
+
+// TestPausedReplica: a replica that was paused between its look at the state and its write cannot bring back an older
+// blob; it takes the current one.
+func TestPausedReplica(t *testing.T) {
+	r := newRig(t)
+	other := r.replica()
+	g := newGate()
+	r.kms.Hook = func(ctx context.Context, c keystoretest.Call) error {
+		if c.Caller.ARN == bob.ARN {
+			return g.hook(keystoretest.OpGenerateDataKey)(ctx, c)
+		}
+		return nil
+	}
+	paused := make(chan []byte)
+	go func() {
+		blob, _ := write(t, other, bob, photos, r.key, nil)
+		paused <- blob
+	}()
+	<-g.entered
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	close(g.open)
+	if got := <-paused; !bytes.Equal(got, blob) {
+		t.Error("the paused replica wrote its own back")
+	}
+	if third, _ := write(t, r.replica(), carol, photos, r.key, nil); !bytes.Equal(third, blob) {
+		t.Error("the state has another")
+	}
+}
+
+// TestForgetReachesReplicas: what one replica forgot, another sees one window later even without being told.
+func TestForgetReachesReplicas(t *testing.T) {
+	r := newRig(t)
+	other := r.replica()
+	old, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, other, alice, photos, r.key, nil)
+	r.Forget(r.key)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	if bytes.Equal(blob, old) {
+		t.Fatal("not forgotten")
+	}
+	r.clock.Advance(5 * time.Minute)
+	if second, _ := write(t, other, alice, photos, r.key, nil); !bytes.Equal(second, blob) {
+		t.Error("the other replica goes on with the old one")
+	}
+}
+
+// failingStore fails while it is down.
+type failingStore struct {
+	state.Store
+	down atomic.Bool
+}
+
+var errDown = errors.New("state store down")
+
+func (s *failingStore) Get(ctx context.Context, key string) (state.Entry, error) {
+	if s.down.Load() {
+		return state.Entry{}, errDown
+	}
+	return s.Store.Get(ctx, key)
+}
+
+func (s *failingStore) Range(ctx context.Context, prefix, after string, limit int) ([]state.Entry, error) {
+	if s.down.Load() {
+		return nil, errDown
+	}
+	return s.Store.Range(ctx, prefix, after, limit)
+}
+
+func (s *failingStore) Txn(ctx context.Context, conds []state.Cond, ops []state.Op) (int64, error) {
+	if s.down.Load() {
+		return 0, errDown
+	}
+	return s.Store.Txn(ctx, conds, ops)
+}
+
+func (s *failingStore) Backup(io.Writer) error { return errDown }
+
+// TestStateDown: without the state, what is known goes on for the window and nothing new is made; a Forget that could
+// not reach the state is completed before any record of the key is used.
+func TestStateDown(t *testing.T) {
+	kms, clock := keystoretest.NewFake(), &keystoretest.Clock{}
+	key := kms.AddKey()
+	store := &failingStore{Store: state.NewMemory()}
+	b := keystore.NewBucketKeys(kms, store, keystore.BucketKeysConfig{Now: clock.Now})
+	defer b.Close()
+	old, _ := write(t, b, alice, photos, key, nil)
+	store.down.Store(true)
+	clock.Advance(5*time.Minute - 1)
+	write(t, b, alice, photos, key, nil)
+	clock.Advance(1)
+	h, err := b.ForWrite(t.Context(), alice, photos, key, nil)
+	refusedWith(t, "after the window", h, err, keystore.Unavailable)
+	read(t, b, alice, photos, key, old, nil) // needs no state
+
+	b.Forget(key)
+	h, err = b.ForWrite(t.Context(), alice, photos, key, nil)
+	refusedWith(t, "forgotten, state down", h, err, keystore.Unavailable)
+	store.down.Store(false)
+	if blob, _ := write(t, b, alice, photos, key, nil); bytes.Equal(blob, old) {
+		t.Error("the old record was used")
+	}
+	if b.Stats().StateErrors == 0 {
+		t.Error("nothing was counted")
+	}
+}
+
+// TestDamagedRecord: the state's record is a cache; what cannot be understood is made anew.
+func TestDamagedRecord(t *testing.T) {
+	r := newRig(t)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	entries, err := r.store.Range(t.Context(), "", "", 0)
+	if err != nil || len(entries) != 1 {
+		t.Fatal(entries, err)
+	}
+	for _, value := range []string{"", "{", `{"v":2}`, `{"v":1,"scope":"arn:aws:s3:::archive","blob":"QUJD"}`} {
+		if _, err := r.store.Txn(t.Context(), nil, []state.Op{{Key: entries[0].Key, Value: []byte(value)}}); err != nil {
+			t.Fatal(err)
+		}
+		blob, _ := write(t, r.replica(), alice, photos, r.key, nil)
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	}
+}
+
+func TestPrune(t *testing.T) {
+	r := newRig(t)
+	write(t, r.BucketKeys, alice, archive, r.key, nil)
+	r.clock.Advance(23 * time.Hour)
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	for _, c := range []struct {
+		pass time.Duration
+		want int
+	}{{0, 2}, {time.Hour, 1}, {23 * time.Hour, 0}} {
+		r.clock.Advance(c.pass)
+		if err := r.Prune(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != c.want {
+			t.Errorf("%d records, want %d (%v)", len(entries), c.want, err)
+		}
+	}
+}
