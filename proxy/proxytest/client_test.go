@@ -2,8 +2,6 @@ package proxytest
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -439,94 +436,5 @@ func TestDeleteMany(t *testing.T) {
 	}
 	if keys := u.Keys("bkt"); len(keys) != 0 {
 		t.Errorf("left: %q", keys)
-	}
-}
-
-func TestFaults(t *testing.T) {
-	u, c := start(t, Options{})
-	ctx := t.Context()
-	store := func(key string) error {
-		_, err := c.Client.PutObject(ctx, "bkt", key, strings.NewReader("body"), 4, minio.PutObjectOptions{DisableMultipart: true})
-		return err
-	}
-	stored := func(key string) bool { _, ok := u.Object("bkt", key); return ok }
-	for name, test := range map[string]struct {
-		hook    Hook
-		persist bool
-	}{
-		"fail not persist": {FailNotPersist("PutObject", 1), false},
-		"fail but persist": {FailButPersist("PutObject", 1), true},
-		"lose not persist": {LoseNotPersist("PutObject", 1), false},
-		"lose but persist": {LoseButPersist("PutObject", 1), true},
-	} {
-		u.SetHook(test.hook)
-		err := store(name)
-		if err == nil || stored(name) != test.persist {
-			t.Errorf("%s: %v, stored %v", name, err, stored(name))
-		}
-		if err := store(name); err != nil || !stored(name) {
-			t.Errorf("%s, second time: %v", name, err)
-		}
-	}
-	put(t, c, "k", "0123456789")
-	u.SetHook(Nth("GetObject", 0, Fault{CutBodyAfter: 4}))
-	r, _, _, err := c.GetObject(ctx, "bkt", "k", minio.GetObjectOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if b, err := io.ReadAll(r); string(b) != "0123" || !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("%q, %v", b, err)
-	}
-	u.SetHook(Nth("GetObject", 0, Fault{Corrupt: func(b []byte) { b[3] ^= 1 }}))
-	if got := get(t, c, "k", minio.GetObjectOptions{}); got != "0122456789" {
-		t.Error(got)
-	}
-	u.SetHook(nil)
-	if got := get(t, c, "k", minio.GetObjectOptions{}); got != "0123456789" {
-		t.Error("the corruption stayed")
-	}
-}
-
-func TestBlockAndDelay(t *testing.T) {
-	u, c := start(t, Options{})
-	gate := make(chan struct{})
-	u.SetHook(Hooks(Nth("PutObject", 1, Fault{Block: gate}), Nth("GetObject", 1, Fault{Delay: time.Millisecond})))
-	done := make(chan error, 1)
-	go func() {
-		_, err := c.Client.PutObject(context.WithoutCancel(t.Context()), "bkt", "k", strings.NewReader("x"), 1, minio.PutObjectOptions{})
-		done <- err
-	}()
-	for i := 0; len(u.Requests()) == 0 && i < 5000; i++ {
-		time.Sleep(time.Millisecond)
-	}
-	if _, ok := u.Object("bkt", "k"); ok {
-		t.Error("stored while blocked")
-	}
-	close(gate)
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if got := get(t, c, "k", minio.GetObjectOptions{}); got != "x" {
-		t.Error(got)
-	}
-}
-
-func TestTampering(t *testing.T) {
-	u, c := start(t, Options{})
-	put(t, c, "k", "0123456789")
-	before, _ := u.Object("bkt", "k")
-	if !u.Mutate("bkt", "k", func(s *Stored) { s.Body[0] = 'X'; s.Header.Set("X-Amz-Meta-Env", "e") }) {
-		t.Fatal("no object")
-	}
-	after, _ := u.Object("bkt", "k")
-	if string(after.Body) != "X123456789" || after.ETag != before.ETag || after.Header.Get("X-Amz-Meta-Env") != "e" || string(before.Body) != "0123456789" {
-		t.Errorf("%+v", after)
-	}
-	if u.Mutate("bkt", "none", func(*Stored) {}) {
-		t.Error("changed nothing")
-	}
-	u.Delete("bkt", "k")
-	if _, ok := u.Object("bkt", "k"); ok {
-		t.Error("not deleted")
 	}
 }

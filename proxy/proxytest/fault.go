@@ -33,7 +33,7 @@ type Fault struct {
 	After    *s3.Error
 	CutAfter bool
 	// Late is answered with status 200 and after some white space, though the request was done: how S3 says
-	// that a long Complete or copy failed.
+	// that a long Complete or copy failed after it had begun to answer.
 	Late *s3.Error
 
 	// CutBodyAfter closes the connection after so many bytes of the answer's body; negative is right after

@@ -2,6 +2,7 @@
 package proxytest
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -168,7 +169,8 @@ func (u *Upstream) serve(q *request, fault Fault) *response {
 	case fault.Late != nil:
 		late := errorResponse(fault.Late)
 		late.status = http.StatusOK
-		late.body = append([]byte("   \n   "), late.body...)
+		// The declaration goes out first, white space keeps the connection alive, then comes the error.
+		late.body = bytes.Replace(late.body, []byte("<Error>"), []byte("   \n   <Error>"), 1)
 		return late
 	}
 	return resp
