@@ -57,6 +57,9 @@ func (c *call) copyOnce() error {
 	if err != nil {
 		return err
 	}
+	if err := p.checkSize(p.source.size); err != nil {
+		return err
+	}
 	if p.enc, err = c.encryptionFor(c); err != nil {
 		return err
 	}
@@ -104,10 +107,14 @@ func (c *call) copySource() (*copying, error) {
 	if err := readCondition(c, hdrSource, p.source); err != nil {
 		return nil, err
 	}
-	if p.source.size > maxPut {
-		return nil, s3.Errorf(s3.InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(maxPut))
-	}
 	return p, nil
+}
+
+func (p *copying) checkSize(size int64) error {
+	if size > maxPut {
+		return s3.Errorf(s3.InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(maxPut))
+	}
+	return nil
 }
 
 // noFields are the parameters of a request that has none.
@@ -419,19 +426,7 @@ func (p *copying) reencrypt() error {
 
 // plaintext is the source's plaintext, pinned to the version that was looked at.
 func (p *copying) plaintext() (io.ReadCloser, error) {
-	f := &fetch{call: p.call, read: &read{customer: p.customer}, stored: p.source}
-	if p.source.env == nil {
-		resp, err := f.plainBytes(0, p.source.size)
-		if err != nil {
-			return nil, err
-		}
-		return resp.Body, nil
-	}
-	o, err := p.openSource()
-	if err != nil {
-		return nil, err
-	}
-	return f.body(o, 0, p.source.size)
+	return p.plaintextOf(0, p.source.size)
 }
 
 // findModified asks for the LastModified of what a PUT has just written: PUT does not tell.

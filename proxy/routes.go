@@ -81,7 +81,7 @@ var bucketRoutes = []route{
 	{name: "CreateSession", method: "GET", on: onBucket, query: "session", class: refuse, action: "s3express:CreateSession"},
 
 	// Listings: sizes, ETags and checksums are turned into the plaintext's.
-	{name: "ListMultipartUploads", method: "GET", on: onBucket, query: "uploads", class: open, action: "s3:ListBucketMultipartUploads", pass: passOwner},
+	{name: "ListMultipartUploads", method: "GET", on: onBucket, query: "uploads", class: open, action: "s3:ListBucketMultipartUploads", pass: passOwner, handler: (*call).listMultipartUploads},
 	{name: "ListObjectVersions", method: "GET", on: onBucket, query: "versions", class: open, action: "s3:ListBucketVersions", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 	{name: "ListObjectsV2", method: "GET", on: onBucket, query: "list-type", class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 	{name: "DeleteObjects", method: "POST", on: onBucket, query: "delete", class: local, action: "s3:DeleteObject", pass: passBypass},
@@ -119,12 +119,12 @@ var objectRoutes = []route{
 	{name: "UpdateObjectEncryption", method: "PUT", on: onObject, query: "encryption", class: seal, action: "s3:UpdateObjectEncryption", pass: passOwner, handler: (*call).updateObjectEncryption},
 	{name: "GetObjectAttributes", method: "GET", on: onObject, query: "attributes", class: open, action: "s3:GetObjectAttributes", pass: passAttrs},
 
-	{name: "CreateMultipartUpload", method: "POST", on: onObject, query: "uploads", class: seal, action: "s3:PutObject", pass: passObject},
-	{name: "CompleteMultipartUpload", method: "POST", on: onObject, query: "uploadId", class: seal, action: "s3:PutObject", pass: passOwner},
-	{name: "UploadPartCopy", method: "PUT", on: onObject, query: "uploadId", header: "x-amz-copy-source", class: seal, action: "s3:PutObject", pass: passOwner},
-	{name: "UploadPart", method: "PUT", on: onObject, query: "uploadId", class: seal, action: "s3:PutObject", pass: passOwner},
-	{name: "AbortMultipartUpload", method: "DELETE", on: onObject, query: "uploadId", class: local, action: "s3:AbortMultipartUpload", pass: passOwner},
-	{name: "ListParts", method: "GET", on: onObject, query: "uploadId", class: open, action: "s3:ListMultipartUploadParts", pass: passOwner},
+	{name: "CreateMultipartUpload", method: "POST", on: onObject, query: "uploads", class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).createMultipartUpload},
+	{name: "CompleteMultipartUpload", method: "POST", on: onObject, query: "uploadId", class: seal, action: "s3:PutObject", pass: passOwner, handler: (*call).completeMultipartUpload},
+	{name: "UploadPartCopy", method: "PUT", on: onObject, query: "uploadId", header: "x-amz-copy-source", class: seal, action: "s3:PutObject", pass: passOwner, handler: (*call).uploadPartCopy},
+	{name: "UploadPart", method: "PUT", on: onObject, query: "uploadId", class: seal, action: "s3:PutObject", pass: passOwner, handler: (*call).uploadPart},
+	{name: "AbortMultipartUpload", method: "DELETE", on: onObject, query: "uploadId", class: local, action: "s3:AbortMultipartUpload", pass: passOwner, handler: (*call).abortMultipartUpload},
+	{name: "ListParts", method: "GET", on: onObject, query: "uploadId", class: open, action: "s3:ListMultipartUploadParts", pass: passOwner, handler: (*call).listParts},
 
 	{name: "CopyObject", method: "PUT", on: onObject, header: "x-amz-copy-source", class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).copyObject},
 	{name: "PutObject", method: "PUT", on: onObject, class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).putObject},

@@ -29,6 +29,7 @@ type Config struct {
 	Root     keystore.Root        // SSE-S3's root key and the service key
 	State    state.Store          // uploads in flight and bucket configuration
 	HeldDir  string               // where short last parts wait for Complete
+	MaxHeld  int64                // bytes that may wait there; default 64 GiB
 
 	Region  string // default us-east-1
 	Account string // default 000000000000
@@ -69,6 +70,7 @@ type Server struct {
 	verifier *sigv4.Verifier
 	buckets  *bucketConfigs
 	facts    *factsCache
+	uploads  *uploads
 	readThru map[string]bool
 	inflight chan struct{}
 	looks    chan struct{} // places for the look-ups of listings
@@ -95,12 +97,17 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	held, err := newHeld(cfg.HeldDir, cfg.MaxHeld)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg:      cfg,
 		log:      cfg.Log,
 		up:       up,
 		buckets:  newBucketConfigs(cfg.State),
 		facts:    newFactsCache(),
+		uploads:  newUploads(cfg.State, held, cfg.Now),
 		readThru: make(map[string]bool),
 		inflight: make(chan struct{}, cfg.MaxInFlight),
 		looks:    make(chan struct{}, looksAtOnce),
@@ -123,6 +130,7 @@ func New(cfg Config) (*Server, error) {
 		AllowV2: cfg.AllowSigV2,
 	}
 	s.http = s.newHTTP()
+	s.janitor.Go(s.sweep)
 	return s, nil
 }
 
@@ -145,6 +153,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MinRate == 0 {
 		c.MinRate = 1024
+	}
+	if c.MaxHeld == 0 {
+		c.MaxHeld = 64 << 30
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -106,27 +106,7 @@ func (m *Manifest) Seal(keys Keys, svc ServiceKey) ([]byte, error) {
 
 // seal is Seal with the salt given, for vectors with known bytes.
 func (m *Manifest) seal(keys Keys, svc ServiceKey, salt [saltSize]byte) ([]byte, error) {
-	if err := m.check(); err != nil {
-		return nil, err
-	}
-	facts, err := m.Facts.encode()
-	if err != nil {
-		return nil, err
-	}
-	f := m.footer(keys.Layers())
-	f.service, f.salt = svc.ID, salt
-	footer := f.append(nil)
-	commitment := keys.Commitment()
-
-	b := make([]byte, 0, f.ManifestSize())
-	b = append(b, keys.derive(salt[:], labelTable).sealBox(m.appendTable(nil, keys.Layers()), associated(labelTable, footer, commitment[:]))...)
-	b = append(b, keys.derive(salt[:], labelFacts).sealBox(facts, associated(labelFacts, footer, commitment[:]))...)
-	b = append(b, svc.Key.Derive(salt[:], labelPublic).sealBox(m.Tag.encode(nil), associated(labelPublic, footer, commitment[:]))...)
-	b = append(b, footer...)
-	if int64(len(b)) != f.ManifestSize() {
-		panic("sse: internal error: a manifest's size is not the announced one")
-	}
-	return b, nil
+	return m.sealWith(keys.manifestKey(salt), svc)
 }
 
 // check holds for what is sealed and for what is opened.

@@ -91,3 +91,27 @@ func (m *Manifest) SealWith(k ManifestKey, svc ServiceKey) ([]byte, error) {
 	}
 	return m.sealWith(k, svc)
 }
+
+func (m *Manifest) sealWith(k ManifestKey, svc ServiceKey) ([]byte, error) {
+	if err := m.check(); err != nil {
+		return nil, err
+	}
+	facts, err := m.Facts.encode()
+	if err != nil {
+		return nil, err
+	}
+	f := m.footer(int(k.layers))
+	f.service, f.salt = svc.ID, k.salt
+	footer := f.append(nil)
+	commitment := k.commitment
+
+	b := make([]byte, 0, f.ManifestSize())
+	b = append(b, k.table.sealBox(m.appendTable(nil, int(k.layers)), associated(labelTable, footer, commitment[:]))...)
+	b = append(b, k.facts.sealBox(facts, associated(labelFacts, footer, commitment[:]))...)
+	b = append(b, svc.Key.Derive(k.salt[:], labelPublic).sealBox(m.Tag.encode(nil), associated(labelPublic, footer, commitment[:]))...)
+	b = append(b, footer...)
+	if int64(len(b)) != f.ManifestSize() {
+		panic("sse: internal error: a manifest's size is not the announced one")
+	}
+	return b, nil
+}

@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"waxseal/sse"
+)
+
+// A CRC of two runs of bytes follows from theirs: crc(AB) = crc(A)*x^(8*len(B)) + crc(B), in polynomials over GF(2)
+// modulo the CRC's own. (Initial value and final complement of these CRCs cancel out.) So the checksum of a whole
+// object is known without reading its parts again.
+// https://github.com/madler/zlib/blob/develop/crc32.c does the same for CRC-32.
+
+// crcField is the arithmetic of one CRC. Polynomials are reflected: the highest bit is the lowest power of x.
+type crcField struct {
+	poly uint64 // without its highest power
+	top  uint64 // the polynomial 1
+}
+
+var crcFields = map[uint8]crcField{
+	sse.CRC32:     {0xedb88320, 1 << 31},
+	sse.CRC32C:    {0x82f63b78, 1 << 31},
+	sse.CRC64NVME: {0x9a6c9329ac4bc9b5, 1 << 63},
+}
+
+// multiply gives a*b modulo the polynomial.
+func (f crcField) multiply(a, b uint64) uint64 {
+	var p uint64
+	for m := f.top; m != 0; m >>= 1 {
+		if a&m != 0 {
+			p ^= b
+		}
+		if b&1 != 0 {
+			b = b>>1 ^ f.poly
+		} else {
+			b >>= 1
+		}
+	}
+	return p
+}
+
+// shift gives x^(8n).
+func (f crcField) shift(n int64) uint64 {
+	p, square := f.top, f.top>>8 // 1 and x^8
+	for ; n > 0; n >>= 1 {
+		if n&1 != 0 {
+			p = f.multiply(square, p)
+		}
+		square = f.multiply(square, square)
+	}
+	return p
+}
+
+// combine gives the CRC of two runs of bytes, of which the second has n.
+func (f crcField) combine(a, b uint64, n int64) uint64 {
+	return f.multiply(f.shift(n), a) ^ b
+}
+
+// combineCRC gives the checksum of the whole from its parts' checksums.
+func combineCRC(algorithm uint8, parts []*part) ([]byte, error) {
+	f, ok := crcFields[algorithm]
+	if !ok {
+		return nil, fmt.Errorf("checksums of algorithm %d do not combine", algorithm)
+	}
+	var sum uint64
+	for _, p := range parts {
+		value := p.sum(algorithm)
+		if len(value) != sse.ChecksumSize(algorithm) {
+			return nil, fmt.Errorf("part %d has no %s", p.Number, checksumName(algorithm))
+		}
+		sum = f.combine(sum, bigEndian(value), p.Size)
+	}
+	whole := binary.BigEndian.AppendUint64(nil, sum)
+	return whole[8-sse.ChecksumSize(algorithm):], nil
+}
+
+func bigEndian(b []byte) (n uint64) {
+	for _, c := range b {
+		n = n<<8 | uint64(c)
+	}
+	return n
+}

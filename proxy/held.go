@@ -1,0 +1,191 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"waxseal/proxy/s3"
+)
+
+// held keeps sealed parts that cannot go to the store yet: one under the store's least size for a part can only be
+// its upload's last one, and goes up with the manifest behind it when the upload is completed. Part 10,000 leaves no
+// number for a manifest, so it is held too.
+//
+// A part is on disk, synced, before its client hears of it. Nothing of it stays in memory.
+type held struct {
+	dir   string
+	limit int64 // of all bytes held
+
+	mu   sync.Mutex
+	used int64
+}
+
+const (
+	heldSuffix = ".part"
+	heldTemp   = ".tmp"
+	// heldOrphan is how long a file may lie without a record before it counts as left over from a crash.
+	heldOrphan = time.Hour
+)
+
+func newHeld(dir string, limit int64) (*held, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("directory for held parts: %w", err)
+	}
+	h := &held{dir: dir, limit: limit}
+	return h, h.scan(func(_ string, size int64, _ time.Time) { h.used += size })
+}
+
+// scan shows every file that is held, unfinished ones included.
+func (h *held) scan(f func(name string, size int64, modified time.Time)) error {
+	entries, err := os.ReadDir(h.dir)
+	if err != nil {
+		return fmt.Errorf("directory for held parts: %w", err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), heldSuffix) && !strings.HasSuffix(e.Name(), heldTemp) {
+			continue
+		}
+		info, err := e.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("directory for held parts: %w", err)
+		}
+		f(e.Name(), info.Size(), info.ModTime())
+	}
+	return nil
+}
+
+func (h *held) reserve(n int64) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.used+n > h.limit {
+		return s3.Errorf(s3.SlowDown, "The space for parts that wait for CompleteMultipartUpload is used up. Complete or abort other uploads, and try again.")
+	}
+	h.used += n
+	return nil
+}
+
+func (h *held) release(n int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.used -= n
+}
+
+// put writes size bytes of src under a name of its own and gives their CRC32C. They are durable when it returns.
+func (h *held) put(name string, src io.Reader, size int64) (crc uint32, err error) {
+	if err := h.reserve(size); err != nil {
+		return 0, err
+	}
+	if crc, err = h.write(name, src, size); err != nil {
+		h.release(size)
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			return 0, fmt.Errorf("%w: holding a part: %w", s3.Errorf(s3.SlowDown, "There is no space left for parts that wait for CompleteMultipartUpload. Please try again later."), err)
+		}
+		return 0, err
+	}
+	return crc, nil
+}
+
+func (h *held) write(name string, src io.Reader, size int64) (crc uint32, err error) {
+	temp := filepath.Join(h.dir, name+heldTemp)
+	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return 0, fmt.Errorf("holding a part: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(temp)
+		}
+	}()
+	sum := crc32.New(castagnoli)
+	n, err := io.Copy(io.MultiWriter(f, sum), src)
+	if err != nil {
+		return 0, err
+	}
+	if n != size {
+		return 0, fmt.Errorf("holding a part: %d bytes came, not %d", n, size)
+	}
+	if err := f.Sync(); err != nil {
+		return 0, fmt.Errorf("holding a part: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return 0, fmt.Errorf("holding a part: %w", err)
+	}
+	if err := os.Rename(temp, filepath.Join(h.dir, name+heldSuffix)); err != nil {
+		return 0, fmt.Errorf("holding a part: %w", err)
+	}
+	return sum.Sum32(), syncDir(h.dir)
+}
+
+// syncDir makes a renamed file's name durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("holding a part: %w", err)
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil {
+		return fmt.Errorf("holding a part: %w", err)
+	}
+	return nil
+}
+
+// open reads a held part. Its reader says io.EOF only when the bytes are those that were written.
+func (h *held) open(p *part) (io.ReadCloser, error) {
+	f, err := os.Open(filepath.Join(h.dir, p.Held+heldSuffix))
+	if err != nil {
+		return nil, fmt.Errorf("part %d was held here: %w", p.Number, err)
+	}
+	return &heldReader{f: f, src: bufio.NewReaderSize(f, 128<<10), left: p.sealed, want: p.HeldCRC}, nil
+}
+
+type heldReader struct {
+	f    *os.File
+	src  io.Reader
+	left int64
+	sum  uint32
+	want uint32
+}
+
+func (r *heldReader) Read(p []byte) (int, error) {
+	n, err := r.src.Read(p)
+	r.sum = crc32.Update(r.sum, castagnoli, p[:n])
+	r.left -= int64(n)
+	if err == io.EOF && (r.left != 0 || r.sum != r.want) {
+		return n, fmt.Errorf("%w: the held part %s was damaged on disk", errBodyRefused, filepath.Base(r.f.Name()))
+	}
+	return n, err
+}
+
+func (r *heldReader) Close() error { return r.f.Close() }
+
+// remove removes those of the parts that are held. What cannot be removed now, the sweeper finds.
+func (h *held) remove(parts ...*part) {
+	for _, p := range parts {
+		if p.Held != "" {
+			h.removeFile(p.Held + heldSuffix)
+		}
+	}
+}
+
+func (h *held) removeFile(name string) {
+	path := filepath.Join(h.dir, name)
+	info, err := os.Stat(path)
+	if err != nil || os.Remove(path) != nil {
+		return
+	}
+	h.release(info.Size())
+}

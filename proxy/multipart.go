@@ -1,0 +1,254 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// A multipart upload is sealed like this. Create makes the data key and the envelope, which goes to the store with
+// the store's own Create. Each part is a sealed part under its own number, sent whenever and by whichever replica. At
+// Complete the manifest, which says what parts there are, goes up as one more part, and the store is told to complete
+// the upload with it last:
+//
+//	sealed part 1 || sealed part 3 || ... || [held part] || manifest
+//
+// It goes up as part 10,000: no client's part ever has that number at the store, so that a Complete that fails has
+// not overwritten one.
+const lastPart = sse.MaxParts
+
+// createMultipartUpload begins an upload.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
+func (c *call) createMultipartUpload() error {
+	u := &upload{Bucket: c.bucket, Key: c.key}
+	if err := c.uploadChecksum(u); err != nil {
+		return err
+	}
+	enc, err := c.encryptionFor(c)
+	if err != nil {
+		return err
+	}
+	if _, err := c.document(maxForwarded); err != nil {
+		return err
+	}
+	h := c.storeHeader()
+	if err := c.uploadEnvelope(u, enc, h); err != nil {
+		return err
+	}
+	resp, err := c.send(&storeRequest{method: http.MethodPost, bucket: c.bucket, key: c.key, query: "uploads=", header: h})
+	if err != nil {
+		return err
+	}
+	var doc s3.InitiateMultipartUploadResult
+	if err := c.storeResult(resp, &doc); err != nil {
+		return err
+	}
+	u.UploadID = doc.UploadID
+	if err := c.s.uploads.create(c.up, u); err != nil {
+		c.abandonUpload(u)
+		return err
+	}
+	c.copyHeaders(without(resp.Header, "Content-Type"))
+	c.showEncryption(u.env, enc.customer)
+	if u.Named {
+		c.ctx.Response.Header.Set("x-amz-checksum-algorithm", checksumName(u.Checksum))
+		c.ctx.Response.Header.Set("x-amz-checksum-type", checksumType(sse.Checksum{Composite: u.Composite}))
+	}
+	return c.answerXML(http.StatusOK, s3.InitiateMultipartUploadResult{Bucket: c.bucket, Key: c.key, UploadID: u.UploadID})
+}
+
+// uploadEnvelope makes an upload's data keys and puts them, wrapped, into the header for the store.
+func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
+	keys := sse.NewKeys(enc.mode.Double())
+	defer keys.Zero()
+	u.env = &sse.Envelope{Size: -1, Manifest: true}
+	kek, err := c.newKEK(u.env, enc, c.place())
+	if err != nil {
+		return err
+	}
+	defer kek.Release()
+	u.Envelope, err = c.sealEnvelope(u.env, keys, kek, c.place(), nil, nil)
+	if err != nil {
+		return err
+	}
+	h.Set(envelopeHeader, u.Envelope)
+	return checkMetadata(h)
+}
+
+// abandonUpload gives up an upload whose record could not be written; nobody knows its id.
+func (c *call) abandonUpload(u *upload) {
+	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: u.Bucket, key: u.Key, query: uploadQuery(u.UploadID)})
+	if err != nil {
+		c.s.log.Warn("an upload was left at the store", "id", c.id, "bucket", u.Bucket, "key", u.Key, "upload", u.UploadID, "err", err)
+		return
+	}
+	drain(resp)
+}
+
+func uploadQuery(id string) string { return "uploadId=" + escapeQuery(id) }
+
+// uploadChecksum reads which checksum the parts and the object will have: CRC64NVME of the whole object when the
+// client names none. https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
+func (c *call) uploadChecksum(u *upload) error {
+	alg, kind := c.header("x-amz-checksum-algorithm"), c.header("x-amz-checksum-type")
+	if alg == "" {
+		if kind != "" {
+			return s3.Errorf(s3.InvalidRequest, "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
+		}
+		u.Checksum = sse.CRC64NVME
+		return nil
+	}
+	u.Checksum, u.Named = checksumID(alg), true
+	if u.Checksum == 0 {
+		return s3.Errorf(s3.InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+	}
+	sha := u.Checksum == sse.SHA1 || u.Checksum == sse.SHA256
+	switch strings.ToUpper(kind) {
+	case "":
+		u.Composite = u.Checksum != sse.CRC64NVME
+	case "COMPOSITE":
+		u.Composite = true
+	case "FULL_OBJECT":
+	default:
+		return s3.Errorf(s3.InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
+	}
+	if u.Composite && u.Checksum == sse.CRC64NVME || !u.Composite && sha {
+		return s3.Errorf(s3.InvalidRequest, "The %s checksum type cannot be used with the %s checksum algorithm.",
+			checksumType(sse.Checksum{Composite: u.Composite}), strings.ToLower(checksumName(u.Checksum)))
+	}
+	return nil
+}
+
+// upload finds the upload that the request names.
+func (c *call) upload() (*upload, error) {
+	id := c.query.get("uploadId")
+	u, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil, c.unknownUpload(id)
+	}
+	return u, err
+}
+
+// liveUpload finds an upload that has not ended.
+func (c *call) liveUpload() (*upload, error) {
+	u, err := c.upload()
+	if err == nil && u.Phase == phaseDone {
+		return nil, errNoSuchUpload(u.UploadID)
+	}
+	return u, err
+}
+
+// unknownUpload lets the store say what is wrong: that there is no such bucket, or that the requester may not know. An
+// upload that the store has and waxseal has not was begun behind its back, and has no data key.
+func (c *call) unknownUpload(id string) error {
+	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, key: c.key, query: "max-parts=1&" + uploadQuery(id), header: c.ownerHeader()})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound {
+		return upstreamFailure(resp)
+	}
+	drain(resp)
+	return errNoSuchUpload(id)
+}
+
+// ownerHeader is the little of a request's header that goes to the store with parts and completions.
+func (c *call) ownerHeader() http.Header {
+	h := make(http.Header)
+	for _, name := range passOwner {
+		if v := c.header(name); v != "" {
+			h.Set(name, v)
+		}
+	}
+	return h
+}
+
+func (c *call) partNumber() (int, error) {
+	n, err := strconv.Atoi(c.query.get("partNumber"))
+	if err != nil || n < 1 || n > sse.MaxParts {
+		return 0, s3.InvalidArgument("partNumber", c.query.get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")
+	}
+	return n, nil
+}
+
+// uploadKey reads the request's encryption parameters, which must be those that the upload was created with.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
+func (c *call) uploadKey(u *upload) (*customerKey, error) {
+	if alg := algorithmOf(u.env.Mode); c.hasHeader(hdrSSE) && c.header(hdrSSE) != alg {
+		return nil, s3.InvalidArgument(hdrSSE, c.header(hdrSSE), "x-amz-server-side-encryption header is not supported for this operation.")
+	}
+	customer, err := c.customerKey(c, hdrSSEC)
+	if err != nil || customer == nil {
+		return nil, err
+	}
+	if u.env.Mode != sse.SSEC {
+		return nil, errPartEncryption()
+	}
+	if !sse.CheckVerifier(u.env.KeyBlob, customer.key) {
+		return nil, s3.Errorf(s3.InvalidRequest, "The provided encryption parameters did not match the ones used originally.")
+	}
+	return customer, nil
+}
+
+// partKey is uploadKey for a request that brings data: an SSE-C upload needs the key, and the bucket must still allow
+// such keys.
+func (c *call) partKey(u *upload) (*customerKey, error) {
+	customer, err := c.uploadKey(u)
+	if err != nil {
+		return nil, err
+	}
+	if u.env.Mode == sse.SSEC && customer == nil {
+		return nil, errPartEncryption()
+	}
+	if customer != nil {
+		if _, err := c.encryptionFor(c); err != nil {
+			return nil, err
+		}
+	}
+	return customer, nil
+}
+
+func errPartEncryption() error {
+	return s3.Errorf(s3.InvalidRequest, "The multipart upload initiate requested encryption. Subsequent part requests must include the appropriate encryption parameters.")
+}
+
+// abortMultipartUpload gives an upload up.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
+func (c *call) abortMultipartUpload() error {
+	c.unread = false
+	id := c.query.get("uploadId")
+	release := c.s.uploads.take(uploadName(c.bucket, c.key, id))
+	defer release()
+	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: c.bucket, key: c.key, query: uploadQuery(id), header: c.ownerHeader()})
+	if err != nil {
+		return err
+	}
+	answer := c.relay(resp)
+	if answer != nil && !isNoSuchUpload(answer) {
+		return answer
+	}
+	u, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		return answer
+	case err != nil:
+		return err
+	case answer != nil && u.Phase != phaseOpen:
+		// It has been completed, or may have been: a Complete that is sent again must find its record.
+		return answer
+	}
+	if err := c.s.uploads.forget(c.up, u); err != nil && !errors.Is(err, state.ErrConflict) {
+		return fmt.Errorf("aborted at the store: %w", err)
+	}
+	return answer
+}
+
+func isNoSuchUpload(err error) bool {
+	return errors.Is(err, &s3.Error{Code: s3.NoSuchUpload})
+}

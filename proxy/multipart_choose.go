@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// completeRequest is what a client asks of a Complete.
+type completeRequest struct {
+	parts []s3.CompletePart
+	list  string // hash of numbers and ETags: tells whether a Complete is a repetition
+
+	kind     string // x-amz-checksum-type
+	sumAlg   uint8  // of x-amz-checksum-*, 0 for none
+	sumValue string
+	size     string // x-amz-mp-object-size
+}
+
+// maxCompleteBody is far above a list of 10,000 parts with checksums.
+const maxCompleteBody = 8 << 20
+
+func (c *call) completeRequest() (*completeRequest, error) {
+	r := &completeRequest{kind: strings.ToUpper(c.header("x-amz-checksum-type")), size: c.header("x-amz-mp-object-size")}
+	for _, k := range checksumKinds {
+		// Of the object, not of this body; so Content-MD5 is the only digest of the body that there is.
+		if name := checksumHeader + strings.ToLower(k.name); c.hasHeader(name) {
+			if r.sumAlg != 0 {
+				return nil, errTwoChecksums()
+			}
+			r.sumAlg, r.sumValue = k.id, c.header(name)
+		}
+	}
+	body, err := c.completeBody()
+	if err != nil {
+		return nil, err
+	}
+	var doc s3.CompleteMultipartUpload
+	if err := s3.Decode(bytes.NewReader(body), maxCompleteBody, &doc); err != nil {
+		return nil, err
+	}
+	r.parts = doc.Parts
+	return r, r.checkList()
+}
+
+func (c *call) completeBody() ([]byte, error) {
+	want := &declared{algorithm: sse.CRC32}
+	if v := c.header("Content-MD5"); v != "" {
+		sum, err := base64.StdEncoding.DecodeString(v)
+		if err != nil || len(sum) != md5.Size {
+			return nil, s3.Errorf(s3.InvalidDigest, "The Content-MD5 you specified was invalid.").With("Content-MD5", v)
+		}
+		want.md5 = sum
+	}
+	body, size, err := c.body()
+	if err != nil {
+		return nil, err
+	}
+	if size > maxCompleteBody {
+		return nil, s3.NewError(s3.MaxMessageLengthExceeded)
+	}
+	return io.ReadAll(newDigestReader(body, size, want, false))
+}
+
+func (r *completeRequest) checkList() error {
+	if len(r.parts) == 0 {
+		return s3.Errorf(s3.InvalidRequest, "You must specify at least one part")
+	}
+	h := sha256.New()
+	before := 0
+	for i := range r.parts {
+		p := &r.parts[i]
+		p.ETag = s3.Unquote(strings.TrimSpace(p.ETag))
+		if p.PartNumber < 1 || p.PartNumber > sse.MaxParts {
+			return s3.InvalidArgument("PartNumber", itoa(p.PartNumber), "Part number must be an integer between 1 and 10000, inclusive")
+		}
+		if p.PartNumber <= before {
+			return s3.NewError(s3.InvalidPartOrder)
+		}
+		before = p.PartNumber
+		h.Write(appendString(nil, itoa(p.PartNumber)))
+		h.Write(appendString(nil, p.ETag))
+	}
+	r.list = hex.EncodeToString(h.Sum(nil))
+	return nil
+}
+
+// choose finds the parts that the client's list names and holds them to what it says of them.
+func (r *completeRequest) choose(u *upload, all candidates, atStore map[int]string) ([]*part, error) {
+	chosen := make([]*part, len(r.parts))
+	for i := range r.parts {
+		want := &r.parts[i]
+		p := all.current(want.PartNumber, atStore)
+		if p == nil || p.ETag != want.ETag {
+			return nil, errInvalidPart(u, want)
+		}
+		if err := checkPartSums(u, want, p); err != nil {
+			return nil, err
+		}
+		chosen[i] = p
+	}
+	return chosen, checkSizes(chosen)
+}
+
+func errInvalidPart(u *upload, want *s3.CompletePart) error {
+	return s3.NewError(s3.InvalidPart).With("UploadId", u.UploadID).With("PartNumber", itoa(want.PartNumber)).With("ETag", want.ETag)
+}
+
+// checkPartSums compares the checksums that the list gives for a part. A composite checksum needs one for each.
+func checkPartSums(u *upload, want *s3.CompletePart, p *part) error {
+	name := checksumName(u.Checksum)
+	if u.Composite && *want.Checksums.Field(name) == "" {
+		if other := firstSum(want); other != "" {
+			return s3.Errorf(s3.BadDigest, "The %s you specified for part %d did not match what we received.", strings.ToLower(other), p.Number)
+		}
+		return s3.Errorf(s3.InvalidRequest, "The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.", strings.ToLower(name), p.Number)
+	}
+	for _, alg := range s3.ChecksumAlgorithms {
+		given := *want.Checksums.Field(alg)
+		if given == "" {
+			continue
+		}
+		have := p.sum(checksumID(alg))
+		if have == nil || b64(have) != given {
+			return errInvalidPart(u, want)
+		}
+	}
+	return nil
+}
+
+func firstSum(want *s3.CompletePart) string {
+	for _, alg := range s3.ChecksumAlgorithms {
+		if *want.Checksums.Field(alg) != "" {
+			return alg
+		}
+	}
+	return ""
+}
+
+// checkSizes holds all parts but the last to S3's least size, which is one of plaintext.
+func checkSizes(chosen []*part) error {
+	for _, p := range chosen[:len(chosen)-1] {
+		if p.Size < s3.MinPartSize {
+			return s3.NewError(s3.EntityTooSmall).With("ProposedSize", itoa64(p.Size)).With("MinSizeAllowed", itoa64(s3.MinPartSize)).
+				With("PartNumber", itoa(p.Number)).With("ETag", p.ETag)
+		}
+	}
+	return nil
+}
+
+// outcome is what the completed object will show, checked against what the client says of it.
+func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
+	kind := checksumType(sse.Checksum{Composite: u.Composite})
+	if r.kind != "" && r.kind != kind {
+		return nil, s3.Errorf(s3.InvalidRequest, "The upload was created using the %s checksum mode. The complete request must use the same checksum mode.", kind)
+	}
+	if err := r.checkSize(chosen); err != nil {
+		return nil, err
+	}
+	sum, err := objectSum(u, chosen)
+	if err != nil {
+		return nil, err
+	}
+	out := &outcome{List: r.list, ETag: tagOf(chosen).String(), Sum: sum, Parts: uint32(len(chosen))}
+	switch {
+	case r.sumAlg == 0 || !u.Named && r.sumAlg != u.Checksum:
+		// S3 ignores the checksum of an object whose upload was created without naming its algorithm.
+	case r.sumAlg != u.Checksum, r.sumValue != checksumText(sum, out.Parts) && r.sumValue != b64(sum.Value):
+		return nil, s3.Errorf(s3.BadDigest, "The %s you specified did not match the calculated checksum.", strings.ToLower(checksumName(u.Checksum)))
+	}
+	return out, nil
+}
+
+func (r *completeRequest) checkSize(chosen []*part) error {
+	if r.size == "" {
+		return nil
+	}
+	want, err := strconv.ParseInt(r.size, 10, 64)
+	if err != nil || want < 0 {
+		return s3.Errorf(s3.InvalidRequest, "Value for x-amz-mp-object-size header is invalid: '%s'", r.size)
+	}
+	var size int64
+	for _, p := range chosen {
+		size += p.Size
+	}
+	if size != want {
+		return s3.Errorf(s3.InvalidRequest, "The provided 'x-amz-mp-object-size' header value %d does not match what was computed: %d", want, size)
+	}
+	return nil
+}
+
+// objectSum is the object's checksum: of its parts' checksums, or combined from them.
+func objectSum(u *upload, chosen []*part) (sse.Checksum, error) {
+	sum := sse.Checksum{Algorithm: u.Checksum, Composite: u.Composite}
+	if !u.Composite {
+		var err error
+		sum.Value, err = combineCRC(u.Checksum, chosen)
+		return sum, err
+	}
+	h := newChecksum(u.Checksum)
+	for _, p := range chosen {
+		value := p.sum(u.Checksum)
+		if value == nil {
+			return sum, fmt.Errorf("part %d has no %s", p.Number, checksumName(u.Checksum))
+		}
+		h.Write(value)
+	}
+	sum.Value = h.Sum(nil)
+	return sum, nil
+}
+
+// tagOf is the object's ETag, in every mode: the MD5 of the parts' ETags, with their number.
+func tagOf(chosen []*part) sse.Tag {
+	h := md5.New()
+	for _, p := range chosen {
+		raw, err := hex.DecodeString(p.ETag)
+		if err != nil {
+			raw = []byte(p.ETag) // a store whose ETags are not hexadecimal
+		}
+		h.Write(raw)
+	}
+	t := sse.Tag{Kind: sse.TagParts, Parts: uint32(len(chosen))}
+	h.Sum(t.MD5[:0])
+	return t
+}
+
+// manifestOf is what the object's manifest says.
+func manifestOf(u *upload, chosen []*part, sum sse.Checksum) *sse.Manifest {
+	m := &sse.Manifest{
+		UploadID: u.UploadID, ChecksumAlgorithm: u.Checksum, Tag: tagOf(chosen),
+		Facts: sse.Facts{Checksums: []sse.Checksum{sum}},
+		Parts: make([]sse.ManifestPart, len(chosen)),
+	}
+	for i, p := range chosen {
+		m.Parts[i] = sse.ManifestPart{Number: p.Number, Size: p.Size, Headers: p.headers(), Checksum: p.sum(u.Checksum)}
+		if len(p.MD5) == md5.Size {
+			m.Parts[i].HasMD5 = true
+			copy(m.Parts[i].MD5[:], p.MD5)
+		}
+	}
+	return m
+}

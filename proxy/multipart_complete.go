@@ -1,0 +1,318 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// completion is one CompleteMultipartUpload.
+//
+// The store completes an upload once, and its answer can be lost; waxseal can stop at any point. So a Complete can be
+// sent again: every step before the store's own is repeated without harm, and after it the object itself tells, by the
+// upload id in its manifest, that it is this upload's.
+type completion struct {
+	*call
+	upload   *upload
+	want     *completeRequest
+	customer *customerKey
+	header   http.Header // conditions, for the store
+
+	keys  sse.Keys
+	blind bool // an SSE-C upload without its key: the manifest is sealed with a blank
+
+	blank    *blank
+	blankFor uint32 // the service key that the manifest will name
+
+	chosen []*part
+	out    *outcome
+}
+
+// completeMultipartUpload makes an object of an upload's parts.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+func (c *call) completeMultipartUpload() error {
+	u, err := c.upload()
+	if err != nil {
+		return err
+	}
+	p := &completion{call: c}
+	if p.want, err = c.completeRequest(); err != nil {
+		return err
+	}
+	release := c.s.uploads.take(u.name)
+	defer release()
+	for range 5 {
+		if p.upload, err = c.upload(); err != nil {
+			return err
+		}
+		if p.upload.Phase == phaseDone {
+			return p.repeat()
+		}
+		err = p.run()
+		if !errors.Is(err, state.ErrConflict) {
+			return err
+		}
+		// Another replica works on the same upload, or a part has just been sent again.
+	}
+	return s3.NewError(s3.OperationAborted)
+}
+
+// repeat answers a Complete that has been answered before.
+func (p *completion) repeat() error {
+	if p.want.list != p.upload.Outcome.List {
+		return errNoSuchUpload(p.upload.UploadID)
+	}
+	return p.answerComplete(p.upload.Outcome, nil)
+}
+
+func (p *completion) run() error {
+	if err := p.openKeys(); err != nil {
+		return err
+	}
+	if p.upload.Phase == phaseCompleting {
+		// Asked before anything else: conditions that held for the Complete whose answer was lost need not hold now.
+		if out, header := p.recognise(); out != nil {
+			return p.finish(out, header)
+		}
+	}
+	if err := p.prepare(); err != nil {
+		return err
+	}
+	final, err := p.sendFinal()
+	if err != nil {
+		return p.afterFailure(err)
+	}
+	header, err := p.completeAtStore(final)
+	if err != nil {
+		return p.afterFailure(err)
+	}
+	p.out.Version = header.Get("X-Amz-Version-Id")
+	return p.finish(p.out, header)
+}
+
+// openKeys opens the upload's data keys. S3 does not always want an SSE-C key here, and not every client sends it.
+func (p *completion) openKeys() (err error) {
+	if p.customer, err = p.uploadKey(p.upload); err != nil {
+		return err
+	}
+	if p.blind = p.upload.env.Mode == sse.SSEC && p.customer == nil; p.blind {
+		return nil
+	}
+	p.keys, err = p.uploadKeys(p.upload, p.customer)
+	return err
+}
+
+// prepare chooses the parts, checks all that is to be checked, and records that the store will now be told.
+func (p *completion) prepare() error {
+	known, err := p.s.uploads.parts(p.up, p.upload)
+	if err != nil {
+		return err
+	}
+	all := byNumber(known)
+	var atStore map[int]string
+	for _, w := range p.want.parts {
+		if all.disputed(w.PartNumber) {
+			if atStore, err = p.storeParts(p.upload); err != nil {
+				return err
+			}
+			break
+		}
+	}
+	if p.chosen, err = p.want.choose(p.upload, all, atStore); err != nil {
+		return err
+	}
+	if p.out, err = p.want.outcome(p.upload, p.chosen); err != nil {
+		return err
+	}
+	p.header = p.ownerHeader()
+	if err := p.writeConditions(p.header); err != nil {
+		return err
+	}
+	if p.blind {
+		if err := p.takeBlank(known); err != nil {
+			return err
+		}
+	}
+	p.upload.Phase, p.upload.Changed, p.upload.Outcome = phaseCompleting, p.s.cfg.Now().UTC(), p.out
+	return p.s.uploads.save(p.up, p.upload, heldOf(p.chosen))
+}
+
+// heldOf are the parts that are not at the store: none, or the last.
+func heldOf(chosen []*part) []*part {
+	if last := chosen[len(chosen)-1]; last.Held != "" {
+		return []*part{last}
+	}
+	return nil
+}
+
+// sendFinal sends what ends the body: a held part, if there is one, and the manifest. It gives the store's ETag.
+func (p *completion) sendFinal() (etag string, err error) {
+	manifest, err := p.sealManifest()
+	if err != nil {
+		return "", err
+	}
+	body, size := io.Reader(bytes.NewReader(manifest)), int64(len(manifest))
+	for _, h := range heldOf(p.chosen) {
+		f, err := p.s.uploads.held.open(h)
+		if err != nil {
+			p.s.log.Error("a held part is lost", "id", p.id, "bucket", p.bucket, "key", p.key, "part", h.Number, "err", err)
+			return "", errInvalidPart(p.upload, &p.want.parts[len(p.want.parts)-1])
+		}
+		defer f.Close()
+		body, size = io.MultiReader(f, body), size+h.sealed
+	}
+	resp, err := p.send(&storeRequest{
+		method: http.MethodPut, bucket: p.bucket, key: p.key, header: p.ownerHeader(), stream: body, size: size,
+		query: fmt.Sprintf("partNumber=%d&%s", lastPart, uploadQuery(p.upload.UploadID)),
+	})
+	if err != nil {
+		return "", err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return "", upstreamFailure(resp)
+	}
+	drain(resp)
+	return etagOf(resp.Header), nil
+}
+
+func (p *completion) sealManifest() ([]byte, error) {
+	svc, err := p.s.serviceKey(p.call)
+	if err != nil {
+		return nil, err
+	}
+	defer svc.Key.Zero()
+	m := manifestOf(p.upload, p.chosen, p.out.Sum)
+	if p.blind {
+		return p.sealBlind(m, svc)
+	}
+	return m.Seal(p.keys, svc)
+}
+
+// completeAtStore tells the store to put the parts together. Each is named by the store's own ETag, so that the store
+// refuses one that was sent again meanwhile.
+func (p *completion) completeAtStore(final string) (http.Header, error) {
+	list := s3.CompleteMultipartUpload{}
+	for _, part := range p.chosen {
+		if part.Held == "" {
+			list.Parts = append(list.Parts, s3.CompletePart{PartNumber: part.Number, ETag: quote(part.StoreETag)})
+		}
+	}
+	list.Parts = append(list.Parts, s3.CompletePart{PartNumber: lastPart, ETag: quote(final)})
+	body, err := s3.Encode(list)
+	if err != nil {
+		return nil, err
+	}
+	p.header.Set("Content-Type", "application/xml")
+	resp, err := p.send(&storeRequest{
+		method: http.MethodPost, bucket: p.bucket, key: p.key, query: uploadQuery(p.upload.UploadID), header: p.header, body: body,
+	})
+	if err != nil {
+		return nil, err
+	}
+	header := resp.Header
+	var doc s3.CompleteMultipartUploadResult
+	if err := p.storeResult(resp, &doc); err != nil {
+		return nil, err
+	}
+	return header, nil
+}
+
+// afterFailure looks at the object when the store's answer leaves open whether it has completed the upload: it was
+// lost, it says that there is no such upload (any more), or that a condition does not hold (any more).
+func (p *completion) afterFailure(err error) error {
+	var answered *storeAnswer
+	if errors.As(err, &answered) {
+		switch {
+		case answered.cause.Code == s3.NoSuchUpload, answered.cause.Code == s3.PreconditionFailed, answered.cause.Status() >= 500:
+		case answered.cause.Code == s3.InvalidPart && p.overtaken():
+			return state.ErrConflict
+		default:
+			return err
+		}
+	}
+	if out, header := p.recognise(); out != nil {
+		return p.finish(out, header)
+	}
+	return err
+}
+
+// overtaken says whether another replica has begun to complete the upload too, and so replaced the final part.
+func (p *completion) overtaken() bool {
+	now, err := p.s.uploads.get(p.up, p.bucket, p.key, p.upload.UploadID)
+	return err == nil && now.revision != p.upload.revision
+}
+
+// recognise says whether the object that is there now was made of this upload, and what of it is to be answered. It
+// looks with waxseal's own credentials: who may write need not be allowed to read.
+func (p *completion) recognise() (*outcome, http.Header) {
+	r := p.readRequest(p.place(), "", "")
+	r.own = true
+	o, err := p.lookupBy(r, p.place(), tailRead)
+	if err != nil || o.env == nil || o.footer == nil || o.header.Get(envelopeHeader) != p.upload.Envelope {
+		return nil, nil
+	}
+	// An envelope is sealed once, for one upload. Which of several Completes has made the object, the manifest tells.
+	header := make(http.Header)
+	if o.version != "" {
+		header.Set("X-Amz-Version-Id", o.version)
+	}
+	if p.blind {
+		out := p.upload.Outcome
+		if out == nil || out.ETag != o.visibleETag() {
+			return nil, nil
+		}
+		out.Version = o.version
+		return out, header
+	}
+	m, err := p.readManifest(&opened{stored: o, keys: p.keys})
+	if err != nil || m.UploadID != p.upload.UploadID || len(m.Facts.Checksums) != 1 {
+		return nil, nil
+	}
+	return &outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.version}, header
+}
+
+// finish records the outcome, so that the same Complete gets the same answer for a while, clears up, and answers.
+func (p *completion) finish(out *outcome, header http.Header) error {
+	u := p.upload
+	u.Phase, u.Changed, u.Outcome, u.Blanks = phaseDone, p.s.cfg.Now().UTC(), out, nil
+	err := p.s.uploads.save(p.up, u, nil)
+	if err == nil {
+		err = p.s.uploads.forgetParts(p.up, u)
+	}
+	if err != nil {
+		// The object is there. A repetition will recognise it, and the sweeper will clear up.
+		p.s.log.Warn("the end of an upload was not recorded", "id", p.id, "bucket", p.bucket, "key", p.key, "err", err)
+	}
+	return p.answerComplete(out, header)
+}
+
+func (p *completion) answerComplete(out *outcome, header http.Header) error {
+	p.copyHeaders(without(header, "Content-Type"))
+	h := &p.ctx.Response.Header
+	if out.Version != "" {
+		h.Set("x-amz-version-id", out.Version)
+	}
+	p.showEncryption(p.upload.env, nil)
+	doc := s3.CompleteMultipartUploadResult{Location: p.location(), Bucket: p.bucket, Key: p.key, ETag: quote(out.ETag)}
+	if m := p.upload.env.Mode; m != sse.SSEKMS && m != sse.DSSEKMS {
+		// With SSE-KMS S3 shows the checksum only to who asks for it with the right to decrypt.
+		*doc.Field(checksumName(out.Sum.Algorithm)) = checksumText(out.Sum, out.Parts)
+		doc.ChecksumType = checksumType(out.Sum)
+	}
+	return p.answerXML(http.StatusOK, doc)
+}
+
+// location is the URL of the object as the client addresses this endpoint.
+func (c *call) location() string {
+	scheme := "http://"
+	if c.secure {
+		scheme = "https://"
+	}
+	return scheme + string(c.ctx.Host()) + c.rawPath
+}

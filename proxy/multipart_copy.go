@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net/http"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// uploadPartCopy makes a part of an object, or of a range of one. It is read and sealed anew: the part belongs to
+// another data key, and begins where no segment of the source does.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPartCopy.html
+func (c *call) uploadPartCopy() error {
+	c.unread = false
+	w, err := c.newPartWrite()
+	if err != nil {
+		return err
+	}
+	for range 3 {
+		err = w.copyFrom()
+		if !errors.Is(err, errChanged) {
+			return err
+		}
+		// The source was written anew between two requests to the store.
+	}
+	return s3.Errorf(s3.SlowDown, "The source changes faster than it can be read. Please try again.")
+}
+
+func (w *partWrite) copyFrom() error {
+	src, err := w.copySource()
+	if err != nil {
+		return err
+	}
+	off, n, err := w.copyRange(src)
+	if err != nil {
+		return err
+	}
+	body, err := src.plaintextOf(off, n)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	w.body, w.size, w.want = io.LimitReader(body, n), n, &declared{algorithm: w.upload.Checksum}
+	p, _, err := w.send()
+	if err != nil {
+		return err
+	}
+	if src.namesVersion() || src.source.version != "" {
+		w.ctx.Response.Header.Set("x-amz-copy-source-version-id", src.source.version)
+	}
+	w.showEncryption(w.upload.env, w.customer)
+	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: quote(p.ETag)}
+	if w.upload.Named {
+		*doc.Field(checksumName(w.upload.Checksum)) = b64(p.sum(w.upload.Checksum))
+	}
+	return w.answerXML(http.StatusOK, doc)
+}
+
+// copyRange is the part of the source that is asked for: exactly, unlike a GET's range, which may reach too far.
+func (w *partWrite) copyRange(src *copying) (off, n int64, err error) {
+	size := src.source.size
+	v := w.call.header("x-amz-copy-source-range")
+	if v == "" {
+		if err := src.checkSize(size); err != nil {
+			return 0, 0, err
+		}
+		return 0, size, w.checkCopied(size)
+	}
+	r, err := s3.ParseCopyRange(v)
+	if err != nil {
+		return 0, 0, err
+	}
+	if r.Last >= size {
+		return 0, 0, s3.Errorf(s3.InvalidRange, "The requested range is not satisfiable: the source has %d bytes", size).
+			With("RangeRequested", v).With("ActualObjectSize", itoa64(size))
+	}
+	n = r.Last - r.First + 1
+	return r.First, n, w.checkCopied(n)
+}
+
+func (w *partWrite) checkCopied(n int64) error {
+	if n > maxPut || sse.SealedSize(n, w.keys.Layers()) > maxPut {
+		return s3.NewError(s3.EntityTooLarge).With("ProposedSize", itoa64(n)).With("MaxSizeAllowed", itoa64(maxSealable))
+	}
+	return nil
+}
+
+// plaintextOf reads a run of the source's plaintext.
+func (p *copying) plaintextOf(off, n int64) (io.ReadCloser, error) {
+	f := &fetch{call: p.call, read: &read{customer: p.customer}, stored: p.source}
+	if p.source.env == nil {
+		resp, err := f.plainBytes(off, n)
+		if err != nil {
+			return nil, err
+		}
+		return resp.Body, nil
+	}
+	o, err := p.openSource()
+	if err != nil {
+		return nil, err
+	}
+	return f.body(o, off, n)
+}

@@ -1,0 +1,216 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// listStoreParts reads one page of the store's own list of an upload's parts.
+func (c *call) listStoreParts(u *upload, marker int) (*s3.ListPartsResult, http.Header, error) {
+	resp, err := c.send(&storeRequest{
+		method: http.MethodGet, bucket: c.bucket, key: c.key, header: c.ownerHeader(),
+		query: fmt.Sprintf("max-parts=1000&part-number-marker=%d&%s", marker, uploadQuery(u.UploadID)),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	var doc s3.ListPartsResult
+	header := resp.Header
+	if err := c.storeResult(resp, &doc); err != nil {
+		return nil, nil, err
+	}
+	return &doc, header, nil
+}
+
+// storeParts gives the store's ETags of an upload's parts, by number.
+func (c *call) storeParts(u *upload) (map[int]string, error) {
+	etags := make(map[int]string)
+	for marker := 0; ; {
+		doc, _, err := c.listStoreParts(u, marker)
+		if err != nil {
+			return nil, err
+		}
+		marker = addStoreParts(etags, doc, marker)
+		if !doc.IsTruncated || len(doc.Parts) == 0 {
+			return etags, nil
+		}
+	}
+}
+
+// addStoreParts takes a page in and gives the highest number so far.
+func addStoreParts(etags map[int]string, doc *s3.ListPartsResult, marker int) int {
+	for _, p := range doc.Parts {
+		etags[p.PartNumber] = s3.Unquote(p.ETag)
+		marker = max(marker, p.PartNumber)
+	}
+	return marker
+}
+
+// listParts lists an upload's parts as their client sent them. What they are is known here; whether they are there,
+// and which send of a part counts, the store says.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+func (c *call) listParts() error {
+	u, err := c.liveUpload()
+	if err != nil {
+		return err
+	}
+	page, err := c.partsPage()
+	if err != nil {
+		return err
+	}
+	if err := c.mayListParts(u); err != nil {
+		return err
+	}
+	known, err := c.s.uploads.parts(c.up, u)
+	if err != nil {
+		return err
+	}
+	return c.answerParts(u, byNumber(known), page)
+}
+
+// partsPage reads which parts are asked for.
+func (c *call) partsPage() (*s3.ListPartsResult, error) {
+	page := &s3.ListPartsResult{MaxParts: 1000}
+	for _, p := range []struct {
+		name string
+		into *int
+	}{{"max-parts", &page.MaxParts}, {"part-number-marker", &page.PartNumberMarker}} {
+		v := c.query.get(p.name)
+		if v == "" {
+			continue
+		}
+		n, err := strconv.ParseInt(v, 10, 32)
+		if err != nil || n < 0 {
+			return nil, s3.InvalidArgument(p.name, v, "Argument "+p.name+" must be an integer between 0 and 2147483647")
+		}
+		*p.into = int(n)
+	}
+	page.MaxParts = min(page.MaxParts, 1000)
+	return page, nil
+}
+
+// mayListParts asks for what S3 asks for: the KMS's leave to decrypt, or the SSE-C key, because checksums are shown.
+// An SSE-C upload that was created without naming a checksum shows none, and needs no key.
+func (c *call) mayListParts(u *upload) error {
+	customer, err := c.uploadKey(u)
+	if err != nil {
+		return err
+	}
+	switch {
+	case u.env.Mode == sse.SSEC && customer == nil && u.Named:
+		return errPartEncryption()
+	case u.env.Mode == sse.SSEKMS, u.env.Mode == sse.DSSEKMS:
+		_, err = c.uploadKeys(u, customer)
+	}
+	return err
+}
+
+func (c *call) answerParts(u *upload, all candidates, page *s3.ListPartsResult) error {
+	numbers := all.numbers()
+	for len(numbers) > 0 && numbers[0] <= page.PartNumberMarker {
+		numbers = numbers[1:]
+	}
+	atStore := make(map[int]string)
+	doc, header, err := c.listStoreParts(u, page.PartNumberMarker)
+	for marker := page.PartNumberMarker; err == nil; doc, _, err = c.listStoreParts(u, marker) {
+		marker = addStoreParts(atStore, doc, marker)
+		if !doc.IsTruncated || len(doc.Parts) == 0 || all.found(numbers, marker, atStore) > page.MaxParts {
+			break
+		}
+	}
+	if err != nil {
+		return err
+	}
+	page.Bucket, page.Key, page.UploadID = c.bucket, c.key, u.UploadID
+	page.Initiator, page.Owner, page.StorageClass = doc.Initiator, doc.Owner, doc.StorageClass
+	if u.Named {
+		page.ChecksumAlgorithm, page.ChecksumType = checksumName(u.Checksum), checksumType(sse.Checksum{Composite: u.Composite})
+	}
+	fillParts(page, u, all, numbers, atStore)
+	c.copyHeaders(without(header, "Content-Type"))
+	return c.answerXML(http.StatusOK, page)
+}
+
+// found counts the parts, up to a number, that count.
+func (c candidates) found(numbers []int, upTo int, atStore map[int]string) (n int) {
+	for _, number := range numbers {
+		if number <= upTo && c.current(number, atStore) != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func fillParts(page *s3.ListPartsResult, u *upload, all candidates, numbers []int, atStore map[int]string) {
+	for _, n := range numbers {
+		p := all.current(n, atStore)
+		if p == nil {
+			continue
+		}
+		if len(page.Parts) == page.MaxParts {
+			page.IsTruncated = page.MaxParts > 0
+			return
+		}
+		shown := s3.Part{PartNumber: n, LastModified: s3.FormatTime(p.Time), ETag: quote(p.ETag), Size: p.Size}
+		if sum := p.sum(u.Checksum); u.Named && sum != nil {
+			*shown.Field(checksumName(u.Checksum)) = b64(sum)
+		}
+		page.Parts = append(page.Parts, shown)
+		page.NextPartNumberMarker = n
+	}
+}
+
+// listMultipartUploads lists the store's uploads. Nothing in that list is about data, but for the checksum, which the
+// store was not told.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
+func (c *call) listMultipartUploads() error {
+	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, query: c.storeQuery(), header: c.storeHeader()})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return upstreamFailure(resp)
+	}
+	body, err := readDocument(resp)
+	if err != nil {
+		return err
+	}
+	var doc s3.ListMultipartUploadsResult
+	if err := s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, &doc); err != nil {
+		return fmt.Errorf("%w: its list of uploads is no list", errStoreUnreachable)
+	}
+	for i := range doc.Uploads {
+		if err := c.describeUpload(&doc.Uploads[i], doc.EncodingType); err != nil {
+			return err
+		}
+	}
+	c.copyHeaders(without(resp.Header, "Content-Type"))
+	return c.answerXML(http.StatusOK, doc)
+}
+
+func (c *call) describeUpload(shown *s3.Upload, encoding string) error {
+	key := shown.Key
+	if strings.EqualFold(encoding, "url") {
+		var err error
+		if key, err = unescapeQuery(key); err != nil {
+			key = shown.Key
+		}
+	}
+	shown.ChecksumAlgorithm, shown.ChecksumType = "", ""
+	u, err := c.s.uploads.get(c.up, c.bucket, key, shown.UploadID)
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err == nil && u.Named {
+		shown.ChecksumAlgorithm, shown.ChecksumType = checksumName(u.Checksum), checksumType(sse.Checksum{Composite: u.Composite})
+	}
+	return err
+}

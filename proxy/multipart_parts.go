@@ -1,0 +1,197 @@
+package proxy
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"strings"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// uploadPart seals the request's body into a part.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_UploadPart.html
+func (c *call) uploadPart() error {
+	w, err := c.newPartWrite()
+	if err != nil {
+		return err
+	}
+	if w.want, err = c.declaredOf(c); err != nil {
+		return err
+	}
+	if err := w.checkAlgorithm(); err != nil {
+		return err
+	}
+	if w.body, w.size, err = c.body(); err != nil {
+		return err
+	}
+	p, header, err := w.send()
+	if err != nil {
+		return err
+	}
+	c.copyHeaders(header)
+	c.ctx.Response.Header.Set("Etag", quote(p.ETag))
+	c.showEncryption(w.upload.env, w.customer)
+	if w.want.named {
+		c.showPartChecksum(p, w.want.algorithm)
+	}
+	c.answer(http.StatusOK, "", nil)
+	return nil
+}
+
+func (c *call) showPartChecksum(p *part, algorithm uint8) {
+	if sum := p.sum(algorithm); sum != nil {
+		c.ctx.Response.Header.Set(checksumHeader+strings.ToLower(checksumName(algorithm)), b64(sum))
+	}
+}
+
+// partWrite is one part on its way to the store, or to where parts are held.
+type partWrite struct {
+	*call
+	upload   *upload
+	number   int
+	customer *customerKey
+	keys     sse.Keys
+
+	body io.Reader // plaintext
+	size int64
+	want *declared
+
+	digest *digestReader
+	own    hash.Hash // of the upload's algorithm, where the client declared another
+}
+
+// newPartWrite finds the upload and opens its data keys. With SSE-KMS that asks the KMS for Decrypt, as on S3.
+func (c *call) newPartWrite() (*partWrite, error) {
+	u, err := c.liveUpload()
+	if err != nil {
+		return nil, err
+	}
+	w := &partWrite{call: c, upload: u}
+	if w.number, err = c.partNumber(); err != nil {
+		return nil, err
+	}
+	if w.customer, err = c.partKey(u); err != nil {
+		return nil, err
+	}
+	if w.keys, err = c.uploadKeys(u, w.customer); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// uploadKeys opens an upload's data keys, to be zeroed when the call is done.
+func (c *call) uploadKeys(u *upload, customer *customerKey) (sse.Keys, error) {
+	keys, _, err := c.openEnvelope(u.env, customer, c.place())
+	if err != nil {
+		return sse.Keys{}, openError(err)
+	}
+	c.onDone(keys.Zero)
+	return keys, nil
+}
+
+// checkAlgorithm refuses a checksum of another algorithm than the upload was created with. An upload that was created
+// with none takes any.
+func (w *partWrite) checkAlgorithm() error {
+	if !w.upload.Named || w.want.named && w.want.algorithm == w.upload.Checksum {
+		return nil
+	}
+	actual := "null"
+	if w.want.named {
+		actual = strings.ToLower(checksumName(w.want.algorithm))
+	}
+	return s3.Errorf(s3.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+		strings.ToLower(checksumName(w.upload.Checksum)), actual)
+}
+
+// showsMD5 says whether the part's ETag is the MD5 of its plaintext.
+func (w *partWrite) showsMD5() bool {
+	return w.upload.env.Mode == sse.SSES3 && !w.s.cfg.OpaqueETag
+}
+
+// send seals the part, puts it where it belongs, and records it. header is what the store answered, if it was asked.
+func (w *partWrite) send() (*part, http.Header, error) {
+	w.digest = newDigestReader(w.body, w.size, w.want, w.showsMD5())
+	src := io.Reader(w.digest)
+	if w.want.algorithm != w.upload.Checksum {
+		w.own = newChecksum(w.upload.Checksum)
+		src = io.TeeReader(src, w.own)
+	}
+	sealed := w.keys.SealPart(w.number, src, w.size)
+	defer sealed.Close()
+	p := &part{Number: w.number, Size: w.size, sealed: sse.SealedSize(w.size, w.keys.Layers())}
+	p.setHeaders(sealed.Headers(), w.keys.Layers())
+	header, err := w.keep(p, sealed)
+	if err != nil {
+		return nil, nil, err
+	}
+	w.describe(p)
+	if w.upload.env.Mode == sse.SSEC {
+		if p.Blank, err = w.makeBlank(); err != nil {
+			w.s.uploads.held.remove(p)
+			return nil, nil, err
+		}
+	}
+	if err := w.s.uploads.addPart(w.up, w.upload, p); err != nil {
+		w.s.uploads.held.remove(p)
+		return nil, nil, err
+	}
+	return p, header, nil
+}
+
+// maxManifest is more than the manifest of 10,000 parts has.
+const maxManifest = 4 << 20
+
+// keep holds a part that the store would only take as the last one, and sends every other.
+func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
+	if p.Number == lastPart || p.sealed < s3.MinPartSize {
+		if p.sealed > maxPut-maxManifest {
+			return nil, s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size of part number %d", lastPart).
+				With("ProposedSize", fmt.Sprint(w.size))
+		}
+		p.Held = w.upload.name + "-" + fmt.Sprintf("%05d", p.Number) + "-" + randomName()
+		var err error
+		p.HeldCRC, err = w.s.uploads.held.put(p.Held, sealed, p.sealed)
+		return make(http.Header), err
+	}
+	resp, err := w.call.send(&storeRequest{
+		method: http.MethodPut, bucket: w.bucket, key: w.key, header: w.ownerHeader(), stream: sealed, size: p.sealed,
+		query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID)),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, upstreamFailure(resp)
+	}
+	drain(resp)
+	if p.StoreETag = etagOf(resp.Header); p.StoreETag == "" {
+		return nil, errors.New("the store answered a part without an ETag")
+	}
+	return resp.Header, nil
+}
+
+// describe writes down what is known of the plaintext, now that all of it has passed.
+func (w *partWrite) describe(p *part) {
+	facts := &w.digest.facts
+	p.Sums = facts.Checksums
+	if w.own != nil {
+		own := sse.Checksum{Algorithm: w.upload.Checksum, Value: w.own.Sum(nil)}
+		p.Sums = append([]sse.Checksum{own}, p.Sums...)
+	}
+	if facts.HasMD5 && w.showsMD5() {
+		p.MD5 = facts.MD5[:]
+	}
+	switch {
+	case w.showsMD5():
+		p.ETag = hex.EncodeToString(p.MD5)
+	case p.StoreETag != "":
+		p.ETag = p.StoreETag
+	default:
+		p.ETag = randomName() // no digest of anything, as S3's ETags in these modes
+	}
+}

@@ -1,0 +1,174 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
+)
+
+const (
+	sweepEvery = time.Hour
+	// keepDone is how long a completed upload's answer can be had again.
+	keepDone = 24 * time.Hour
+	// sweepAfter is how long an upload must have been in its phase before the store's word that there is none counts.
+	sweepAfter = time.Hour
+)
+
+// sweep clears up, now and then, after uploads that ended without waxseal: aborted by the store's life cycle rules or
+// behind its back, or with a crash between two steps.
+func (s *Server) sweep() {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.base.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.sweepOnce(s.base); err != nil && s.base.Err() == nil {
+			s.log.Warn("clearing up after uploads was broken off", "err", err)
+		}
+	}
+}
+
+const sweepPage = 500
+
+func (s *Server) sweepOnce(ctx context.Context) error {
+	after := ""
+	for {
+		entries, err := s.cfg.State.Range(ctx, uploadPrefix, after, sweepPage)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			u, err := decodeUpload(e)
+			if err != nil {
+				return err
+			}
+			if err := s.sweepUpload(ctx, u); err != nil {
+				return err
+			}
+			after = e.Key
+		}
+		if len(entries) < sweepPage {
+			break
+		}
+	}
+	if err := s.sweepParts(ctx); err != nil {
+		return err
+	}
+	return s.sweepHeld(ctx)
+}
+
+// sweepParts removes parts whose upload was forgotten when something stopped their removal.
+func (s *Server) sweepParts(ctx context.Context) error {
+	after := ""
+	for {
+		entries, err := s.cfg.State.Range(ctx, partPrefix, after, 1)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		name, _, _ := strings.Cut(strings.TrimPrefix(entries[0].Key, partPrefix), "/")
+		_, err = s.cfg.State.Get(ctx, uploadPrefix+name)
+		if errors.Is(err, state.ErrNotFound) {
+			err = s.uploads.forgetParts(ctx, &upload{name: name})
+		}
+		if err != nil {
+			return err
+		}
+		after = partPrefix + name + "/~" // behind all of this upload's
+	}
+}
+
+// sweepUpload forgets an upload that has ended. Every removal is of the record as it was read: a request that has
+// changed it since keeps it.
+func (s *Server) sweepUpload(ctx context.Context, u *upload) error {
+	age := s.cfg.Now().Sub(u.Changed)
+	switch {
+	case u.Phase == phaseDone && age < keepDone, age < sweepAfter:
+		return nil
+	case u.Phase == phaseDone:
+	default:
+		gone, err := s.uploadGone(ctx, u)
+		if err != nil || !gone {
+			return err
+		}
+		if u.Phase == phaseCompleting && age < keepDone {
+			return nil // its Complete may still be sent again, and must be recognised then
+		}
+	}
+	err := s.uploads.forget(ctx, u)
+	if errors.Is(err, state.ErrConflict) {
+		return nil
+	}
+	if err == nil {
+		s.log.Info("forgot an upload", "bucket", u.Bucket, "key", u.Key, "upload", u.UploadID, "phase", string(u.Phase))
+	}
+	return err
+}
+
+// uploadGone says whether the store has said that there is no such upload. No answer, or any other, says nothing.
+func (s *Server) uploadGone(ctx context.Context, u *upload) (bool, error) {
+	resp, err := s.up.send(ctx, &storeRequest{method: http.MethodGet, bucket: u.Bucket, key: u.Key, query: "max-parts=1&" + uploadQuery(u.UploadID)})
+	if err != nil {
+		return false, err
+	}
+	if resp.StatusCode != http.StatusNotFound {
+		drain(resp)
+		return false, nil
+	}
+	err = upstreamFailure(resp)
+	return isNoSuchUpload(err) || errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}), nil
+}
+
+// sweepHeld removes files that no record names: what a crash left between writing one and recording it.
+func (s *Server) sweepHeld(ctx context.Context) error {
+	known := make(map[string]bool)
+	var left []string
+	now := s.cfg.Now()
+	err := s.uploads.held.scan(func(name string, _ int64, modified time.Time) {
+		if now.Sub(modified) > heldOrphan {
+			left = append(left, name)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range left {
+		of, _, _ := strings.Cut(name, "-")
+		if !known[of] {
+			known[of] = true
+			if err := s.sweepHeldOf(ctx, of, left); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// sweepHeldOf removes those files of one upload that its records do not name.
+func (s *Server) sweepHeldOf(ctx context.Context, upload string, files []string) error {
+	entries, err := s.cfg.State.Range(ctx, partPrefix+upload+"/", "", 0)
+	if err != nil {
+		return err
+	}
+	named := make(map[string]bool)
+	for _, e := range entries {
+		p, err := decodePart(e)
+		if err != nil {
+			return err
+		}
+		named[p.Held+heldSuffix] = true
+	}
+	for _, name := range files {
+		if strings.HasPrefix(name, upload+"-") && !named[name] {
+			s.uploads.held.removeFile(name)
+		}
+	}
+	return nil
+}
