@@ -120,6 +120,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		identities: cfg.Identities, now: cfg.Now, log: cfg.Log, limits: cfg.Limits,
 		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys,
 	}
+	if err := checkRestored(ctx, cfg.State); err != nil {
+		return nil, fmt.Errorf("keystore/local: %w", err)
+	}
 	if err := s.openRoot(ctx); err != nil {
 		return nil, fmt.Errorf("keystore/local: %w", err)
 	}

@@ -1,0 +1,161 @@
+package local
+
+import (
+	"bytes"
+	"slices"
+	"testing"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+)
+
+func TestDeletionOnTime(t *testing.T) {
+	r := newRig(t)
+	s := &specimen{rig: r}
+	s.make("external", keystore.StateEnabled)
+	var gone []string
+	r.OnKeyChange(func(arn string) { gone = append(gone, arn) })
+	out := must(r.ScheduleKeyDeletion(background, alice, &ScheduleKeyDeletionRequest{KeyId: s.id, PendingWindowInDays: ptr(7)}))(t)
+	if want := r.clock().Add(7 * day); !out.DeletionDate.Equal(want) || out.KeyState != keystore.StatePendingDeletion {
+		t.Errorf("scheduled %+v", out)
+	}
+	r.advance(7*day - time.Second)
+	must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: s.id}))(t)
+
+	// The deletion falls into a time when the service is not running.
+	r.Close()
+	r.mu.Lock()
+	r.now = r.now.Add(400 * day)
+	r.mu.Unlock()
+	r.audit.Reset()
+	r.open()
+	_, err := r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: s.id})
+	wantCode(t, err, codeNotFound)
+	_, err = r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: s.alias})
+	wantCode(t, err, codeNotFound)
+	_, err = r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: s.blob})
+	wantCode(t, err, codeAccessDenied)
+	for _, e := range must(r.store.Range(background, "kms/", "", 0))(t) {
+		if bytes.Contains([]byte(e.Key), []byte(s.id)) || bytes.Contains(e.Value, []byte(s.id)) {
+			t.Errorf("%s is left", e.Key)
+		}
+	}
+	events := r.audit.Records()
+	if i := slices.IndexFunc(events, func(e audit.Record) bool { return e.EventName == "DeleteKey" }); i < 0 || events[i].EventType != "AwsServiceEvent" {
+		t.Errorf("events %+v", events)
+	}
+	if len(gone) == 0 {
+		t.Error("no change was announced")
+	}
+}
+
+func TestMaterialExpiry(t *testing.T) {
+	r := newRig(t)
+	s := &specimen{rig: r}
+	s.id = r.newKey(&CreateKeyRequest{Origin: originExternal}).KeyId
+	s.prepareImport()
+	soon := &Time{r.clock().Add(time.Hour)}
+	must(r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{KeyId: s.id, ImportToken: s.token, EncryptedKeyMaterial: s.wrapped, ValidTo: soon}))(t)
+	enc := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: s.id, Plaintext: []byte("x")}))(t)
+
+	// The clock passes the expiry, and the reaper has not come by yet.
+	r.mu.Lock()
+	r.now = soon.Time
+	r.mu.Unlock()
+	_, err := r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: enc.CiphertextBlob})
+	wantCode(t, err, codeInvalidState)
+	md := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: s.id}))(t).KeyMetadata
+	if md.KeyState != keystore.StatePendingImport || md.ExpirationModel != "" {
+		t.Errorf("described %+v", md)
+	}
+	must(r.UpdateKeyDescription(background, alice, &UpdateKeyDescriptionRequest{s.id, "d"}))(t)
+	r.advance(time.Minute)
+	if n := r.audit.Count("DeleteExpiredKeyMaterial"); n != 1 {
+		t.Errorf("%d events", n)
+	}
+	s.importMaterial()
+	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: enc.CiphertextBlob}))(t)
+}
+
+func TestAutomaticRotation(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	must(r.EnableKeyRotation(background, alice, &EnableKeyRotationRequest{KeyId: md.KeyId, RotationPeriodInDays: ptr(90)}))(t)
+	old := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))(t)
+	r.advance(90*day - time.Second)
+	if r.audit.Count("RotateKey") != 0 {
+		t.Fatal("rotated early")
+	}
+	r.advance(time.Second)
+	r.advance(300 * day) // three periods missed: one rotation, and the schedule kept
+	list := must(r.ListKeyRotations(background, alice, &ListKeyRotationsRequest{KeyId: md.KeyId}))(t).Rotations
+	if len(list) != 2 || list[0].RotationType != rotationAutomatic || r.audit.Count("RotateKey") != 2 {
+		t.Errorf("rotations %+v", list)
+	}
+	status := must(r.GetKeyRotationStatus(background, alice, &KeyRequest{md.KeyId}))(t)
+	if !status.NextRotationDate.After(r.clock()) || status.NextRotationDate.Sub(md.CreationDate.Time)%(90*day) != 0 {
+		t.Errorf("next rotation %s", status.NextRotationDate)
+	}
+	dec := must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: old.CiphertextBlob}))(t)
+	if dec.KeyMaterialId != md.CurrentKeyMaterialId {
+		t.Error("opened under another material")
+	}
+	// A disabled key does not rotate, and does as soon as it is enabled.
+	must(r.DisableKey(background, alice, &KeyRequest{md.KeyId}))(t)
+	r.advance(100 * day)
+	if r.audit.Count("RotateKey") != 2 {
+		t.Error("a disabled key was rotated")
+	}
+	must(r.EnableKey(background, alice, &KeyRequest{md.KeyId}))(t)
+	r.advance(0)
+	if r.audit.Count("RotateKey") != 3 {
+		t.Error("an overdue key was not rotated")
+	}
+}
+
+func TestImportedMaterials(t *testing.T) {
+	r := newRig(t)
+	s := &specimen{rig: r}
+	md := r.newKey(&CreateKeyRequest{Origin: originExternal})
+	s.id = md.KeyId
+	s.prepareImport()
+	s.importMaterial()
+	imports := func(fill byte, kind string) (*ImportKeyMaterialResponse, error) {
+		return r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{
+			KeyId: s.id, ImportToken: s.token, EncryptedKeyMaterial: r.wrap(bytes.Repeat([]byte{fill}, 32)), ExpirationModel: expiresNever, ImportType: kind})
+	}
+	first := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: s.id, Plaintext: []byte("1")}))(t)
+	_, err := imports(6, "EXISTING_KEY_MATERIAL")
+	wantCode(t, err, codeIncorrectMaterial)
+	second := must(imports(6, "NEW_KEY_MATERIAL"))(t)
+	_, err = imports(7, "NEW_KEY_MATERIAL")
+	wantCode(t, err, codeInvalidState)
+	list := must(r.ListKeyRotations(background, alice, &ListKeyRotationsRequest{KeyId: s.id, IncludeKeyMaterial: "ALL_KEY_MATERIAL"}))(t).Rotations
+	if len(list) != 2 || list[1].KeyMaterialState != materialPending || list[1].ImportState != imported {
+		t.Errorf("materials %+v", list)
+	}
+	must(r.RotateKeyOnDemand(background, alice, &KeyRequest{s.id}))(t)
+	got := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: s.id}))(t).KeyMetadata
+	if got.CurrentKeyMaterialId != second.KeyMaterialId || got.KeyState != keystore.StateEnabled {
+		t.Errorf("after rotation %+v", got)
+	}
+	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)
+
+	// Material that waits for its rotation can go without a trace; any other takes the key out of use.
+	third := must(imports(7, "NEW_KEY_MATERIAL"))(t)
+	must(r.DeleteImportedKeyMaterial(background, alice, &DeleteImportedKeyMaterialRequest{s.id, third.KeyMaterialId}))(t)
+	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)
+	must(r.DeleteImportedKeyMaterial(background, alice, &DeleteImportedKeyMaterialRequest{s.id, list[0].KeyMaterialId}))(t)
+	_, err = r.Encrypt(background, alice, &EncryptRequest{KeyId: s.id, Plaintext: []byte("1")})
+	wantCode(t, err, codeInvalidState)
+	must(imports(5, ""))(t)
+	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)
+
+	// A token ends after a day.
+	r.advance(25 * time.Hour)
+	_, err = imports(5, "")
+	wantCode(t, err, codeExpiredImportToken)
+	_, err = r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{KeyId: s.id, ImportToken: []byte("x"), EncryptedKeyMaterial: s.wrapped, ExpirationModel: expiresNever})
+	wantCode(t, err, codeInvalidImportToken)
+}
