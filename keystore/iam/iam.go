@@ -18,13 +18,20 @@ import (
 )
 
 // Secret is a secret key that no print verb, encoder or logger shows. Reveal it where it is used.
-type Secret struct{ text string }
+type Secret struct {
+	text *string // a pointer: fmt, with a verb that does not fit, passes Format by and prints the fields
+}
 
 // NewSecret hides text.
-func NewSecret(text string) Secret { return Secret{text} }
+func NewSecret(text string) Secret { return Secret{&text} }
 
 // Reveal returns the secret itself.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == nil {
+		return ""
+	}
+	return *s.text
+}
 
 const redacted = "[secret]"
 
