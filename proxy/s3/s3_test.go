@@ -88,7 +88,7 @@ var documents = []struct {
 	text string
 }{
 	{&CopyObjectResult{LastModified: "t", ETag: `"e"`, Checksums: Checksums{ChecksumCRC32: "c"}},
-		`<CopyObjectResult xmlns="NS"><LastModified>t</LastModified><ETag>&#34;e&#34;</ETag><ChecksumCRC32>c</ChecksumCRC32></CopyObjectResult>`},
+		`<CopyObjectResult xmlns="NS"><LastModified>t</LastModified><ETag>&quot;e&quot;</ETag><ChecksumCRC32>c</ChecksumCRC32></CopyObjectResult>`},
 	{&InitiateMultipartUploadResult{Bucket: "b", Key: "k", UploadID: "u"},
 		`<InitiateMultipartUploadResult xmlns="NS"><Bucket>b</Bucket><Key>k</Key><UploadId>u</UploadId></InitiateMultipartUploadResult>`},
 	{&ListVersionsResult{Name: "b", MaxKeys: 2, Entries: []Version{

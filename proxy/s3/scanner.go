@@ -193,7 +193,22 @@ func (s *scanner) skip(name string, empty bool) error {
 	}
 }
 
-var entities = map[string]string{"amp": "&", "lt": "<", "gt": ">", "quot": `"`, "apos": "'"}
+// entity is the character of one of the five entities that need no declaration, 0 for any other.
+func entity(name string) byte {
+	switch name {
+	case "quot":
+		return '"'
+	case "amp":
+		return '&'
+	case "lt":
+		return '<'
+	case "gt":
+		return '>'
+	case "apos":
+		return '\''
+	}
+	return 0
+}
 
 // unescape resolves the five entities and numeric character references.
 func unescape(s string) (string, error) {
@@ -213,8 +228,8 @@ func unescape(s string) (string, error) {
 		}
 		name := s[:end]
 		s = s[end+1:]
-		if text, ok := entities[name]; ok {
-			b.WriteString(text)
+		if c := entity(name); c != 0 {
+			b.WriteByte(c)
 		} else if r, ok := charRef(name); ok {
 			b.WriteRune(r)
 		} else {

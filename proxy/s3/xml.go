@@ -28,7 +28,8 @@ func Encode(v any) ([]byte, error) {
 	if err := e.EncodeElement(v, start); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), e.Close()
+	// AWS writes &quot; around its ETags, and there are clients that look for just that.
+	return bytes.ReplaceAll(b.Bytes(), []byte("&#34;"), []byte("&quot;")), e.Close()
 }
 
 // Decode reads a document that a client sent. It is strict, because what it ignored would be a wish of the
