@@ -56,7 +56,8 @@ func errAccessDenied(message string, fields ...Header) *Error {
 }
 
 func errInvalidArgument(message, name, value string) *Error {
-	return fail(400, "InvalidArgument", message, Header{"ArgumentName", name}, Header{"ArgumentValue", strings.Clone(value)})
+	// The server may lend name and value only until its handler returns.
+	return fail(400, "InvalidArgument", message, Header{"ArgumentName", strings.Clone(name)}, Header{"ArgumentValue", strings.Clone(value)})
 }
 
 func errTwoMechanisms(authorization string) *Error {

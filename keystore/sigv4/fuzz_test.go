@@ -29,8 +29,8 @@ func FuzzVerify(f *testing.F) {
 		}
 		a, err := v.Verify(r)
 		if err != nil {
-			if _, ok := sigv4.AsError(err); !ok {
-				t.Fatalf("%T: %v", err, err)
+			if _, ok := sigv4.AsError(err); !ok || a != nil {
+				t.Fatalf("%v, %T: %v", a, err, err)
 			}
 			return
 		}

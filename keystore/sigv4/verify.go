@@ -12,6 +12,15 @@ import (
 // Verify checks who sent r. A request without any proof is an Anonymous one for S3 and an error for other services.
 // Body must then check the body.
 func (v *Verifier) Verify(r *Request) (*Auth, error) {
+	a, err := v.verify(r)
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// verify may return an Auth beside an error, of a request that was not proved.
+func (v *Verifier) verify(r *Request) (*Auth, error) {
 	query, err := parseAuthQuery(r.RawQuery)
 	if err != nil {
 		return nil, err
@@ -285,7 +294,7 @@ func (v *Verifier) signedHeaders(r *Request, list string, say complain) ([]strin
 	for i := range r.Headers {
 		name := r.Headers[i].Name
 		if len(name) > 6 && strings.EqualFold(name[:6], "x-amz-") && !containsFold(names, name) && !containsFold(missing, name) {
-			missing = append(missing, strings.ToLower(name))
+			missing = append(missing, strings.Clone(strings.ToLower(name)))
 		}
 	}
 	if missing != nil {
