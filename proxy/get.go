@@ -139,7 +139,7 @@ func (c *call) findTail(o *stored) error {
 	if err != nil {
 		return changedError(err)
 	}
-	if p.bodySize != o.bodySize || p.footer == nil {
+	if p.bodySize != o.bodySize {
 		return errChanged
 	}
 	o.tail, o.footer, o.tag, o.size, o.unvouched = p.tail, p.footer, p.tag, p.size, p.unvouched

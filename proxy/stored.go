@@ -111,7 +111,11 @@ func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, upstreamFailure(resp)
 	}
-	return c.describe(at, resp)
+	o, err := c.describe(at, resp)
+	if err == nil && o.env != nil {
+		return nil, tampered(errors.New("its body is empty"))
+	}
+	return o, err
 }
 
 // readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
