@@ -1,9 +1,15 @@
 package proxy
 
 import (
+	"crypto/sha256"
+	"net/http"
+	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
 )
 
 // factsCache remembers what an object's end says, so that a warm read or listing asks the store once or not at all.
@@ -11,50 +17,87 @@ import (
 // request.
 //
 // A store keeps an ETag when it copies an object under another name or other metadata, so that the ETag alone names
-// no facts: an entry belongs to one name, version, size and time (attacks on earlier drafts of the design: A5).
+// no facts: an entry belongs to one name, version, size and time, and is never used for another's.
 type factsCache struct {
-	entries *lru.Cache[factsKey, factsEntry]
+	tails *lru.Cache[factsKey, []byte]
+	lists *lru.Cache[factsKey, listFacts]
 }
 
 type factsKey struct {
 	bucket, key, version, etag string
 	size                       int64
-	modified                   time.Time
+	modified                   time.Time // to the second: Last-Modified knows no more
 }
 
-type factsEntry struct {
-	tail []byte // the manifest's end
-	list listFacts
+// newFactsKey has clones of its strings: those of a listing are cut out of the whole page. Version null is the only
+// one in a bucket without versions, where the other answers name none.
+func newFactsKey(at sealTarget, version, etag string, size int64, modified time.Time) factsKey {
+	if version == "null" {
+		version = ""
+	}
+	return factsKey{at.bucket, strings.Clone(at.key), strings.Clone(version), strings.Clone(etag), size, modified.UTC().Truncate(time.Second)}
+}
+
+func (o *stored) factsKey(version string) factsKey {
+	return newFactsKey(o.at, version, o.etag, o.bodySize, o.modified)
 }
 
 // listFacts is what a listing shows of an object.
 type listFacts struct {
-	known bool
-	plain bool // stored without an envelope
-	size  int64
-	etag  string // as clients see it, without quotes
+	known    bool
+	plain    bool // stored without an envelope
+	settled  bool // see settleTime
+	size     int64
+	etag     string       // as clients see it, without quotes
+	envelope envelopeHash // what the facts were read from
 }
 
-const factsCacheEntries = 200_000
+// settleTime is how old an object must have been when it was looked at for its facts to be used again without a look
+// at its envelope. One that is rewritten within the same second with the same bytes, as a change of its encryption may
+// do, would have the same key and other facts.
+const settleTime = 2 * time.Second
 
-func newFactsCache(n int) *factsCache {
-	c, err := lru.New[factsKey, factsEntry](n)
+// settled compares two times of the store's own clock: that of the answer, and that of the object.
+func settled(answer http.Header, modified time.Time) bool {
+	date, ok := s3.ParseTime(answer.Get("Date"))
+	return ok && date.Sub(modified) >= settleTime
+}
+
+type envelopeHash [16]byte
+
+func hashEnvelope(text string) envelopeHash {
+	sum := sha256.Sum256([]byte(text))
+	return envelopeHash(sum[:16])
+}
+
+// listFacts are what a listing shows of the object, whose envelope text came in answer.
+func (o *stored) listFacts(text string, answer http.Header) listFacts {
+	return listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, etag: o.visibleETag(), envelope: hashEnvelope(text)}
+}
+
+const (
+	cachedTails = 20_000
+	cachedLists = 200_000
+	// cachedTail is what is kept of a manifest: enough for its facts and tag, not for a large table.
+	cachedTail = sse.TailSize
+)
+
+func newFactsCache() *factsCache {
+	tails, err := lru.New[factsKey, []byte](cachedTails)
 	if err != nil {
-		panic(err) // n is a positive constant
+		panic(err) // the sizes are positive constants
 	}
-	return &factsCache{entries: c}
+	lists, err := lru.New[factsKey, listFacts](cachedLists)
+	if err != nil {
+		panic(err)
+	}
+	return &factsCache{tails, lists}
 }
 
-func (o *stored) factsKey() factsKey {
-	return factsKey{o.at.bucket, o.at.key, o.version, o.etag, o.bodySize, o.modified.Truncate(time.Second)}
-}
-
-// cachedTail bounds what is kept of one object.
-const cachedTail = 1024
-
+// tail is the end of the object's manifest, nil when it is not known.
 func (f *factsCache) tail(o *stored) []byte {
-	e, _ := f.entries.Get(o.factsKey())
-	return e.tail
+	tail, _ := f.tails.Get(o.factsKey(o.version))
+	return tail
 }
 
 func (f *factsCache) putTail(o *stored) {
@@ -62,20 +105,22 @@ func (f *factsCache) putTail(o *stored) {
 	if len(tail) > cachedTail {
 		tail = tail[len(tail)-cachedTail:]
 	}
-	e, _ := f.entries.Peek(o.factsKey())
-	e.tail = append([]byte(nil), tail...)
-	e.list = listFacts{known: true, size: o.size, etag: o.visibleETag()}
-	f.entries.Add(o.factsKey(), e)
+	f.tails.Add(o.factsKey(o.version), append([]byte(nil), tail...))
 }
 
 // listed gives what is known of an object for a listing.
 func (f *factsCache) listed(k factsKey) listFacts {
-	e, _ := f.entries.Get(k)
-	return e.list
+	l, _ := f.lists.Get(k)
+	return l
 }
 
-func (f *factsCache) putListed(o *stored) {
-	e, _ := f.entries.Peek(o.factsKey())
-	e.list = listFacts{known: true, plain: o.env == nil, size: o.size, etag: o.visibleETag()}
-	f.entries.Add(o.factsKey(), e)
+func (f *factsCache) putListed(k factsKey, l listFacts) {
+	l.etag = strings.Clone(l.etag)
+	f.lists.Add(k, l)
+}
+
+// saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
+// replaces whatever the cache believed.
+func (f *factsCache) saw(o *stored, version string) {
+	f.putListed(o.factsKey(version), o.listFacts(o.header.Get(envelopeHeader), o.header))
 }

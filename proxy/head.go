@@ -19,6 +19,7 @@ func (c *call) headObject() error {
 	if err != nil {
 		return err
 	}
+	c.s.facts.saw(o, r.version)
 	f := &fetch{call: c, read: r, stored: o}
 	if err := openable(o, r.customer); err != nil {
 		return err

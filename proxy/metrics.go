@@ -19,6 +19,7 @@ type Metrics struct {
 	cut            prometheus.Counter
 	tampered       prometheus.Counter
 	plaintextReads prometheus.Counter
+	listedAsStored *prometheus.CounterVec
 	store          *prometheus.CounterVec
 	storeDuration  *prometheus.HistogramVec
 }
@@ -41,6 +42,8 @@ func NewMetrics() *Metrics {
 			Help: "Reads of objects that failed authentication."}),
 		plaintextReads: prometheus.NewCounter(prometheus.CounterOpts{Name: "waxseal_s3_plaintext_reads_total",
 			Help: "Objects served that were stored without waxseal (read_through)."}),
+		listedAsStored: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waxseal_s3_listed_as_stored_total",
+			Help: "Entries of listings that show what is stored, because the object is not sealed or cannot be read."}, []string{"reason"}),
 		store: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waxseal_store_requests_total",
 			Help: "Requests to the store by method and status; status 0 is no answer."}, []string{"method", "status"}),
 		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waxseal_store_request_seconds",
@@ -49,7 +52,7 @@ func NewMetrics() *Metrics {
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.requests, m.duration, m.bytes, m.inflight, m.cut, m.tampered, m.plaintextReads, m.store, m.storeDuration}
+	return []prometheus.Collector{m.requests, m.duration, m.bytes, m.inflight, m.cut, m.tampered, m.plaintextReads, m.listedAsStored, m.store, m.storeDuration}
 }
 
 // Describe implements prometheus.Collector.
