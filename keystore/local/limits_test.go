@@ -1,0 +1,188 @@
+package local
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/state"
+)
+
+func TestLimits(t *testing.T) {
+	r := newRig(t, func(c *Config) {
+		c.Limits = Limits{Keys: 3, AliasesPerKey: 2, GrantsPerKey: 2, TagsPerKey: 2, PolicyBytes: 600}
+	})
+	md := r.newKey(nil)
+	r.newKey(nil)
+	third := r.newKey(nil)
+	_, err := r.CreateKey(background, alice, &CreateKeyRequest{})
+	wantCode(t, err, codeLimitExceeded)
+	must(r.CreateKey(background, user(otherAccount, "eve"), &CreateKeyRequest{}))(t)
+	must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: managedS3Alias}))(t) // not counted against anybody
+	must(r.ScheduleKeyDeletion(background, alice, &ScheduleKeyDeletionRequest{KeyId: third.KeyId, PendingWindowInDays: ptr(7)}))(t)
+	for i := range 3 {
+		_, err = r.CreateAlias(background, alice, &CreateAliasRequest{fmt.Sprint("alias/", i), md.KeyId})
+		wantCode(t, err, map[bool]string{i == 2: codeLimitExceeded}[true])
+		_, err = r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: alice.ARN, Operations: []string{"Decrypt"}})
+		wantCode(t, err, map[bool]string{i == 2: codeLimitExceeded}[true])
+		_, err = r.TagResource(background, alice, &TagResourceRequest{md.KeyId, []Tag{{fmt.Sprint(i), "v"}}})
+		wantCode(t, err, map[bool]string{i == 2: codeTag}[true])
+	}
+	long := one(`{"Sid":"` + string(bytes.Repeat([]byte("x"), 600)) + `","Effect":"Allow","Principal":"*","Action":"kms:Encrypt","Resource":"*"}`)
+	_, err = r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: long})
+	wantCode(t, err, codeLimitExceeded)
+}
+
+func TestThrottling(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.RequestsPerSecond = 5 })
+	for range 5 {
+		must(r.GenerateRandom(background, alice, &GenerateRandomRequest{NumberOfBytes: ptr(1)}))(t)
+	}
+	_, err := r.GenerateRandom(background, alice, &GenerateRandomRequest{NumberOfBytes: ptr(1)})
+	wantCode(t, err, codeThrottling)
+	must(r.GenerateRandom(background, user(testAccount, "bob"), &GenerateRandomRequest{NumberOfBytes: ptr(1)}))(t)
+	r.advance(time.Second)
+	must(r.GenerateRandom(background, alice, &GenerateRandomRequest{NumberOfBytes: ptr(1)}))(t)
+	var throttled uint64
+	for _, c := range r.Counts() {
+		if c.Code == codeThrottling {
+			throttled += c.N
+		}
+	}
+	if throttled != 1 {
+		t.Errorf("%d throttled", throttled)
+	}
+}
+
+func TestExportImport(t *testing.T) {
+	r := newRig(t)
+	var ids []string
+	var blobs [][]byte
+	for range 250 { // more than one chunk
+		md := r.newKey(nil)
+		ids = append(ids, md.KeyId)
+		blobs = append(blobs, must(r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte(md.KeyId)}))(t).CiphertextBlob)
+	}
+	root, id, err := r.Root(nil).Current(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var backup bytes.Buffer
+	if err := r.Export(background, &backup); err != nil {
+		t.Fatal(err)
+	}
+	if err := Import(background, r.store, r.root, bytes.NewReader(backup.Bytes())); err == nil {
+		t.Error("restored over existing keys")
+	}
+	other := keystore.NewRootSecret(keystore.RandomSecret())
+	if err := Import(background, state.NewMemory(), other, bytes.NewReader(backup.Bytes())); !errors.Is(err, errBackup) {
+		t.Errorf("another root secret: %v", err)
+	}
+
+	// An interrupted restore cannot be opened; the next one goes through.
+	fresh := state.NewMemory()
+	if err := Import(background, fresh, r.root, bytes.NewReader(backup.Bytes()[:backup.Len()-1])); !errors.Is(err, errBackup) {
+		t.Errorf("cut backup: %v", err)
+	}
+	cfg := Config{State: fresh, Secrets: r.root, Audit: r.audit, Region: testRegion, AccountID: testAccount, Now: r.clock}
+	if _, err := Open(background, cfg); err == nil {
+		t.Error("a half restored state was opened")
+	}
+	if err := Import(background, fresh, r.root, bytes.NewReader(backup.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+
+	r2 := &rig{t: t, store: fresh, audit: r.audit, root: r.root, now: r.now}
+	r2.open()
+	defer r2.Close()
+	for i, blob := range blobs {
+		if dec := must(r2.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: blob}))(t); string(dec.Plaintext) != ids[i] {
+			t.Fatalf("key %d gives %q", i, dec.Plaintext)
+		}
+	}
+	again, err := r2.Root(nil).Open(background, id)
+	if err != nil || !bytes.Equal(again.Key(), root.Key()) {
+		t.Fatalf("root: %v", err)
+	}
+}
+
+func TestRekey(t *testing.T) {
+	oldSecret, newSecret := keystore.RandomSecret(), keystore.RandomSecret()
+	r := newRig(t, func(c *Config) { c.Secrets = keystore.NewRootSecret(oldSecret) })
+	var blobs [][]byte
+	for range 5 {
+		blobs = append(blobs, must(r.Encrypt(background, alice, &EncryptRequest{KeyId: r.newKey(nil).KeyId, Plaintext: []byte("x")}))(t).CiphertextBlob)
+	}
+	r.Close()
+	r.open(func(c *Config) { c.Secrets = keystore.NewRootSecret(newSecret, oldSecret) })
+	if n := must(r.Rekey(background))(t); n != 6 { // five keys and the root
+		t.Errorf("%d records sealed again", n)
+	}
+	if n := must(r.Rekey(background))(t); n != 0 {
+		t.Errorf("%d records sealed again the second time", n)
+	}
+	r.Close()
+	r.open(func(c *Config) { c.Secrets = keystore.NewRootSecret(newSecret) })
+	for _, blob := range blobs {
+		must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: blob}))(t)
+	}
+}
+
+// Many change one key at the same time: every change that was acknowledged is there.
+func TestConcurrentChanges(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(background, time.Minute)
+			defer cancel()
+			if _, err := r.TagResource(ctx, alice, &TagResourceRequest{md.KeyId, []Tag{{fmt.Sprint(i), "v"}}}); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.CreateAlias(ctx, alice, &CreateAliasRequest{fmt.Sprint("alias/", i), md.KeyId}); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.CreateGrant(ctx, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: alice.ARN, Operations: []string{"Decrypt"}}); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.CreateKey(ctx, alice, &CreateKeyRequest{}); err != nil {
+				t.Error(err)
+			}
+			if _, err := r.DescribeKey(ctx, alice, &DescribeKeyRequest{KeyId: managedS3Alias}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	tags := must(r.ListResourceTags(background, alice, &ListOfKeyRequest{KeyId: md.KeyId}))(t).Tags
+	aliases := must(r.ListAliases(background, alice, &ListAliasesRequest{KeyId: md.KeyId}))(t).Aliases
+	grants := must(r.ListGrants(background, alice, &ListGrantsRequest{KeyId: md.KeyId}))(t).Grants
+	keys := must(r.ListKeys(background, alice, &ListKeysRequest{}))(t).Keys
+	if len(tags) != 20 || len(aliases) != 20 || len(grants) != 20 || len(keys) != 22 {
+		t.Errorf("%d tags, %d aliases, %d grants, %d keys", len(tags), len(aliases), len(grants), len(keys))
+	}
+}
+
+func TestLastUsage(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	if out := must(r.GetKeyLastUsage(background, alice, &KeyRequest{md.KeyId}))(t); out.KeyLastUsage != nil {
+		t.Errorf("used already: %+v", out.KeyLastUsage)
+	}
+	must(r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))(t)
+	event := r.last()
+	_, err := r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x"), DryRun: true})
+	wantCode(t, err, codeDryRun)
+	r.Close()
+	r.open()
+	use := must(r.GetKeyLastUsage(background, alice, &KeyRequest{md.KeyId}))(t).KeyLastUsage
+	if use == nil || use.Operation != "Encrypt" || use.CloudTrailEventId != event.EventID || use.KmsRequestId != event.RequestID {
+		t.Errorf("last use %+v", use)
+	}
+}

@@ -1,0 +1,323 @@
+package local
+
+import (
+	"strings"
+	"testing"
+
+	"waxseal/keystore"
+)
+
+// samplePolicy is the policy "key-consolepolicy-2" of the source documents: who may administer a key, who may use
+// it, another account included, and who may attach it to AWS resources.
+const samplePolicy = `{
+ "Id": "key-consolepolicy-2", "Version": "2012-10-17",
+ "Statement": [
+  {"Sid": "Enable IAM policies", "Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::111122223333:root"}, "Action": "kms:*", "Resource": "*"},
+  {"Sid": "Allow access for Key Administrators", "Effect": "Allow", "Principal": {"AWS": [
+    "arn:aws:iam::111122223333:user/KMSAdminUser", "arn:aws:iam::111122223333:role/KMSAdminRole"]},
+   "Action": ["kms:Describe*", "kms:Put*", "kms:Create*", "kms:Update*", "kms:Enable*", "kms:Revoke*", "kms:List*", "kms:Disable*",
+    "kms:Get*", "kms:Delete*", "kms:ScheduleKeyDeletion", "kms:CancelKeyDeletion", "kms:TagResource", "kms:UntagResource"], "Resource": "*"},
+  {"Sid": "Allow use of the key", "Effect": "Allow", "Principal": {"AWS": [
+    "arn:aws:iam::111122223333:user/ExampleUser", "arn:aws:iam::111122223333:role/ExampleRole", "arn:aws:iam::444455556666:root"]},
+   "Action": ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"], "Resource": "*"},
+  {"Sid": "Allow attachment of persistent resources", "Effect": "Allow", "Principal": {"AWS": [
+    "arn:aws:iam::111122223333:user/ExampleUser", "arn:aws:iam::111122223333:role/ExampleRole", "arn:aws:iam::444455556666:root"]},
+   "Action": ["kms:ListGrants", "kms:CreateGrant", "kms:RevokeGrant"], "Resource": "*", "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}}}
+ ]}`
+
+// noPolicy is an identity policy about something else: whoever has it can only do what a key policy allows by name.
+const noPolicy = allowNothing
+
+// allowKMS is an identity policy that allows these actions on every key.
+func allowKMS(actions ...string) string {
+	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["` + strings.Join(actions, `","`) + `"],"Resource":"*"}]}`
+}
+
+func role(account, name string) keystore.Caller {
+	return keystore.Caller{ARN: "arn:aws:iam::" + account + ":role/" + name, AccountID: account}
+}
+
+func TestSamplePolicy(t *testing.T) {
+	admin, adminRole := user(testAccount, "KMSAdminUser"), role(testAccount, "KMSAdminRole")
+	example, exampleRole := user(testAccount, "ExampleUser"), role(testAccount, "ExampleRole")
+	nobody, delegate := user(testAccount, "Nobody"), user(testAccount, "Delegate")
+	foreign, foreignWithout := user(otherAccount, "Partner"), user(otherAccount, "Intern")
+	stranger := user("999999999999", "Stranger")
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{
+			admin.ARN: noPolicy, adminRole.ARN: noPolicy, example.ARN: noPolicy, exampleRole.ARN: noPolicy, nobody.ARN: noPolicy,
+			delegate.ARN: allowKMS("kms:Decrypt"), foreign.ARN: allowKMS("kms:*"), foreignWithout.ARN: noPolicy, stranger.ARN: allowKMS("kms:*"),
+		})
+	})
+	root := rootOf(testAccount)
+	md := must(r.CreateKey(background, root, &CreateKeyRequest{Policy: samplePolicy}))(t).KeyMetadata
+	blob := must(r.Encrypt(background, root, &EncryptRequest{KeyId: md.Arn, Plaintext: []byte("x")}))(t).CiphertextBlob
+
+	actions := map[string]func(keystore.Caller) error{
+		"use": func(c keystore.Caller) error {
+			return failed(r.GenerateDataKey(background, c, &GenerateDataKeyRequest{KeyId: md.Arn, KeySpec: "AES_256"}))
+		},
+		"decrypt": func(c keystore.Caller) error {
+			return failed(r.Decrypt(background, c, &DecryptRequest{CiphertextBlob: blob}))
+		},
+		"reencrypt": func(c keystore.Caller) error {
+			return failed(r.ReEncrypt(background, c, &ReEncryptRequest{CiphertextBlob: blob, DestinationKeyId: md.Arn}))
+		},
+		"describe": func(c keystore.Caller) error {
+			return failed(r.DescribeKey(background, c, &DescribeKeyRequest{KeyId: md.Arn}))
+		},
+		"manage": func(c keystore.Caller) error {
+			return failed(r.UpdateKeyDescription(background, c, &UpdateKeyDescriptionRequest{md.Arn, "d"}))
+		},
+		"schedule": func(c keystore.Caller) error {
+			if err := failed(r.ScheduleKeyDeletion(background, c, &ScheduleKeyDeletionRequest{KeyId: md.Arn})); err != nil {
+				return err
+			}
+			must(r.CancelKeyDeletion(background, root, &KeyRequest{md.Arn}))(t)
+			return failed(r.EnableKey(background, root, &KeyRequest{md.Arn}))
+		},
+		"grant": func(c keystore.Caller) error {
+			return failed(r.CreateGrant(background, c, &CreateGrantRequest{KeyId: md.Arn, GranteePrincipal: c.ARN, Operations: []string{"Decrypt"}, DryRun: true}))
+		},
+		"grant for S3": func(c keystore.Caller) error {
+			return failed(r.CreateGrant(background, viaS3(c), &CreateGrantRequest{KeyId: md.Arn, GranteePrincipal: c.ARN, Operations: []string{"Decrypt"}, DryRun: true}))
+		},
+	}
+	for _, who := range []struct {
+		name   string
+		caller keystore.Caller
+		may    string
+	}{
+		{"account root", root, "use decrypt reencrypt describe manage schedule grant grant_for_S3"},
+		{"administrator", admin, "describe manage schedule grant grant_for_S3"},
+		{"administrators' role", adminRole, "describe manage schedule grant grant_for_S3"},
+		{"user", example, "use decrypt reencrypt describe grant_for_S3"},
+		{"users' role", exampleRole, "use decrypt reencrypt describe grant_for_S3"},
+		{"user of the account without a policy for it", nobody, ""},
+		{"user whose own policy allows Decrypt", delegate, "decrypt"},
+		{"user of the other account", foreign, "use decrypt reencrypt describe grant_for_S3"},
+		{"user of the other account without a policy for it", foreignWithout, ""},
+		{"user of a third account", stranger, ""},
+	} {
+		for name, do := range actions {
+			t.Run(who.name+"/"+name, func(t *testing.T) {
+				want := codeAccessDenied
+				for _, may := range strings.Fields(who.may) {
+					if strings.ReplaceAll(may, "_", " ") == name {
+						want = ""
+						if strings.HasPrefix(name, "grant") {
+							want = codeDryRun
+						}
+					}
+				}
+				wantCode(t, do(who.caller), want)
+			})
+		}
+	}
+}
+
+// The encrypt-only and the decrypt-only application of the source documents.
+func TestEncryptOnlyAndDecryptOnly(t *testing.T) {
+	a, b := user(testAccount, "AppA"), user(testAccount, "AppB")
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{a.ARN: allowKMS("kms:Encrypt", "kms:GenerateDataKey*"), b.ARN: allowKMS("kms:Decrypt")})
+	})
+	md := r.newKey(nil)
+	blob := must(r.Encrypt(background, a, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))(t).CiphertextBlob
+	_, err := r.Decrypt(background, a, &DecryptRequest{CiphertextBlob: blob})
+	wantCode(t, err, codeAccessDenied)
+	want := "User: " + a.ARN + " is not authorized to perform: kms:Decrypt on resource: " + md.Arn + " because no identity-based policy allows the kms:Decrypt action"
+	if got := err.(*Error).Message; got != want {
+		t.Errorf("message %q", got)
+	}
+	must(r.Decrypt(background, b, &DecryptRequest{CiphertextBlob: blob}))(t)
+	_, err = r.Encrypt(background, b, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")})
+	wantCode(t, err, codeAccessDenied)
+}
+
+// one is a key policy of the delegating statement and one more.
+func one(statement string) string {
+	return `{"Version":"2012-10-17","Statement":[
+	 {"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"kms:*","Resource":"*"},` + statement + `]}`
+}
+
+func TestPolicyConditions(t *testing.T) {
+	bob := user(testAccount, "bob")
+	r := newRig(t, func(c *Config) { c.Identities = directory(t, map[string]string{bob.ARN: noPolicy}) })
+	md := r.newKey(&CreateKeyRequest{Tags: []Tag{{"team", "blue"}}})
+	must(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/app", md.KeyId}))(t)
+	allowIf := func(condition string) string {
+		return one(`{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::111122223333:user/bob"},"Action":"kms:*","Resource":"*","Condition":` + condition + `}`)
+	}
+	encrypt := func(id string, ec map[string]string) error {
+		return failed(r.Encrypt(background, bob, &EncryptRequest{KeyId: id, Plaintext: []byte("x"), EncryptionContext: ec}))
+	}
+	for _, test := range []struct {
+		name, condition string
+		yes, no         func() error
+	}{
+		{"context", `{"StringEquals":{"kms:EncryptionContext:Dept":"it"}}`,
+			func() error { return encrypt(md.KeyId, map[string]string{"dept": "it"}) },
+			func() error { return encrypt(md.KeyId, map[string]string{"dept": "hr"}) }},
+		{"context like", `{"StringLike":{"kms:EncryptionContext:aws:s3:arn":"arn:aws:s3:::logs/*"}}`,
+			func() error { return encrypt(md.KeyId, map[string]string{"aws:s3:arn": "arn:aws:s3:::logs/1"}) },
+			func() error { return encrypt(md.KeyId, map[string]string{"aws:s3:arn": "arn:aws:s3:::other/1"}) }},
+		{"context keys", `{"ForAllValues:StringEquals":{"kms:EncryptionContextKeys":["a","b"]},"Null":{"kms:EncryptionContextKeys":"false"}}`,
+			func() error { return encrypt(md.KeyId, map[string]string{"a": "1", "b": "2"}) },
+			func() error { return encrypt(md.KeyId, map[string]string{"a": "1", "c": "2"}) }},
+		{"via service", `{"StringEquals":{"kms:ViaService":"s3.us-east-1.amazonaws.com"}}`,
+			func() error {
+				return failed(r.Encrypt(background, viaS3(bob), &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))
+			},
+			func() error { return encrypt(md.KeyId, nil) }},
+		{"caller account", `{"StringEquals":{"kms:CallerAccount":"111122223333"}}`, func() error { return encrypt(md.KeyId, nil) }, nil},
+		{"request alias", `{"StringEquals":{"kms:RequestAlias":"alias/app"}}`,
+			func() error { return encrypt("alias/app", nil) }, func() error { return encrypt(md.KeyId, nil) }},
+		{"resource aliases", `{"ForAnyValue:StringLike":{"kms:ResourceAliases":"alias/a*"}}`, func() error { return encrypt(md.KeyId, nil) }, nil},
+		{"key facts", `{"StringEquals":{"kms:KeySpec":"SYMMETRIC_DEFAULT","kms:KeyUsage":"ENCRYPT_DECRYPT","kms:KeyOrigin":"AWS_KMS"},"Bool":{"kms:MultiRegion":"false"}}`,
+			func() error { return encrypt(md.KeyId, nil) }, nil},
+		{"tag", `{"StringEquals":{"aws:ResourceTag/team":"blue"}}`, func() error { return encrypt(md.KeyId, nil) }, nil},
+		{"address", `{"IpAddress":{"aws:SourceIp":"192.0.2.0/24"}}`, func() error { return encrypt(md.KeyId, nil) },
+			func() error {
+				elsewhere := bob
+				elsewhere.SourceIP = "198.51.100.1"
+				return failed(r.Encrypt(background, elsewhere, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))
+			}},
+		{"algorithm", `{"StringEquals":{"kms:EncryptionAlgorithm":"RSAES_OAEP_SHA_256"}}`, nil, func() error { return encrypt(md.KeyId, nil) }},
+		{"deletion window", `{"NumericLessThan":{"kms:ScheduleKeyDeletionPendingWindowInDays":"30"}}`, nil,
+			func() error {
+				return failed(r.ScheduleKeyDeletion(background, bob, &ScheduleKeyDeletionRequest{KeyId: md.KeyId}))
+			}},
+		{"same key", `{"Bool":{"kms:ReEncryptOnSameKey":"true"}}`,
+			func() error {
+				blob := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))(t).CiphertextBlob
+				return failed(r.ReEncrypt(background, bob, &ReEncryptRequest{CiphertextBlob: blob, DestinationKeyId: md.KeyId}))
+			}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			must(r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: allowIf(test.condition)}))(t)
+			if test.yes != nil {
+				wantCode(t, test.yes(), "")
+			}
+			if test.no != nil {
+				wantCode(t, test.no(), codeAccessDenied)
+			}
+		})
+	}
+}
+
+func TestDenyWins(t *testing.T) {
+	bob := user(testAccount, "bob")
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{bob.ARN: `{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"kms:Decrypt","Resource":"*"}]}`})
+	})
+	md := r.newKey(nil)
+	blob := must(r.Encrypt(background, bob, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))(t).CiphertextBlob
+	_, err := r.Decrypt(background, bob, &DecryptRequest{CiphertextBlob: blob})
+	wantCode(t, err, codeAccessDenied)
+	must(r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: one(
+		`{"Effect":"Deny","Principal":"*","Action":"kms:Encrypt","Resource":"*"}`)}))(t)
+	for _, who := range []keystore.Caller{alice, bob, rootOf(testAccount)} {
+		_, err = r.Encrypt(background, who, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")})
+		wantCode(t, err, codeAccessDenied)
+	}
+	// A grant does not outweigh a deny either.
+	must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: bob.ARN, Operations: []string{"Encrypt"}}))(t)
+	_, err = r.Encrypt(background, bob, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")})
+	wantCode(t, err, codeAccessDenied)
+}
+
+// A key without the delegating statement is beyond the reach of its account's identity policies.
+func TestKeyWithoutItsAccount(t *testing.T) {
+	bob := user(testAccount, "bob")
+	r := newRig(t, func(c *Config) { c.Identities = directory(t, map[string]string{bob.ARN: noPolicy}) })
+	only := `{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"` + bob.ARN + `"},"Action":"kms:*","Resource":"*"}}`
+	_, err := r.CreateKey(background, alice, &CreateKeyRequest{Policy: only})
+	wantCode(t, err, codeMalformedPolicy)
+	md := r.newKey(&CreateKeyRequest{Policy: only, BypassPolicyLockoutSafetyCheck: true})
+	_, err = r.DescribeKey(background, rootOf(testAccount), &DescribeKeyRequest{KeyId: md.KeyId})
+	wantCode(t, err, codeAccessDenied)
+	must(r.PutKeyPolicy(background, bob, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: only}))(t)
+}
+
+func TestManagedKey(t *testing.T) {
+	r := newRig(t)
+	md := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: managedS3Alias}))(t).KeyMetadata
+	if md.KeyManager != "AWS" || !md.Enabled {
+		t.Errorf("managed key %+v", md)
+	}
+	status := must(r.GetKeyRotationStatus(background, alice, &KeyRequest{md.KeyId}))(t)
+	if !status.KeyRotationEnabled || status.RotationPeriodInDays != 365 {
+		t.Errorf("rotation %+v", status)
+	}
+	list := must(r.ListAliases(background, alice, &ListAliasesRequest{}))(t).Aliases
+	if len(list) != 1 || list[0].AliasName != managedS3Alias || list[0].TargetKeyId != md.KeyId {
+		t.Errorf("aliases %+v", list)
+	}
+	for name, err := range map[string]error{
+		"disable":  failed(r.DisableKey(background, rootOf(testAccount), &KeyRequest{md.KeyId})),
+		"delete":   failed(r.ScheduleKeyDeletion(background, rootOf(testAccount), &ScheduleKeyDeletionRequest{KeyId: md.KeyId})),
+		"policy":   failed(r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: defaultPolicy(testAccount)})),
+		"rotation": failed(r.DisableKeyRotation(background, alice, &KeyRequest{md.KeyId})),
+		"tag":      failed(r.TagResource(background, alice, &TagResourceRequest{md.KeyId, []Tag{{"a", "b"}}})),
+		"alias":    failed(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/mine", md.KeyId})),
+		"encrypt":  failed(r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")})),
+	} {
+		t.Run(name, func(t *testing.T) { wantCode(t, err, codeAccessDenied) })
+	}
+	r.advance(366 * day)
+	after := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: managedS3Alias}))(t).KeyMetadata
+	if after.KeyId != md.KeyId || after.CurrentKeyMaterialId == md.CurrentKeyMaterialId {
+		t.Error("not rotated after a year")
+	}
+}
+
+func TestGrantLineage(t *testing.T) {
+	bob, carol := user(testAccount, "bob"), user(testAccount, "carol")
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{bob.ARN: noPolicy, carol.ARN: noPolicy})
+	})
+	md := r.newKey(nil)
+	must(r.CreateGrant(background, alice, &CreateGrantRequest{
+		KeyId: md.KeyId, GranteePrincipal: bob.ARN, Operations: []string{"CreateGrant", "Decrypt", "Encrypt"},
+		Constraints: &GrantConstraints{EncryptionContextSubset: map[string]string{"a": "1"}},
+	}))(t)
+	child := func(constraints *GrantConstraints, ops ...string) error {
+		return failed(r.CreateGrant(background, bob, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: carol.ARN, Operations: ops, Constraints: constraints}))
+	}
+	narrow := &GrantConstraints{EncryptionContextEquals: map[string]string{"a": "1", "b": "2"}}
+	wantCode(t, child(narrow, "Decrypt", "GenerateDataKey"), codeAccessDenied)
+	wantCode(t, child(nil, "Decrypt"), codeAccessDenied)
+	wantCode(t, child(&GrantConstraints{EncryptionContextSubset: map[string]string{"b": "2"}}, "Decrypt"), codeAccessDenied)
+	wantCode(t, child(narrow, "Encrypt"), "")
+	enc := func(ec map[string]string) error {
+		return failed(r.Encrypt(background, carol, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x"), EncryptionContext: ec}))
+	}
+	wantCode(t, enc(map[string]string{"a": "1", "b": "2"}), "")
+	wantCode(t, enc(map[string]string{"a": "1", "b": "2", "c": "3"}), codeAccessDenied)
+	wantCode(t, enc(map[string]string{"a": "1"}), codeAccessDenied)
+}
+
+func TestContextNamesThatDifferInCase(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	_, err := r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x"), EncryptionContext: map[string]string{"a": "1", "A": "2"}})
+	wantCode(t, err, codeValidation)
+}
+
+// Whether a key of another account exists is not for a stranger to find out.
+func TestForeignKeysLookAlike(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	eve := user(otherAccount, "eve")
+	missing := strings.Replace(md.Arn, md.KeyId[:8], "00000000", 1)
+	_, there := r.DescribeKey(background, eve, &DescribeKeyRequest{KeyId: md.Arn})
+	_, gone := r.DescribeKey(background, eve, &DescribeKeyRequest{KeyId: missing})
+	wantCode(t, there, codeAccessDenied)
+	wantCode(t, gone, codeAccessDenied)
+	a, b := strings.ReplaceAll(there.Error(), md.Arn, "x"), strings.ReplaceAll(gone.Error(), missing, "x")
+	if a != b {
+		t.Errorf("%q and %q", a, b)
+	}
+}
