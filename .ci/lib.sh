@@ -2,6 +2,7 @@
 #
 #   step NAME COMMAND...   runs a step, counts it as passed or failed, goes on
 #   skip NAME REASON       names a step that cannot run here
+#   client NAME [LABEL]    runs .ci/clients/NAME.sh as a step
 #   summary                prints 'N passed, N failed'; its status is that of the whole
 #   start_waxseal ARGS...  a waxseal on free loopback ports with a data directory of its own; sets S3 KMS ADMIN DATA
 #   stop_waxseal           ends it, and fails if it did not end well
@@ -55,6 +56,19 @@ summary() {
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }
+
+# client NAME [LABEL] runs .ci/clients/NAME.sh as a step, or skips it when the program that it needs is not there.
+client() {
+	local script=$ROOT/.ci/clients/$1.sh name="$1${2:+ ($2)}" program
+	program=$(sed -n 's/^# needs: //p' "$script")
+	if ! have "$program"; then
+		skip "$name" "there is no $program"
+	elif [ "$1" = boto3 ] && ! python3 -c 'import boto3' 2>/dev/null; then
+		skip "$name" "python3 has no boto3"
+	else
+		step "$name" "$script"
+	fi
+}
 
 start_waxseal() {
 	DATA=$(mktemp -d "$WORK/data.XXXXXX")
@@ -127,6 +141,9 @@ stop_waxseal() {
 same() { [ "$1" = "$2" ] || fail "${3:-values differ}: got '$1', want '$2'"; }
 
 sha() { sha256sum "$1" | cut -d ' ' -f 1; }
+
+# slice FILE FROM COUNT prints bytes of a file.
+slice() { dd if="$1" iflag=skip_bytes,count_bytes skip="$2" count="$3" bs=1M status=none; }
 
 same_file() { same "$(sha "$1")" "$(sha "$2")" "$1 and $2 differ"; }
 

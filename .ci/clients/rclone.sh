@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # rclone against a waxseal, as each of the three providers that it treats differently, with all its checks.
+# needs: rclone
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 begin
 unset AWS_CA_BUNDLE # rclone 1.60 breaks on it; it has a flag of its own

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # restic against a waxseal: back up, check all data, restore.
+# needs: restic
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 begin
 export RESTIC_PASSWORD=ci RESTIC_REPOSITORY="s3:$S3/restic-$RANDOM-$$" RESTIC_CACHE_DIR=$WORK/restic-cache

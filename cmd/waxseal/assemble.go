@@ -10,12 +10,19 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
 
 	"waxseal/cmd/waxseal/embedded"
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
 	"waxseal/keystore/iam"
+	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/local"
+	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy"
 )
@@ -37,7 +44,7 @@ type parts struct {
 	keys   *keystore.BucketKeys
 	store  *embedded.Store // nil: the store is elsewhere
 	s3     *proxy.Server
-	kms    *http.Server
+	kms    *fasthttp.Server
 	admin  *http.Server
 
 	ends []func(context.Context) error
@@ -58,6 +65,14 @@ func assemble(ctx context.Context, c *config, log *slog.Logger) (*parts, error) 
 
 // atEnd remembers how to take apart what was put together last.
 func (p *parts) atEnd(end func(context.Context) error) { p.ends = append(p.ends, end) }
+
+// background runs work until what was put together before it is taken apart.
+func (p *parts) background(work func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { work(ctx) })
+	p.atEnd(func(context.Context) error { stop(); done.Wait(); return nil })
+}
 
 // shutdown takes everything apart, last part first. Requests in flight are finished, or cut when ctx ends.
 func (p *parts) shutdown(ctx context.Context) error {
@@ -122,6 +137,7 @@ func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err 
 	})
 	p.atEnd(func(context.Context) error { p.keys.Close(); return nil })
 	p.local.OnKeyChange(p.keys.Forget)
+	p.background(func(ctx context.Context) { prune(ctx, p.keys, log) })
 	return nil
 }
 
@@ -149,11 +165,20 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 	}
 	metrics := proxy.NewMetrics()
 	registry := newRegistry()
-	if err := registry.Register(metrics); err != nil {
-		return err
+	for _, c := range []prometheus.Collector{metrics, newKeyMetrics(p.keys.Stats)} {
+		if err := registry.Register(c); err != nil {
+			return err
+		}
 	}
 	p.admin = newAdmin(registry, p.readiness(up), log)
 	p.atEnd(p.admin.Shutdown)
+	kms := kmsapi.Handler{
+		Service:      p.local,
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Secret, Now: time.Now}, p.users),
+		Log:          log,
+	}
+	p.kms = kms.Server()
+	p.atEnd(p.kms.ShutdownWithContext)
 	p.s3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Provider: p.local.Provider(), Keys: p.keys, Root: p.local.Root(p.ring),
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),

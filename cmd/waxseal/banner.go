@@ -9,7 +9,7 @@ import (
 
 // banner is what a person sees when waxseal is ready.
 type banner struct {
-	s3, kms, admin string // addresses; kms may be empty
+	s3, kms, admin string // addresses
 	tls            bool
 	ca             string // file to trust, when the certificate is waxseal's own
 	dir            dataDir
@@ -25,13 +25,8 @@ func (b banner) print(w io.Writer) error {
 	if b.tls {
 		scheme = "https://"
 	}
-	s3, kms := scheme+reachable(b.s3), ""
-	fmt.Fprintf(&t, "waxseal is ready: S3 %s", s3)
-	if b.kms != "" {
-		kms = scheme + reachable(b.kms)
-		fmt.Fprintf(&t, ", KMS %s", kms)
-	}
-	fmt.Fprintf(&t, ", admin http://%s, data in %s\n", reachable(b.admin), b.dir)
+	s3, kms := scheme+reachable(b.s3), scheme+reachable(b.kms)
+	fmt.Fprintf(&t, "waxseal is ready: S3 %s, KMS %s, admin http://%s, data in %s\n", s3, kms, reachable(b.admin), b.dir)
 	if b.ca != "" {
 		sum, err := fingerprint(b.ca)
 		if err != nil {
@@ -61,10 +56,7 @@ func (b banner) commands(t *strings.Builder, s3, kms string) {
 	} {
 		fmt.Fprintf(t, "aws --endpoint-url %s %s\n", s3, command)
 	}
-	if kms != "" {
-		fmt.Fprintf(t, "aws --endpoint-url %s kms create-key --description 'my first key'\n", kms)
-	}
-	t.WriteByte('\n')
+	fmt.Fprintf(t, "aws --endpoint-url %s kms create-key --description 'my first key'\n\n", kms)
 }
 
 // reachable is an address that a client on this machine can use.

@@ -41,7 +41,7 @@ func running(ts *testscript.TestScript) map[string]*exec.Cmd {
 	return ts.Value(servers{}).(map[string]*exec.Cmd)
 }
 
-var readyLine = regexp.MustCompile(`(?m)^waxseal is ready: S3 ([^,]+), (?:KMS [^,]+, )?admin ([^,]+), data in `)
+var readyLine = regexp.MustCompile(`(?m)^waxseal is ready: S3 ([^,]+), KMS [^,]+, admin ([^,]+), data in `)
 
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {

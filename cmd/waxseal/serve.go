@@ -50,15 +50,10 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	if p.kms == nil { // no KMS API in this build: its port must not seem to answer
-		if err := l.kms.Close(); err != nil {
-			return errors.Join(err, p.shutdown(ctx))
-		}
-	}
 	failed := p.serve(l)
 	err = p.banner(c, l).print(stdout)
 	if err == nil {
-		log.Info("ready", "s3", l.s3.Addr(), "admin", l.admin.Addr())
+		log.Info("ready", "s3", l.s3.Addr(), "kms", l.kms.Addr(), "admin", l.admin.Addr())
 		err = p.wait(ctx, failed)
 	}
 	log.Info("finishing what is in flight; a second signal ends at once", "deadline", shutdownTimeout)
@@ -121,27 +116,18 @@ func (p *parts) serve(l listeners) <-chan error {
 		}
 	}
 	go func() { report("S3", p.s3.Serve(l.s3, p.tls)) }()
-	if p.kms != nil {
-		go func() { report("KMS", serveHTTP(p.kms, l.kms, p.tls)) }()
+	kms := l.kms
+	if p.tls != nil {
+		kms = tls.NewListener(kms, p.tls)
 	}
+	go func() { report("KMS", p.kms.Serve(kms)) }()
 	go func() { report("admin", p.admin.Serve(l.admin)) }()
 	return failed
 }
 
-func serveHTTP(s *http.Server, l net.Listener, conf *tls.Config) error {
-	if conf != nil {
-		l = tls.NewListener(l, conf)
-	}
-	return s.Serve(l)
-}
-
 func (p *parts) banner(c *config, l listeners) banner {
-	b := banner{
-		s3: l.s3.Addr().String(), admin: l.admin.Addr().String(),
+	return banner{
+		s3: l.s3.Addr().String(), kms: l.kms.Addr().String(), admin: l.admin.Addr().String(),
 		tls: p.tls != nil, ca: p.ca, dir: dataDir(c.DataDir), region: c.Region, root: p.root, made: p.rootMade,
 	}
-	if p.kms != nil {
-		b.kms = l.kms.Addr().String()
-	}
-	return b
 }
