@@ -350,6 +350,7 @@ func BenchmarkList(b *testing.B) {
 					b.Fatalf("%s", body)
 				}
 			}
+			k.mustDo(b, "GET", "/bkt?list-type=2", nil, nil)
 			for b.Loop() {
 				if !m.warm {
 					k.server.facts.lists.Purge()

@@ -87,7 +87,7 @@ func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		return nil, upstreamFailure(resp)
 	}
-	defer resp.Body.Close()
+	defer drain(resp) // to its end, or the connection is lost
 	o, err := c.describe(at, resp)
 	if err != nil {
 		return nil, err
