@@ -100,8 +100,8 @@ func TestFooterAndTableAgree(t *testing.T) {
 		footer, commitment := f.append(nil), k.Commitment()
 		facts, _ := m.Facts.encode()
 		sealed := slices.Concat(
-			k.derive(f.salt[:], labelTable).sealBox(m.appendTable(nil, 1), associated(labelTable, footer, commitment[:])),
-			k.derive(f.salt[:], labelFacts).sealBox(facts, associated(labelFacts, footer, commitment[:])),
+			k.manifestKey().secret.Derive(f.salt[:], labelTable).sealBox(m.appendTable(nil, 1), associated(labelTable, footer, commitment[:])),
+			k.manifestKey().secret.Derive(f.salt[:], labelFacts).sealBox(facts, associated(labelFacts, footer, commitment[:])),
 			make([]byte, f.PublicSize), footer)
 		if _, err := OpenManifest(sealed, k); (err == nil) != (name == "same") || name != "same" && !errors.Is(err, ErrAuthentication) {
 			t.Errorf("%s: %v", name, err)

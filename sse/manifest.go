@@ -106,7 +106,7 @@ func (m *Manifest) Seal(keys Keys, svc ServiceKey) ([]byte, error) {
 
 // seal is Seal with the salt given, for vectors with known bytes.
 func (m *Manifest) seal(keys Keys, svc ServiceKey, salt [saltSize]byte) ([]byte, error) {
-	return m.sealWith(keys.manifestKey(salt), svc)
+	return m.sealWith(keys.manifestKey(), svc, salt)
 }
 
 // check holds for what is sealed and for what is opened.
@@ -322,8 +322,9 @@ func (f *Footer) OpenFacts(tail []byte, keys Keys) (*Facts, error) {
 }
 
 func (f *Footer) openBox(keys Keys, label string, box []byte) ([]byte, error) {
-	commitment := keys.Commitment()
-	return keys.derive(f.salt[:], label).openBox(box, associated(label, f.append(nil), commitment[:]))
+	k := keys.manifestKey()
+	defer k.Zero()
+	return k.secret.Derive(f.salt[:], label).openBox(box, associated(label, f.append(nil), k.commitment[:]))
 }
 
 // OpenManifest opens the whole manifest, of which sealed is exactly all bytes.

@@ -9,51 +9,38 @@ import (
 
 const labelManifestKey = "waxseal/v1/manifest/key"
 
-// ManifestKey seals one manifest of an object, for who must let go of the data
-// keys before the manifest's facts are known. It opens none of the object's data.
-//
-// Its salt is fixed, and with it the nonces: never seal two different manifests with it.
+// ManifestKey seals and opens an object's manifests, and none of its data: for who must let go of the data keys
+// before the manifest's facts are known. Every manifest draws a salt of its own, so it may seal many.
 type ManifestKey struct {
-	salt         [saltSize]byte
-	table, facts Key
-	commitment   [32]byte
-	layers       byte
+	secret     Key
+	commitment [32]byte
+	layers     byte
 }
 
-// ManifestKey makes a key with a salt of its own.
+// ManifestKey is the manifest key of the data keys.
 func (k Keys) ManifestKey() (ManifestKey, error) {
 	if err := k.usable(); err != nil {
 		return ManifestKey{}, err
 	}
-	var salt [saltSize]byte
-	rand.Read(salt[:])
-	return k.manifestKey(salt), nil
+	return k.manifestKey(), nil
 }
 
-func (k Keys) manifestKey(salt [saltSize]byte) ManifestKey {
-	return ManifestKey{
-		salt: salt, table: k.derive(salt[:], labelTable), facts: k.derive(salt[:], labelFacts),
-		commitment: k.Commitment(), layers: byte(k.Layers()),
-	}
+func (k Keys) manifestKey() ManifestKey {
+	return ManifestKey{secret: k.derive(nil, labelManifestKey), commitment: k.Commitment(), layers: byte(k.Layers())}
 }
 
 // Zero wipes the key.
-func (k *ManifestKey) Zero() {
-	k.table.Zero()
-	k.facts.Zero()
-}
+func (k *ManifestKey) Zero() { k.secret.Zero() }
 
 // Format implements fmt.Formatter for every verb.
 func (k ManifestKey) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
 
-const manifestKeySize = saltSize + 2*keySize + 32 + 1
+const manifestKeySize = keySize + 32 + 1
 
 // Wrap seals the key under kek, to be kept; context must be given again to unwrap it.
 func (k ManifestKey) Wrap(kek Key, context []byte) []byte {
 	plain := make([]byte, 0, manifestKeySize)
-	plain = append(plain, k.salt[:]...)
-	plain = append(plain, k.table.b[:]...)
-	plain = append(plain, k.facts.b[:]...)
+	plain = append(plain, k.secret.b[:]...)
 	plain = append(plain, k.commitment[:]...)
 	plain = append(plain, k.layers)
 	defer clear(plain)
@@ -73,9 +60,7 @@ func UnwrapManifestKey(wrapped []byte, kek Key, context []byte) (k ManifestKey, 
 	}
 	defer clear(plain)
 	in := fields{b: plain}
-	in.into(k.salt[:])
-	in.into(k.table.b[:])
-	in.into(k.facts.b[:])
+	in.into(k.secret.b[:])
 	in.into(k.commitment[:])
 	k.layers = in.u8()
 	return k, in.end()
@@ -83,16 +68,18 @@ func UnwrapManifestKey(wrapped []byte, kek Key, context []byte) (k ManifestKey, 
 
 // SealWith is Seal without the data keys.
 func (m *Manifest) SealWith(k ManifestKey, svc ServiceKey) ([]byte, error) {
-	if k.table.IsZero() || svc.Key.IsZero() {
+	if k.secret.IsZero() || svc.Key.IsZero() {
 		return nil, ErrNoKey
 	}
 	if k.layers != 1 && k.layers != 2 {
 		return nil, errors.New("sse: a manifest key of no layers")
 	}
-	return m.sealWith(k, svc)
+	var salt [saltSize]byte
+	rand.Read(salt[:])
+	return m.sealWith(k, svc, salt)
 }
 
-func (m *Manifest) sealWith(k ManifestKey, svc ServiceKey) ([]byte, error) {
+func (m *Manifest) sealWith(k ManifestKey, svc ServiceKey, salt [saltSize]byte) ([]byte, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}
@@ -101,14 +88,17 @@ func (m *Manifest) sealWith(k ManifestKey, svc ServiceKey) ([]byte, error) {
 		return nil, err
 	}
 	f := m.footer(int(k.layers))
-	f.service, f.salt = svc.ID, k.salt
+	f.service, f.salt = svc.ID, salt
 	footer := f.append(nil)
 	commitment := k.commitment
+	seal := func(key Key, label string, plain []byte) []byte {
+		return key.Derive(salt[:], label).sealBox(plain, associated(label, footer, commitment[:]))
+	}
 
 	b := make([]byte, 0, f.ManifestSize())
-	b = append(b, k.table.sealBox(m.appendTable(nil, int(k.layers)), associated(labelTable, footer, commitment[:]))...)
-	b = append(b, k.facts.sealBox(facts, associated(labelFacts, footer, commitment[:]))...)
-	b = append(b, svc.Key.Derive(k.salt[:], labelPublic).sealBox(m.Tag.encode(nil), associated(labelPublic, footer, commitment[:]))...)
+	b = append(b, seal(k.secret, labelTable, m.appendTable(nil, int(k.layers)))...)
+	b = append(b, seal(k.secret, labelFacts, facts)...)
+	b = append(b, seal(svc.Key, labelPublic, m.Tag.encode(nil))...)
 	b = append(b, footer...)
 	if int64(len(b)) != f.ManifestSize() {
 		panic("sse: internal error: a manifest's size is not the announced one")

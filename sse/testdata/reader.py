@@ -250,7 +250,7 @@ class Manifest:
         self.sealed_size = table + facts + public + 64
         need(self.sealed_size <= len(body), "manifest longer than the body")
         boxes = Fields(body[len(body) - self.sealed_size:-64])
-        secret = b"".join(keys)
+        secret = hkdf(b"".join(keys), b"", b"waxseal/v1/manifest/key")
         self.read_table(self.box(secret, b"waxseal/v1/manifest/table", boxes.take(table)), count, len(keys))
         self.facts = read_facts(self.box(secret, b"waxseal/v1/manifest/facts", boxes.take(facts)))
         self.public = boxes.take(public)
