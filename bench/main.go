@@ -1,0 +1,4 @@
+// Command bench measures waxseal. See README.
+package main
+
+func main() {}
