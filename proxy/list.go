@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"waxseal/proxy/s3"
@@ -78,6 +79,7 @@ type listing struct {
 	answer   http.Header // that the page came with
 	metadata bool        // the client gets MinIO's metadata
 	cold     []*s3.ListEntry
+	vouching sync.Mutex
 }
 
 // fill turns every entry's facts into the plaintext's, from what is at hand where that is enough.
@@ -145,7 +147,7 @@ func (l *listing) warm(e *s3.ListEntry, text string) bool {
 		f = known
 	default:
 		o := &stored{at: l.placeOf(e), etag: s3.Unquote(e.ETag), bodySize: e.Size, modified: modifiedOf(e)}
-		if err := l.readEnvelope(o, text); err != nil || o.env.Manifest {
+		if err := l.readEnvelope(o, text); err != nil || o.env.Manifest || o.unvouched {
 			return false // a look at the object itself has the last word
 		}
 		f = o.listFacts(text, l.answer)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
@@ -302,6 +303,25 @@ func TestListMetadataExtension(t *testing.T) {
 	_, doc := k.mustDo(t, "GET", "/bkt?list-type=2&metadata=true", nil, nil)
 	if !bytes.Contains(doc, []byte("<X-Amz-Meta-Color>red</X-Amz-Meta-Color>")) || bytes.Contains(doc, []byte("axseal")) {
 		t.Errorf("%s", doc)
+	}
+}
+
+// TestListLostServiceKey: facts that the service key vouched for are had from under the data keys.
+func TestListLostServiceKey(t *testing.T) {
+	for _, metadata := range []bool{false, true} {
+		k, _ := overMemory(t, proxytest.Options{ListMetadata: metadata}, nil)
+		var want []listed
+		for i := range 20 {
+			size := 10 + i%2*inlineLimit
+			info := put(t, k.client(t), "bkt", fmt.Sprintf("%02d", i), make([]byte, size), nil)
+			want = append(want, listed{info.Key, info.ETag, int64(size)})
+		}
+		k.root.service = keystore.RandomSecret()
+		k.root.serviceID++
+		_, doc := k.mustDo(t, "GET", "/bkt?list-type=2", nil, nil)
+		if got := entriesOf(t, doc); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%v\nwant %v", got, want)
+		}
 	}
 }
 

@@ -55,6 +55,9 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 		return nil // another look has failed, and says why
 	}
 	o, err := l.lookOnce(e, header)
+	if err == nil && o.unvouched {
+		err = l.vouchFor(o)
+	}
 	switch {
 	case isGone(err):
 		e.Drop = true
@@ -76,15 +79,42 @@ func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*stored, error)
 		r.query = "versionId=" + escapeQuery(e.VersionID)
 	}
 	o, err := l.lookupBy(r, l.placeOf(e), sse.TailSize)
-	if !errors.Is(err, errArchived) {
-		return o, err
+	if errors.Is(err, errArchived) {
+		return l.lookArchived(r, e)
 	}
-	// An archived object has headers only, which is enough where there is no manifest.
-	o, headErr := l.lookupEmpty(r, l.placeOf(e))
-	if headErr == nil && o.env != nil && o.env.Manifest {
+	return o, err
+}
+
+// lookArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
+// manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+func (l *listing) lookArchived(r *storeRequest, e *s3.ListEntry) (*stored, error) {
+	r.method = http.MethodHead
+	r.header.Del("Range")
+	resp, err := l.send(r)
+	if err != nil {
 		return nil, err
 	}
-	return o, headErr
+	defer drain(resp)
+	if resp.StatusCode != http.StatusOK {
+		return nil, upstreamFailure(resp)
+	}
+	o, err := l.describe(l.placeOf(e), resp)
+	if err == nil && o.env != nil && o.env.Manifest {
+		err = errArchived
+	}
+	return o, err
+}
+
+// vouchFor opens the data key of an object whose service key is lost, one after the other: a call's keys are its own.
+// What the requester may not open is listed as it is stored.
+func (l *listing) vouchFor(o *stored) error {
+	l.vouching.Lock()
+	defer l.vouching.Unlock()
+	err := l.vouch(o)
+	if err == nil || errors.Is(err, errStoreUnreachable) {
+		return err
+	}
+	return errors.Join(sse.ErrUnknownServiceKey, err)
 }
 
 var (
@@ -127,12 +157,12 @@ func unreadable(err error) string {
 	switch {
 	case err == nil:
 		return ""
+	case errors.Is(err, sse.ErrUnknownServiceKey), errors.Is(err, sse.ErrUnsupportedVersion):
+		return "unknown"
 	case errors.Is(err, errNotSealed):
 		return "not_sealed"
 	case errors.Is(err, errTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
 		return "tampered"
-	case errors.Is(err, sse.ErrUnsupportedVersion), errors.Is(err, sse.ErrUnknownServiceKey):
-		return "unknown"
 	case errors.Is(err, errArchived):
 		return "archived"
 	case errors.Is(err, errUnnameable):

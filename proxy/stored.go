@@ -68,11 +68,15 @@ func (c *call) lookup(at sealTarget, version, etag string) (*stored, error) {
 }
 
 func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored, error) {
-	return c.lookupBy(c.readRequest(at, version, etag), at, n)
+	o, err := c.lookupBy(c.readRequest(at, version, etag), at, n)
+	if err != nil {
+		return nil, err
+	}
+	return o, c.vouch(o)
 }
 
-// lookupBy looks with a request of the caller's making. It reads nothing of the client's request, so that many may run
-// at once.
+// lookupBy looks with a request of the caller's making, who vouches for what is unvouched. It reads nothing of the
+// client's request and leaves nothing at the call, so that many may run at once.
 func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error) {
 	r.header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
 	resp, err := c.send(r)
@@ -97,7 +101,7 @@ func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error
 			return nil, err
 		}
 	}
-	return o, c.vouch(o)
+	return o, nil
 }
 
 func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
