@@ -54,7 +54,7 @@ type parts struct {
 func assemble(ctx context.Context, c *config, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	for _, step := range []func(context.Context, *config, *slog.Logger) error{
-		p.openData, p.openKeys, p.openStore, p.openEndpoints,
+		p.openData, p.openKeys, p.openControl, p.openStore, p.openEndpoints,
 	} {
 		if err := step(ctx, c, log); err != nil {
 			return nil, errors.Join(err, p.shutdown(ctx))
@@ -107,12 +107,19 @@ func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err er
 	if p.users, err = c.directory(p.root); err != nil {
 		return err
 	}
-	if p.audit, err = audit.OpenFileSink(dir.audit(), audit.FileOptions{}); err != nil {
+	if err := p.openAudit(c); err != nil {
+		return err
+	}
+	p.tls, p.ca, err = c.tlsConfig(dir, log)
+	return err
+}
+
+func (p *parts) openAudit(c *config) (err error) {
+	if p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), audit.FileOptions{}); err != nil {
 		return err
 	}
 	p.atEnd(func(context.Context) error { return p.audit.Close() })
-	p.tls, p.ca, err = c.tlsConfig(dir, log)
-	return err
+	return nil
 }
 
 // openKeys opens the key service and the bucket keys in front of it.

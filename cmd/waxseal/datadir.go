@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,6 +22,7 @@ func (d dataDir) credentials() string { return filepath.Join(string(d), "credent
 func (d dataDir) store() string       { return filepath.Join(string(d), "store") }
 func (d dataDir) held() string        { return filepath.Join(string(d), "held") }
 func (d dataDir) audit() string       { return filepath.Join(string(d), "audit") }
+func (d dataDir) control() string     { return filepath.Join(string(d), "control.sock") }
 func (d dataDir) tlsCert() string     { return filepath.Join(string(d), "tls.crt") }
 func (d dataDir) tlsKey() string      { return filepath.Join(string(d), "tls.key") }
 
@@ -101,16 +103,23 @@ func onlyMine(name string) error {
 	return nil
 }
 
-// writeOnce makes a private file that is either whole and durable or not there, and never replaces one.
+// writeOnce makes a private file of data.
 func writeOnce(name string, data []byte) error {
+	return writeNew(name, func(w io.Writer) error {
+		_, err := w.Write(data)
+		return err
+	})
+}
+
+// writeNew makes a private file that is whole and durable, or not there. It never replaces one.
+func writeNew(name string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".waxseal-")
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	err = write(f)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Link(f.Name(), name); err != nil {

@@ -46,6 +46,7 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(), healthcheckCommand(), speedCommand(), versionCommand())
+	root.AddCommand(serveCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
+		healthcheckCommand(), speedCommand(), versionCommand())
 	return root
 }

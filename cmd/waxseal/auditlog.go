@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"waxseal/keystore/audit"
+)
+
+func auditCommand() *cobra.Command {
+	var q auditQuery
+	cmd := operatorCommand(&cobra.Command{
+		Use:   "audit",
+		Short: "Print audit records of the key service, oldest first, one JSON object a line",
+		Args:  cobra.NoArgs,
+	}, func(cmd *cobra.Command, c *config, _ []string) error {
+		return q.print(cmd.OutOrStdout(), dataDir(c.DataDir).audit(), time.Now())
+	})
+	f := cmd.Flags()
+	f.StringVar(&q.since, "since", "", "from this `TIME` on: 2026-01-02T15:04:05Z, 2026-01-02, or a duration back from now")
+	f.StringVar(&q.until, "until", "", "before this `TIME`")
+	f.StringVar(&q.filter.EventName, "event", "", "only this `EVENT`, as Decrypt or GenerateDataKey")
+	f.StringVar(&q.filter.Key, "key", "", "only what concerns this `KEY`: ARN or id")
+	f.StringVar(&q.filter.User, "user", "", "only this `USER`: name, ARN or access key")
+	f.BoolVar(&q.filter.ErrorOnly, "errors", false, "only what failed")
+	f.BoolVar(&q.count, "count", false, "print how many there are instead")
+	return cmd
+}
+
+type auditQuery struct {
+	since, until string
+	filter       audit.Filter
+	count        bool
+}
+
+func (q auditQuery) print(w io.Writer, dir string, now time.Time) (err error) {
+	if q.filter.Since, err = moment("--since", q.since, now); err != nil {
+		return err
+	}
+	if q.filter.Until, err = moment("--until", q.until, now); err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	encoder := json.NewEncoder(out)
+	n := 0
+	var failed error
+	err = audit.Read(dir, q.filter, func(r audit.Record) bool {
+		n++
+		if !q.count {
+			failed = encoder.Encode(r)
+		}
+		return failed == nil
+	})
+	if q.count {
+		fmt.Fprintln(out, n) // an error stays with out until Flush
+	}
+	return errors.Join(err, failed, out.Flush())
+}
+
+// moment reads a time, a day, or a duration back from now.
+func moment(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if d, err := time.ParseDuration(text); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%s: %q is neither a time, nor a day, nor a duration", flag, text)
+}

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"waxseal/keystore"
+	"waxseal/keystore/state"
+)
+
+// A backup is the whole state: KMS keys, the roots of SSE-S3, service keys, bucket configuration, uploads in flight.
+// What is secret in it is sealed under the root secret, which is not in it.
+//
+//	backup = backupMagic || copy of state.db || SHA-256 of all before it
+const backupMagic = "waxseal-backup-v1\n"
+
+func backupCommand() *cobra.Command {
+	return operatorCommand(&cobra.Command{
+		Use:   "backup FILE",
+		Short: "Copy the state (KMS keys, bucket configuration), also while waxseal serves; - is standard output",
+		Long: "Copy the state: KMS keys, the roots of SSE-S3, bucket configuration, uploads in flight. Keys in it are\n" +
+			"sealed under the root secret (root.key or WAXSEAL_ROOT_SECRET), which is not in it: keep a copy of that,\n" +
+			"elsewhere. Objects are the store's to back up.",
+		Args: cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *config, args []string) error {
+		if args[0] == "-" {
+			return backup(cmd.Context(), c, cmd.OutOrStdout())
+		}
+		return backupTo(cmd.Context(), c, args[0])
+	})
+}
+
+func backupTo(ctx context.Context, c *config, name string) error {
+	return writeNew(name, func(w io.Writer) error { return backup(ctx, c, w) })
+}
+
+// backup writes a backup, made by the waxseal that serves or, when there is none, here.
+func backup(ctx context.Context, c *config, w io.Writer) error {
+	dir := dataDir(c.DataDir)
+	body, err := ask(ctx, dir, "GET", "/backup")
+	if err == nil {
+		defer body.Close()
+		return copyBackup(w, body)
+	}
+	if !errors.Is(err, errNobodyServes) {
+		return err
+	}
+	if _, err := os.Stat(dir.state()); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	s, err := state.OpenBolt(dir.state())
+	if err != nil {
+		return err
+	}
+	return errors.Join(writeBackup(w, s), s.Close())
+}
+
+func writeBackup(w io.Writer, s state.Store) error {
+	sum := sha256.New()
+	all := io.MultiWriter(w, sum)
+	if _, err := io.WriteString(all, backupMagic); err != nil {
+		return err
+	}
+	if err := s.Backup(all); err != nil {
+		return err
+	}
+	_, err := w.Write(sum.Sum(nil))
+	return err
+}
+
+// copyBackup copies a backup and fails when it is not whole.
+func copyBackup(w io.Writer, r io.Reader) error {
+	c := newBackupReader(r)
+	if _, err := io.WriteString(w, backupMagic); err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, c); err != nil {
+		return err
+	}
+	_, err := w.Write(c.tail)
+	return err
+}
+
+func restoreCommand() *cobra.Command {
+	return operatorCommand(&cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put a backup's state into a data directory without one; - is standard input",
+		Args:  cobra.ExactArgs(1),
+	}, func(cmd *cobra.Command, c *config, args []string) error {
+		if args[0] == "-" {
+			return restore(cmd.Context(), c, cmd.InOrStdin())
+		}
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		return errors.Join(restore(cmd.Context(), c, f), f.Close())
+	})
+}
+
+// restore puts a backup in place once it is known to be whole and to open with the root secret that is there.
+func restore(ctx context.Context, c *config, r io.Reader) error {
+	dir := dataDir(c.DataDir)
+	if err := dir.make(); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(dir.state()); !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(fmt.Errorf("%s is there already: a backup is restored into a data directory without one", dir.state()), err)
+	}
+	if _, err := keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), false); err != nil {
+		return fmt.Errorf("put the root secret in place first: %w", err)
+	}
+	scratch, err := os.MkdirTemp(string(dir), ".restore-")
+	if err != nil {
+		return err
+	}
+	return errors.Join(restoreThrough(ctx, c, dataDir(scratch), r), os.RemoveAll(scratch))
+}
+
+func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader) error {
+	err := writeNew(scratch.state(), func(w io.Writer) error {
+		_, err := io.Copy(w, newBackupReader(r))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := tryState(ctx, c, scratch); err != nil {
+		return fmt.Errorf("the backup does not open: %w", err)
+	}
+	dir := dataDir(c.DataDir)
+	if err := os.Link(scratch.state(), dir.state()); err != nil {
+		return err
+	}
+	return syncDir(string(dir))
+}
+
+// tryState opens a state with the root secret and everything in it that the service needs.
+func tryState(ctx context.Context, c *config, scratch dataDir) error {
+	tried := *c
+	tried.DataDir = string(scratch)
+	secret, err := keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dataDir(c.DataDir).rootKey(), false)
+	if err != nil {
+		return err
+	}
+	defer secret.Zero()
+	p := &parts{secret: secret}
+	if p.state, err = state.OpenBolt(scratch.state()); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.state.Close() })
+	err = p.openAudit(&tried)
+	if err == nil {
+		err = p.openKeys(ctx, &tried, slog.New(slog.DiscardHandler))
+	}
+	return errors.Join(err, p.shutdown(ctx))
+}
+
+var errNoBackup = errors.New("this is not a whole waxseal backup")
+
+// backupReader reads the state in a backup, and fails at its end when the sum is another.
+type backupReader struct {
+	r      io.Reader
+	sum    hash.Hash
+	header bool
+	ahead  []byte // at most a sum's length: what may be the sum
+	tail   []byte // the sum, once read
+}
+
+func newBackupReader(r io.Reader) *backupReader { return &backupReader{r: r, sum: sha256.New()} }
+
+func (b *backupReader) Read(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := b.begin(); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, len(p))
+	n, err := io.ReadFull(b.r, buf)
+	whole := append(b.ahead, buf[:n]...)
+	out := max(0, len(whole)-sha256.Size)
+	out = min(out, len(p))
+	copy(p, whole[:out])
+	b.sum.Write(whole[:out])
+	b.ahead = bytes.Clone(whole[out:])
+	if err == nil || out > 0 && errors.Is(err, io.ErrUnexpectedEOF) {
+		return out, nil
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return out, err
+	}
+	if len(b.ahead) != sha256.Size || !bytes.Equal(b.ahead, b.sum.Sum(nil)) {
+		return out, errNoBackup
+	}
+	b.tail = b.ahead
+	return out, io.EOF
+}
+
+func (b *backupReader) begin() error {
+	if b.header {
+		return nil
+	}
+	head := make([]byte, len(backupMagic))
+	if _, err := io.ReadFull(b.r, head); err != nil || string(head) != backupMagic {
+		return errNoBackup
+	}
+	b.header = true
+	b.sum.Write(head)
+	return nil
+}

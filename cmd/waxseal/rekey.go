@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/spf13/cobra"
+)
+
+func rekeyCommand() *cobra.Command {
+	var prune bool
+	cmd := operatorCommand(&cobra.Command{
+		Use:   "rekey",
+		Short: "Make a new root secret and seal everything again under it, also while waxseal serves",
+		Long: "Make a new root secret and seal everything again under it. The older secrets stay in root.key, for backups\n" +
+			"made before; --prune removes them. A secret in WAXSEAL_ROOT_SECRET is changed where it is kept: put the new\n" +
+			"one first, a comma, and the old one; restart; run rekey; remove the old one.",
+		Args: cobra.NoArgs,
+	}, func(cmd *cobra.Command, c *config, _ []string) error {
+		return rekey(cmd.Context(), c, prune, cmd.OutOrStdout())
+	})
+	cmd.Flags().BoolVar(&prune, "prune", false, "remove the older root secrets: backups made before will not open any more")
+	return cmd
+}
+
+func rekey(ctx context.Context, c *config, prune bool, stdout io.Writer) error {
+	query := url.Values{"prune": {strconv.FormatBool(prune)}}
+	body, err := ask(ctx, dataDir(c.DataDir), "POST", "/rekey?"+query.Encode())
+	if err == nil {
+		defer body.Close()
+		_, err = io.Copy(stdout, body)
+		return err
+	}
+	if !errors.Is(err, errNobodyServes) {
+		return err
+	}
+	return withKeys(ctx, c, func(p *parts) error {
+		text, err := p.rekey(ctx, prune)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(stdout, text)
+		return err
+	})
+}
+
+// rekey changes the root secret. Should it be cut short, what is left of it is done by the next.
+func (p *parts) rekey(ctx context.Context, prune bool) (string, error) {
+	fromFile := os.Getenv("WAXSEAL_ROOT_SECRET") == ""
+	if fromFile {
+		if err := p.secret.Rotate(); err != nil {
+			return "", err
+		}
+	}
+	n, err := p.local.Rekey(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := p.ring.Reseal(ctx); err != nil {
+		return "", err
+	}
+	if fromFile && prune {
+		if err := p.secret.Prune(); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d records of the key service and all service keys are sealed under the newest root secret\n", n), nil
+}
