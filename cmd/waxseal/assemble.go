@@ -199,6 +199,7 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 		return err
 	}
 	p.atEnd(p.s3.Shutdown)
+	p.background(p.s3.Probe)
 	return nil
 }
 
