@@ -60,7 +60,7 @@ func (c *call) writeConditions(h http.Header) error {
 	if c.header("If-None-Match") != "" {
 		return s3.Errorf(s3.NotImplemented, "A header you provided implies functionality that is not implemented").With("Header", "If-Match,If-None-Match")
 	}
-	etag, err := c.storeETagFor(v, "")
+	etag, err := c.storeETagFor(c.place(), v, "")
 	if err != nil {
 		return err
 	}
@@ -70,7 +70,7 @@ func (c *call) writeConditions(h http.Header) error {
 
 // storeETagFor finds the store's ETag for an If-Match that names one that clients see. When the object is already
 // another, nobody need ask the store.
-func (c *call) storeETagFor(ifMatch, version string) (string, error) {
+func (c *call) storeETagFor(at sealTarget, ifMatch, version string) (string, error) {
 	tags, ok := s3.ParseETags(ifMatch)
 	if !ok {
 		return "", s3.InvalidArgument("If-Match", ifMatch, "The If-Match header is not an ETag")
@@ -78,7 +78,7 @@ func (c *call) storeETagFor(ifMatch, version string) (string, error) {
 	if tags.Any {
 		return "*", nil
 	}
-	o, err := c.lookup(c.place(), version, "")
+	o, err := c.lookup(at, version, "")
 	if err != nil {
 		return "", err
 	}

@@ -129,7 +129,7 @@ func (c *call) deleteObject() error {
 		if !c.s.capabilities().DeleteIfMatch {
 			return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
 		}
-		etag, err := c.storeETagFor(v, c.query.get("versionId"))
+		etag, err := c.storeETagFor(c.place(), v, c.query.get("versionId"))
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,8 @@ var bucketRoutes = []route{
 	{name: "ListMultipartUploads", method: "GET", on: onBucket, query: "uploads", class: open, action: "s3:ListBucketMultipartUploads", pass: passOwner, handler: (*call).listMultipartUploads},
 	{name: "ListObjectVersions", method: "GET", on: onBucket, query: "versions", class: open, action: "s3:ListBucketVersions", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 	{name: "ListObjectsV2", method: "GET", on: onBucket, query: "list-type", class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
-	{name: "DeleteObjects", method: "POST", on: onBucket, query: "delete", class: local, action: "s3:DeleteObject", pass: passBypass},
+	// Each key of these is authorised by itself, once the body has named it.
+	{name: "DeleteObjects", method: "POST", on: onBucket, query: "delete", class: local, pass: passBypass, handler: (*call).deleteObjects},
 	{name: "PostObject", method: "POST", on: onBucket, class: seal, action: "s3:PutObject"},
 	{name: "ListObjects", method: "GET", on: onBucket, class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+
+	"waxseal/proxy/s3"
+)
+
+// maxDeleteDocument bounds the list of keys, as S3 does.
+const maxDeleteDocument = 2 << 20
+
+// deleteObjects deletes up to 1,000 objects. Each key is authorised by itself, as S3 does it; those that may not be
+// deleted, and those under a condition that the store would pass over, are errors in the answer and never sent.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html
+func (c *call) deleteObjects() error {
+	request, err := c.deleteRequest()
+	if err != nil {
+		return err
+	}
+	d := &deletion{call: c, forStore: c.storeHeader(), results: make(map[objectName]deleted, len(request.Objects))}
+	if err := d.sort(request.Objects); err != nil {
+		return err
+	}
+	if err := d.sendPlain(); err != nil {
+		return err
+	}
+	for _, o := range d.conditional {
+		d.set(o, d.sendConditional(o))
+	}
+	return c.answerXML(http.StatusOK, d.result(request))
+}
+
+// deleteRequest reads the document, whose digest is required: a flipped bit would delete something else.
+func (c *call) deleteRequest() (*s3.Delete, error) {
+	want, err := c.declaredOf(c)
+	if err != nil {
+		return nil, err
+	}
+	if want.md5 == nil && !want.named {
+		return nil, s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5")
+	}
+	body, err := c.document(maxDeleteDocument)
+	if err != nil {
+		return nil, err
+	}
+	request := new(s3.Delete)
+	if err := s3.Decode(bytes.NewReader(body), maxDeleteDocument, request); err != nil {
+		return nil, err
+	}
+	if n := len(request.Objects); n == 0 || n > s3.MaxDeleteObjects {
+		return nil, s3.NewError(s3.MalformedXML)
+	}
+	for _, o := range request.Objects {
+		if o.Key == "" {
+			return nil, s3.NewError(s3.MalformedXML)
+		}
+	}
+	return request, nil
+}
+
+// deletion is a DeleteObjects on its way.
+type deletion struct {
+	*call
+	forStore           http.Header
+	plain, conditional []s3.DeleteObject // to be sent
+	results            map[objectName]deleted
+}
+
+type objectName struct{ key, version string }
+
+// deleted is what became of one object: one of the two.
+type deleted struct {
+	done s3.Deleted
+	err  *s3.Error
+}
+
+func nameOf(o s3.DeleteObject) objectName { return objectName{o.Key, o.VersionID} }
+
+// set notes what became of an object. Errors here are the object's, not the request's.
+func (d *deletion) set(o s3.DeleteObject, err error) {
+	if err != nil {
+		e := d.toS3(err)
+		d.logFailure(e, err)
+		d.results[nameOf(o)] = deleted{err: e}
+	}
+}
+
+// sort tells what is sent, and how, from what is refused. An object that is named twice is sent once.
+func (d *deletion) sort(objects []s3.DeleteObject) error {
+	for _, o := range objects {
+		if _, twice := d.results[nameOf(o)]; twice {
+			continue
+		}
+		// Until the store has said more:
+		d.results[nameOf(o)] = deleted{err: s3.Errorf(s3.InternalError, "We encountered an internal error. Please try again.")}
+		if err := d.permit(o); err != nil {
+			if errors.Is(err, errStoreUnreachable) {
+				return err
+			}
+			d.set(o, err)
+			continue
+		}
+		if o.ETag != "" {
+			d.conditional = append(d.conditional, o)
+		} else {
+			d.plain = append(d.plain, o)
+		}
+	}
+	return nil
+}
+
+// permit says whether an object may be asked to be deleted.
+func (d *deletion) permit(o s3.DeleteObject) error {
+	action := "s3:DeleteObject"
+	if o.VersionID != "" {
+		action = versionedAction(action)
+	}
+	if err := d.authorizeAction(action, d.bucket, o.Key, d.call); err != nil {
+		return err
+	}
+	if err := d.s.checkKey(o.Key); err != nil {
+		return err
+	}
+	switch {
+	case o.Size != nil || o.LastModifiedTime != "":
+		// S3 has these for directory buckets only.
+		return s3.Errorf(s3.NotImplemented, "waxseal does not support the conditions Size and LastModifiedTime of DeleteObjects: the store compares them with what it stores")
+	case o.ETag != "" && !d.s.capabilities().DeleteIfMatch:
+		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
+	}
+	return nil
+}
+
+// sendPlain sends the objects without a condition in one request, never a quiet one: each must be accounted for.
+func (d *deletion) sendPlain() error {
+	if len(d.plain) == 0 {
+		return nil
+	}
+	body, err := s3.Encode(s3.Delete{Objects: d.plain})
+	if err != nil {
+		return err
+	}
+	resp, err := d.send(&storeRequest{method: http.MethodPost, bucket: d.bucket, query: "delete=", header: d.forStore, body: body})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return upstreamFailure(resp)
+	}
+	doc, err := readDocument(resp)
+	if err != nil {
+		return err
+	}
+	result := new(s3.DeleteResult)
+	if err := s3.DecodeReply(bytes.NewReader(doc), maxStoreDocument, result); err != nil {
+		return errors.Join(errStoreUnreachable, err)
+	}
+	d.take(result)
+	return nil
+}
+
+// take notes the store's results, of what it was asked for and nothing else.
+func (d *deletion) take(result *s3.DeleteResult) {
+	for _, done := range result.Deleted {
+		name := objectName{done.Key, done.VersionID}
+		if _, asked := d.results[name]; asked {
+			d.results[name] = deleted{done: done}
+		}
+	}
+	for _, e := range result.Errors {
+		name := objectName{e.Key, e.VersionID}
+		if _, asked := d.results[name]; asked {
+			d.results[name] = deleted{err: &s3.Error{Code: e.Code, Message: e.Message}}
+		}
+	}
+}
+
+// sendConditional deletes one object by a DELETE with If-Match, which the store was seen to honour: of conditions
+// inside DeleteObjects nothing is known.
+func (d *deletion) sendConditional(o s3.DeleteObject) error {
+	etag, err := d.storeETagFor(sealTarget{d.bucket, o.Key}, o.ETag, o.VersionID)
+	if err != nil {
+		return err
+	}
+	r := &storeRequest{method: http.MethodDelete, bucket: d.bucket, key: o.Key, header: d.forStore.Clone()}
+	r.header.Set("If-Match", etag)
+	if o.VersionID != "" {
+		r.query = "versionId=" + escapeQuery(o.VersionID)
+	}
+	resp, err := d.send(r)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return upstreamFailure(resp)
+	}
+	drain(resp)
+	done := s3.Deleted{Key: o.Key, VersionID: o.VersionID, DeleteMarker: resp.Header.Get(s3.HeaderDeleteMarker) == "true"}
+	if done.DeleteMarker {
+		done.DeleteMarkerVersionID = resp.Header.Get(s3.HeaderVersionID)
+	}
+	d.results[nameOf(o)] = deleted{done: done}
+	return nil
+}
+
+// result is the answer, in the order of the request. A quiet one names failures only.
+func (d *deletion) result(request *s3.Delete) *s3.DeleteResult {
+	result := new(s3.DeleteResult)
+	for _, o := range request.Objects {
+		switch r := d.results[nameOf(o)]; {
+		case r.err != nil:
+			result.Errors = append(result.Errors, s3.DeleteError{Key: o.Key, VersionID: o.VersionID, Code: r.err.Code, Message: r.err.Message})
+		case !request.Quiet:
+			result.Deleted = append(result.Deleted, r.done)
+		}
+	}
+	return result
+}
