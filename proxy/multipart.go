@@ -73,12 +73,17 @@ func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
 		return err
 	}
 	defer kek.Release()
-	u.Envelope, err = c.sealEnvelope(u.env, keys, kek, c.place(), nil, nil)
-	if err != nil {
+	if u.Envelope, err = c.sealEnvelope(u.env, keys, kek, c.place(), nil, nil); err != nil {
 		return err
 	}
 	h.Set(envelopeHeader, u.Envelope)
-	return checkMetadata(h)
+	if err := checkMetadata(h); err != nil {
+		return err
+	}
+	if enc.mode == sse.SSEC {
+		return c.keepManifestKey(u, keys)
+	}
+	return nil
 }
 
 // abandonUpload gives up an upload whose record could not be written; nobody knows its id.

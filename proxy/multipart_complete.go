@@ -25,10 +25,7 @@ type completion struct {
 	header   http.Header // conditions, for the store
 
 	keys  sse.Keys
-	blind bool // an SSE-C upload without its key: the manifest is sealed with a blank
-
-	blank    *blank
-	blankFor uint32 // the service key that the manifest will name
+	blind bool // an SSE-C upload without its key
 
 	chosen []*part
 	out    *outcome
@@ -134,11 +131,6 @@ func (p *completion) prepare() error {
 	if err := p.writeConditions(p.header); err != nil {
 		return err
 	}
-	if p.blind {
-		if err := p.takeBlank(known); err != nil {
-			return err
-		}
-	}
 	p.upload.Phase, p.upload.Changed, p.upload.Outcome = phaseCompleting, p.s.cfg.Now().UTC(), p.out
 	return p.s.uploads.save(p.up, p.upload, heldOf(p.chosen))
 }
@@ -189,7 +181,7 @@ func (p *completion) sealManifest() ([]byte, error) {
 	defer svc.Key.Zero()
 	m := manifestOf(p.upload, p.chosen, p.out.Sum)
 	if p.blind {
-		return p.sealBlind(m, svc)
+		return p.sealBlind(p.upload, m, svc)
 	}
 	return m.Seal(p.keys, svc)
 }
@@ -280,7 +272,7 @@ func (p *completion) recognise() (*outcome, http.Header) {
 // finish records the outcome, so that the same Complete gets the same answer for a while, clears up, and answers.
 func (p *completion) finish(out *outcome, header http.Header) error {
 	u := p.upload
-	u.Phase, u.Changed, u.Outcome, u.Blanks = phaseDone, p.s.cfg.Now().UTC(), out, nil
+	u.Phase, u.Changed, u.Outcome, u.ManifestKey = phaseDone, p.s.cfg.Now().UTC(), out, nil
 	err := p.s.uploads.save(p.up, u, nil)
 	if err == nil {
 		err = p.s.uploads.forgetParts(p.up, u)

@@ -130,12 +130,6 @@ func (w *partWrite) send() (*part, http.Header, error) {
 		return nil, nil, err
 	}
 	w.describe(p)
-	if w.upload.env.Mode == sse.SSEC {
-		if p.Blank, err = w.makeBlank(); err != nil {
-			w.s.uploads.held.remove(p)
-			return nil, nil, err
-		}
-	}
 	if err := w.s.uploads.addPart(w.up, w.upload, p); err != nil {
 		w.s.uploads.held.remove(p)
 		return nil, nil, err

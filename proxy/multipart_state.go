@@ -57,8 +57,7 @@ type upload struct {
 	Phase   phase     `json:"phase"`
 	Outcome *outcome  `json:"outcome,omitempty"` // of the last Complete that got as far as the store
 
-	// Blanks have sealed manifests of an SSE-C upload, or are about to.
-	Blanks []usedBlank `json:"blanks,omitempty"`
+	ManifestKey *keptKey `json:"manifest_key,omitempty"` // of an SSE-C upload
 
 	name     string
 	revision int64
@@ -89,7 +88,6 @@ type part struct {
 	Sums   []sse.Checksum `json:"sums"` // the upload's algorithm first, then what else the client declared
 	Data   []byte         `json:"data"` // stream headers
 	Outer  []byte         `json:"outer,omitempty"`
-	Blank  *blank         `json:"blank,omitempty"` // of an SSE-C upload
 	sealed int64          // size at the store or on disk
 
 	id       string
