@@ -76,6 +76,8 @@ refused 404 aws s3api head-object --bucket "$BUCKET" --key copy
 mkdir -p "$WORK/tree/deep/er"
 for n in 1 2 3 4 5; do random_file "$WORK/tree/deep/er/$n" $((n * 20000)); done
 random_file "$WORK/tree/top" 10
+# Listed times are whole seconds: a file written in the same one would look newer than its copy.
+find "$WORK/tree" -exec touch -d '1 minute ago' {} +
 aws s3 sync "$WORK/tree" "s3://$BUCKET/tree" --no-progress
 same "$(aws s3 sync "$WORK/tree" "s3://$BUCKET/tree" --no-progress)" "" "a second sync sends nothing"
 aws s3 sync "s3://$BUCKET/tree" "$WORK/tree-back" --no-progress
