@@ -21,7 +21,8 @@ type bucketConfig struct {
 	Blocked    []string           `json:"blocked,omitempty"`    // encryption types that writes may not name
 	Policy     json.RawMessage    `json:"policy,omitempty"`     // the whole document, as it was put
 
-	policy   *iam.Policy // the statements of Policy that waxseal evaluates
+	whole    *iam.Policy // Policy, parsed
+	policy   *iam.Policy // its statements with conditions on encryption
 	revision int64       // of the state entry; 0 when there is none
 }
 
@@ -103,11 +104,10 @@ func (b *bucketConfigs) read(ctx context.Context, bucket string) (*bucketConfig,
 		return nil, fmt.Errorf("configuration of bucket %s: %w", bucket, err)
 	}
 	if len(conf.Policy) > 0 {
-		whole, err := iam.ParsePolicy(conf.Policy, bucketPolicyOptions)
-		if err != nil {
+		if conf.whole, err = iam.ParsePolicy(conf.Policy, bucketPolicyOptions); err != nil {
 			return nil, fmt.Errorf("policy of bucket %s: %w", bucket, err)
 		}
-		conf.policy, _ = whole.Split(onEncryption)
+		conf.policy, _ = conf.whole.Split(onEncryption)
 	}
 	return conf, nil
 }

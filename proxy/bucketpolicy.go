@@ -11,7 +11,8 @@ import (
 
 // waxseal keeps a bucket's whole policy, evaluates the statements with conditions on encryption itself, because those
 // headers end here, and gives the store the rest. Forwarded unread, a "Deny unless encrypted" would make the store
-// refuse every write.
+// refuse every write. Of users whom the store cannot tell apart, because waxseal's own credentials stand for them, it
+// evaluates every Deny.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
 
 var encryptionKeys = []string{"s3:" + hdrSSE, "s3:" + hdrKMSKey, "s3:" + hdrSSEC + "algorithm"}
@@ -30,8 +31,8 @@ func (c *call) getBucketPolicy() error {
 	if err != nil {
 		return err
 	}
-	if len(conf.Policy) == 0 {
-		return c.forward() // none, or one that was put straight at the store
+	if conf.policy == nil {
+		return c.forward() // the store has all of it
 	}
 	if err := c.checkBucketExists(); err != nil {
 		return err
@@ -51,8 +52,7 @@ func (c *call) putBucketPolicy() error {
 	}
 	own, rest := policy.Split(onEncryption)
 	if own == nil {
-		// Nothing for waxseal in it: the store alone keeps it.
-		return c.putPolicy(body, nil)
+		return c.putPolicy(body, body)
 	}
 	if rest == nil {
 		if err := c.checkBucketExists(); err != nil {
@@ -115,6 +115,18 @@ func (c *call) deleteStorePolicy() error {
 		return nil
 	}
 	return upstreamFailure(resp)
+}
+
+// policyFor is what waxseal evaluates of a bucket's policy for the requester. The root user can always mend a policy
+// that shuts everybody out.
+func (c *call) policyFor(conf *bucketConfig) *iam.Policy {
+	if c.user != nil && c.user.Root && strings.HasSuffix(c.route.name, "BucketPolicy") {
+		return nil
+	}
+	if c.user != nil && c.user.Upstream == nil {
+		return conf.whole
+	}
+	return conf.policy
 }
 
 func malformedPolicy(err error) error {

@@ -24,7 +24,10 @@ func (c *call) send(r *storeRequest) (*http.Response, error) {
 }
 
 func (c *call) storeCredentials() *storeCreds {
-	if c.user == nil || c.user.Upstream == nil {
+	if c.user == nil {
+		return anonymous
+	}
+	if c.user.Upstream == nil {
 		return nil
 	}
 	return &storeCreds{c.user.Upstream.AccessKey, c.user.Upstream.Secret.Reveal()}

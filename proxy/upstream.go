@@ -113,6 +113,9 @@ type storeRequest struct {
 
 type storeCreds struct{ accessKey, secretKey string }
 
+// anonymous requests go to the store unsigned: its own policies and ACLs say what everybody may do.
+var anonymous = new(storeCreds)
+
 // send builds, signs and sends a request, again where that is safe, and returns the store's answer whatever its
 // status. The caller closes the body.
 func (u *upstream) send(ctx context.Context, r *storeRequest) (*http.Response, error) {
@@ -206,6 +209,9 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 	req.Header.Set("User-Agent", "waxseal")
 	if req.Header.Get("Accept-Encoding") == "" {
 		req.Header.Set("Accept-Encoding", "identity")
+	}
+	if r.creds == anonymous {
+		return req
 	}
 	ak, sk := u.cfg.AccessKey, u.cfg.SecretKey
 	if r.creds != nil {

@@ -98,10 +98,11 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 	if err != nil {
 		return err
 	}
-	if conf.policy == nil {
+	policy := c.policyFor(conf)
+	if policy == nil {
 		return nil
 	}
-	if d, _ := conf.policy.Evaluate(r); d == iam.Deny {
+	if d, _ := policy.Evaluate(r); d == iam.Deny {
 		return c.denied(action, resource, "with an explicit deny in a resource-based policy")
 	}
 	return nil
