@@ -131,7 +131,7 @@ func (h *Handler) fail(ctx *fasthttp.RequestCtx, err error) {
 	ctx.SetStatusCode(e.status)
 	body, err := json.Marshal(struct {
 		Type    string `json:"__type"`
-		Message string `json:"message"`
+		Message string `json:"message,omitempty"` // AWS leaves it out where it says nothing
 	}{e.code, e.message})
 	if err != nil {
 		panic("kmsapi: internal error: an exception cannot be encoded: " + err.Error())

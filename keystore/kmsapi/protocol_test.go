@@ -41,7 +41,7 @@ func TestProtocol(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"no target", "", "{}", 400, `{"__type":"UnknownOperationException","message":""}`},
+		{"no target", "", "{}", 400, `{"__type":"UnknownOperationException"}`},
 		{"another service", "DynamoDB_20120810.ListTables", "{}", 400, `"UnknownOperationException"`},
 		{"unknown operation", "TrentService.MakeCoffee", "{}", 400, `"UnknownOperationException"`},
 		{"refused by name", "TrentService.CreateCustomKeyStore", `{"CustomKeyStoreName":"x"}`, 400, `"UnsupportedOperationException","message":"Custom key stores are not`},

@@ -56,6 +56,8 @@ type rules struct {
 	secret           bool // messages do not repeat the value
 }
 
+var unicodeEscape = regexp.MustCompile(`\\u([0-9A-F]{4})`)
+
 var timeType, blobType = reflect.TypeFor[*local.Time](), reflect.TypeFor[[]byte]()
 
 // schemaOf reads a request type. A tag that it cannot read is a mistake in this program.
@@ -135,7 +137,8 @@ func (r *rules) read(rule string) {
 	case "enum":
 		r.enum = strings.Split(value, "|")
 	case "match":
-		r.pattern, r.match = value, regexp.MustCompile("^(?:"+value+")$")
+		// The pattern is AWS's own, and its messages show it so; Go writes \uXXXX as \x{XXXX}.
+		r.pattern, r.match = value, regexp.MustCompile("^(?:"+unicodeEscape.ReplaceAllString(value, `\x{$1}`)+")$")
 	case "secret":
 		r.secret = true
 	default:

@@ -52,7 +52,15 @@ func (c *call) checkAliasName(name string) error {
 	case !strings.HasPrefix(name, aliasNamePrefix) || name == aliasNamePrefix:
 		return invalid(aliasPrefixMessage)
 	case strings.HasPrefix(name, reservedAliasNames):
-		return failf(codeNotAuthorized, "Alias names that begin with \"alias/aws/\" are reserved for AWS managed keys.")
+		return failf(codeNotAuthorized, "")
+	}
+	return nil
+}
+
+// refuseAlias refuses an alias where the key of an alias is expected.
+func refuseAlias(target string) error {
+	if strings.HasPrefix(target, aliasNamePrefix) || strings.Contains(target, ":"+aliasNamePrefix) {
+		return invalid("Aliases must refer to keys. Not aliases")
 	}
 	return nil
 }
@@ -61,6 +69,9 @@ func (c *call) checkAliasName(name string) error {
 func (s *Service) CreateAlias(ctx context.Context, caller keystore.Caller, in *CreateAliasRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "CreateAlias", in, func(c *call) (*Empty, error) {
 		if err := c.checkAliasName(in.AliasName); err != nil {
+			return nil, err
+		}
+		if err := refuseAlias(in.TargetKeyId); err != nil {
 			return nil, err
 		}
 		if err := c.allowAlias(in.AliasName); err != nil {
@@ -96,6 +107,9 @@ func (s *Service) addAlias(e *edit, name string) error {
 func (s *Service) UpdateAlias(ctx context.Context, caller keystore.Caller, in *UpdateAliasRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "UpdateAlias", in, func(c *call) (*Empty, error) {
 		if err := c.checkAliasName(in.AliasName); err != nil {
+			return nil, err
+		}
+		if err := refuseAlias(in.TargetKeyId); err != nil {
 			return nil, err
 		}
 		if err := c.allowAlias(in.AliasName); err != nil {

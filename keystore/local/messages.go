@@ -69,7 +69,7 @@ type Tag struct {
 }
 
 type CreateKeyRequest struct {
-	Policy                         string `kms:"len=1:131072,match=[\\x{9}\\x{A}\\x{D}\\x{20}-\\x{FF}]+"`
+	Policy                         string `kms:"len=1:131072,match=[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"`
 	Description                    string `kms:"len=0:8192"`
 	KeyUsage                       string `kms:"enum=SIGN_VERIFY|ENCRYPT_DECRYPT|GENERATE_VERIFY_MAC|KEY_AGREEMENT"`
 	CustomerMasterKeySpec          string `kms:"enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SYMMETRIC_DEFAULT|HMAC_224|HMAC_256|HMAC_384|HMAC_512|SM2"`
@@ -104,7 +104,7 @@ type Empty struct{}
 
 type ListKeysRequest struct {
 	Limit  *int   `kms:"range=1:1000"`
-	Marker string `kms:"len=1:1024,match=[\\x{20}-\\x{FF}]*"`
+	Marker string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
 }
 
 type KeyListEntry struct{ KeyId, KeyArn string }
@@ -148,24 +148,24 @@ type KeyLastUsage struct {
 }
 
 type CreateAliasRequest struct {
-	AliasName   string `kms:"required,len=1:256,match=[a-zA-Z0-9:/_-]+"`
+	AliasName   string `kms:"required,len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
 	TargetKeyId string `kms:"required,len=1:2048"`
 }
 
 // UpdateAliasRequest has the members of CreateAliasRequest.
 type UpdateAliasRequest struct {
-	AliasName   string `kms:"required,len=1:256,match=[a-zA-Z0-9:/_-]+"`
+	AliasName   string `kms:"required,len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
 	TargetKeyId string `kms:"required,len=1:2048"`
 }
 
 type DeleteAliasRequest struct {
-	AliasName string `kms:"required,len=1:256,match=[a-zA-Z0-9:/_-]+"`
+	AliasName string `kms:"required,len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
 }
 
 type ListAliasesRequest struct {
 	KeyId  string `kms:"len=1:2048"`
 	Limit  *int   `kms:"range=1:1000"`
-	Marker string `kms:"len=1:1024,match=[\\x{20}-\\x{FF}]*"`
+	Marker string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
 }
 
 type AliasListEntry struct {
@@ -196,7 +196,7 @@ type UntagResourceRequest struct {
 type ListOfKeyRequest struct {
 	KeyId  string `kms:"required,len=1:2048"`
 	Limit  *int   `kms:"range=1:1000"`
-	Marker string `kms:"len=1:1024,match=[\\x{20}-\\x{FF}]*"`
+	Marker string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
 }
 
 type ListResourceTagsResponse struct {
@@ -215,7 +215,7 @@ type GetKeyPolicyResponse struct{ Policy, PolicyName string }
 type PutKeyPolicyRequest struct {
 	KeyId                          string `kms:"required,len=1:2048"`
 	PolicyName                     string `kms:"len=1:128,match=[\\w]+"`
-	Policy                         string `kms:"required,len=1:131072,match=[\\x{9}\\x{A}\\x{D}\\x{20}-\\x{FF}]+"`
+	Policy                         string `kms:"required,len=1:131072,match=[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"`
 	BypassPolicyLockoutSafetyCheck bool
 }
 

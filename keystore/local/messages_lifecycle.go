@@ -17,7 +17,7 @@ type ListKeyRotationsRequest struct {
 	KeyId              string `kms:"required,len=1:2048"`
 	IncludeKeyMaterial string `kms:"enum=ALL_KEY_MATERIAL|ROTATIONS_ONLY"`
 	Limit              *int   `kms:"range=1:1000"`
-	Marker             string `kms:"len=1:1024,match=[\\x{20}-\\x{FF}]*"`
+	Marker             string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
 }
 
 type RotationsListEntry struct {
@@ -58,8 +58,8 @@ type ImportKeyMaterialRequest struct {
 	ValidTo                *Time
 	ExpirationModel        string `kms:"enum=KEY_MATERIAL_EXPIRES|KEY_MATERIAL_DOES_NOT_EXPIRE"`
 	ImportType             string `kms:"enum=NEW_KEY_MATERIAL|EXISTING_KEY_MATERIAL"`
-	KeyMaterialDescription string `kms:"len=0:256,match=[a-zA-Z0-9:/_\\s.-]*"`
-	KeyMaterialId          string `kms:"len=64:64,match=[a-f0-9]+"`
+	KeyMaterialDescription string `kms:"len=0:256,match=^[a-zA-Z0-9:/_\\s.-]+$"`
+	KeyMaterialId          string `kms:"len=64:64,match=^[a-f0-9]+$"`
 }
 
 type ImportKeyMaterialResponse struct {
@@ -69,7 +69,7 @@ type ImportKeyMaterialResponse struct {
 
 type DeleteImportedKeyMaterialRequest struct {
 	KeyId         string `kms:"required,len=1:2048"`
-	KeyMaterialId string `kms:"len=64:64,match=[a-f0-9]+"`
+	KeyMaterialId string `kms:"len=64:64,match=^[a-f0-9]+$"`
 }
 
 type DeleteImportedKeyMaterialResponse struct {
@@ -85,12 +85,12 @@ type GrantConstraints struct {
 
 type CreateGrantRequest struct {
 	KeyId             string   `kms:"required,len=1:2048"`
-	GranteePrincipal  string   `kms:"required,len=1:256,match=[\\w+=,.@:/-]+"`
-	RetiringPrincipal string   `kms:"len=1:256,match=[\\w+=,.@:/-]+"`
+	GranteePrincipal  string   `kms:"required,len=1:256,match=^[\\w+=,.@:/-]+$"`
+	RetiringPrincipal string   `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
 	Operations        []string `kms:"required,each=enum=Decrypt|Encrypt|GenerateDataKey|GenerateDataKeyWithoutPlaintext|ReEncryptFrom|ReEncryptTo|Sign|Verify|GetPublicKey|CreateGrant|RetireGrant|DescribeKey|GenerateDataKeyPair|GenerateDataKeyPairWithoutPlaintext|GenerateMac|VerifyMac|DeriveSharedSecret"`
 	Constraints       *GrantConstraints
 	GrantTokens       []string `kms:"len=0:10,each=len=1:8192"`
-	Name              string   `kms:"len=1:256,match=[a-zA-Z0-9:/_-]+"`
+	Name              string   `kms:"len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
 	DryRun            bool
 }
 
@@ -98,16 +98,16 @@ type CreateGrantResponse struct{ GrantToken, GrantId string }
 
 type ListGrantsRequest struct {
 	Limit            *int   `kms:"range=1:1000"`
-	Marker           string `kms:"len=1:1024,match=[\\x{20}-\\x{FF}]*"`
+	Marker           string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
 	KeyId            string `kms:"required,len=1:2048"`
 	GrantId          string `kms:"len=1:128"`
-	GranteePrincipal string `kms:"len=1:256,match=[\\w+=,.@:/-]+"`
+	GranteePrincipal string `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
 }
 
 type ListRetirableGrantsRequest struct {
 	Limit             *int   `kms:"range=1:1000"`
-	Marker            string `kms:"len=1:1024,match=[\\x{20}-\\x{FF}]*"`
-	RetiringPrincipal string `kms:"required,len=1:256,match=[\\w+=,.@:/-]+"`
+	Marker            string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
+	RetiringPrincipal string `kms:"required,len=1:256,match=^[\\w+=,.@:/-]+$"`
 }
 
 type GrantListEntry struct {
