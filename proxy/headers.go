@@ -151,6 +151,11 @@ func (c *call) copyHeaders(h http.Header) {
 		if !returned(strings.ToLower(name)) {
 			continue
 		}
+		if strings.HasPrefix(strings.ToLower(name), metaPrefix) {
+			// S3 answers these names in lower case, and boto3 shows them as they came.
+			out.SetCanonical([]byte(strings.ToLower(name)), []byte(strings.Join(values, ",")))
+			continue
+		}
 		for _, v := range values {
 			out.Add(name, v)
 		}
