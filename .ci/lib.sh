@@ -71,6 +71,7 @@ client() {
 }
 
 start_waxseal() {
+	[ -x "$WAXSEAL" ] || (cd "$ROOT" && CGO_ENABLED=0 go build -trimpath -o "$WAXSEAL" ./cmd/waxseal)
 	DATA=$(mktemp -d "$WORK/data.XXXXXX")
 	local out=$DATA.out log=$DATA.log i
 	export WAXSEAL_ACCESS_KEY=AKIACITESTROOTUSER00 WAXSEAL_SECRET_KEY=ci-secret-of-the-root-user-0123456789

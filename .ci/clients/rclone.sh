@@ -35,4 +35,5 @@ CFG
 	rclone check "wax:$bucket/tree" "wax:$bucket/copy"
 	rclone purge "wax:$bucket"
 done
+rclone copy "$WORK/tree" "wax:$bucket-kept"
 finish rclone

@@ -38,4 +38,6 @@ s3cmd mv "s3://$BUCKET/copy" "s3://$BUCKET/moved"
 s3cmd get --force "s3://$BUCKET/moved" "$WORK/back"
 same_file "$WORK/small" "$WORK/back"
 s3cmd rb --recursive --force "s3://$BUCKET"
+s3cmd mb "s3://$BUCKET-kept"
+s3cmd put "$WORK/large" "s3://$BUCKET-kept/large"
 finish s3cmd
