@@ -79,6 +79,9 @@ func (p *completion) run() error {
 		}
 	}
 	if err := p.prepare(); err != nil {
+		if p.overtaken() {
+			return state.ErrConflict // it may have removed the parts that were looked for
+		}
 		return err
 	}
 	final, err := p.sendFinal()
@@ -234,7 +237,7 @@ func (p *completion) afterFailure(err error) error {
 	return err
 }
 
-// overtaken says whether another replica has begun to complete the upload too, and so replaced the final part.
+// overtaken says whether another replica has gone on with the same upload, and so may have replaced the final part.
 func (p *completion) overtaken() bool {
 	now, err := p.s.uploads.get(p.up, p.bucket, p.key, p.upload.UploadID)
 	return err == nil && now.revision != p.upload.revision

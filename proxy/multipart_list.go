@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,8 +120,9 @@ func (c *call) answerParts(u *upload, all candidates, page *s3.ListPartsResult) 
 		numbers = numbers[1:]
 	}
 	atStore := make(map[int]string)
-	doc, header, err := c.listStoreParts(u, page.PartNumberMarker)
-	for marker := page.PartNumberMarker; err == nil; doc, _, err = c.listStoreParts(u, marker) {
+	from := all.markerAtStore(page.PartNumberMarker)
+	doc, header, err := c.listStoreParts(u, from)
+	for marker := from; err == nil; doc, _, err = c.listStoreParts(u, marker) {
 		marker = addStoreParts(atStore, doc, marker)
 		if !doc.IsTruncated || len(doc.Parts) == 0 || all.found(numbers, marker, atStore) > page.MaxParts {
 			break
@@ -137,6 +139,17 @@ func (c *call) answerParts(u *upload, all candidates, page *s3.ListPartsResult) 
 	fillParts(page, u, all, numbers, atStore)
 	c.copyHeaders(without(header, "Content-Type"))
 	return c.answerXML(http.StatusOK, page)
+}
+
+// markerAtStore is the highest number up to marker whose part the store has: MinIO lists nothing behind a marker that
+// is no part's.
+func (c candidates) markerAtStore(marker int) (at int) {
+	for n, sends := range c {
+		if n > at && n <= marker && slices.ContainsFunc(sends, func(p *part) bool { return p.Held == "" }) {
+			at = n
+		}
+	}
+	return at
 }
 
 // found counts the parts, up to a number, that count.
