@@ -84,7 +84,7 @@ func (c *call) checkedDocument() ([]byte, error) {
 		return nil, err
 	}
 	if want.md5 == nil && !want.named {
-		return nil, s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5")
+		return nil, s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 	}
 	return c.document(maxForwarded)
 }

@@ -401,11 +401,9 @@ func (p *copying) reencrypt() error {
 		return err
 	}
 	defer body.Close()
-	want := &declared{algorithm: sse.CRC64NVME}
-	if alg := p.call.header("x-amz-checksum-algorithm"); alg != "" {
-		if want.algorithm = checksumID(alg); want.algorithm == 0 {
-			return s3.InvalidArgument("x-amz-checksum-algorithm", alg, "Checksum algorithm provided is unsupported.")
-		}
+	want := &declared{}
+	if want.algorithm, err = p.checksumOfCopy(); err != nil {
+		return err
 	}
 	if p.tags == tagsOfSource {
 		if err := p.takeTags(); err != nil {
@@ -422,6 +420,22 @@ func (p *copying) reencrypt() error {
 	}
 	p.env, p.facts, p.resp, p.storeTag = done.env, &done.facts, done.resp.Header, done.etag
 	return p.findModified()
+}
+
+// checksumOfCopy is the algorithm that the request names, else the source's.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+func (p *copying) checksumOfCopy() (uint8, error) {
+	if alg := p.call.header("x-amz-checksum-algorithm"); alg != "" {
+		id := checksumID(alg)
+		if id == 0 {
+			return 0, s3.InvalidArgument("x-amz-checksum-algorithm", alg, "Checksum algorithm provided is unsupported.")
+		}
+		return id, nil
+	}
+	if p.from != nil && p.from.facts != nil && len(p.from.facts.Checksums) > 0 {
+		return p.from.facts.Checksums[0].Algorithm, nil
+	}
+	return sse.CRC64NVME, nil
 }
 
 // plaintext is the source's plaintext, pinned to the version that was looked at.
@@ -442,7 +456,7 @@ func (p *copying) findModified() error {
 // answerCopy tells the client what the copy came to.
 func (p *copying) answerCopy() error {
 	p.copyHeaders(without(p.resp, "Content-Type", "Last-Modified"))
-	if p.namesVersion() {
+	if p.source.version != "" {
 		p.ctx.Response.Header.Set("x-amz-copy-source-version-id", p.source.version)
 	}
 	p.showEncryption(p.env, p.enc.customer)

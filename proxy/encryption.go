@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"strings"
+	"unicode/utf8"
 
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
@@ -121,14 +124,23 @@ func (c *call) defaultEncryption(f fields, conf *bucketConfig) (*encryption, err
 	return e, c.kmsParameters(f, e, bucketKey)
 }
 
+// mayNameKMS says whether the request may use KMS keys: only one that is signed with Signature Version 4, to write and to
+// read. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
+func (c *call) mayNameKMS() error {
+	if c.auth != nil && c.auth.Kind.V4() {
+		return nil
+	}
+	kind := "Anonymous"
+	if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
+		kind = "AWS"
+	}
+	return s3.InvalidArgument("Authorization", kind, "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS Signature Version 4.")
+}
+
 // kmsParameters reads the rest of an SSE-KMS request: context and Bucket Key.
 func (c *call) kmsParameters(f fields, e *encryption, bucketKey bool) error {
-	if c.auth == nil || !c.auth.Kind.V4() {
-		kind := "Anonymous"
-		if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
-			kind = "AWS"
-		}
-		return s3.InvalidArgument("Authorization", kind, "Requests specifying Server Side Encryption with AWS KMS managed keys require AWS Signature Version 4.")
+	if err := c.mayNameKMS(); err != nil {
+		return err
 	}
 	e.bucketKey = bucketKey
 	switch v := f.header(hdrBucket); strings.ToLower(v) {
@@ -163,8 +175,8 @@ func parseContext(v string) (keystore.Context, error) {
 	if err != nil {
 		return nil, bad
 	}
-	var ec keystore.Context
-	if err := json.Unmarshal(raw, &ec); err != nil || ec == nil {
+	ec, ok := stringMap(raw)
+	if !ok {
 		return nil, bad
 	}
 	size := 0
@@ -178,6 +190,36 @@ func parseContext(v string) (keystore.Context, error) {
 		return nil, s3.Errorf(s3.MetadataTooLarge, "The encryption context is over %d bytes", maxContextBytes)
 	}
 	return ec, nil
+}
+
+// stringMap reads a JSON object of strings. It is stricter than encoding/json: what is bound to the key must not depend
+// on how a reader takes a null, a name that comes twice, or bytes that are no UTF-8.
+func stringMap(raw []byte) (keystore.Context, bool) {
+	if !utf8.Valid(raw) {
+		return nil, false
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, false
+	}
+	ec := make(keystore.Context)
+	for d.More() {
+		name, err1 := d.Token()
+		value, err2 := d.Token()
+		text, ok := value.(string)
+		if err1 != nil || err2 != nil || !ok {
+			return nil, false
+		}
+		if _, twice := ec[name.(string)]; twice {
+			return nil, false
+		}
+		ec[name.(string)] = text
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, false
+	}
+	_, err := d.Token()
+	return ec, err == io.EOF
 }
 
 // customerKey is an SSE-C key as the client sent it.

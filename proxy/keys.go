@@ -181,6 +181,9 @@ func (c *call) openRoot(k *keks, into *sse.Key, id []byte) error {
 }
 
 func (c *call) openKMS(k *keks, env *sse.Envelope, at sealTarget) error {
+	if err := c.mayNameKMS(); err != nil {
+		return err
+	}
 	bucket := c.s.sealedAs(at.bucket)
 	if env.BucketKey {
 		h, err := c.s.cfg.Keys.ForRead(c.up, c.caller(), bucketARN(bucket), env.KeyID, env.KeyBlob, env.Context)
