@@ -103,8 +103,8 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (any, error)
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	// fasthttp's own context ends with the server, not with the client.
-	deadline, cancel := context.WithTimeout(ctx, timeout)
+	// Not a child of fasthttp's context: that one says nothing of the client, and is used again for another request.
+	deadline, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	return op.call(deadline, h.Service, caller, op.request, request)
 }

@@ -159,3 +159,24 @@ func TestImportedMaterials(t *testing.T) {
 	_, err = r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{KeyId: s.id, ImportToken: []byte("x"), EncryptedKeyMaterial: s.wrapped, ExpirationModel: expiresNever})
 	wantCode(t, err, codeInvalidImportToken)
 }
+
+func TestClockWatch(t *testing.T) {
+	wall, mono := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Now()
+	w := clockWatch{wall, mono}
+	for _, step := range []struct {
+		wall, mono time.Duration
+		jumped     bool
+	}{
+		{time.Minute, time.Minute, false},
+		{5 * time.Minute, time.Minute, false},
+		{40 * day, time.Minute, true},
+		{time.Minute, time.Minute, false}, // the new time has lasted
+		{-40 * day, time.Minute, false},   // backwards nothing is due
+		{day, day, false},
+	} {
+		wall, mono = wall.Add(step.wall), mono.Add(step.mono)
+		if ahead, jumped := w.look(wall, mono); jumped != step.jumped {
+			t.Errorf("%+v: jumped %t by %s", step, jumped, ahead)
+		}
+	}
+}

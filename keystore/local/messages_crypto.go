@@ -108,7 +108,7 @@ type GenerateRandomResponse struct{ Plaintext []byte }
 type GenerateMacRequest struct {
 	Message      []byte   `kms:"required,len=1:4096,secret"`
 	KeyId        string   `kms:"required,len=1:2048"`
-	MacAlgorithm string   `kms:"required,enum=HMAC_SHA_224|HMAC_SHA_256|HMAC_SHA_384|HMAC_SHA_512"`
+	MacAlgorithm string   `kms:"required,enum=HMAC_SHA_384|HMAC_SHA_256|HMAC_SHA_224|HMAC_SHA_512"`
 	GrantTokens  []string `kms:"len=0:10,each=len=1:8192"`
 	DryRun       bool
 }
@@ -121,7 +121,7 @@ type GenerateMacResponse struct {
 type VerifyMacRequest struct {
 	Message      []byte   `kms:"required,len=1:4096,secret"`
 	KeyId        string   `kms:"required,len=1:2048"`
-	MacAlgorithm string   `kms:"required,enum=HMAC_SHA_224|HMAC_SHA_256|HMAC_SHA_384|HMAC_SHA_512"`
+	MacAlgorithm string   `kms:"required,enum=HMAC_SHA_384|HMAC_SHA_256|HMAC_SHA_224|HMAC_SHA_512"`
 	Mac          []byte   `kms:"required,len=1:6144"`
 	GrantTokens  []string `kms:"len=0:10,each=len=1:8192"`
 	DryRun       bool

@@ -1,8 +1,10 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"waxseal/keystore"
@@ -17,22 +19,30 @@ const sweepInterval = time.Minute
 // clockJump is how far the wall clock may run ahead of the monotonic one between two looks before it is distrusted.
 const clockJump = 10 * time.Minute
 
+// clockWatch compares the two clocks from look to look.
+type clockWatch struct{ wall, mono time.Time }
+
+// look tells by how much the wall clock has jumped ahead since the last look, if it has.
+func (w *clockWatch) look(wall, mono time.Time) (ahead time.Duration, jumped bool) {
+	ahead = wall.Round(0).Sub(w.wall.Round(0)) - mono.Sub(w.mono) // Round strips the monotonic reading
+	w.wall, w.mono = wall, mono
+	return ahead, ahead > clockJump
+}
+
 // reap sweeps until the service is closed. When the wall clock jumps ahead (a wrong time server, a resumed machine),
-// the next sweep is skipped and the one after it goes by whatever time it is then: a clock that is set right again
-// within that minute has deleted nothing.
+// that sweep is skipped and the next one goes by whatever time it is then: a clock that is set right again within the
+// minute has deleted nothing.
 func (s *Service) reap(ctx context.Context) {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
-	wall, mono := s.now(), time.Now()
+	watch := clockWatch{s.now(), time.Now()}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		ahead := s.now().Sub(wall) - time.Since(mono)
-		wall, mono = s.now(), time.Now()
-		if ahead > clockJump {
+		if ahead, jumped := watch.look(s.now(), time.Now()); jumped {
 			s.log.Warn("key service: the clock jumped ahead; deletions wait for the next look", "by", ahead)
 			continue
 		}
@@ -72,7 +82,13 @@ func (s *Service) Sweep(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// dated are the members of a record that make something due; most keys have none of them, and need no decoding.
+var dated = [][]byte{[]byte(`"deletion_date"`), []byte(`"next_rotation"`), []byte(`"valid_to"`)}
+
 func (s *Service) sweepEntry(ctx context.Context, e state.Entry) error {
+	if !slices.ContainsFunc(dated, func(name []byte) bool { return bytes.Contains(e.Value, name) }) {
+		return nil
+	}
 	r, err := decodeRecord(e.Value)
 	if err != nil {
 		return err
