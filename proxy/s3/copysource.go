@@ -10,7 +10,8 @@ import (
 type CopySource struct{ Bucket, Key, VersionID string }
 
 // ParseCopySource reads x-amz-copy-source: [/]bucket/key[?versionId=id], percent-encoded. The version is
-// split off before decoding, so that a key may hold an encoded question mark. A plus sign is a plus sign.
+// split off before decoding, so that a key may hold an encoded question mark. A plus sign is a space, as on S3:
+// s5cmd writes it for one, and other clients encode theirs. https://github.com/aws/aws-sdk-js/issues/1821
 func ParseCopySource(header string) (CopySource, error) {
 	path, version, versioned := cutLast(header, "?versionId=")
 	bad := func(message string) (CopySource, error) {
@@ -19,7 +20,7 @@ func ParseCopySource(header string) (CopySource, error) {
 	if versioned && version == "" {
 		return bad("Version id cannot be the empty string")
 	}
-	path, err := url.PathUnescape(path)
+	path, err := url.QueryUnescape(path)
 	if err != nil || !utf8.ValidString(path) {
 		return bad("Invalid copy source encoding")
 	}
