@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// operatorCommand is a command on a data directory, whether a waxseal serves from it or not.
-func operatorCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *config, args []string) error) *cobra.Command {
+// operatorCommand is a command on a data directory, whether a waxseal serves from it or not. It takes serve's whole
+// configuration; its help has only the flags that matter to it.
+func operatorCommand(cmd *cobra.Command, run func(*cobra.Command, *config, []string) error, shown ...string) *cobra.Command {
 	c := defaults()
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := c.load(cmd.Flags(), os.LookupEnv); err != nil {
@@ -30,7 +32,7 @@ func operatorCommand(cmd *cobra.Command, run func(cmd *cobra.Command, c *config,
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	c.flags(f)
 	f.VisitAll(func(flag *pflag.Flag) {
-		flag.Hidden = !slices.Contains([]string{"config", "data-dir"}, flag.Name)
+		flag.Hidden = !slices.Contains([]string{"config", "data-dir"}, flag.Name) && !slices.Contains(shown, flag.Name)
 	})
 	cmd.Flags().AddFlagSet(f)
 	return cmd
@@ -57,6 +59,7 @@ func withKeys(ctx context.Context, c *config, do func(*parts) error) error {
 //
 //	GET  /backup        the state, as it is at one moment
 //	POST /rekey?prune=  a new root secret, and everything sealed again under it
+//	GET  /store         how to reach the embedded store
 
 // maxControlPath is below every system's limit for a unix socket's address.
 const maxControlPath = 100
@@ -104,6 +107,15 @@ func (p *parts) control() http.Handler {
 			return
 		}
 		fmt.Fprint(w, text)
+	})
+	mux.HandleFunc("GET /store", func(w http.ResponseWriter, _ *http.Request) {
+		if p.store == nil {
+			http.Error(w, "it serves from another store: name it with --upstream-endpoint", http.StatusNotFound)
+			return
+		}
+		if err := json.NewEncoder(w).Encode(accessTo(p.store)); err != nil {
+			panic(http.ErrAbortHandler)
+		}
 	})
 	return mux
 }

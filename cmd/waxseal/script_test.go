@@ -2,14 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -21,11 +25,13 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waxseal": ma
 //	stop NAME           ends it as a service manager does, and wants it to end well
 //	kill NAME           ends it as a power cut does
 //	private FILE...     nobody else can read the files
+//	put S3URL BYTES     makes the bucket if need be and puts an object, as root
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": startServer, "stop": stopServer, "kill": killServer, "private": private,
+			"put": putObject,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[servers{}] = map[string]*exec.Cmd{}
@@ -107,6 +113,29 @@ func killServer(ts *testscript.TestScript, neg bool, args []string) {
 	if err := cmd.Wait(); err == nil {
 		ts.Fatalf("%s ended by itself", args[0])
 	}
+}
+
+func putObject(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: put S3URL BYTES")
+	}
+	bucket, key, err := parseS3URL(args[0])
+	ts.Check(err)
+	size, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	var root credentials
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("waxseal-data/credentials")), &root))
+	core, err := storeAccess{Endpoint: ts.Getenv("S3"), Region: "us-east-1", AccessKey: root.AccessKey, SecretKey: root.SecretKey}.client()
+	ts.Check(err)
+	ctx := context.Background()
+	there, err := core.BucketExists(ctx, bucket)
+	ts.Check(err)
+	if !there {
+		ts.Check(core.MakeBucket(ctx, bucket, minio.MakeBucketOptions{}))
+	}
+	_, err = core.Client.PutObject(ctx, bucket, key, bytes.NewReader(make([]byte, size)), int64(size),
+		minio.PutObjectOptions{PartSize: 5 << 20})
+	ts.Check(err)
 }
 
 func private(ts *testscript.TestScript, neg bool, args []string) {

@@ -219,6 +219,9 @@ func (s *Store) DialContext(ctx context.Context, _, _ string) (net.Conn, error) 
 // RoundTripper sends requests for Endpoint to the store.
 func (s *Store) RoundTripper() http.RoundTripper { return &s.transport }
 
+// Socket is the unix socket that the store answers on. Only this user can open it.
+func (s *Store) Socket() string { return s.socket }
+
 // Syncs is how many files and directories were made durable since the start.
 func (s *Store) Syncs() int64 { return s.sync.count.Load() }
 

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+
+	"github.com/minio/minio-go/v7"
+	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
+
+	"waxseal/cmd/waxseal/embedded"
+	"waxseal/keystore/state"
+)
+
+// storeAccess is how a job reaches the store behind waxseal.
+type storeAccess struct {
+	Endpoint  string `json:"endpoint"`
+	Region    string `json:"region"`
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+	Socket    string `json:"socket"` // the embedded store's
+
+	virtualHost bool
+	tls         *tls.Config
+}
+
+// client talks to the store as waxseal does.
+func (a storeAccess) client() (*minio.Core, error) {
+	u, err := url.Parse(a.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	opts := &minio.Options{
+		Creds: miniocreds.NewStaticV4(a.AccessKey, a.SecretKey, ""), Region: a.Region, Secure: u.Scheme == "https",
+		BucketLookup: minio.BucketLookupPath,
+	}
+	if a.virtualHost {
+		opts.BucketLookup = minio.BucketLookupDNS
+	}
+	t := &http.Transport{TLSClientConfig: a.tls, DisableCompression: true, Proxy: http.ProxyFromEnvironment}
+	if a.Socket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", a.Socket)
+		}
+	}
+	opts.Transport = t
+	return minio.NewCore(u.Host, opts)
+}
+
+// withStore opens the store: the one that is configured, the embedded one of the waxseal that serves from the data
+// directory, or, when none does, the embedded one started here.
+func withStore(ctx context.Context, c *config, do func(*minio.Core) error) error {
+	if c.UpstreamEndpoint != "" {
+		up, err := (&parts{}).upstream(c)
+		if err != nil {
+			return err
+		}
+		return storeAccess{Endpoint: up.Endpoint, Region: up.Region, AccessKey: up.AccessKey, SecretKey: up.SecretKey,
+			virtualHost: up.VirtualHost, tls: up.TLS}.use(do)
+	}
+	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/store")
+	if errors.Is(err, errNobodyServes) {
+		return withEmbedded(ctx, c, do)
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	var a storeAccess
+	if err := json.NewDecoder(body).Decode(&a); err != nil {
+		return err
+	}
+	return a.use(do)
+}
+
+func (a storeAccess) use(do func(*minio.Core) error) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	return do(client)
+}
+
+func withEmbedded(ctx context.Context, c *config, do func(*minio.Core) error) error {
+	dir := dataDir(c.DataDir)
+	if _, err := os.Stat(dir.state()); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	lock, err := state.OpenBolt(dir.state()) // nobody starts to serve meanwhile
+	if err != nil {
+		return err
+	}
+	s, err := embedded.Start(ctx, embedded.Config{Dir: dir.store(), Region: c.UpstreamRegion, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return errors.Join(err, lock.Close())
+	}
+	return errors.Join(accessTo(s).use(do), s.Close(), lock.Close())
+}
+
+func accessTo(s *embedded.Store) storeAccess {
+	return storeAccess{Endpoint: embedded.Endpoint, Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey,
+		Socket: s.Socket()}
+}
