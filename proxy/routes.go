@@ -86,7 +86,7 @@ var bucketRoutes = []route{
 	{name: "ListObjectsV2", method: "GET", on: onBucket, query: "list-type", class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 	// Each key of these is authorised by itself, once the body has named it.
 	{name: "DeleteObjects", method: "POST", on: onBucket, query: "delete", class: local, pass: passBypass, handler: (*call).deleteObjects},
-	{name: "PostObject", method: "POST", on: onBucket, class: seal, action: "s3:PutObject"},
+	{name: "PostObject", method: "POST", on: onBucket, class: seal, pass: passOwner, handler: (*call).postObject},
 	{name: "ListObjects", method: "GET", on: onBucket, class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 
 	{name: "HeadBucket", method: "HEAD", on: onBucket, class: forward, action: "s3:ListBucket", pass: passOwner, handler: (*call).forward},

@@ -1,0 +1,252 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"mime/multipart"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+)
+
+const (
+	// maxFormFields is S3's limit on all that stands before the file.
+	// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+	maxFormFields = 20 << 10
+	// maxFormHead bounds the same as it is on the wire: with boundaries and part headers.
+	maxFormHead = 128 << 10
+	// maxFormRest is what may follow the file, and is passed over as S3 does.
+	maxFormRest = 1 << 20
+)
+
+// form is a POST form: its fields, and its file still unread.
+type form struct {
+	call   *call
+	fields []sigv4.Header // in the order of the wire
+	body   *formBody
+	file   *multipart.Part
+	name   string // of the file
+}
+
+// formBody is the request's body. Up to the file, no more of it is read than a form may have there.
+type formBody struct {
+	call  *call
+	src   io.Reader
+	left  int64 // as Content-Length has it
+	head  int64 // left of maxFormHead
+	found bool  // the file has been reached
+}
+
+func (b *formBody) Read(p []byte) (int, error) {
+	if !b.found {
+		if b.head == 0 {
+			return 0, s3.NewError(s3.MaxPostPreDataLengthExceeded)
+		}
+		p = p[:min(int64(len(p)), b.head)]
+	}
+	n, err := b.src.Read(p)
+	b.head -= min(b.head, int64(n))
+	b.left -= int64(n)
+	b.call.gotBytes += int64(n)
+	if err == io.EOF {
+		b.call.unread = false
+	}
+	return n, err
+}
+
+// readForm reads the fields of the form, up to its file: S3 wants it last.
+func (c *call) readForm() (*form, error) {
+	kind, params, err := mime.ParseMediaType(c.header("Content-Type"))
+	if err != nil || kind != "multipart/form-data" || params["boundary"] == "" {
+		return nil, s3.Errorf(s3.PreconditionFailed, "At least one of the pre-conditions you specified did not hold").
+			With("Condition", "Bucket POST must be of the enclosure-type multipart/form-data")
+	}
+	length := int64(c.ctx.Request.Header.ContentLength())
+	if length < 0 {
+		return nil, s3.Errorf(s3.MissingContentLength, "You must provide the Content-Length HTTP header.")
+	}
+	if length > maxSealable+maxFormHead+maxFormRest {
+		return nil, errFormTooLarge(length)
+	}
+	src := io.Reader(bytes.NewReader(nil))
+	if s := c.ctx.RequestBodyStream(); s != nil {
+		src = s
+	}
+	f := &form{call: c, body: &formBody{call: c, src: src, left: length, head: maxFormHead}}
+	return f, f.read(multipart.NewReader(f.body, params["boundary"]))
+}
+
+func (f *form) read(r *multipart.Reader) error {
+	for total := 0; ; {
+		part, err := r.NextRawPart()
+		if err == io.EOF {
+			return s3.InvalidArgument("file", "0", "POST requires exactly one file upload per request.")
+		}
+		if err != nil {
+			return formError(err)
+		}
+		name := part.FormName()
+		if strings.EqualFold(name, "file") {
+			f.file, f.name, f.body.found = part, part.FileName(), true
+			return nil
+		}
+		value, err := io.ReadAll(io.LimitReader(part, maxFormFields+1))
+		if err != nil {
+			return formError(err)
+		}
+		if total += len(name) + len(value); total > maxFormFields {
+			return s3.NewError(s3.MaxPostPreDataLengthExceeded)
+		}
+		if name != "" {
+			f.fields = append(f.fields, sigv4.Header{Name: name, Value: string(value)})
+		}
+	}
+}
+
+// formError tells a form that is cut or no form at all from the client's other faults.
+func formError(err error) error {
+	var own *s3.Error
+	switch {
+	case errors.As(err, &own):
+		return own
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return err // IncompleteBody
+	}
+	return s3.Errorf(s3.MalformedPOSTRequest, "The body of your POST request is not well-formed multipart/form-data.")
+}
+
+// formAliases are fields with another name than the header that they stand for.
+var formAliases = map[string]string{"x-amz-acl": "acl"}
+
+func (f *form) get(name string) (string, bool) {
+	if alias, ok := formAliases[strings.ToLower(name)]; ok {
+		name = alias
+	}
+	for _, field := range f.fields {
+		if strings.EqualFold(field.Name, name) {
+			return field.Value, true
+		}
+	}
+	return "", false
+}
+
+// header and hasHeader make a form's fields what a request's headers are elsewhere.
+func (f *form) header(name string) string { v, _ := f.get(name); return v }
+
+func (f *form) hasHeader(name string) bool { _, ok := f.get(name); return ok }
+
+// takeKey is the object's key, with the file's name in place of ${filename}; the policy is held against that.
+func (f *form) takeKey() (string, error) {
+	for i := range f.fields {
+		field := &f.fields[i]
+		if !strings.EqualFold(field.Name, "key") {
+			continue
+		}
+		field.Value = strings.ReplaceAll(field.Value, "${filename}", baseName(f.name))
+		if field.Value == "" {
+			return "", s3.InvalidArgument("key", "", "User key must have a length greater than 0.")
+		}
+		return field.Value, nil
+	}
+	return "", s3.InvalidArgument("key", "", "Bucket POST must contain a field named 'key'.  If it is specified, please check the order of the fields.")
+}
+
+// baseName is a file's name without the path that some browsers send.
+func baseName(name string) string { return name[strings.LastIndexAny(name, `/\`)+1:] }
+
+// judged are the fields that the policy must cover. ceph/s3-tests leaves checksums out
+// (test_post_object_upload_checksum).
+func (f *form) judged(ceph bool) []sigv4.Header {
+	if !ceph {
+		return f.fields
+	}
+	var fields []sigv4.Header
+	for _, field := range f.fields {
+		if !strings.HasPrefix(strings.ToLower(field.Name), checksumHeader) {
+			fields = append(fields, field)
+		}
+	}
+	return fields
+}
+
+// formHeaders are the fields that go to the store, as the header that each stands for.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+var formHeaders = map[string]string{
+	"acl": "X-Amz-Acl", "cache-control": "Cache-Control", "content-type": "Content-Type",
+	"content-disposition": "Content-Disposition", "content-encoding": "Content-Encoding",
+	"content-language": "Content-Language", "expires": "Expires", "x-amz-storage-class": "X-Amz-Storage-Class",
+	"x-amz-website-redirect-location": "X-Amz-Website-Redirect-Location", "x-amz-object-lock-mode": "X-Amz-Object-Lock-Mode",
+	"x-amz-object-lock-retain-until-date": "X-Amz-Object-Lock-Retain-Until-Date",
+	"x-amz-object-lock-legal-hold":        "X-Amz-Object-Lock-Legal-Hold",
+}
+
+// formUnderstood are the x-amz-* fields that are read here. Those about encryption and checksums are in understood.
+var formUnderstood = map[string]bool{
+	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-signature": true,
+	"x-amz-sdk-checksum-algorithm": true,
+}
+
+// storeHeader is what of the form goes to the store. Fields that nobody knows are passed over, as S3 does, but for
+// x-amz-* ones, which may change what the client asks for.
+func (f *form) storeHeader() (http.Header, error) {
+	h := make(http.Header)
+	for _, field := range f.fields {
+		name := strings.ToLower(field.Name)
+		header := formHeaders[name]
+		switch {
+		case name == envelopeHeader:
+			return nil, s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(envelopeHeader, metaPrefix))
+		case strings.HasPrefix(name, metaPrefix):
+			header = field.Name
+		case name == "tagging":
+			tags, err := formTags(field.Value)
+			if err != nil {
+				return nil, err
+			}
+			h.Set("X-Amz-Tagging", tags)
+			continue
+		case header != "":
+		case !strings.HasPrefix(name, "x-amz-"), formUnderstood[name]:
+			continue
+		case understood[name] && (strings.HasPrefix(name, hdrSSE) || strings.HasPrefix(name, checksumHeader)):
+			continue
+		default:
+			return nil, s3.Errorf(s3.NotImplemented, "waxseal does not support the field %s of PostObject", name)
+		}
+		if !plainHeader(header, field.Value) {
+			return nil, s3.InvalidArgument(field.Name, field.Value, "The field holds characters that a header cannot hold")
+		}
+		h.Set(header, field.Value)
+	}
+	return h, nil
+}
+
+// plainHeader says whether a name and a value can be a header: RFC 9110, 5.1 and 5.5.
+func plainHeader(name, value string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+// formTags turns the field's XML into the header's form.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
+func formTags(doc string) (string, error) {
+	var tagging s3.Tagging
+	if err := s3.Decode(strings.NewReader(doc), maxFormFields, &tagging); err != nil {
+		return "", err
+	}
+	var tags []string
+	for _, t := range tagging.TagSet.Tags {
+		tags = append(tags, url.QueryEscape(t.Key)+"="+url.QueryEscape(t.Value))
+	}
+	return strings.Join(tags, "&"), nil
+}
