@@ -135,14 +135,43 @@ func (k Keys) usable() error {
 }
 
 func derive(secret, salt []byte, label string) Key {
-	b, err := hkdf.Key(sha256.New, secret, salt, label, keySize)
-	if err != nil {
-		panic("sse: internal error: HKDF of 32 bytes: " + err.Error())
-	}
 	var k Key
-	copy(k.b[:], b)
-	clear(b)
+	if len(secret) > hkdfRoom || len(label) >= hkdfRoom || len(salt) > sha256.BlockSize {
+		b, err := hkdf.Key(sha256.New, secret, salt, label, keySize)
+		if err != nil {
+			panic("sse: internal error: HKDF of 32 bytes: " + err.Error())
+		}
+		copy(k.b[:], b)
+		clear(b)
+		return k
+	}
+	prk := hmac256(salt, secret)
+	k.b = hmac256(prk[:], append(make([]byte, 0, hkdfRoom), label+"\x01"...))
+	clear(prk[:])
 	return k
+}
+
+// hkdfRoom is what hmac256 takes as a message: two keys, or a label.
+const hkdfRoom = 128
+
+// hmac256 is HMAC-SHA256 of a short message under a key of at most one block. HKDF of one block is two of these, on
+// the stack; crypto/hkdf allocates for each some 25 times, and every request derives several keys.
+func hmac256(key, message []byte) [sha256.Size]byte {
+	var inner [sha256.BlockSize + hkdfRoom]byte
+	var outer [sha256.BlockSize + sha256.Size]byte
+	copy(inner[:], key)
+	copy(outer[:], key)
+	for i := range sha256.BlockSize {
+		inner[i] ^= 0x36
+		outer[i] ^= 0x5c
+	}
+	n := copy(inner[sha256.BlockSize:], message)
+	sum := sha256.Sum256(inner[:sha256.BlockSize+n])
+	copy(outer[sha256.BlockSize:], sum[:])
+	out := sha256.Sum256(outer[:])
+	clear(inner[:])
+	clear(outer[:])
+	return out
 }
 
 func (k Key) aead() cipher.AEAD {
