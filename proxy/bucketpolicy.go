@@ -7,6 +7,7 @@ import (
 
 	"waxseal/keystore/iam"
 	"waxseal/proxy/s3"
+	"waxseal/sse"
 )
 
 // waxseal keeps a bucket's whole policy, evaluates the statements with conditions on encryption itself, because those
@@ -24,6 +25,41 @@ func onEncryption(s *iam.Statement) bool {
 		}
 	}
 	return false
+}
+
+// uploadFields are what policies see of a request about a multipart upload: parts and Complete cannot name an encryption,
+// the upload's is that of Create. SSE-C is: its header must be on all of them.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+type uploadFields struct {
+	*call
+	env *sse.Envelope
+}
+
+// uploadFields is nil when the request is about no upload that waxseal knows.
+func (c *call) uploadFields() fields {
+	if c.route.class != seal || !c.query.has("uploadId") {
+		return nil
+	}
+	u, err := c.s.uploads.get(c.up, c.bucket, c.key, c.query.get("uploadId"))
+	if err != nil {
+		return nil // who is refused is not told whether there is such an upload
+	}
+	return &uploadFields{c, u.env}
+}
+
+func (f *uploadFields) header(name string) string {
+	switch {
+	case f.call.hasHeader(name):
+	case name == hdrSSE:
+		return algorithmOf(f.env.Mode)
+	case name == hdrKMSKey:
+		return f.env.KeyID
+	}
+	return f.call.header(name)
+}
+
+func (f *uploadFields) hasHeader(name string) bool {
+	return f.call.hasHeader(name) || f.header(name) != ""
 }
 
 func (c *call) getBucketPolicy() error {

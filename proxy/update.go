@@ -3,7 +3,8 @@ package proxy
 import (
 	"bytes"
 	"net/http"
-	"strings"
+	"regexp"
+	"time"
 
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -31,23 +32,62 @@ func (c *call) updateObjectEncryption() error {
 	return s3.NewError(s3.ConditionalRequestConflict)
 }
 
+// What S3 says when it refuses, in its own words.
+const (
+	updateNoType  = "Requests that modify an object encryption configuration require a valid new encryption type. Valid values are SSEKMS. Modify the request to specify SSE-KMS for the updated encryption type, and then try again."
+	updateNoKey   = "Requests that modify an object's encryption type to SSE-KMS require an Amazon Web Services KMS key Amazon Resource Name (ARN). Modify the request to specify a KMS key ARN, and then try again."
+	updateBadKey  = "Requests that modify an object's encryption type to SSE-KMS require a valid Amazon Web Services KMS key Amazon Resource Name (ARN). Confirm that you have a correctly formatted KMS key ARN in your request, and then try again."
+	updateBadFlag = "The BucketKeyEnabled value isn't valid. Valid values are true or false. Modify the request to specify a valid value, and then try again."
+	updateNotV4   = "Requests that modify an object encryption configuration require Amazon Web Services Signature Version 4. Modify the request to use Amazon Web Services Signature Version 4, and then try again."
+	updatePlain   = "The UpdateObjectEncryption operation doesn't support unencrypted source objects. Only source objects encrypted with SSE-S3 or SSE-KMS are supported."
+	updateSource  = "The UpdateObjectEncryption operation doesn't support source objects with the encryption type DSSE-KMS or SSE-C. Only source objects encrypted with SSE-S3 or SSE-KMS are supported."
+	updateAccount = "The Amazon Web Services KMS key in the request must be owned by the same account as the bucket. Modify the request to specify a KMS key from the same account, and then try again."
+	updateLocked  = "The encryption type for the specified object can't be updated because that object is protected by S3 Object Lock. If the object has a governance-mode retention period or a legal hold, you must first remove the Object Lock status on the object before you issue your UpdateObjectEncryption request. You can't use the UpdateObjectEncryption operation with objects that have an Object Lock compliance mode retention period applied to them."
+)
+
+// fullKeyARN is the only way to name the key here.
+var fullKeyARN = regexp.MustCompile(`^arn:aws[-a-z0-9]*:kms:[-a-z0-9]*:([0-9]{12}):key/.+$`)
+
+// encryptionUpdate reads what the object is to become.
 func (c *call) encryptionUpdate() (*encryption, error) {
-	body, err := c.document(maxForwarded)
+	if !c.auth.Kind.V4() {
+		return nil, s3.Errorf(s3.InvalidRequest, updateNotV4)
+	}
+	if err := c.authorizeAction("s3:PutObject", c.bucket, c.key, noFields{}); err != nil {
+		return nil, err
+	}
+	body, err := c.checkedDocument()
 	if err != nil {
 		return nil, err
 	}
 	var doc s3.ObjectEncryption
-	if err := s3.Decode(bytes.NewReader(body), maxForwarded, &doc); err != nil {
-		return nil, err
+	// An element that is not known is a type that is not known, which S3 has words for.
+	if err := s3.DecodeReply(bytes.NewReader(body), maxForwarded, &doc); err != nil {
+		return nil, s3.NewError(s3.MalformedXML)
 	}
 	kms := doc.SSEKMS
 	if kms == nil {
-		return nil, s3.Errorf(s3.InvalidRequest, "An object's encryption can only be updated to SSE-KMS")
+		return nil, s3.Errorf(s3.InvalidRequest, updateNoType)
 	}
-	if !strings.HasPrefix(kms.KMSKeyArn, "arn:") || !strings.Contains(kms.KMSKeyArn, ":key/") {
-		return nil, s3.InvalidArgument("KMSKeyArn", kms.KMSKeyArn, "The KMS key must be named by its full key ARN, not by an alias or a key id")
+	if kms.KMSKeyArn == "" {
+		return nil, s3.Errorf(s3.InvalidRequest, updateNoKey)
 	}
-	return &encryption{mode: sse.SSEKMS, keyID: kms.KMSKeyArn, bucketKey: kms.BucketKeyEnabled}, nil
+	arn := fullKeyARN.FindStringSubmatch(kms.KMSKeyArn)
+	if arn == nil {
+		return nil, s3.Errorf(s3.InvalidRequest, updateBadKey)
+	}
+	if arn[1] != c.s.cfg.Account {
+		return nil, s3.Errorf(s3.AccessDenied, updateAccount)
+	}
+	enc := &encryption{mode: sse.SSEKMS, keyID: kms.KMSKeyArn}
+	switch kms.BucketKeyEnabled {
+	case "", "false":
+	case "true":
+		enc.bucketKey = true
+	default:
+		return nil, s3.Errorf(s3.InvalidRequest, updateBadFlag)
+	}
+	return enc, nil
 }
 
 func (c *call) updateOnce(enc *encryption) error {
@@ -61,16 +101,31 @@ func (c *call) updateOnce(enc *encryption) error {
 		}
 		return s3.Errorf(s3.NotImplemented, "waxseal can only update the encryption of an object's current version")
 	}
-	if o.env == nil || o.env.Mode == sse.SSEC || o.env.Mode == sse.DSSEKMS {
-		return s3.Errorf(s3.InvalidRequest, "The encryption of an object that is not encrypted, or encrypted with SSE-C or DSSE-KMS, cannot be updated")
-	}
-	if o.header.Get("X-Amz-Object-Lock-Mode") != "" || o.header.Get("X-Amz-Object-Lock-Legal-Hold") == "ON" {
-		return s3.Errorf(s3.AccessDenied, "Access Denied because object protected by object lock.")
+	if err := updatable(o, c.s.cfg.Now()); err != nil {
+		return err
 	}
 	p := &copying{call: c, source: o, to: c.place(), enc: enc, keepETag: true, header: make(http.Header)}
 	p.takeMetadata()
-	if class := o.header.Get("X-Amz-Storage-Class"); class != "" {
-		p.header.Set("X-Amz-Storage-Class", class)
+	for _, name := range []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location"} {
+		if v := o.header.Get(name); v != "" {
+			p.header.Set(name, v)
+		}
 	}
 	return p.run()
+}
+
+// updatable says whether an object is of a kind that can be updated, and not locked.
+func updatable(o *stored, now time.Time) error {
+	switch {
+	case o.env == nil:
+		return s3.Errorf(s3.InvalidRequest, updatePlain)
+	case o.env.Mode != sse.SSES3 && o.env.Mode != sse.SSEKMS:
+		return s3.Errorf(s3.InvalidRequest, updateSource)
+	}
+	until, err := time.Parse(time.RFC3339, o.header.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	retained := o.header.Get("X-Amz-Object-Lock-Mode") != "" && (err != nil || now.Before(until))
+	if retained || o.header.Get("X-Amz-Object-Lock-Legal-Hold") == "ON" {
+		return s3.Errorf(s3.AccessDenied, updateLocked)
+	}
+	return nil
 }

@@ -72,7 +72,14 @@ func (c *call) authorize() error {
 	if c.route.action == "" {
 		return nil
 	}
-	return c.authorizeAction(c.route.action, c.bucket, c.key, c)
+	err := c.authorizeAction(c.route.action, c.bucket, c.key, c)
+	if err == nil {
+		return nil
+	}
+	if f := c.uploadFields(); f != nil {
+		return c.authorizeAction(c.route.action, c.bucket, c.key, f)
+	}
+	return err
 }
 
 // authorizeAction says whether the requester may do action to an object or bucket. f is where the conditions on

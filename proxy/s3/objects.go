@@ -177,7 +177,7 @@ type ObjectEncryption struct {
 // ObjectEncryptKMS names the KMS key an object moves to; a full ARN.
 type ObjectEncryptKMS struct {
 	KMSKeyArn        string `xml:"KMSKeyArn"`
-	BucketKeyEnabled bool   `xml:"BucketKeyEnabled,omitempty"`
+	BucketKeyEnabled string `xml:"BucketKeyEnabled,omitempty"` // true or false; S3 has words for anything else
 }
 
 // Owner is an owner or initiator.
