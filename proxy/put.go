@@ -145,7 +145,7 @@ func (w *write) send() (*written, error) {
 	case w.compressible():
 		return w.sendCompressed(env, keys, kek)
 	case w.size <= inlineLimit:
-		if buf := w.call.s.inline.take(); buf != nil {
+		if buf := w.call.s.inline.take(w.size); buf != nil {
 			defer w.call.s.inline.give(buf)
 			return w.sendInline(env, keys, kek, buf)
 		}

@@ -112,7 +112,7 @@ func New(cfg Config) (*Server, error) {
 		inflight: make(chan struct{}, cfg.MaxInFlight),
 		looks:    make(chan struct{}, looksAtOnce),
 		metrics:  cfg.Metrics,
-		inline:   newInlineBuffers(),
+		inline:   new(inlineBuffers),
 
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
@@ -197,8 +197,9 @@ func (s *Server) newHTTP() *fasthttp.Server {
 		Logger:        fasthttpLog{s.log},
 		Concurrency:   s.cfg.MaxConnections,
 		// Headers may be this large; a metadata-heavy PUT needs more than the 4 KiB default.
-		ReadBufferSize:  maxHeaderBytes,
-		WriteBufferSize: 64 << 10,
+		ReadBufferSize: maxHeaderBytes,
+		// Below a segment's size, so that segments are written straight from their buffers.
+		WriteBufferSize: 16 << 10,
 		IdleTimeout:     s.cfg.IdleTimeout,
 		// The body is streamed; this bounds only what is read ahead of the handler.
 		StreamRequestBody:            true,

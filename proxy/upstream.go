@@ -17,8 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/minio/minio-go/v7/pkg/signer"
-
+	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
 )
 
@@ -39,6 +38,7 @@ type upstream struct {
 	cfg    UpstreamConfig
 	base   *url.URL
 	client *http.Transport
+	signer *sigv4.Signer
 	// plainBodies is for a store without trailers: bodies go up with a plain Content-Length, and are broken off by a
 	// reset (see newUpstream).
 	plainBodies atomic.Bool
@@ -65,7 +65,7 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
-	u := &upstream{cfg: cfg, base: base}
+	u := &upstream{cfg: cfg, base: base, signer: &sigv4.Signer{Service: "s3", Region: cfg.Region}}
 	u.client = &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
@@ -85,8 +85,9 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 		// The store's bytes are what clients compare: never let the transport unpack them.
 		DisableCompression: true,
 		WriteBufferSize:    128 << 10,
-		ReadBufferSize:     128 << 10,
-		ForceAttemptHTTP2:  false,
+		// Below a segment's size, so that segments are read straight into their buffers.
+		ReadBufferSize:    32 << 10,
+		ForceAttemptHTTP2: false,
 	}
 	return u, nil
 }
@@ -159,8 +160,41 @@ func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, e
 	if u.plainBodies.Load() {
 		return u.client.RoundTrip(u.build(ctx, r, &plainBody{trailerBody: newTrailerBody(r.stream, r.size)}))
 	}
-	return u.sendFramed(ctx, r, newTrailerBody(r.stream, r.size))
+	body := newTrailerBody(r.stream, r.size)
+	if r.size > smallBody {
+		return u.sendFramed(ctx, r, body)
+	}
+	whole, err := readFramed(body)
+	if err != nil {
+		return nil, err
+	}
+	return u.sendFramed(ctx, r, whole)
 }
+
+// smallBody is the size up to which a body is framed in memory: head and body then go out in one write, not in three.
+const smallBody = 128 << 10
+
+// wholeBody is a framed body in memory.
+type wholeBody struct{ b []byte }
+
+func readFramed(body framed) (*wholeBody, error) {
+	b := make([]byte, body.encodedSize())
+	if _, err := io.ReadFull(body, b); err != nil {
+		if err == io.ErrUnexpectedEOF || err == io.EOF {
+			err = fmt.Errorf("%w: it is shorter than declared", errBodyRefused)
+		}
+		return nil, err
+	}
+	return &wholeBody{b}, nil
+}
+
+func (w *wholeBody) encodedSize() int64 { return int64(len(w.b)) }
+
+// reader is what net/http knows to be in memory.
+func (w *wholeBody) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(w.b)) }
+
+func (w *wholeBody) Read([]byte) (int, error) { return 0, io.EOF }
+func (w *wholeBody) Close() error             { return nil }
 
 // framed is a body with its length on the wire.
 type framed interface {
@@ -191,6 +225,9 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 	switch {
 	case stream != nil:
 		req.Body, req.ContentLength = stream, stream.encodedSize()
+		if w, ok := stream.(*wholeBody); ok {
+			req.Body = w.reader()
+		}
 		if u.plainBodies.Load() {
 			break
 		}
@@ -210,14 +247,28 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 	if req.Header.Get("Accept-Encoding") == "" {
 		req.Header.Set("Accept-Encoding", "identity")
 	}
-	if r.creds == anonymous {
-		return req
+	if r.creds != anonymous {
+		u.sign(req, r.creds)
 	}
+	return req
+}
+
+// sign signs host and every x-amz-* header.
+func (u *upstream) sign(req *http.Request, creds *storeCreds) {
 	ak, sk := u.cfg.AccessKey, u.cfg.SecretKey
-	if r.creds != nil {
-		ak, sk = r.creds.accessKey, r.creds.secretKey
+	if creds != nil {
+		ak, sk = creds.accessKey, creds.secretKey
 	}
-	return signer.SignV4(*req, ak, sk, "", u.cfg.Region)
+	now := sigv4.Timestamp(time.Now())
+	req.Header.Set("X-Amz-Date", now)
+	out := sigv4.Outgoing{Method: req.Method, Path: req.URL.EscapedPath(), Query: req.URL.RawQuery,
+		Payload: req.Header.Get("X-Amz-Content-Sha256"), Headers: append(make([]sigv4.Header, 0, 12), sigv4.Header{Name: "host", Value: req.Host})}
+	for name, values := range req.Header {
+		if strings.HasPrefix(name, "X-Amz-") || strings.HasPrefix(strings.ToLower(name), "x-amz-") {
+			out.Headers = append(out.Headers, sigv4.Header{Name: strings.ToLower(name), Value: strings.Join(values, ",")})
+		}
+	}
+	req.Header.Set("Authorization", u.signer.Sign(ak, sk, now, &out))
 }
 
 func (u *upstream) url(r *storeRequest) *url.URL {
