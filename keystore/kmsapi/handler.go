@@ -41,11 +41,12 @@ type Handler struct {
 	Log     *slog.Logger  // slog.Default() when nil
 }
 
-// Server returns a server for the handler, with limits that fit the protocol.
+// Server returns a server for the handler, with limits that fit the protocol. It reads somewhat more than the handler
+// takes: whoever sends a little too much gets an answer and not a reset connection.
 func (h *Handler) Server() *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler: h.ServeFastHTTP, Name: "waxseal", NoDefaultServerHeader: true,
-		MaxRequestBodySize: MaxBody, ReadBufferSize: 32 << 10,
+		MaxRequestBodySize: 4 * MaxBody, ReadBufferSize: 32 << 10,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorHandler: h.badRequest, CloseOnShutdown: true, Logger: serverLog{h},
 	}

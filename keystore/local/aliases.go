@@ -53,6 +53,8 @@ func (c *call) checkAliasName(name string) error {
 		return invalid(aliasPrefixMessage)
 	case strings.HasPrefix(name, reservedAliasNames):
 		return failf(codeNotAuthorized, "")
+	case strings.Contains(name, ":"): // the API's pattern has it, the service has not
+		return invalid("%s contains invalid characters for an alias", name)
 	}
 	return nil
 }
