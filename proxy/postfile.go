@@ -106,7 +106,7 @@ func spoolError(err error) error {
 func newSpool(server *Server, most int64) (*spool, error) {
 	s := &spool{server: server}
 	if most <= inlineLimit {
-		if s.memory = server.inline.take(); s.memory != nil {
+		if s.memory = server.inline.take(inlineLimit); s.memory != nil {
 			return s, nil
 		}
 	}
