@@ -124,6 +124,7 @@ func startContract(t testing.TB, change func(*Config)) *contractKit {
 			change(c)
 		}
 	})
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections) // or the end waits for them
 	k.bucket = k.newBucket()
 	return k
 }
