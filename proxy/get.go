@@ -213,9 +213,9 @@ func (f *fetch) statusFor(n int64) int {
 func (f *fetch) span(m *sse.Manifest) (off, n int64, err error) {
 	switch {
 	case f.part > 0 && m != nil:
-		return partSpan(m, f.part)
+		return f.partSpan(m, f.part)
 	case f.part > 1 && f.stored.env.HasHeaders:
-		return 0, 0, errNoSuchPart()
+		return 0, 0, f.errNoSuchPart()
 	case !f.ranged || f.ignoredRange():
 		f.ranged = false
 		return 0, f.size, nil
@@ -242,9 +242,9 @@ func (f *fetch) ignoredRange() bool {
 }
 
 // partSpan finds a part by its position: S3 numbers the parts of a completed object 1 to N.
-func partSpan(m *sse.Manifest, part int) (off, n int64, err error) {
+func (f *fetch) partSpan(m *sse.Manifest, part int) (off, n int64, err error) {
 	if part > len(m.Parts) {
-		return 0, 0, errNoSuchPart()
+		return 0, 0, f.errNoSuchPart()
 	}
 	for _, p := range m.Parts[:part-1] {
 		off += p.Size
@@ -252,7 +252,11 @@ func partSpan(m *sse.Manifest, part int) (off, n int64, err error) {
 	return off, m.Parts[part-1].Size, nil
 }
 
-func errNoSuchPart() error {
+// errNoSuchPart is S3's refusal of a part number that the object does not have, or Ceph's.
+func (f *fetch) errNoSuchPart() error {
+	if f.s.cfg.CompatCeph {
+		return s3.NewError(s3.InvalidPart)
+	}
 	return &s3.Error{Code: s3.InvalidPartNumber, Message: "The requested partnumber is not satisfiable", HTTPStatus: http.StatusRequestedRangeNotSatisfiable}
 }
 
@@ -405,8 +409,8 @@ func (f *fetch) showReadChecksums(p *opened) {
 	switch {
 	case f.ranged:
 	case f.part > 0 && p.manifest != nil:
-		if part := p.manifest.Parts[f.part-1]; part.Checksum != nil && isComposite(p.facts) {
-			f.showChecksums([]sse.Checksum{{Algorithm: p.manifest.ChecksumAlgorithm, Value: part.Checksum, Composite: true}}, 0)
+		if part := p.manifest.Parts[f.part-1]; part.Checksum != nil && (isComposite(p.facts) || f.s.cfg.CompatCeph) {
+			f.showChecksums([]sse.Checksum{{Algorithm: p.manifest.ChecksumAlgorithm, Value: part.Checksum, Composite: isComposite(p.facts)}}, 0)
 		}
 	case p.facts != nil:
 		f.showChecksums(p.facts.Checksums, p.tag.Parts)
@@ -490,7 +494,7 @@ func (f *fetch) plain() error {
 
 func (f *fetch) plainSpan() (off, n int64, err error) {
 	if f.part > 1 {
-		return 0, 0, errNoSuchPart()
+		return 0, 0, f.errNoSuchPart()
 	}
 	if !f.ranged || f.ignoredRange() {
 		f.ranged = false

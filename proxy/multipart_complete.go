@@ -96,12 +96,16 @@ func (p *completion) run() error {
 	return p.finish(p.out, header)
 }
 
-// openKeys opens the upload's data keys. S3 does not always want an SSE-C key here, and not every client sends it.
+// openKeys opens the upload's data keys. S3 wants an SSE-C key here only when the upload was created with a checksum
+// algorithm.
 func (p *completion) openKeys() (err error) {
 	if p.customer, err = p.uploadKey(p.upload); err != nil {
 		return err
 	}
 	if p.blind = p.upload.env.Mode == sse.SSEC && p.customer == nil; p.blind {
+		if p.upload.Named {
+			return errPartEncryption()
+		}
 		return nil
 	}
 	p.keys, err = p.uploadKeys(p.upload, p.customer)
@@ -293,7 +297,11 @@ func (p *completion) answerComplete(out *outcome, header http.Header) error {
 	if out.Version != "" {
 		h.Set("x-amz-version-id", out.Version)
 	}
-	p.showEncryption(p.upload.env, nil)
+	shown := p.customer
+	if !p.s.cfg.CompatCeph {
+		shown = nil // S3 does not echo an SSE-C key here
+	}
+	p.showEncryption(p.upload.env, shown)
 	doc := s3.CompleteMultipartUploadResult{Location: p.location(), Bucket: p.bucket, Key: p.key, ETag: quote(out.ETag)}
 	if m := p.upload.env.Mode; m != sse.SSEKMS && m != sse.DSSEKMS {
 		// With SSE-KMS S3 shows the checksum only to who asks for it with the right to decrypt.
