@@ -28,7 +28,11 @@ func (c *call) listObjects() error {
 			continue
 		}
 		c.copyHeaders(resp.Header)
-		c.answer(http.StatusOK, "application/xml", page.Append(nil))
+		body := page.Append
+		if c.query.get("encoding-type") == "url" && !page.Encoded() {
+			body = page.AppendEncoded
+		}
+		c.answer(http.StatusOK, "application/xml", body(nil))
 		return nil
 	}
 }

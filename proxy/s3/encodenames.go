@@ -1,0 +1,71 @@
+package s3
+
+import (
+	"net/url"
+	"strings"
+)
+
+// Encoded says whether the store URL-encoded the names in the page.
+func (l *Listing) Encoded() bool { return l.encoded }
+
+// namesOfPage are the elements of a page, its entries and common prefixes aside, that encoding-type=url is about.
+var namesOfPage = map[string]bool{
+	"Prefix": true, "Delimiter": true, "Marker": true, "NextMarker": true, "KeyMarker": true, "NextKeyMarker": true, "StartAfter": true,
+}
+
+// AppendEncoded appends the document as Append does, with the names in it URL-encoded: for a client that asked for it
+// and a store that does not know how. The client would otherwise decode names that are not encoded.
+func (l *Listing) AppendEncoded(dst []byte) []byte {
+	w := namesWriter{scanner: scanner{doc: string(l.Append(nil))}, dst: dst}
+	_ = w.prolog()
+	root, empty, _ := w.open()
+	if empty {
+		return append(dst, w.doc...)
+	}
+	// The document was read before, so this cannot fail.
+	_ = w.children(root, func(_ *scanner, name string, start int, empty bool) error {
+		switch {
+		case name == "EncodingType":
+			w.take(start)
+			err := w.skip(name, empty)
+			w.at = w.pos
+			return err
+		case namesOfPage[name]:
+			return w.encode(name, start, empty)
+		case name == "Contents", name == "Version", name == "DeleteMarker", name == "CommonPrefixes":
+			if empty {
+				return nil
+			}
+			return w.children(name, w.named)
+		}
+		return w.skip(name, empty)
+	})
+	w.take(w.pos - len("</") - len(root) - len(">"))
+	return append(append(w.dst, "<EncodingType>url</EncodingType>"...), w.doc[w.at:]...)
+}
+
+type namesWriter struct {
+	scanner
+	dst []byte
+	at  int // of the document that is in dst
+}
+
+func (w *namesWriter) take(end int) {
+	w.dst = append(w.dst, w.doc[w.at:end]...)
+	w.at = end
+}
+
+func (w *namesWriter) named(_ *scanner, name string, start int, empty bool) error {
+	if name == "Key" || name == "Prefix" {
+		return w.encode(name, start, empty)
+	}
+	return w.skip(name, empty)
+}
+
+func (w *namesWriter) encode(name string, start int, empty bool) error {
+	w.take(start)
+	text, err := w.leaf(name, empty)
+	w.dst = appendElement(w.dst, name, strings.ReplaceAll(url.QueryEscape(text), "%2F", "/"))
+	w.at = w.pos
+	return err
+}
