@@ -2,10 +2,10 @@ package proxy
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"time"
@@ -68,11 +68,8 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	return c
 }
 
-func newRequestID() string {
-	var b [8]byte
-	rand.Read(b[:])
-	return strings.ToUpper(hex.EncodeToString(b[:]))
-}
+// newRequestID is unique among all replicas, and neither secret nor unpredictable.
+func newRequestID() string { return fmt.Sprintf("%016X", rand.Uint64()) }
 
 // parse reads method, address and query, and finds the route.
 func (c *call) parse() error {
@@ -235,6 +232,7 @@ func (c *call) finish() {
 	c.cancel()
 	if c.admitted {
 		<-c.s.inflight
+		c.s.metrics.inflight.Dec()
 		c.admitted = false
 	}
 	c.logAccess()

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -15,6 +17,8 @@ type Metrics struct {
 	requests       *prometheus.CounterVec
 	duration       *prometheus.HistogramVec
 	bytes          *prometheus.CounterVec
+	bytesIn        prometheus.Counter // of bytes
+	bytesOut       prometheus.Counter
 	inflight       prometheus.Gauge
 	cut            prometheus.Counter
 	tampered       prometheus.Counter
@@ -27,7 +31,7 @@ type Metrics struct {
 // NewMetrics makes the counters.
 func NewMetrics() *Metrics {
 	buckets := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}
-	return &Metrics{
+	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "waxseal_s3_requests_total",
 			Help: "S3 requests by operation and status."}, []string{"operation", "status"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waxseal_s3_request_seconds",
@@ -49,6 +53,8 @@ func NewMetrics() *Metrics {
 		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waxseal_store_request_seconds",
 			Help: "Time until the store's answer began.", Buckets: buckets}, []string{"method"}),
 	}
+	m.bytesIn, m.bytesOut = m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
+	return m
 }
 
 func (m *Metrics) all() []prometheus.Collector {
@@ -92,14 +98,15 @@ func (c *call) logAccess() {
 	m := c.s.metrics
 	m.requests.WithLabelValues(c.operation(), strconv.Itoa(c.status)).Inc()
 	m.duration.WithLabelValues(c.operation()).Observe(took.Seconds())
-	m.bytes.WithLabelValues("in").Add(float64(c.gotBytes))
-	m.bytes.WithLabelValues("out").Add(float64(c.sentBytes))
+	m.bytesIn.Add(float64(c.gotBytes))
+	m.bytesOut.Add(float64(c.sentBytes))
 	user := ""
 	if c.user != nil {
 		user = c.user.ARN
 	}
-	c.s.log.Info("request", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "user", user,
-		"status", c.status, "code", string(c.errCode), "in", c.gotBytes, "out", c.sentBytes, "ms", took.Milliseconds())
+	c.s.log.LogAttrs(context.Background(), slog.LevelInfo, "request", slog.String("id", c.id), slog.String("op", c.operation()),
+		slog.String("bucket", c.bucket), slog.String("key", c.key), slog.String("user", user), slog.Int("status", c.status),
+		slog.String("code", string(c.errCode)), slog.Int64("in", c.gotBytes), slog.Int64("out", c.sentBytes), slog.Int64("ms", took.Milliseconds()))
 }
 
 // logFailure tells the operator what the client need not know: the cause of an error that is not the client's.

@@ -238,6 +238,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	select {
 	case s.inflight <- struct{}{}:
 		c.admitted = true
+		s.metrics.inflight.Inc()
 	default:
 		c.fail(errSlowDown)
 		c.done()

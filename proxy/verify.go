@@ -92,27 +92,37 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 	if key != "" {
 		resource = objectARN(bucket, key)
 	}
+	own, bucketPolicy, err := c.policies(bucket)
+	if err != nil || own == nil && bucketPolicy == nil {
+		return err
+	}
 	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource, Conditions: c.conditions(f)}
-	if c.user != nil && c.user.Policy != nil {
-		if d, _ := c.user.Policy.Evaluate(r); d != iam.Allow {
+	if own != nil {
+		if d, _ := own.Evaluate(r); d != iam.Allow {
 			return c.denied(action, resource, "because no identity-based policy allows the "+action+" action")
 		}
 	}
+	if bucketPolicy != nil {
+		if d, _ := bucketPolicy.Evaluate(r); d == iam.Deny {
+			return c.denied(action, resource, "with an explicit deny in a resource-based policy")
+		}
+	}
+	return nil
+}
+
+// policies are those that a request to a bucket is held to: most requests to none.
+func (c *call) policies(bucket string) (own, ofBucket *iam.Policy, err error) {
+	if c.user != nil {
+		own = c.user.Policy
+	}
 	if bucket == "" {
-		return nil
+		return own, nil, nil
 	}
 	conf, err := c.s.buckets.get(c.up, bucket)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	policy := c.policyFor(conf)
-	if policy == nil {
-		return nil
-	}
-	if d, _ := policy.Evaluate(r); d == iam.Deny {
-		return c.denied(action, resource, "with an explicit deny in a resource-based policy")
-	}
-	return nil
+	return own, c.policyFor(conf), nil
 }
 
 // denied is AWS's wording of a refusal.

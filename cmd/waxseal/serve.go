@@ -31,7 +31,8 @@ func serveCommand() *cobra.Command {
 			if err := c.load(cmd.Flags(), os.LookupEnv); err != nil {
 				return err
 			}
-			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			log, stop := newLineLog(cmd.ErrOrStderr())
+			defer stop()
 			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log)
 		},
 	}

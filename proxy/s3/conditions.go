@@ -125,6 +125,9 @@ var timeFormats = []string{timeFormat, time.RFC850, time.ANSIC}
 
 // ParseTime reads an HTTP date: If-Modified-Since, Last-Modified, x-amz-if-match-last-modified-time.
 func ParseTime(s string) (time.Time, bool) {
+	if s == "" {
+		return time.Time{}, false // what most headers are, and an error of time.Parse is costly
+	}
 	for _, f := range timeFormats {
 		if t, err := time.Parse(f, s); err == nil {
 			return t.UTC(), true
