@@ -90,20 +90,38 @@ aws s3 rm --recursive "s3://$BUCKET/tree"
 same "$(aws s3api list-objects-v2 --bucket "$BUCKET" --prefix tree/ --no-paginate --query KeyCount --output text)" 0 "objects after rm"
 
 echo "# presigned URLs"
+fetch() { # fetch URL FILE
+	python3 - "$@" <<'PY'
+import os, ssl, sys, urllib.error, urllib.request
+context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
+try:
+    answer = urllib.request.urlopen(sys.argv[1], context=context)
+except urllib.error.HTTPError as e:
+    sys.exit(e.read().decode())
+open(sys.argv[2], "wb").write(answer.read())
+PY
+}
+url=$(aws s3 presign "s3://$BUCKET/dir/small" --expires-in 300)
+case $url in
+*X-Amz-Signature=*) fetch "$url" "$back" && same_file "$small" "$back" ;;
+*) refused "Please use AWS4-HMAC-SHA256" fetch "$url" "$back" ;; # version 1 of the CLI signs URLs with SigV2 by default
+esac
 aws configure set default.s3.signature_version s3v4
 url=$(aws s3 presign "s3://$BUCKET/dir/small" --expires-in 300)
-python3 - "$url" "$back" <<'PY'
-import os, ssl, sys, urllib.request
-context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
-open(sys.argv[2], "wb").write(urllib.request.urlopen(sys.argv[1], context=context).read())
-PY
+fetch "$url" "$back"
 same_file "$small" "$back"
+url=$(aws s3 presign "s3://$BUCKET/a b+c/ü%20&=.txt" --expires-in 300)
+fetch "$url" "$back"
+same_file "$small" "$back"
+refused SignatureDoesNotMatch fetch "${url%?}0" "$back"
+url=$(aws s3 presign "s3://$BUCKET/dir/small" --expires-in 1)
+sleep 2
+refused "expired" fetch "$url" "$back"
 
 echo "# metadata, tags, conditions, checksums"
 aws s3api put-object --bucket "$BUCKET" --key meta --body "$small" --metadata colour=blue,shape=round \
 	--content-type text/x-test --tagging 'a=1&b=2' >/dev/null
-same "$(aws s3api head-object --bucket "$BUCKET" --key meta --query 'Metadata' --output json | tr -d ' \n')" \
-	'{"colour":"blue","shape":"round"}' metadata
+same "$(aws s3api head-object --bucket "$BUCKET" --key meta --query 'Metadata.[colour,shape]' --output text)" "blue	round" metadata
 same "$(aws s3api head-object --bucket "$BUCKET" --key meta --query ContentType --output text)" text/x-test
 same "$(aws s3api get-object-tagging --bucket "$BUCKET" --key meta --query 'length(TagSet)' --output text)" 2 tags
 refused PreconditionFailed aws s3api put-object --bucket "$BUCKET" --key meta --body "$small" --if-none-match '*'
@@ -112,6 +130,39 @@ same "$(aws s3api head-object --bucket "$BUCKET" --key sum --checksum-mode ENABL
 	"$(openssl dgst -sha256 -binary "$small" | base64)" SHA256
 refused BadDigest aws s3api put-object --bucket "$BUCKET" --key bad --body "$small" --content-md5 "$(openssl dgst -md5 -binary "$large" | base64)"
 refused 404 aws s3api head-object --bucket "$BUCKET" --key bad
+
+echo "# encryption modes"
+kms() { command aws kms --endpoint-url "$KMS" "$@"; }
+key=$(kms create-key --description "of the aws CLI's flows" --query KeyMetadata.Arn --output text)
+for n in small large; do
+	for mode in "aws:kms --sse-kms-key-id $key" aws:kms AES256; do
+		# shellcheck disable=SC2086 # several arguments
+		aws s3 cp "$WORK/$n" "s3://$BUCKET/sse/$n" --sse $mode --no-progress
+		same "$(aws s3api head-object --bucket "$BUCKET" --key "sse/$n" --query ServerSideEncryption --output text)" "${mode%% *}" mode
+		aws s3 cp "s3://$BUCKET/sse/$n" "$back" --no-progress
+		same_file "$WORK/$n" "$back"
+	done
+done
+aws s3api put-bucket-encryption --bucket "$BUCKET" --server-side-encryption-configuration \
+	'{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"aws:kms","KMSMasterKeyID":"'"$key"'"},"BucketKeyEnabled":true}]}'
+aws s3 cp "$small" "s3://$BUCKET/sse/default" --no-progress
+same "$(aws s3api head-object --bucket "$BUCKET" --key sse/default --query '[SSEKMSKeyId,BucketKeyEnabled]' --output text)" "$key	True" "bucket default"
+aws s3api delete-bucket-encryption --bucket "$BUCKET"
+if [[ $S3 == https:* ]]; then
+	head -c 32 /dev/urandom >"$WORK/key"
+	for n in small large; do
+		aws s3 cp "$WORK/$n" "s3://$BUCKET/ssec/$n" --sse-c AES256 --sse-c-key "fileb://$WORK/key" --no-progress
+		refused "400" aws s3 cp "s3://$BUCKET/ssec/$n" "$back" --no-progress
+		aws s3 cp "s3://$BUCKET/ssec/$n" "$back" --sse-c AES256 --sse-c-key "fileb://$WORK/key" --no-progress
+		same_file "$WORK/$n" "$back"
+		aws s3 cp "s3://$BUCKET/ssec/$n" "s3://$BUCKET/ssec/$n-open" --sse-c-copy-source AES256 \
+			--sse-c-copy-source-key "fileb://$WORK/key" --no-progress
+		aws s3 cp "s3://$BUCKET/ssec/$n-open" "$back" --no-progress
+		same_file "$WORK/$n" "$back"
+	done
+else
+	refused "secure connection" aws s3 cp "$small" "s3://$BUCKET/ssec" --sse-c AES256 --sse-c-key 01234567890123456789012345678901
+fi
 
 echo "# versions"
 aws s3api put-bucket-versioning --bucket "$BUCKET" --versioning-configuration Status=Enabled
