@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"keystore":              {"keystore/state"},
 	"keystore/local":        {"keystore", "keystore/iam", "keystore/audit", "keystore/state"},
 	"keystore/kmsapi":       {"keystore", "keystore/local", "keystore/iam", "keystore/audit", "keystore/sigv4"},
+	"keystore/gate":         {"keystore", "keystore/iam", "keystore/audit"},
 	"keystore/awskms":       {"keystore"},
 	"keystore/transit":      {"keystore"},
 	"keystore/keystoretest": {"keystore"},
@@ -46,7 +47,8 @@ var mayImport = map[string][]string{
 var testsMayImport = map[string][]string{
 	"keystore":         {"keystore/keystoretest", "keystore/local", "keystore/iam", "keystore/audit"},
 	"keystore/local":   {"keystore/keystoretest"},
-	"keystore/awskms":  {"keystore/keystoretest", "keystore/local", "keystore/kmsapi", "keystore/iam", "keystore/audit", "keystore/state"},
+	"keystore/awskms":  {"keystore/keystoretest", "keystore/local", "keystore/kmsapi", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/state"},
+	"keystore/gate":    {"keystore/keystoretest"},
 	"keystore/transit": {"keystore/keystoretest"},
 	"keystore/kmsapi":  {"keystore/state"},
 	"proxy":            {"proxy/proxytest", "keystore/local"},

@@ -1,0 +1,199 @@
+// Package gate stands in front of a key service that knows waxseal's identity only, such as an external KMS: it decides
+// by the requester's own IAM policy whether the requester may use a key, and keeps the audit record of every use, allowed
+// or denied. Key policies and grants stay with the key service, which sees one principal whoever asks.
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/iam"
+)
+
+// Identities finds users by ARN. *iam.Directory is one.
+type Identities interface {
+	ByARN(arn string) (*iam.User, bool)
+}
+
+// Config is what a gate needs. Now has a default.
+type Config struct {
+	Identities Identities
+	Audit      audit.Sink
+	Region     string // of the records, and aws:RequestedRegion
+	Account    string // waxseal's own
+	Now        func() time.Time
+}
+
+// New puts a gate in front of a provider.
+func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
+	if cfg.Identities == nil || cfg.Audit == nil || cfg.Region == "" || cfg.Account == "" {
+		return nil, errors.New("keystore/gate: Identities, Audit, Region and Account are needed")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &gate{Provider: p, cfg: cfg}, nil
+}
+
+// gate passes Resolve, Health and Close through: which key a name means is told to the proxy, and to nobody else.
+type gate struct {
+	keystore.Provider
+	cfg Config
+}
+
+// use is one use of a key under way: who asks for what, and what the record will say.
+type use struct {
+	gate   *gate
+	caller keystore.Caller
+	action keystore.Action
+	keyARN string
+	ec     keystore.Context
+	now    time.Time
+}
+
+func (g *gate) GenerateDataKey(ctx context.Context, caller keystore.Caller, keyID string, ec keystore.Context) (keystore.DataKey, error) {
+	return g.dataKey(ctx, caller, keystore.GenerateDataKey, keyID, ec, func(arn string) (keystore.DataKey, error) {
+		return g.Provider.GenerateDataKey(ctx, caller, arn, ec)
+	})
+}
+
+func (g *gate) Decrypt(ctx context.Context, caller keystore.Caller, blob []byte, keyARN string, ec keystore.Context) (keystore.DataKey, error) {
+	return g.dataKey(ctx, caller, keystore.Decrypt, keyARN, ec, func(arn string) (keystore.DataKey, error) {
+		return g.Provider.Decrypt(ctx, caller, blob, arn, ec)
+	})
+}
+
+func (g *gate) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {
+	_, err := g.dataKey(ctx, caller, action, keyARN, ec, func(arn string) (keystore.DataKey, error) {
+		return keystore.DataKey{}, g.Provider.Authorize(ctx, caller, action, arn, blob, ec)
+	})
+	return err
+}
+
+// dataKey authorises, makes the call, and records it. Without a record there is no key.
+func (g *gate) dataKey(ctx context.Context, caller keystore.Caller, action keystore.Action, keyID string, ec keystore.Context,
+	call func(keyARN string) (keystore.DataKey, error),
+) (keystore.DataKey, error) {
+	if caller.AccountID == "" {
+		caller.AccountID = g.cfg.Account
+	}
+	u := &use{gate: g, caller: caller, action: action, keyARN: keyID, ec: ec, now: g.cfg.Now().UTC()}
+	dk, err := u.run(ctx, call)
+	// A client that hangs up does not escape the record.
+	if failed := g.cfg.Audit.Write(context.WithoutCancel(ctx), u.record(dk, err)); failed != nil {
+		err = &keystore.Error{Kind: keystore.Internal, KeyARN: u.keyARN, Err: fmt.Errorf("the audit record was not written: %w", failed)}
+	}
+	if err != nil {
+		dk.Plaintext.Zero()
+		return keystore.DataKey{}, err
+	}
+	return dk, nil
+}
+
+func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, error)) (keystore.DataKey, error) {
+	if _, _, ok := parseKeyARN(u.keyARN); !ok {
+		// Policies name keys by ARN, so a name has to become one before they are asked.
+		info, err := u.gate.Resolve(ctx, u.caller, u.keyARN)
+		if err != nil {
+			return keystore.DataKey{}, err
+		}
+		u.keyARN = info.ARN
+	}
+	if err := u.authorize(); err != nil {
+		return keystore.DataKey{}, err
+	}
+	return call(u.keyARN)
+}
+
+// authorize asks the requester's own policy. A user of waxseal's account without one may do everything; a user of
+// another account only what a policy allows, because the key policy that would let him in is not waxseal's to read.
+func (u *use) authorize() error {
+	if u.caller.Service {
+		return nil // the service opens what it made, once it has authorised the requester
+	}
+	if differInCase(u.ec) {
+		return keystore.Errorf(keystore.AccessDenied, u.keyARN, "EncryptionContext has two keys that differ in case only.")
+	}
+	user, known := u.gate.cfg.Identities.ByARN(u.caller.ARN)
+	if !known {
+		return u.denied("because no identity-based policy allows the %s action")
+	}
+	if user.Policy == nil {
+		if u.caller.AccountID == u.gate.cfg.Account {
+			return nil
+		}
+		return u.denied("because no identity-based policy allows the %s action")
+	}
+	switch d, _ := user.Policy.Evaluate(u.request(user)); d {
+	case iam.Allow:
+		return nil
+	case iam.Deny:
+		return u.denied("with an explicit deny in an identity-based policy")
+	}
+	return u.denied("because no identity-based policy allows the %s action")
+}
+
+func (u *use) denied(why string) error {
+	action := "kms:" + string(u.action)
+	if strings.Contains(why, "%s") {
+		why = fmt.Sprintf(why, action)
+	}
+	return keystore.Errorf(keystore.AccessDenied, u.keyARN, "User: %s is not authorized to perform: %s on resource: %s %s",
+		u.caller.ARN, action, u.keyARN, why)
+}
+
+// request is the use as policies see it.
+func (u *use) request(user *iam.User) *iam.Request {
+	v := iam.Values{}
+	v.Set("kms:CallerAccount", u.caller.AccountID)
+	v.Set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
+	v.Set("aws:CurrentTime", u.now.Format(time.RFC3339))
+	v.Set("aws:EpochTime", strconv.FormatInt(u.now.Unix(), 10))
+	v.Set("aws:RequestedRegion", u.gate.cfg.Region)
+	v.Set("aws:ViaAWSService", strconv.FormatBool(u.caller.ViaService != ""))
+	for key, value := range map[string]string{
+		"kms:ViaService": u.caller.ViaService, "aws:SourceIp": u.caller.SourceIP, "aws:UserAgent": u.caller.UserAgent,
+	} {
+		if value != "" {
+			v.Set(key, value)
+		}
+	}
+	var names []string
+	for name, value := range u.ec {
+		v.Set("kms:EncryptionContext:"+name, value)
+		names = append(names, name)
+	}
+	if names != nil {
+		v.Set("kms:EncryptionContextKeys", names...)
+	}
+	return &iam.Request{Principal: user.Principal(), Action: "kms:" + string(u.action), Resource: u.keyARN, Conditions: v}
+}
+
+// differInCase finds two names that differ in case only: policies compare names without it, and could be told one thing
+// while the key is bound to another.
+func differInCase(ec keystore.Context) bool {
+	seen := make(map[string]bool, len(ec))
+	for name := range ec {
+		lower := strings.ToLower(name)
+		if seen[lower] {
+			return true
+		}
+		seen[lower] = true
+	}
+	return false
+}
+
+// parseKeyARN takes arn:aws:kms:<region>:<account>:key/<id> apart.
+func parseKeyARN(arn string) (region, account string, ok bool) {
+	f := strings.SplitN(arn, ":", 6)
+	if len(f) != 6 || f[0] != "arn" || f[2] != "kms" || !strings.HasPrefix(f[5], "key/") {
+		return "", "", false
+	}
+	return f[3], f[4], true
+}

@@ -1,0 +1,255 @@
+package gate_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/gate"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/keystoretest"
+)
+
+const (
+	account = "000000000000"
+	partner = "444455556666"
+	viaS3   = "s3.us-east-1.amazonaws.com"
+)
+
+// rig is a gate in front of a key service in memory.
+type rig struct {
+	keystore.Provider
+	fake  *keystoretest.Fake
+	audit *audit.Memory
+	key   string
+}
+
+// open makes a rig whose users have these policies: account/name -> document, empty for none.
+func open(t *testing.T, policies map[string]string) *rig {
+	t.Helper()
+	r := &rig{fake: keystoretest.NewFake(), audit: new(audit.Memory)}
+	users := []iam.User{{
+		Name: "root", ARN: iam.RootARN(account), AccountID: account, Root: true, AccessKey: "AKIAROOT", Secret: iam.NewSecret("s"),
+	}}
+	for who, document := range policies {
+		account, name, _ := strings.Cut(who, "/")
+		u := iam.User{Name: name, ARN: iam.UserARN(account, name), AccountID: account, AccessKey: "AKIA" + name, Secret: iam.NewSecret("s")}
+		if document != "" {
+			p, err := iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Identity})
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.Policy = p
+		}
+		users = append(users, u)
+	}
+	directory, err := iam.NewDirectory(users)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Provider, err = gate.New(r.fake, gate.Config{Identities: directory, Audit: r.audit, Region: "us-east-1", Account: account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.key = r.fake.AddKey()
+	return r
+}
+
+func caller(account, name string) keystore.Caller {
+	return keystore.Caller{ARN: iam.UserARN(account, name), AccountID: account, AccessKeyID: "AKIA" + name, UserName: name,
+		SourceIP: "192.0.2.7", UserAgent: "test/1", RequestID: "R1", ViaService: viaS3}
+}
+
+// statement is an identity policy of one statement.
+func statement(effect, action, rest string) string {
+	return `{"Effect":"` + effect + `","Action":"` + action + `","Resource":"*"` + rest + `}`
+}
+
+func policy(statements ...string) string {
+	return `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
+}
+
+func TestProvider(t *testing.T) {
+	keystoretest.Run(t, func(t *testing.T) (keystore.Provider, keystoretest.Fixture) {
+		r := open(t, map[string]string{account + "/alice": "", account + "/eve": policy(statement("Allow", "s3:*", ""))})
+		denied := caller(account, "eve")
+		r.fake.SetAlias("alias/photos", r.key)
+		return r, keystoretest.Fixture{
+			Key: r.key, OtherKey: r.fake.AddKey(), Alias: "alias/photos", Caller: caller(account, "alice"), Denied: &denied,
+			AliasARN: "arn:aws:kms:us-east-1:000000000000:alias/photos", Asymmetric: r.fake.AddAsymmetricKey(),
+			Missing: "12345678-1234-1234-1234-123456789012",
+			SetEnabled: func(_ *testing.T, keyID string, enabled bool) {
+				r.fake.SetState(keyID, map[bool]string{true: keystore.StateEnabled, false: keystore.StateDisabled}[enabled])
+			},
+			ScheduleDeletion: func(_ *testing.T, keyID string) { r.fake.SetState(keyID, keystore.StatePendingDeletion) },
+		}
+	})
+}
+
+// TestPolicies: who may do what, by the requester's own policy. The key service is not asked for a use that is denied.
+func TestPolicies(t *testing.T) {
+	bucket := keystore.Context{"aws:s3:arn": "arn:aws:s3:::photos", "team": "blue"}
+	for name, c := range map[string]struct {
+		who, document     string
+		generate, decrypt bool
+	}{
+		"no policy":                      {account + "/u", "", true, true},
+		"no policy, of another account":  {partner + "/u", "", false, false},
+		"a policy, of another account":   {partner + "/u", policy(statement("Allow", "kms:*", "")), true, true},
+		"encrypt only":                   {account + "/u", policy(statement("Allow", "kms:GenerateDataKey*", "")), true, false},
+		"decrypt only":                   {account + "/u", policy(statement("Allow", "kms:Decrypt", "")), false, true},
+		"a policy of something else":     {account + "/u", policy(statement("Allow", "s3:*", "")), false, false},
+		"a deny wins":                    {account + "/u", policy(statement("Allow", "*", ""), statement("Deny", "kms:Decrypt", "")), true, false},
+		"through S3 only":                {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"StringEquals":{"kms:ViaService":"`+viaS3+`"}}`)), true, true},
+		"through another service only":   {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"StringEquals":{"kms:ViaService":"ec2.us-east-1.amazonaws.com"}}`)), false, false},
+		"a context that is this one":     {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"StringLike":{"kms:EncryptionContext:aws:s3:arn":"arn:aws:s3:::ph*"}}`)), true, true},
+		"a context that is another":      {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"StringEquals":{"kms:EncryptionContext:team":"red"}}`)), false, false},
+		"names of the context":           {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"ForAllValues:StringEquals":{"kms:EncryptionContextKeys":["aws:s3:arn","team"]}}`)), true, true},
+		"a name that may not be there":   {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"ForAllValues:StringEquals":{"kms:EncryptionContextKeys":["aws:s3:arn"]}}`)), false, false},
+		"the caller's account":           {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"StringEquals":{"kms:CallerAccount":"`+account+`"}}`)), true, true},
+		"an address that is not his":     {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`)), false, false},
+		"a deny of use through services": {account + "/u", policy(statement("Deny", "kms:*", `,"Condition":{"Bool":{"aws:ViaAWSService":"true"}}`), statement("Allow", "*", "")), false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := open(t, map[string]string{c.who: c.document})
+			made, err := r.fake.GenerateDataKey(t.Context(), keystore.Caller{}, r.key, bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			before := len(r.fake.Calls())
+			owner, user, _ := strings.Cut(c.who, "/")
+			who := caller(owner, user)
+			_, generateErr := r.GenerateDataKey(t.Context(), who, r.key, bucket)
+			_, decryptErr := r.Decrypt(t.Context(), who, made.Blob, r.key, bucket)
+			asked := 0
+			check := func(what string, err error, allowed bool) {
+				if allowed {
+					asked++
+				}
+				if allowed != (err == nil) || !allowed && keystore.KindOf(err) != keystore.AccessDenied {
+					t.Errorf("%s: got %v, allowed: %v", what, err, allowed)
+				}
+			}
+			check("GenerateDataKey", generateErr, c.generate)
+			check("Decrypt", decryptErr, c.decrypt)
+			if n := len(r.fake.Calls()) - before; n != asked {
+				t.Errorf("the key service was asked %d times, want %d", n, asked)
+			}
+		})
+	}
+}
+
+// TestResources: a policy names keys by ARN, however the request names them.
+func TestResources(t *testing.T) {
+	r := open(t, nil)
+	other := r.fake.AddKey()
+	only, err := iam.ParsePolicy([]byte(policy(`{"Effect":"Allow","Action":"kms:*","Resource":"`+r.key+`"}`)), iam.Options{Kind: iam.Identity})
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := iam.NewDirectory([]iam.User{{
+		Name: "u", ARN: iam.UserARN(account, "u"), AccountID: account, AccessKey: "AKIAu", Secret: iam.NewSecret("s"), Policy: only,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := gate.New(r.fake, gate.Config{Identities: users, Audit: r.audit, Region: "us-east-1", Account: account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.fake.SetAlias("alias/mine", r.key)
+	r.fake.SetAlias("alias/theirs", other)
+	for name, allowed := range map[string]bool{r.key: true, "alias/mine": true, other: false, "alias/theirs": false} {
+		_, err := p.GenerateDataKey(t.Context(), caller(account, "u"), name, nil)
+		if (err == nil) != allowed || !allowed && keystore.KindOf(err) != keystore.AccessDenied {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// TestRecords: every use, allowed or denied, good or bad, has one record in the embedded key service's shape.
+func TestRecords(t *testing.T) {
+	r := open(t, map[string]string{account + "/alice": "", account + "/eve": policy(statement("Allow", "s3:*", ""))})
+	ec := keystore.Context{"aws:s3:arn": "arn:aws:s3:::photos"}
+	alice := caller(account, "alice")
+	dk, err := r.GenerateDataKey(t.Context(), alice, r.key, ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = r.Decrypt(t.Context(), alice, dk.Blob, r.key, ec)
+	must(err)
+	must(r.Authorize(t.Context(), alice, keystore.Decrypt, r.key, dk.Blob, ec))
+	_, err = r.Decrypt(t.Context(), keystore.Caller{Service: true, AccountID: account, ViaService: viaS3}, dk.Blob, r.key, ec)
+	must(err)
+	if _, err := r.Decrypt(t.Context(), caller(account, "eve"), dk.Blob, r.key, ec); keystore.KindOf(err) != keystore.AccessDenied ||
+		!strings.Contains(err.Error(), "User: arn:aws:iam::000000000000:user/eve is not authorized to perform: kms:Decrypt on resource: "+r.key+" because no identity-based policy allows the kms:Decrypt action") {
+		t.Errorf("got %v", err)
+	}
+	r.fake.SetState(r.key, keystore.StateDisabled)
+	if _, err := r.Decrypt(t.Context(), alice, dk.Blob, r.key, ec); keystore.KindOf(err) != keystore.Disabled {
+		t.Errorf("got %v", err)
+	}
+	var got []string
+	for _, record := range r.audit.Records() {
+		got = append(got, strings.Join([]string{record.EventName, record.UserIdentity.Type, record.UserIdentity.UserName, record.ErrorCode}, " "))
+		if len(record.Resources) != 1 || record.Resources[0].ARN != r.key || record.Resources[0].AccountID != account || !record.ReadOnly ||
+			record.SourceIPAddress != audit.Internal || record.UserIdentity.InvokedBy != audit.Internal || record.RecipientAccountID != account {
+			t.Errorf("%+v", record)
+		}
+		if c, ok := record.RequestParameters["encryptionContext"].(keystore.Context); !ok || !maps.Equal(c, ec) {
+			t.Errorf("context %v", record.RequestParameters)
+		}
+	}
+	want := []string{"GenerateDataKey IAMUser alice ", "Decrypt IAMUser alice ", "Decrypt IAMUser alice ", "Decrypt AWSService  ",
+		"Decrypt IAMUser eve AccessDenied", "Decrypt IAMUser alice DisabledException"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestNoRecordNoKey: a use that cannot be recorded does not happen, as far as the requester can tell.
+func TestNoRecordNoKey(t *testing.T) {
+	r := open(t, map[string]string{account + "/alice": ""})
+	r.audit.Fail(errors.New("the disk is full"))
+	dk, err := r.GenerateDataKey(t.Context(), caller(account, "alice"), r.key, nil)
+	if keystore.KindOf(err) != keystore.Internal || !dk.Plaintext.IsZero() || dk.Blob != nil {
+		t.Errorf("got %v, %v", dk.Blob, err)
+	}
+	if err := r.Authorize(t.Context(), caller(account, "alice"), keystore.GenerateDataKey, r.key, nil, nil); keystore.KindOf(err) != keystore.Internal {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestStrangersAndOddContexts(t *testing.T) {
+	r := open(t, map[string]string{account + "/alice": ""})
+	if _, err := r.GenerateDataKey(t.Context(), caller(account, "gone"), r.key, nil); keystore.KindOf(err) != keystore.AccessDenied {
+		t.Errorf("a user who was removed: got %v", err)
+	}
+	if _, err := r.GenerateDataKey(t.Context(), keystore.Caller{}, r.key, nil); keystore.KindOf(err) != keystore.AccessDenied {
+		t.Errorf("nobody: got %v", err)
+	}
+	odd := keystore.Context{"team": "blue", "Team": "red"}
+	if _, err := r.GenerateDataKey(t.Context(), caller(account, "alice"), r.key, odd); keystore.KindOf(err) != keystore.AccessDenied {
+		t.Errorf("names that differ in case: got %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.audit.Reset()
+	if _, err := r.GenerateDataKey(ctx, caller(account, "alice"), r.key, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if records := r.audit.Records(); len(records) != 1 || records[0].ErrorCode != "RequestCanceled" {
+		t.Errorf("records %+v", records)
+	}
+}
