@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 
 	"waxseal/proxy/s3"
@@ -39,6 +40,9 @@ func errNotModified(prefix string, o *stored) error {
 	e := s3.NewError(s3.NotModified).WithHeader("Etag", quote(o.visibleETag()))
 	if lm := o.header.Get("Last-Modified"); lm != "" {
 		e.WithHeader("Last-Modified", lm)
+	}
+	if o.version != "" {
+		e.WithHeader("x-amz-version-id", o.version)
 	}
 	return e
 }
@@ -79,6 +83,10 @@ func (c *call) storeETagFor(at sealTarget, ifMatch, version string) (string, err
 		return "*", nil
 	}
 	o, err := c.lookup(at, version, "")
+	var answered *storeAnswer
+	if errors.As(err, &answered) {
+		return "", answered.cause // without the headers, which speak of a read
+	}
 	if err != nil {
 		return "", err
 	}

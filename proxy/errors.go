@@ -61,7 +61,9 @@ func (c *call) fail(err error) {
 func withoutBodyHeaders(h http.Header) http.Header {
 	out := h.Clone()
 	out.Del("Content-Type")
-	out.Del("Last-Modified")
+	if out.Get("X-Amz-Delete-Marker") == "" {
+		out.Del("Last-Modified") // of a delete marker it is told: nothing else can be
+	}
 	return out
 }
 
