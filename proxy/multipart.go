@@ -244,8 +244,9 @@ func (c *call) abortMultipartUpload() error {
 		return answer
 	case err != nil:
 		return err
-	case answer != nil && u.Phase != phaseOpen:
-		// It has been completed, or may have been: a Complete that is sent again must find its record.
+	case u.Phase == phaseDone, u.Phase == phaseCompleting && c.objectOf(u) != nil:
+		// It was completed, whatever the store says (MinIO is glad to abort what does not exist): a Complete that is
+		// sent again must find its record.
 		return answer
 	}
 	if err := c.s.uploads.forget(c.up, u); err != nil && !errors.Is(err, state.ErrConflict) {

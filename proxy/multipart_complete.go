@@ -247,16 +247,25 @@ func (p *completion) overtaken() bool {
 	return err == nil && now.revision != p.upload.revision
 }
 
-// recognise says whether the object that is there now was made of this upload, and what of it is to be answered. It
-// looks with waxseal's own credentials: who may write need not be allowed to read.
-func (p *completion) recognise() (*outcome, http.Header) {
-	r := p.readRequest(p.place(), "", "")
+// objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
+// looks with waxseal's own credentials, because who may write need not be allowed to read.
+func (c *call) objectOf(u *upload) *stored {
+	r := c.readRequest(c.place(), "", "")
 	r.own = true
-	o, err := p.lookupBy(r, p.place(), tailRead)
-	if err != nil || o.env == nil || o.footer == nil || o.header.Get(envelopeHeader) != p.upload.Envelope {
+	o, err := c.lookupBy(r, c.place(), tailRead)
+	if err != nil || o.env == nil || o.footer == nil || o.header.Get(envelopeHeader) != u.Envelope {
+		return nil
+	}
+	return o
+}
+
+// recognise says whether the object was made of this upload, and what of it is to be answered: which of several
+// Completes has made it, its manifest tells.
+func (p *completion) recognise() (*outcome, http.Header) {
+	o := p.objectOf(p.upload)
+	if o == nil {
 		return nil, nil
 	}
-	// An envelope is sealed once, for one upload. Which of several Completes has made the object, the manifest tells.
 	header := make(http.Header)
 	if o.version != "" {
 		header.Set("X-Amz-Version-Id", o.version)

@@ -223,6 +223,9 @@ func TestMultipart(t *testing.T) {
 		modes := map[string]encrypt.ServerSide{"S3": nil, "KMS": kms, "C": ssec(t, 1)}
 		for mode, sse := range modes {
 			for name, shape := range shapes {
+				if mode != "S3" && name != "short last" && name != "gaps" && name != "short part 10000" {
+					continue // where parts go does not depend on the mode
+				}
 				t.Run(mode+"/"+name, func(t *testing.T) {
 					u := k.upload(t, b, "dir/"+mode+" "+name, sse)
 					var order []int
