@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -158,7 +159,7 @@ func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, e
 		return u.client.RoundTrip(u.build(ctx, r, nil))
 	}
 	if u.plainBodies.Load() {
-		return u.client.RoundTrip(u.build(ctx, r, &plainBody{trailerBody: newTrailerBody(r.stream, r.size)}))
+		return u.sendFramed(ctx, r, &plainBody{trailerBody: newTrailerBody(r.stream, r.size)})
 	}
 	body := newTrailerBody(r.stream, r.size)
 	if r.size > smallBody {
@@ -168,7 +169,7 @@ func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, e
 	if err != nil {
 		return nil, err
 	}
-	return u.sendFramed(ctx, r, whole)
+	return u.client.RoundTrip(u.build(ctx, r, whole))
 }
 
 // smallBody is the size up to which a body is framed in memory: head and body then go out in one write, not in three.
@@ -202,9 +203,67 @@ type framed interface {
 	encodedSize() int64
 }
 
-// sendFramed sends a body that is already framed, once.
+// sendFramed sends a body that is framed as it comes, once. When it returns, nobody reads the body any more: a store
+// may answer before it has read all, and the transport would go on reading from buffers that by then are another's.
 func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed) (*http.Response, error) {
-	return u.client.RoundTrip(u.build(ctx, r, body))
+	g := &gatedBody{framed: body, left: body.encodedSize()}
+	resp, err := u.client.RoundTrip(u.build(ctx, r, g))
+	if err == nil && !g.sent() {
+		// The transport closes the connection of a body that ends early: take the answer off it first.
+		err = keepAnswer(resp)
+	}
+	g.stop()
+	return resp, err
+}
+
+// keepAnswer reads an early answer, which is an error's small document, into memory.
+func keepAnswer(resp *http.Response) error {
+	b, err := readDocument(resp)
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	return err
+}
+
+// gatedBody is a body that can be taken away from the transport.
+type gatedBody struct {
+	framed
+
+	mu      sync.Mutex // held while the body is read
+	left    int64      // not read yet
+	stopped bool
+}
+
+func (g *gatedBody) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.stopped && g.left == 0:
+		return 0, io.EOF
+	case g.stopped:
+		return 0, errBodyRefused
+	}
+	n, err := g.framed.Read(p)
+	g.left -= int64(n)
+	return n, err
+}
+
+func (g *gatedBody) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.framed.Close()
+}
+
+// sent says whether the transport has got all of the body.
+func (g *gatedBody) sent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left == 0
+}
+
+// stop ends all reading. It waits for a Read that is under way, which the limits of the client's connection bound.
+func (g *gatedBody) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
 }
 
 // build makes the signed HTTP request. stream is the body where r has one that is not in memory.
