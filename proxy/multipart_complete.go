@@ -103,7 +103,7 @@ func (p *completion) openKeys() (err error) {
 		return err
 	}
 	if p.blind = p.upload.env.Mode == sse.SSEC && p.customer == nil; p.blind {
-		if p.upload.Named {
+		if p.upload.Named || p.s.cfg.CompatCeph {
 			return errPartEncryption()
 		}
 		return nil
