@@ -1,4 +1,229 @@
-// Command bench measures waxseal. See README.
+// Command bench measures what waxseal costs: the KMS's bill with and without Bucket Keys, the price of encryption in
+// throughput, latency, CPU and memory, and how cost grows. README.md beside it says what is measured and how.
 package main
 
-func main() {}
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command line.
+type options struct {
+	quick     bool
+	fullMonth bool
+	base      string
+	only      string
+	rounds    int
+	window    time.Duration
+	cell, way string // of profile
+}
+
+const usage = `usage: go run ./bench [flags] [command]
+
+commands:
+  all      everything below (the default)
+  cost     the KMS price model, for its two published examples
+  kms      workloads against the key service, calls counted
+  data     the data path, along all ways
+  scale    how cost grows with objects, users, keys and parts
+  report   RESULTS.md and the plots anew, from the results there are
+  profile  CPU and allocation profiles of waxseal under one cell (-cell, -way)
+
+flags:
+`
+
+func main() {
+	// Servers that the benchmark runs as processes of their own.
+	if len(os.Args) == 3 && os.Args[1] == "null-store" {
+		exit(serveNullStore(os.Args[2]))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := command(ctx, os.Args[1:], os.Stdout)
+	stop()
+	exit(err)
+}
+
+func exit(err error) {
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func serveNullStore(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return newNullStore().serve(l)
+}
+
+func command(ctx context.Context, args []string, stdout io.Writer) error {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.Usage = func() {
+		fmt.Fprint(f.Output(), usage)
+		f.PrintDefaults()
+	}
+	f.BoolVar(&o.quick, "quick", false, "under five minutes: fewer cells, shorter windows, smaller parts of the workloads")
+	f.BoolVar(&o.fullMonth, "full-month", false, "kms: also the deck's whole month, 2,010,000 requests (part of a full \"all\")")
+	f.StringVar(&o.base, "out", "", "directory for RESULTS.md and results/ (default: bench in the module)")
+	f.StringVar(&o.only, "only", "", "data: only the cells whose name matches this regular expression")
+	f.IntVar(&o.rounds, "rounds", 5, "data: rounds of a full run")
+	f.DurationVar(&o.window, "window", 2*time.Second, "data: how long each way is measured in a round")
+	f.StringVar(&o.cell, "cell", "GET 64 MiB c8", "profile: the cell")
+	f.StringVar(&o.way, "way", sseKMS, "profile: the way")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	if f.NArg() > 1 {
+		f.Usage()
+		return flag.ErrHelp
+	}
+	if o.base == "" {
+		root, err := moduleRoot(ctx)
+		if err != nil {
+			return fmt.Errorf("finding the module: %w", err)
+		}
+		o.base = filepath.Join(root, "bench")
+	}
+	return o.dispatch(ctx, f.Arg(0), stdout)
+}
+
+func (o *options) dispatch(ctx context.Context, command string, stdout io.Writer) error {
+	begun := time.Now()
+	steps := map[string][]func(context.Context, time.Time, io.Writer) error{
+		"":        {o.kms, o.data, o.scale, o.report},
+		"all":     {o.kms, o.data, o.scale, o.report},
+		"kms":     {o.kms, o.report},
+		"data":    {o.data, o.report},
+		"scale":   {o.scale, o.report},
+		"report":  {o.report},
+		"cost":    {o.cost},
+		"profile": {o.profile},
+	}
+	todo, ok := steps[command]
+	if !ok {
+		return fmt.Errorf("no command %q: see -h", command)
+	}
+	if command == "" && !o.quick || command == "all" && !o.quick {
+		o.fullMonth = true
+	}
+	for _, step := range todo {
+		if err := step(ctx, begun, stdout); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) cost(_ context.Context, _ time.Time, stdout io.Writer) error {
+	_, err := fmt.Fprintf(stdout, "EBS: 1 key, 250 volumes of 3 calls: %s\nS3: 1 key, 10,000 writes and 2,000,000 reads: %s\n",
+		SymmetricMonth(1, 750).Bill().Total, SymmetricMonth(1, 2_010_000).Bill().Total)
+	return err
+}
+
+// section begins a part of the results.
+func (o *options) section(ctx context.Context) section {
+	line := "go run ./bench"
+	for _, a := range os.Args[1:] {
+		if !strings.HasPrefix(a, "-out") {
+			line += " " + a
+		}
+	}
+	return section{Machine: describeMachine(ctx), Command: line, Quick: o.quick, Begun: time.Now()}
+}
+
+func (s *section) end() { s.Seconds = time.Since(s.Begun).Seconds() }
+
+func (o *options) kms(ctx context.Context, _ time.Time, stdout io.Writer) error {
+	s := &kmsSection{section: o.section(ctx)}
+	runs := kmsRuns(o.quick)
+	if o.fullMonth {
+		runs = append(runs, fullMonth())
+	}
+	bar := newMeter("KMS workloads", work(runs))
+	var err error
+	s.Outcomes, err = runKMS(ctx, runs, bar)
+	bar.end()
+	if err != nil {
+		return err
+	}
+	window := 8 * time.Second
+	if o.quick {
+		window = 3 * time.Second
+	}
+	if s.Throttled, err = runThrottled(ctx, window); err != nil {
+		return err
+	}
+	s.end()
+	fmt.Fprintf(stdout, "KMS workloads: %.0f s\n", s.Seconds)
+	return save(o.base, "kms", s)
+}
+
+// quickLimit is when a quick run has to be done, with time left for the report.
+const quickLimit = 275 * time.Second
+
+func (o *options) data(ctx context.Context, begun time.Time, stdout io.Writer) error {
+	s := &dataSection{section: o.section(ctx)}
+	p := plan{quick: o.quick, rounds: o.rounds, window: o.window}
+	if o.quick {
+		p.window = min(p.window, 1200*time.Millisecond)
+		p.until = begun.Add(quickLimit)
+	}
+	if o.only != "" {
+		want, err := regexp.Compile(o.only)
+		if err != nil {
+			return err
+		}
+		p.only = func(c cell) bool { return want.MatchString(c.String()) }
+	}
+	d, err := runData(ctx, p)
+	if err != nil {
+		return err
+	}
+	s.dataResults, s.Checks = *d, d.checks()
+	s.end()
+	fmt.Fprintf(stdout, "data path: %.0f s\n", s.Seconds)
+	for _, c := range s.Checks {
+		fmt.Fprintf(stdout, "  %-75s %-10s %s; met: %s\n", c.Name, c.Figure, c.Target, c.Met)
+	}
+	return save(o.base, "data", s)
+}
+
+func (o *options) scale(ctx context.Context, _ time.Time, _ io.Writer) error {
+	return nil
+}
+
+func (o *options) report(_ context.Context, _ time.Time, stdout io.Writer) error {
+	r, err := loadReport(o.base)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(resultsDir(o.base), 0o755); err != nil {
+		return err
+	}
+	if err := errors.Join(r.draw(o.base), r.write(o.base)); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, "wrote", filepath.Join(o.base, "RESULTS.md"))
+	return err
+}
+
+func (o *options) profile(ctx context.Context, _ time.Time, stdout io.Writer) error { return nil }

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"bufio"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// mallocs is how many objects waxseal has allocated since its start, -1 when it does not say.
+func mallocs(admin string) float64 {
+	resp, err := http.Get("http://" + admin + "/metrics")
+	if err != nil {
+		return -1
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), "go_memstats_mallocs_total "); ok {
+			if n, err := strconv.ParseFloat(v, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
+}

@@ -1,0 +1,175 @@
+package main
+
+import "fmt"
+
+// check is one of the targets, beside its figure.
+type check struct {
+	Name   string `json:"name"`
+	Target string `json:"target"`
+	Figure string `json:"figure"`
+	Met    string `json:"met"` // yes, no, or why it was not measured
+}
+
+const notMeasured = "not measured"
+
+func verdict(ok bool) string {
+	if ok {
+		return "yes"
+	}
+	return "no"
+}
+
+// checks are all targets of the data path.
+func (d *dataResults) checks() []check {
+	var all []check
+	for _, o := range []op{opGet, opPut} {
+		all = append(all, d.bulkThroughput(o), d.bulkCPU(o))
+	}
+	all = append(all, d.md5CPU())
+	for _, o := range []op{opGet, opPut} {
+		all = append(all, d.smallThroughput(o))
+	}
+	return append(all, d.listing(), d.memory(opGet), d.memory(opPut), d.segmentAllocs(opGet), d.segmentAllocs(opPut), d.rangeDelay())
+}
+
+// aes is the cost of the pass that an operation cannot do without.
+func (d *dataResults) aes(o op) float64 {
+	if o == opGet {
+		return d.Primitives.OpenPerGiB
+	}
+	return d.Primitives.SealPerGiB
+}
+
+// idealRatio is the median, round by round, of what waxseal did over what nginx would have done, had it had so much
+// more to do for each unit: rate is in units a second, and the machine's processors share the work.
+func idealRatio(m *measured, extra float64, rate func(figures) float64) (float64, bool) {
+	a, b := m.Rounds[sseKMS], m.Rounds[nginxWay]
+	var all []float64
+	for i := range min(len(a), len(b)) {
+		if r := rate(b[i]); r > 0 {
+			ideal := 1 / (1/r + extra/float64(processors()))
+			all = append(all, rate(a[i])/ideal)
+		}
+	}
+	return median(all), len(all) > 0
+}
+
+func (d *dataResults) bulkThroughput(o op) check {
+	c := check{Name: fmt.Sprintf("%s 64 MiB c8, %s: throughput against the ideal", o, sseKMS), Target: "at least 0.80", Met: notMeasured}
+	m := d.find(o, 64*mib, 8)
+	if m == nil {
+		return c
+	}
+	if r, ok := idealRatio(m, d.aes(o)/1024, mibps); ok {
+		c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r >= .80)
+	}
+	return c
+}
+
+func (d *dataResults) bulkCPU(o op) check {
+	c := check{Name: fmt.Sprintf("%s 64 MiB c8, %s: CPU seconds per GiB", o, sseKMS), Met: notMeasured}
+	m := d.find(o, 64*mib, 8)
+	if m == nil {
+		return c
+	}
+	w, ok := m.of(sseKMS, cpuPerGiB)
+	n, ok2 := m.of(nginxWay, cpuPerGiB)
+	limit := n + 1.5*d.aes(o)
+	c.Target = fmt.Sprintf("at most %.2f (nginx %.2f + 1.5 x AES-GCM %.2f)", limit, n, d.aes(o))
+	if ok && ok2 {
+		c.Figure, c.Met = fmt.Sprintf("%.2f", w), verdict(w <= limit)
+	}
+	return c
+}
+
+func (d *dataResults) md5CPU() check {
+	c := check{Name: "PUT 64 MiB c8, SSE-S3 with MD5 ETags: CPU seconds per GiB", Met: notMeasured}
+	m := d.find(opPut, 64*mib, 8)
+	if m == nil {
+		return c
+	}
+	w, ok := m.of(sseS3, cpuPerGiB)
+	n, ok2 := m.of(nginxWay, cpuPerGiB)
+	limit := n + 1.5*d.Primitives.SealPerGiB + d.Primitives.MD5PerGiB
+	c.Target = fmt.Sprintf("at most %.2f (the line above + one MD5 pass %.2f)", limit, d.Primitives.MD5PerGiB)
+	if ok && ok2 {
+		c.Figure, c.Met = fmt.Sprintf("%.2f", w), verdict(w <= limit)
+	}
+	return c
+}
+
+func (d *dataResults) smallThroughput(o op) check {
+	extra := (2*d.Primitives.Verify + d.Primitives.Derive) / 1e6
+	c := check{Name: fmt.Sprintf("%s 4 KiB c8, %s: requests a second against the ideal", o, sseKMS), Target: "at least 0.80", Met: notMeasured}
+	m := d.find(o, 4*kib, 8)
+	if m == nil {
+		return c
+	}
+	if r, ok := idealRatio(m, extra, opsPerSec); ok {
+		c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r >= .80)
+	}
+	return c
+}
+
+func (d *dataResults) listing() check {
+	c := check{Name: "LIST, warm: time of a page against straight", Target: "at most 1.3 times", Met: notMeasured}
+	m := d.find(opList, 100_000, 1)
+	if m == nil {
+		m = d.find(opList, 1000, 1)
+	}
+	if m == nil {
+		return c
+	}
+	if r, ok := m.ratio(sseKMS, straightWay, p50); ok {
+		c.Figure, c.Met = fmt.Sprintf("%.2f times", r), verdict(r <= 1.3)
+	}
+	return c
+}
+
+// memory compares the peak at the largest object measured with that at 1 MiB. A tenth and 8 MiB are allowed for what
+// the garbage collector does at other speeds.
+func (d *dataResults) memory(o op) check {
+	c := check{Name: fmt.Sprintf("%s: peak memory is flat in object size", o), Met: notMeasured}
+	small, large := d.find(o, mib, 8), d.find(o, 64*mib, 8)
+	if small == nil || large == nil {
+		return c
+	}
+	a, ok := small.of(sseKMS, peakMiB)
+	b, ok2 := large.of(sseKMS, peakMiB)
+	limit := 1.1*a + 8
+	c.Target = fmt.Sprintf("64 MiB objects: at most %.0f MiB (1 MiB objects: %.0f)", limit, a)
+	if ok && ok2 {
+		c.Figure, c.Met = fmt.Sprintf("%.0f MiB", b), verdict(b <= limit)
+	}
+	return c
+}
+
+// segmentAllocs spreads over the segments what a request for 64 MiB allocates more than one for 1 MiB.
+func (d *dataResults) segmentAllocs(o op) check {
+	c := check{Name: fmt.Sprintf("%s: allocations per segment", o), Target: "none (below 0.5, as a request of seconds has some of its own)", Met: notMeasured}
+	small, large := d.find(o, mib, 8), d.find(o, 64*mib, 8)
+	if small == nil || large == nil {
+		return c
+	}
+	a, ok := small.of(sseKMS, allocsOf)
+	b, ok2 := large.of(sseKMS, allocsOf)
+	if ok && ok2 && a >= 0 && b >= 0 {
+		per := (b - a) / (63 * mib / segment)
+		c.Figure, c.Met = fmt.Sprintf("%.2f", per), verdict(per < .5)
+	}
+	return c
+}
+
+func (d *dataResults) rangeDelay() check {
+	c := check{Name: "range GET 4 KiB c1: time to first byte beyond straight", Target: "at most 1 ms", Met: notMeasured}
+	m := d.find(opRange, 4*kib, 1)
+	if m == nil {
+		return c
+	}
+	a, ok := m.of(sseKMS, firstByte)
+	b, ok2 := m.of(straightWay, firstByte)
+	if ok && ok2 {
+		c.Figure, c.Met = fmt.Sprintf("%.2f ms", a-b), verdict(a-b <= 1)
+	}
+	return c
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+)
+
+// nullUpload is a multipart upload. Parts of keys that are not kept have a size and no bytes.
+type nullUpload struct {
+	header string
+	parts  map[int]nullPart
+}
+
+type nullPart struct {
+	etag string
+	size int64
+	body []byte
+}
+
+// multipart answers the operations of uploads.
+func (s *nullStore) multipart(q *nullRequest) error {
+	if q.uploads {
+		return s.createUpload(q)
+	}
+	s.mu.RLock()
+	u := s.uploads[q.upload]
+	s.mu.RUnlock()
+	if u == nil {
+		return q.fail(404, "NoSuchUpload")
+	}
+	switch q.method {
+	case "PUT":
+		return s.uploadPart(q, u)
+	case "GET":
+		return s.listParts(q, u)
+	case "POST":
+		return s.completeUpload(q, u)
+	}
+	s.endUpload(q.upload)
+	return q.reply(204, "", nil)
+}
+
+func (s *nullStore) createUpload(q *nullRequest) error {
+	if q.method == "GET" {
+		return q.reply(200, xmlType, []byte("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"))
+	}
+	id := s.newETag()
+	s.mu.Lock()
+	s.uploads[id] = &nullUpload{header: string(q.meta), parts: make(map[int]nullPart)}
+	s.mu.Unlock()
+	return q.reply(200, xmlType, fmt.Appendf(nil, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>",
+		q.bucket, q.key, id))
+}
+
+func (s *nullStore) endUpload(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.uploads, id)
+}
+
+func (s *nullStore) uploadPart(q *nullRequest, u *nullUpload) error {
+	number, err := strconv.Atoi(q.param("partNumber"))
+	if err != nil {
+		return q.fail(400, "InvalidArgument")
+	}
+	p := nullPart{etag: s.newETag(), size: q.plainLength()}
+	if keeps(q.bucket, q.key) {
+		if p.body, err = q.body(); err != nil {
+			return err
+		}
+		p.body = q.content(p.body)
+		p.size = int64(len(p.body))
+	} else if err := q.discard(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	u.parts[number] = p
+	s.mu.Unlock()
+	return q.reply(200, "ETag: \""+p.etag+"\"\r\n", nil)
+}
+
+// plainLength is the length of the body without its frame.
+func (q *nullRequest) plainLength() int64 {
+	if q.chunked && q.decoded > 0 {
+		return q.decoded
+	}
+	return q.length
+}
+
+func (s *nullStore) listParts(q *nullRequest, u *nullUpload) error {
+	after, _ := strconv.Atoi(q.param("part-number-marker")) // none is 0
+	var b bytes.Buffer
+	s.mu.RLock()
+	numbers := u.numbers()
+	last, n := 0, 0
+	more := false
+	for _, i := range numbers {
+		if i <= after {
+			continue
+		}
+		if n == 1000 {
+			more = true
+			break
+		}
+		p := u.parts[i]
+		fmt.Fprintf(&b, "<Part><PartNumber>%d</PartNumber><LastModified>%s</LastModified><ETag>&quot;%s&quot;</ETag><Size>%d</Size></Part>",
+			i, time.Now().UTC().Format(xmlTime), p.etag, p.size)
+		last, n = i, n+1
+	}
+	s.mu.RUnlock()
+	return q.reply(200, xmlType, fmt.Appendf(nil, "<ListPartsResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId><PartNumberMarker>%d</PartNumberMarker><NextPartNumberMarker>%d</NextPartNumberMarker><MaxParts>1000</MaxParts><IsTruncated>%t</IsTruncated>%s</ListPartsResult>",
+		q.bucket, q.key, q.upload, after, last, more, b.String()))
+}
+
+func (u *nullUpload) numbers() []int {
+	numbers := make([]int, 0, len(u.parts))
+	for n := range u.parts {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	return numbers
+}
+
+// completeUpload takes all parts, as every client here names all.
+func (s *nullStore) completeUpload(q *nullRequest, u *nullUpload) error {
+	if err := q.discard(); err != nil {
+		return err
+	}
+	name := q.bucket + "/" + q.key
+	if old := s.find(name); q.ifMatch != "" && (old == nil || q.ifMatch != `"`+old.etag+`"`) {
+		return q.fail(412, "PreconditionFailed")
+	}
+	o := &nullObject{header: u.header, modified: time.Now()}
+	s.mu.RLock()
+	numbers := u.numbers()
+	for _, i := range numbers {
+		o.body = append(o.body, u.parts[i].body...)
+	}
+	s.mu.RUnlock()
+	o.etag = fmt.Sprintf("%s-%d", s.newETag(), len(numbers))
+	if keeps(q.bucket, q.key) {
+		s.store(name, o)
+	}
+	s.endUpload(q.upload)
+	return q.reply(200, xmlType, fmt.Appendf(nil, "<CompleteMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><ETag>&quot;%s&quot;</ETag></CompleteMultipartUploadResult>",
+		q.bucket, q.key, o.etag))
+}
+
+func statusText(status int) string { return http.StatusText(status) }
+
+// dateNow is the Date header, made once a second.
+func dateNow() string {
+	now := time.Now()
+	if d := lastDate.Load(); d != nil && d.second == now.Unix() {
+		return d.text
+	}
+	d := &dateText{now.Unix(), now.UTC().Format(httpTime)}
+	lastDate.Store(d)
+	return d.text
+}
+
+type dateText struct {
+	second int64
+	text   string
+}
+
+var lastDate atomic.Pointer[dateText]

@@ -1,0 +1,278 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A nullStore is an S3 store that costs as little as a store can: it takes any signature, throws away the bodies of
+// PUTs, and serves from memory what was stored under keptPrefix. What waxseal costs is then not hidden behind what a
+// store costs. It speaks HTTP/1.1 over raw connections, because net/http would be the larger part of its work.
+type nullStore struct {
+	mu      sync.RWMutex
+	objects map[string]*nullObject // by "bucket/key"
+	names   []string               // of objects, sorted; nil when it has to be made anew
+	uploads map[string]*nullUpload
+	serial  atomic.Int64
+	count   atomic.Int64 // requests served
+}
+
+// keptPrefix begins the keys whose bodies are kept.
+const keptPrefix = "keep/"
+
+// nullObject does not change once it is stored.
+type nullObject struct {
+	header   string // lines that the client gets back
+	body     []byte
+	etag     string
+	modified time.Time
+}
+
+func newNullStore() *nullStore {
+	return &nullStore{objects: make(map[string]*nullObject), uploads: make(map[string]*nullUpload)}
+}
+
+// serve answers connections until l is closed.
+func (s *nullStore) serve(l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		go s.connection(c)
+	}
+}
+
+func (s *nullStore) connection(c net.Conn) {
+	defer c.Close()
+	q := &nullRequest{conn: c, in: bufio.NewReaderSize(c, 16<<10), meta: make([]byte, 0, 1024)}
+	for q.read() == nil {
+		s.count.Add(1)
+		if s.answer(q) != nil {
+			return
+		}
+	}
+}
+
+// keeps says whether a key's body is kept. The probe of a store's abilities gets a store that has them.
+func keeps(bucket, key string) bool {
+	return strings.HasPrefix(key, keptPrefix) || strings.HasPrefix(bucket, "waxseal-probe-")
+}
+
+func (s *nullStore) answer(q *nullRequest) error {
+	switch {
+	case q.key == "" && q.method == "GET":
+		return s.list(q)
+	case q.key == "":
+		return s.bucket(q)
+	case q.upload != "" || q.uploads:
+		return s.multipart(q)
+	case q.copySource != "":
+		return s.copy(q)
+	case hasParam(q.query, "tagging"):
+		return q.reply(200, xmlType, []byte("<Tagging><TagSet></TagSet></Tagging>"))
+	}
+	switch q.method {
+	case "PUT":
+		return s.put(q)
+	case "GET", "HEAD":
+		return s.get(q)
+	case "DELETE":
+		s.store(q.bucket+"/"+q.key, nil)
+		return q.reply(204, "", nil)
+	}
+	return q.fail(501, "NotImplemented")
+}
+
+// bucket answers what is asked of buckets: they all exist, and none has a configuration.
+func (s *nullStore) bucket(q *nullRequest) error {
+	if err := q.discard(); err != nil {
+		return err
+	}
+	if q.method == "DELETE" {
+		return q.reply(204, "", nil)
+	}
+	return q.reply(200, "", nil)
+}
+
+func (s *nullStore) find(name string) *nullObject {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.objects[name]
+}
+
+// store puts an object in place, or removes it when o is nil.
+func (s *nullStore) store(name string, o *nullObject) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.objects[name]
+	if o == nil {
+		delete(s.objects, name)
+	} else {
+		s.objects[name] = o
+	}
+	if (old == nil) != (o == nil) {
+		s.names = nil
+	}
+}
+
+func (s *nullStore) newETag() string { return fmt.Sprintf("%032x", s.serial.Add(1)) }
+
+func (s *nullStore) put(q *nullRequest) error {
+	if !keeps(q.bucket, q.key) {
+		if err := q.discard(); err != nil {
+			return err
+		}
+		return q.reply(200, "ETag: \""+s.newETag()+"\"\r\n", nil)
+	}
+	body, err := q.body()
+	if err != nil {
+		return err
+	}
+	name := q.bucket + "/" + q.key
+	old := s.find(name)
+	switch {
+	case q.badTrailer(body):
+		return q.fail(400, "BadDigest")
+	case q.ifNone != "" && old != nil, q.ifMatch != "" && (old == nil || q.ifMatch != `"`+old.etag+`"`):
+		return q.fail(412, "PreconditionFailed")
+	}
+	o := &nullObject{header: string(q.meta), body: q.content(body), etag: s.newETag(), modified: time.Now()}
+	s.store(name, o)
+	return q.reply(200, "ETag: \""+o.etag+"\"\r\n", nil)
+}
+
+func (s *nullStore) get(q *nullRequest) error {
+	o := s.find(q.bucket + "/" + q.key)
+	if o == nil {
+		return q.fail(404, "NoSuchKey")
+	}
+	if q.ifMatch != "" && q.ifMatch != `"`+o.etag+`"` {
+		return q.fail(412, "PreconditionFailed")
+	}
+	head := "ETag: \"" + o.etag + "\"\r\nLast-Modified: " + o.modified.UTC().Format(httpTime) + "\r\n" + o.header
+	first, last, ranged := q.resolveRange(int64(len(o.body)))
+	if !ranged {
+		return q.reply(200, head, o.body)
+	}
+	if first > last {
+		return q.fail(416, "InvalidRange")
+	}
+	head += fmt.Sprintf("Content-Range: bytes %d-%d/%d\r\n", first, last, len(o.body))
+	return q.reply(206, head, o.body[first:last+1])
+}
+
+const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
+
+func (s *nullStore) copy(q *nullRequest) error {
+	if err := q.discard(); err != nil {
+		return err
+	}
+	src := s.find(strings.TrimPrefix(q.copySource, "/"))
+	switch {
+	case src == nil:
+		return q.fail(404, "NoSuchKey")
+	case q.copyIfMatch != "" && q.copyIfMatch != `"`+src.etag+`"`:
+		return q.fail(412, "PreconditionFailed")
+	}
+	o := &nullObject{header: string(q.meta), body: src.body, etag: src.etag, modified: time.Now()}
+	if keeps(q.bucket, q.key) {
+		s.store(q.bucket+"/"+q.key, o)
+	}
+	return q.reply(200, xmlType, fmt.Appendf(nil, "<CopyObjectResult><ETag>&quot;%s&quot;</ETag><LastModified>%s</LastModified></CopyObjectResult>",
+		o.etag, o.modified.UTC().Format(xmlTime)))
+}
+
+const (
+	xmlType = "Content-Type: application/xml\r\n"
+	xmlTime = "2006-01-02T15:04:05.000Z"
+)
+
+// list answers ListObjectsV2, of keys without characters that XML would have to escape.
+func (s *nullStore) list(q *nullRequest) error {
+	if q.bucket == "" {
+		return q.reply(200, xmlType, []byte("<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>"))
+	}
+	prefix := q.bucket + "/" + q.param("prefix")
+	from := prefix
+	for _, p := range []string{"continuation-token", "start-after", "marker"} {
+		if after := q.param(p); after != "" {
+			from = max(from, q.bucket+"/"+after+"\x00")
+		}
+	}
+	limit := 1000
+	if n, err := strconv.Atoi(q.param("max-keys")); err == nil {
+		limit = min(n, limit)
+	}
+	var b bytes.Buffer
+	next := ""
+	n := 0
+	for _, name := range s.from(from) {
+		if !strings.HasPrefix(name, prefix) {
+			break
+		}
+		key := name[len(q.bucket)+1:]
+		if n == limit {
+			break
+		}
+		o := s.find(name)
+		if o == nil {
+			continue
+		}
+		n++
+		next = key
+		fmt.Fprintf(&b, "<Contents><Key>%s</Key><LastModified>%s</LastModified><ETag>&quot;%s&quot;</ETag><Size>%d</Size><StorageClass>STANDARD</StorageClass></Contents>",
+			key, o.modified.UTC().Format(xmlTime), o.etag, len(o.body))
+	}
+	more := ""
+	if n == limit {
+		more = "<NextContinuationToken>" + next + "</NextContinuationToken>"
+	}
+	doc := fmt.Sprintf("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Name>%s</Name><Prefix>%s</Prefix><KeyCount>%d</KeyCount><MaxKeys>%d</MaxKeys><IsTruncated>%t</IsTruncated>%s%s</ListBucketResult>",
+		q.bucket, q.param("prefix"), n, limit, more != "", more, b.String())
+	return q.reply(200, xmlType, []byte(doc))
+}
+
+// from is the sorted names from one on.
+func (s *nullStore) from(name string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.names == nil {
+		s.names = make([]string, 0, len(s.objects))
+		for n := range s.objects {
+			s.names = append(s.names, n)
+		}
+		slices.Sort(s.names)
+	}
+	i, _ := slices.BinarySearch(s.names, name)
+	return s.names[i:]
+}
+
+// discardBuffer takes what is thrown away.
+var discardBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+
+func discardN(r io.Reader, n int64) error {
+	b := discardBuffers.Get().(*[]byte)
+	defer discardBuffers.Put(b)
+	for n > 0 {
+		m, err := r.Read((*b)[:min(n, int64(len(*b)))])
+		n -= int64(m)
+		if err != nil && n > 0 {
+			return err
+		}
+	}
+	return nil
+}

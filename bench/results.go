@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// section is what every part of the results says of its own run: parts can be run on different days.
+type section struct {
+	Machine machine   `json:"machine"`
+	Command string    `json:"command"`
+	Quick   bool      `json:"quick"`
+	Begun   time.Time `json:"begun"`
+	Seconds float64   `json:"seconds"`
+}
+
+// kmsSection is the part about the KMS's bill.
+type kmsSection struct {
+	section
+	Outcomes  []kmsOutcome `json:"outcomes"`
+	Throttled []throttled  `json:"throttled"`
+}
+
+// dataSection is the part about the data path.
+type dataSection struct {
+	section
+	dataResults
+	Checks []check `json:"checks"`
+}
+
+// scaleSection is the part about growth.
+type scaleSection struct {
+	section
+	Curves []scaleCurve `json:"curves"`
+}
+
+// report is all parts there are.
+type report struct {
+	kms   *kmsSection
+	data  *dataSection
+	scale *scaleSection
+}
+
+// resultsDir is where a base directory has its results.
+func resultsDir(base string) string { return filepath.Join(base, "results") }
+
+func save(base, name string, v any) error {
+	if err := os.MkdirAll(resultsDir(base), 0o755); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(resultsDir(base), name+".json"), append(text, '\n'), 0o644)
+}
+
+// load reads a part; it is nil when there is none.
+func loadPart[T any](base, name string) (*T, error) {
+	text, err := os.ReadFile(filepath.Join(resultsDir(base), name+".json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := json.Unmarshal(text, v); err != nil {
+		return nil, fmt.Errorf("%s.json: %w", name, err)
+	}
+	return v, nil
+}
+
+func loadReport(base string) (r report, err error) {
+	if r.kms, err = loadPart[kmsSection](base, "kms"); err != nil {
+		return r, err
+	}
+	if r.data, err = loadPart[dataSection](base, "data"); err != nil {
+		return r, err
+	}
+	r.scale, err = loadPart[scaleSection](base, "scale")
+	return r, err
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"time"
+)
+
+// workload is a month of requests for encrypted objects.
+type workload struct {
+	Name       string `json:"name"`
+	Writes     int64  `json:"writes_per_month"`
+	Reads      int64  `json:"reads_per_month"`
+	Tenants    int    `json:"tenants"` // each with a bucket, a KMS key and a user of its own
+	Requesters int    `json:"requesters"`
+	History    int    `json:"history_days"` // how far back the objects that are read were written
+}
+
+// workloads: the first is the source deck's.
+var workloads = []workload{
+	{"deck", 10_000, 2_000_000, 1, 1, 30},
+	{"log shipping", 3_000_000, 3_000, 1, 20, 7},
+	{"data lake", 200_000, 8_000_000, 1, 10, 90},
+	{"backup", 500_000, 5_000, 1, 1, 30},
+	{"many tenants", 1_000_000, 4_000_000, 200, 1, 30},
+}
+
+const monthLength = 30 * 24 * time.Hour
+
+// variant is how a deployment is set up for a workload.
+type variant struct {
+	BucketKeys bool          `json:"bucket_keys"`
+	Lifetime   time.Duration `json:"lifetime_ns"`
+	Period     time.Duration `json:"period_ns"`
+	Replicas   int           `json:"replicas"`
+	Requesters int           `json:"requesters"`
+	History    int           `json:"history_days"`
+	Scale      int64         `json:"scale"` // one part in this many of the month is run
+}
+
+// outcome is what a run of a workload cost.
+type outcome struct {
+	Workload workload `json:"workload"`
+	Variant  variant  `json:"variant"`
+	Requests int64    `json:"s3_requests"` // really made, of those that are counted
+	Calls    int64    `json:"kms_calls"`   // counted in the audit log
+	Generate int64    `json:"generate_data_key"`
+	Decrypt  int64    `json:"decrypt"`
+	Describe int64    `json:"describe_key"` // look-ups that an external KMS would see as well
+	Monthly  int64    `json:"kms_calls_per_month"`
+	Bill     Bill     `json:"bill"`
+	Seconds  float64  `json:"seconds"`
+	Curve    []point  `json:"curve"`
+}
+
+// point of a curve: calls after so many requests.
+type point struct {
+	X float64 `json:"x"`
+	Y float64 `json:"y"`
+}
+
+// run is a workload under way.
+type run struct {
+	*lab
+	w       workload
+	v       variant
+	rng     *rand.Rand
+	tenants []*tenant
+}
+
+type tenant struct {
+	bucket, keyARN string
+	users          []user
+	objects        int // written so far
+}
+
+// runWorkload runs one part of a month: as many requests as fall into it, at the month's own density, over that part of
+// the month on the lab's clock. The objects that it reads were written day by day before it, so that they lie under as
+// many bucket keys as they would.
+func runWorkload(ctx context.Context, w workload, v variant, progress func(done, of int64)) (*outcome, error) {
+	if v.Requesters > 0 {
+		w.Requesters = v.Requesters
+	}
+	w.History = v.History
+	l, err := newLab(ctx, labConfig{lifetime: v.Lifetime, period: v.Period, replicas: v.Replicas, users: max(w.Requesters, w.Tenants)})
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	r := &run{lab: l, w: w, v: v, rng: rand.New(rand.NewPCG(1, uint64(v.Scale)))}
+	if err := r.makeTenants(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.writeHistory(ctx); err != nil {
+		return nil, fmt.Errorf("%s: history: %w", w.Name, err)
+	}
+	l.log.reset()
+	described := r.described()
+	begin := time.Now()
+	out := &outcome{Workload: w, Variant: v}
+	if err := r.month(ctx, out, progress); err != nil {
+		return nil, fmt.Errorf("%s: %w", w.Name, err)
+	}
+	if l.log.failed > 0 {
+		return nil, fmt.Errorf("%s: %d requests to the KMS failed", w.Name, l.log.failed)
+	}
+	out.Seconds = time.Since(begin).Seconds()
+	out.Calls, out.Generate, out.Decrypt = l.log.total(), l.log.of("GenerateDataKey"), l.log.of("Decrypt")
+	out.Describe = r.described() - described
+	out.Monthly = out.Calls * v.Scale
+	out.Bill = SymmetricMonth(int64(w.Tenants), out.Monthly).Bill()
+	return out, nil
+}
+
+func (r *run) makeTenants(ctx context.Context) error {
+	for i := range r.w.Tenants {
+		arn, err := r.newKey(ctx)
+		if err != nil {
+			return err
+		}
+		t := &tenant{bucket: fmt.Sprintf("tenant-%d", i), keyARN: arn, users: r.users[:r.w.Requesters]}
+		if r.w.Tenants > 1 {
+			t.users = r.users[i : i+1]
+		}
+		r.tenants = append(r.tenants, t)
+	}
+	return nil
+}
+
+// described counts look-ups of keys, which the embedded key service does not bill.
+func (r *run) described() int64 {
+	var n uint64
+	for _, p := range r.replicas {
+		n += p.keys.Stats().DescribeKey
+	}
+	return int64(n)
+}
+
+// writeHistory writes at least one object a day for each tenant.
+func (r *run) writeHistory(ctx context.Context) error {
+	days := max(1, r.w.History)
+	daily := max(1, r.w.Writes/30/r.v.Scale/int64(r.w.Tenants))
+	daily = min(daily, 20) // more would not add bucket keys, nor change which are read
+	for range days {
+		for _, t := range r.tenants {
+			for range daily {
+				if err := r.write(t); err != nil {
+					return err
+				}
+			}
+		}
+		if r.w.History > 0 {
+			r.clock.advance(24 * time.Hour)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// month runs the requests at random moments. Reads choose among all that was written; which is more than most real
+// workloads do, that read what is new more often, and costs more calls.
+func (r *run) month(ctx context.Context, out *outcome, progress func(done, of int64)) error {
+	writes, reads := r.w.Writes/r.v.Scale, r.w.Reads/r.v.Scale
+	total := writes + reads
+	gap := float64(monthLength) / float64(r.v.Scale) / float64(total)
+	step := max(1, total/100)
+	for i := int64(0); i < total; i++ {
+		if i%step == 0 {
+			out.Curve = append(out.Curve, point{float64(i), float64(r.log.total())})
+			progress(i, total)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		r.clock.advance(time.Duration(gap * r.rng.ExpFloat64()))
+		t := r.tenants[r.rng.IntN(len(r.tenants))]
+		var err error
+		if r.rng.Int64N(writes+reads) < writes {
+			writes--
+			err = r.write(t)
+		} else {
+			reads--
+			err = r.read(t)
+		}
+		if err != nil {
+			return err
+		}
+		out.Requests++
+	}
+	out.Curve = append(out.Curve, point{float64(total), float64(r.log.total())})
+	progress(total, total)
+	return nil
+}
+
+// labBody is small: it is the number of requests that counts here.
+var labBody = [][]byte{make([]byte, 64)}
+
+func (r *run) write(t *tenant) error {
+	h := map[string]string{"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-aws-kms-key-id": t.keyARN}
+	if r.v.BucketKeys {
+		h["x-amz-server-side-encryption-bucket-key-enabled"] = "true"
+	}
+	err := r.send(r.anyReplica(), &ask{method: http.MethodPut, path: t.path(t.objects), header: h, body: labBody, user: r.anyUser(t)})
+	t.objects++
+	return err
+}
+
+func (r *run) read(t *tenant) error {
+	return r.send(r.anyReplica(), &ask{method: http.MethodGet, path: t.path(r.rng.IntN(t.objects)), user: r.anyUser(t)})
+}
+
+func (r *run) anyReplica() *replica { return r.replicas[r.rng.IntN(len(r.replicas))] }
+
+func (r *run) anyUser(t *tenant) user { return t.users[r.rng.IntN(len(t.users))] }
+
+func (t *tenant) path(i int) string { return fmt.Sprintf("/%s/%s%07d", t.bucket, keptPrefix, i) }
