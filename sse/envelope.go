@@ -98,6 +98,10 @@ func (e *Envelope) TagKind() uint8 { return e.tagKind }
 // HasFacts says whether Open will give facts.
 func (e *Envelope) HasFacts() bool { return e.facts != nil }
 
+// Bodyless says that the object is empty and so is its body, without even a sealed part: for stores that keep no
+// bytes under names that stand for folders. The wrap and the public box authenticate it like everything else here.
+func (e *Envelope) Bodyless() bool { return e.Size == 0 && !e.HasHeaders && !e.Manifest }
+
 // Layers is how many times the object's parts are sealed.
 func (e *Envelope) Layers() int { return Keys{Double: e.Mode.Double()}.Layers() }
 
@@ -105,6 +109,12 @@ func (e *Envelope) Layers() int { return Keys{Double: e.Mode.Double()}.Layers() 
 // stored is the size of its body without a manifest. A compressed object's
 // layout is that of its compressed bytes.
 func (e *Envelope) Layout(stored int64) (*Layout, error) {
+	if e.Bodyless() {
+		if stored != 0 {
+			return nil, fmt.Errorf("%w: a body of %d bytes where there is none", ErrAuthentication, stored)
+		}
+		return &Layout{Layers: e.Layers()}, nil
+	}
 	if !e.HasHeaders {
 		return nil, errors.New("sse: the layout is in the manifest")
 	}
@@ -189,8 +199,10 @@ func (e *Envelope) check() error {
 		return errors.New("sse: size out of range")
 	case e.Size < 0 && !e.Manifest:
 		return errors.New("sse: without a manifest the size must be known")
-	case !e.HasHeaders && !e.Manifest:
+	case !e.HasHeaders && !e.Manifest && e.Size != 0:
 		return errors.New("sse: without a manifest the headers must be known")
+	case e.Bodyless() && e.Compressed:
+		return errors.New("sse: nothing is compressed")
 	case e.Manifest && e.Compressed:
 		return errors.New("sse: a compressed object has no manifest")
 	case e.HasHeaders && e.Size < 0:
