@@ -68,6 +68,7 @@ func TestBucketKeyCalls(t *testing.T) {
 		n = 100_000
 	}
 	k := startContract(t, nil)
+	k.restart(func(c *keystore.BucketKeysConfig) { c.PlaintextTTL = time.Hour }) // one window, however slow the machine is
 	l := newLoad(k, n)
 	k.run(t, "with Bucket Keys", func(t *testing.T) {
 		k.audit.Reset()

@@ -28,7 +28,7 @@ type copying struct {
 	to       sealTarget
 	enc      *encryption
 	header   http.Header // of the copy, without its envelope
-	keepETag bool        // UpdateObjectEncryption: the copy shows the source's ETag
+	keepETag bool        // UpdateObjectEncryption and the operator's rewrap: the copy shows the source's ETag
 	tags     tagCopy
 
 	// What the copy came to.
@@ -57,12 +57,14 @@ func (c *call) copyOnce() error {
 	if err != nil {
 		return err
 	}
-	if err := p.checkSize(p.source.size); err != nil {
+	p.keepETag = p.ordered(orderRewrap)
+	if err := p.checkSize(p.source.size); err != nil && !p.keepETag {
 		return err
 	}
 	if p.enc, err = c.encryptionFor(c); err != nil {
 		return err
 	}
+	p.keepContext()
 	if err := p.checkSelfCopy(); err != nil {
 		return err
 	}
@@ -82,6 +84,9 @@ func (c *call) copyOnce() error {
 func (c *call) copySource() (*copying, error) {
 	src, err := s3.ParseCopySource(c.header("x-amz-copy-source"))
 	if err != nil {
+		return nil, err
+	}
+	if err := c.s.checkKey(src.Key); err != nil {
 		return nil, err
 	}
 	p := &copying{call: c, to: c.place()}
@@ -140,7 +145,7 @@ func (p *copying) checkSelfCopy() error {
 	}
 	changes := p.replacesMetadata() || p.hasHeader(hdrSSE) || p.hasHeader(hdrSSEC+"algorithm") || p.customer != nil ||
 		p.hasHeader("x-amz-storage-class") || p.hasHeader("x-amz-website-redirect-location") ||
-		conf.Encryption != nil || p.source.env == nil
+		conf.Encryption != nil || p.source.env == nil || p.keepETag || p.ordered(orderReencrypt)
 	if changes {
 		return nil
 	}
@@ -215,14 +220,15 @@ func (p *copying) tagDirective() error {
 
 // run copies, by the cheapest way that is exact and safe.
 func (p *copying) run() error {
-	if !p.rewrappable() {
+	rewrap := p.rewrappable()
+	if err := p.checkStore(rewrap); err != nil {
+		return err
+	}
+	if !rewrap {
 		return p.reencrypt()
 	}
 	if err := p.rewrap(); err != nil {
 		return err
-	}
-	if p.inPlace() && !p.s.capabilities().CompleteIfMatch {
-		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on CompleteMultipartUpload, without which an object cannot be changed in place safely")
 	}
 	if p.inPlace() || p.source.bodySize > maxPut || p.conditional() {
 		// A store's CopyObject onto itself loses concurrent writes, has a size limit, and ignores conditions on its
@@ -230,6 +236,20 @@ func (p *copying) run() error {
 		return p.copyByParts()
 	}
 	return p.copyByStore()
+}
+
+// checkStore refuses a change in place at a store that cannot compare and replace in one step: an acknowledged write
+// that comes between would be lost.
+func (p *copying) checkStore(rewrap bool) error {
+	caps := p.s.capabilities()
+	switch {
+	case !p.inPlace():
+	case rewrap && !caps.CompleteIfMatch:
+		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on CompleteMultipartUpload, without which an object cannot be changed in place safely")
+	case !rewrap && !caps.PutIfMatch:
+		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on PutObject, without which an object cannot be changed in place safely")
+	}
+	return nil
 }
 
 func (p *copying) conditional() bool {
@@ -242,11 +262,13 @@ func (p *copying) rewrappable() bool {
 	switch {
 	case src == nil:
 		return false // plaintext
+	case p.ordered(orderReencrypt):
+		return false
 	case src.Mode.Double() != p.enc.mode.Double():
 		return false // another number of layers
 	case src.Mode.Double():
 		return false // both layers need keys of their own
-	case src.Compressed && p.enc.mode == sse.SSEC:
+	case src.Compressed && p.enc.mode == sse.SSEC, src.Bodyless():
 		return false
 	}
 	alg := p.call.header("x-amz-checksum-algorithm")

@@ -285,6 +285,7 @@ func algorithmOf(m sse.Mode) string {
 // showEncryption sets the answer's encryption headers. The context is never shown, and a Bucket Key only when used.
 func (c *call) showEncryption(e *sse.Envelope, customer *customerKey) {
 	h := &c.ctx.Response.Header
+	c.showKeyVersion(e)
 	if alg := algorithmOf(e.Mode); alg != "" {
 		h.Set(hdrSSE, alg)
 	}

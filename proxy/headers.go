@@ -25,6 +25,7 @@ var notForwarded = map[string]bool{
 	"if-unmodified-since": true, "keep-alive": true, "proxy-authorization": true, "proxy-connection": true,
 	"range": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "user-agent": true,
 	"via": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "x-real-ip": true,
+	hdrOrder: true,
 }
 
 // understood are the x-amz-* request headers that some operation reads itself. They never go up as received.

@@ -104,7 +104,9 @@ func (c *call) updateOnce(enc *encryption) error {
 	if err := updatable(o, c.s.cfg.Now()); err != nil {
 		return err
 	}
-	p := &copying{call: c, source: o, to: c.place(), enc: enc, keepETag: true, header: make(http.Header)}
+	kept := *enc
+	kept.context = o.env.Context // the client's own part of it stays what it is, like all of the object but its key
+	p := &copying{call: c, source: o, to: c.place(), enc: &kept, keepETag: true, header: make(http.Header)}
 	p.takeMetadata()
 	for _, name := range []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location"} {
 		if v := o.header.Get(name); v != "" {

@@ -54,7 +54,7 @@ type parts struct {
 func assemble(ctx context.Context, c *config, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	for _, step := range []func(context.Context, *config, *slog.Logger) error{
-		p.openData, p.openKeys, p.openControl, p.openStore, p.openEndpoints,
+		p.openData, p.openKeys, p.openControl, p.openStore, p.openEndpoints, p.openJobs,
 	} {
 		if err := step(ctx, c, log); err != nil {
 			return nil, errors.Join(err, p.shutdown(ctx))

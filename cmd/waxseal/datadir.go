@@ -23,6 +23,7 @@ func (d dataDir) store() string       { return filepath.Join(string(d), "store")
 func (d dataDir) held() string        { return filepath.Join(string(d), "held") }
 func (d dataDir) audit() string       { return filepath.Join(string(d), "audit") }
 func (d dataDir) control() string     { return filepath.Join(string(d), "control.sock") }
+func (d dataDir) jobs() string        { return filepath.Join(string(d), "jobs.sock") }
 func (d dataDir) tlsCert() string     { return filepath.Join(string(d), "tls.crt") }
 func (d dataDir) tlsKey() string      { return filepath.Join(string(d), "tls.key") }
 
@@ -38,12 +39,12 @@ func (d dataDir) make() error {
 
 // rootCredentials are those of the environment, else those in the data directory, which are made at first start.
 func (d dataDir) rootCredentials(env func(string) (string, bool)) (c credentials, made bool, err error) {
-	access, haveAccess := env("WAXSEAL_ACCESS_KEY")
-	secret, haveSecret := env("WAXSEAL_SECRET_KEY")
-	if haveAccess != haveSecret {
+	access, _ := env("WAXSEAL_ACCESS_KEY") // empty is none: so do files of variables leave them out
+	secret, _ := env("WAXSEAL_SECRET_KEY")
+	if (access == "") != (secret == "") {
 		return c, false, errors.New("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: one is missing")
 	}
-	if haveAccess {
+	if access != "" {
 		c = credentials{access, secret}
 		if err := c.check(); err != nil {
 			return c, false, fmt.Errorf("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: %w", err)

@@ -46,7 +46,8 @@ func newRoot() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(), inspectCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
+	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(),
+		backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
 		healthcheckCommand(), speedCommand(), versionCommand())
 	return root
 }

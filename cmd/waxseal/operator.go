@@ -60,6 +60,7 @@ func withKeys(ctx context.Context, c *config, do func(*parts) error) error {
 //	GET  /backup        the state, as it is at one moment
 //	POST /rekey?prune=  a new root secret, and everything sealed again under it
 //	GET  /store         how to reach the embedded store
+//	GET  /s3            how jobs reach the S3 endpoint
 
 // maxControlPath is below every system's limit for a unix socket's address.
 const maxControlPath = 100
@@ -68,7 +69,7 @@ const maxControlPath = 100
 func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) error {
 	path := dataDir(c.DataDir).control()
 	if len(path) > maxControlPath {
-		log.Warn("backup and rekey need a stopped waxseal: the data directory's path is too long for a control socket")
+		log.Warn("backup, rekey and jobs need a stopped waxseal: the data directory's path is too long for a control socket")
 		return nil
 	}
 	// The state's lock is held, so a socket that is there is a dead process's.
@@ -82,7 +83,7 @@ func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) erro
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	s := &http.Server{Handler: p.control(), ReadHeaderTimeout: 10 * time.Second,
+	s := &http.Server{Handler: p.control(c), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	p.atEnd(s.Shutdown)
 	go func() {
@@ -93,7 +94,7 @@ func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) erro
 	return nil
 }
 
-func (p *parts) control() http.Handler {
+func (p *parts) control(c *config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /backup", func(w http.ResponseWriter, _ *http.Request) {
 		if err := writeBackup(w, p.state); err != nil {
@@ -117,6 +118,7 @@ func (p *parts) control() http.Handler {
 			panic(http.ErrAbortHandler)
 		}
 	})
+	mux.HandleFunc("GET /s3", p.tellJobs(c))
 	return mux
 }
 

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
+	"github.com/minio/minio-go/v7/pkg/signer"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// A job works through the objects below a prefix, as an S3 client of waxseal: what it may do, what it sees and how it
+// is kept from overwriting a concurrent write are the proxy's business.
+type job struct {
+	s3       *jobAccess
+	bucket   string
+	prefix   string
+	workers  int
+	versions bool // earlier versions, too
+	dryRun   bool
+
+	out      io.Writer // results
+	progress io.Writer // how far it is
+	begun    time.Time
+
+	mu     sync.Mutex
+	seen   int
+	bytes  int64
+	counts map[string]int // by what came of an object
+	failed int
+}
+
+// jobFlags are those that all jobs have.
+type jobFlags struct {
+	endpoint string
+	workers  int
+}
+
+// jobCommand is an operatorCommand with a job in it.
+func jobCommand(cmd *cobra.Command, run func(context.Context, *config, *job) error) *cobra.Command {
+	var f jobFlags
+	j := &job{}
+	cmd.Args = cobra.ExactArgs(1)
+	cmd = operatorCommand(cmd, func(cmd *cobra.Command, c *config, args []string) (err error) {
+		if j.bucket, j.prefix, err = parseS3URL(args[0]); err != nil {
+			return err
+		}
+		if f.workers < 1 {
+			return fmt.Errorf("--workers: %d is less than one", f.workers)
+		}
+		j.workers, j.out, j.progress = f.workers, cmd.OutOrStdout(), cmd.ErrOrStderr()
+		return withS3(cmd.Context(), c, f.endpoint, cmd.ErrOrStderr(), func(s3 *jobAccess) error {
+			j.s3 = s3
+			return run(cmd.Context(), c, j)
+		})
+	}, "upstream-endpoint", "upstream-region", "upstream-ca", "upstream-path-style")
+	cmd.Flags().StringVar(&f.endpoint, "endpoint", "", "`URL` of a waxseal that serves elsewhere; credentials from WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY")
+	cmd.Flags().IntVar(&f.workers, "workers", 8, "`NUMBER` of objects worked on at once")
+	return cmd
+}
+
+// progressEvery is how often a long job says how far it is.
+const progressEvery = 10 * time.Second
+
+// each hands every object below the prefix to do, several at once. An object that fails is counted and reported, and
+// the others go on; only a listing that fails, or the end of ctx, ends the job.
+func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context, minio.ObjectInfo) (string, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	j.begun, j.counts = time.Now(), make(map[string]int)
+	stop := j.reportProgress(ctx)
+	defer stop()
+	list := minio.ListObjectsOptions{Prefix: j.prefix, Recursive: true, WithVersions: j.versions, StartAfter: mark.after()}
+	var g errgroup.Group
+	g.SetLimit(j.workers)
+	for o := range j.s3.core.Client.ListObjects(ctx, j.bucket, list) {
+		if o.Err != nil {
+			return errors.Join(o.Err, g.Wait())
+		}
+		if o.IsDeleteMarker {
+			continue
+		}
+		place := mark.begin(o.Key)
+		g.Go(func() error {
+			what, err := do(ctx, o)
+			if ctx.Err() != nil {
+				return ctx.Err() // not this object's fault: it will be done the next time
+			}
+			j.note(o, what, err)
+			return mark.end(place, err == nil)
+		})
+	}
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// note counts what came of an object, and reports it when that is a failure.
+func (j *job) note(o minio.ObjectInfo, what string, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.seen++
+	j.bytes += o.Size
+	if err == nil {
+		j.counts[what]++
+		return
+	}
+	j.failed++
+	name := o.Key
+	if o.VersionID != "" {
+		name += " version " + o.VersionID
+	}
+	fmt.Fprintf(j.out, "FAILED  %s: %v\n", name, err)
+}
+
+// say prints one line about an object.
+func (j *job) say(format string, args ...any) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	fmt.Fprintf(j.out, format+"\n", args...)
+}
+
+func (j *job) reportProgress(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				j.mu.Lock()
+				fmt.Fprintf(j.progress, "%v: %d objects, %d MB, %d failed\n", time.Since(j.begun).Round(time.Second), j.seen, j.bytes/1e6, j.failed)
+				j.mu.Unlock()
+			}
+		}
+	})
+	return func() { cancel(); done.Wait() }
+}
+
+// summary prints the counts in the given order and makes failures the job's error.
+func (j *job) summary(order ...string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var parts []string
+	for _, what := range order {
+		if n := j.counts[what]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	if j.failed > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", j.failed))
+	}
+	if len(parts) == 0 {
+		parts = append(parts, "nothing to do")
+	}
+	fmt.Fprintf(j.out, "%d objects: %s\n", j.seen, strings.Join(parts, ", "))
+	if j.failed > 0 {
+		return fmt.Errorf("%d of %d objects failed", j.failed, j.seen)
+	}
+	return nil
+}
+
+// head asks for all that waxseal says of an object: the header as it came, which minio-go does not show whole.
+func (a *jobAccess) head(ctx context.Context, bucket, key string) (http.Header, error) {
+	resp, err := a.send(ctx, http.MethodHead, bucket, key, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, &headError{resp.StatusCode}
+	}
+	return resp.Header, nil
+}
+
+// send sends a request without a body as it stands.
+func (a *jobAccess) send(ctx context.Context, method, bucket, key string, query url.Values, h http.Header) (*http.Response, error) {
+	u := *a.url
+	u.Path, u.RawPath = "/"+bucket+"/"+key, "/"+s3utils.EncodePath(bucket+"/"+key)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, h)
+	req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+	return a.client.Do(signer.SignV4(*req, a.AccessKey, a.SecretKey, "", a.Region))
+}
+
+// headError is the answer to a HEAD, which has no body to say more.
+type headError struct{ status int }
+
+func (e *headError) Error() string { return fmt.Sprintf("HEAD answered %d", e.status) }
+
+// codeOf is the S3 error code of an error, empty for what is no answer of S3.
+func codeOf(err error) string {
+	var e minio.ErrorResponse
+	errors.As(err, &e)
+	return e.Code
+}
+
+// changedMeanwhile says whether an object is not what it was when the job looked at it.
+func changedMeanwhile(err error) bool {
+	switch codeOf(err) {
+	case "PreconditionFailed", "ConditionalRequestConflict":
+		return true
+	}
+	return false
+}
+
+// isGone says whether there is no such object any more.
+func isGone(err error) bool {
+	var h *headError
+	return errors.As(err, &h) && h.status == http.StatusNotFound || codeOf(err) == "NoSuchKey"
+}
+
+// settle works on one object until it holds still: look says what there is to do, and an object that was written
+// between the look and the deed is looked at again. A deletion is as good as done.
+func settle(ctx context.Context, once func(context.Context) (string, error)) (string, error) {
+	var err error
+	for range 10 {
+		var what string
+		what, err = once(ctx)
+		switch {
+		case isGone(err):
+			return "deleted meanwhile", nil
+		case err == nil, !changedMeanwhile(err):
+			return what, err
+		}
+	}
+	return "", fmt.Errorf("it is written faster than it can be worked on: %w", err)
+}
+
+// exists refuses a data directory that is not there: a job makes none.
+func (c *config) exists() error {
+	if _, err := os.Stat(dataDir(c.DataDir).state()); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/valyala/fasthttp/fasthttputil"
+)
+
+// jobAccess is how a job reaches waxseal's S3 endpoint.
+type jobAccess struct {
+	Socket    string `json:"socket"` // the operator's listener
+	Region    string `json:"region"`
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+
+	ReadThrough []string `json:"read_through"` // buckets whose plaintext it serves
+	operator    bool     // it is the operator's listener
+	url         *url.URL
+	client      *http.Client
+	core        *minio.Core
+}
+
+// withS3 gives a job the waxseal that serves from the data directory; where none does, one that is put together for
+// the time; or, with an endpoint, one that serves elsewhere.
+func withS3(ctx context.Context, c *config, endpoint string, stderr io.Writer, do func(*jobAccess) error) error {
+	if endpoint != "" {
+		a, err := c.accessElsewhere(endpoint)
+		if err != nil {
+			return err
+		}
+		return do(a)
+	}
+	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/s3")
+	if errors.Is(err, errNobodyServes) {
+		return withOwnS3(ctx, c, stderr, do)
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	a := new(jobAccess)
+	if err := json.NewDecoder(body).Decode(a); err != nil {
+		return err
+	}
+	err = a.open("http://operator", nil, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", a.Socket)
+	})
+	if err != nil {
+		return err
+	}
+	a.operator = true
+	return do(a)
+}
+
+// open makes the clients.
+func (a *jobAccess) open(endpoint string, conf *tls.Config, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (err error) {
+	if a.url, err = url.Parse(endpoint); err != nil || a.url.Host == "" {
+		return fmt.Errorf("--endpoint: %q is not an http or https URL", endpoint)
+	}
+	t := &http.Transport{DialContext: dial, TLSClientConfig: conf, DisableCompression: true, MaxIdleConnsPerHost: 64,
+		IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 15 * time.Minute}
+	a.client = &http.Client{Transport: t}
+	a.core, err = minio.NewCore(a.url.Host, &minio.Options{
+		Creds: miniocreds.NewStaticV4(a.AccessKey, a.SecretKey, ""), Region: a.Region, Secure: a.url.Scheme == "https",
+		BucketLookup: minio.BucketLookupPath, Transport: t, TrailingHeaders: false,
+	})
+	return err
+}
+
+// accessElsewhere is a waxseal at a URL. It trusts the data directory's own certificate, if there is one.
+func (c *config) accessElsewhere(endpoint string) (*jobAccess, error) {
+	dir := dataDir(c.DataDir)
+	root, _, err := rootOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	a := &jobAccess{Region: c.Region, AccessKey: root.AccessKey, SecretKey: root.SecretKey}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	switch pem, err := os.ReadFile(dir.tlsCert()); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	default:
+		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
+			conf.RootCAs = x509.NewCertPool()
+		}
+		conf.RootCAs.AppendCertsFromPEM(pem)
+	}
+	return a, a.open(endpoint, conf, nil)
+}
+
+// rootOf reads the root credentials without making any.
+func rootOf(dir dataDir) (credentials, bool, error) {
+	if _, ok := os.LookupEnv("WAXSEAL_ACCESS_KEY"); !ok {
+		if _, err := os.Stat(dir.credentials()); err != nil {
+			return credentials{}, false, errors.New("--endpoint needs WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY, or a data directory with credentials")
+		}
+	}
+	return dir.rootCredentials(os.LookupEnv)
+}
+
+// withOwnS3 puts a waxseal together that listens to nobody but the job.
+func withOwnS3(ctx context.Context, c *config, stderr io.Writer, do func(*jobAccess) error) error {
+	if err := c.exists(); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	p, err := assemble(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	// What the store honours decides what can be done safely; a job does not begin before it is known.
+	p.s3.Probe(ctx)
+	l := fasthttputil.NewInmemoryListener()
+	ended := make(chan error, 1)
+	go func() { ended <- p.s3.ServeOperator(l) }()
+	a := &jobAccess{Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey, ReadThrough: c.ReadThrough,
+		operator: true}
+	err = a.open("http://operator", nil, func(context.Context, string, string) (net.Conn, error) { return l.Dial() })
+	if err == nil {
+		err = do(a)
+		a.client.CloseIdleConnections()
+	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	return errors.Join(err, p.shutdown(ending), l.Close(), <-ended)
+}
+
+// openJobs serves the operator's own listener, a socket that only this user can open, until the process is taken
+// apart. It is part of the S3 endpoint, and ends with it.
+func (p *parts) openJobs(_ context.Context, c *config, log *slog.Logger) error {
+	path := dataDir(c.DataDir).jobs()
+	if len(path) > maxControlPath {
+		return nil // openControl has said so
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("operator socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	go func() {
+		if err := p.s3.ServeOperator(l); err != nil && !errors.Is(err, net.ErrClosed) {
+			log.Error("the operator socket has ended", "err", err)
+		}
+	}()
+	return nil
+}
+
+// tellJobs answers how a job reaches the S3 endpoint that serves.
+func (p *parts) tellJobs(c *config) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		a := jobAccess{Socket: dataDir(c.DataDir).jobs(), Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey,
+			ReadThrough: c.ReadThrough}
+		if err := json.NewEncoder(w).Encode(a); err != nil {
+			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/spf13/cobra"
+
+	"waxseal/proxy/s3"
+)
+
+// What comes of an object that is migrated.
+const (
+	encrypted     = "encrypted"
+	keptVersion   = "encrypted, with an earlier version left in plaintext"
+	wouldEncrypt  = "to be encrypted"
+	alreadySealed = "encrypted already"
+)
+
+func migrateCommand() *cobra.Command {
+	var dryRun, anew bool
+	cmd := jobCommand(&cobra.Command{
+		Use:   "migrate s3://BUCKET[/PREFIX]",
+		Short: "Encrypt in place what was in a read_through bucket before waxseal",
+		Long: "Encrypt plaintext objects of a bucket that read_through names, in place and by the bucket's default encryption.\n" +
+			"Clients can go on reading and writing. A job that was interrupted goes on where it was. When it has ended without\n" +
+			"a failure, take the bucket out of read_through. In a versioned bucket earlier versions stay as they are.",
+	}, func(ctx context.Context, c *config, j *job) error {
+		j.dryRun = dryRun
+		if !j.servesPlaintext() {
+			return fmt.Errorf("read_through does not name %s: an object without an envelope is refused there, and not taken for one of yours", j.bucket)
+		}
+		mark := noBookmark()
+		if !dryRun {
+			var err error
+			if mark, err = openBookmark(dataDir(c.DataDir), anew, "migrate", j.bucket, j.prefix); err != nil {
+				return err
+			}
+		}
+		return j.migrateAll(ctx, mark)
+	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only count")
+	cmd.Flags().BoolVar(&anew, "restart", false, "begin from the front, not where the last run was interrupted")
+	return cmd
+}
+
+// servesPlaintext says whether the configuration names the bucket. Of a waxseal elsewhere that is not known: it will
+// say so itself.
+func (j *job) servesPlaintext() bool {
+	return !j.s3.operator || slices.Contains(j.s3.ReadThrough, j.bucket)
+}
+
+func (j *job) migrateAll(ctx context.Context, mark *bookmark) error {
+	if from := mark.after(); from != "" {
+		j.say("going on after %s", from)
+	}
+	err := j.each(ctx, mark, func(ctx context.Context, o minio.ObjectInfo) (string, error) {
+		return settle(ctx, func(ctx context.Context) (string, error) { return j.migrate(ctx, o.Key) })
+	})
+	if err == nil {
+		err = j.summary(encrypted, keptVersion, wouldEncrypt, alreadySealed, gone)
+	}
+	if err == nil && !j.dryRun && j.prefix == "" {
+		j.say("Take %s out of read_through now.", j.bucket)
+	}
+	return errors.Join(err, mark.close(err == nil))
+}
+
+// migrate encrypts one object: a copy onto itself that holds only for the plaintext that was looked at.
+func (j *job) migrate(ctx context.Context, key string) (string, error) {
+	h, err := j.s3.head(ctx, j.bucket, key)
+	switch {
+	case isStatus(err, http.StatusBadRequest):
+		return alreadySealed, nil // SSE-C: only its client can say more
+	case err != nil:
+		return "", err
+	case h.Get("X-Waxseal-Plaintext") != "true":
+		return alreadySealed, nil
+	case j.dryRun:
+		return wouldEncrypt, nil
+	}
+	if err := j.copyOntoItself(ctx, key, h, nil); err != nil {
+		return "", err
+	}
+	if v := h.Get("X-Amz-Version-Id"); v != "" && v != "null" {
+		return keptVersion, nil
+	}
+	return encrypted, nil
+}
+
+func isStatus(err error, status int) bool {
+	var h *headError
+	return errors.As(err, &h) && h.status == status
+}
+
+// maxSingleCopy is below what one copy may have: 5 GiB, and sealed not more than that.
+const maxSingleCopy = 5_000_000_000
+
+// keptOnCopy is what S3's CopyObject does not take over by itself.
+var keptOnCopy = []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location", "X-Amz-Object-Lock-Mode",
+	"X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold"}
+
+// copyOntoItself has an object written anew in its place, unless it is another by then. h is what HEAD said of it, and
+// how says how it is to be encrypted.
+func (j *job) copyOntoItself(ctx context.Context, key string, h http.Header, how map[string]string) error {
+	size, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
+	if err != nil {
+		return err
+	}
+	if size > maxSingleCopy && how[orderHeader] != orderRewrap {
+		return j.copyInParts(ctx, key, h, how, size)
+	}
+	set := map[string]string{"x-amz-copy-source-if-match": h.Get("Etag")}
+	for _, name := range keptOnCopy {
+		if v := h.Get(name); v != "" {
+			set[name] = v
+		}
+	}
+	for name, v := range how {
+		set[name] = v
+	}
+	_, err = j.s3.core.CopyObject(ctx, j.bucket, key, j.bucket, key, set, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	return err
+}
+
+// partOfCopy is what one part of a large copy has.
+const partOfCopy = 1 << 30
+
+// copyInParts is copyOntoItself for what is too large for one copy.
+func (j *job) copyInParts(ctx context.Context, key string, h http.Header, how map[string]string, size int64) error {
+	id, err := j.createCopy(ctx, key, h, how)
+	if err != nil {
+		return err
+	}
+	pin := map[string]string{"x-amz-copy-source-if-match": h.Get("Etag")}
+	var parts []minio.CompletePart
+	for off := int64(0); off < size && err == nil; off += partOfCopy {
+		var p minio.CompletePart
+		p, err = j.s3.core.CopyObjectPart(ctx, j.bucket, key, j.bucket, key, id, len(parts)+1, off, min(partOfCopy, size-off), pin)
+		parts = append(parts, p)
+	}
+	if err == nil {
+		var opts minio.PutObjectOptions
+		opts.SetMatchETag(s3.Unquote(h.Get("Etag")))
+		_, err = j.s3.core.CompleteMultipartUpload(ctx, j.bucket, key, id, parts, opts)
+	}
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, j.s3.core.AbortMultipartUpload(context.WithoutCancel(ctx), j.bucket, key, id))
+}
+
+// describes are the headers of an object that an upload must be given.
+var describes = []string{"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
+
+func (j *job) createCopy(ctx context.Context, key string, h http.Header, how map[string]string) (id string, err error) {
+	set := make(http.Header)
+	for name, values := range h {
+		if slices.Contains(describes, name) || slices.Contains(keptOnCopy, name) || strings.HasPrefix(name, "X-Amz-Meta-") {
+			set[name] = values
+		}
+	}
+	for name, v := range how {
+		set.Set(name, v)
+	}
+	tags, err := j.s3.core.GetObjectTagging(ctx, j.bucket, key, minio.GetObjectTaggingOptions{})
+	switch code := codeOf(err); {
+	case err == nil && tags.String() != "":
+		set.Set("X-Amz-Tagging", tags.String())
+	case err != nil && code != "NoSuchTagSet" && code != "NotImplemented":
+		return "", err
+	}
+	resp, err := j.s3.send(ctx, http.MethodPost, j.bucket, key, url.Values{"uploads": {""}}, set)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var doc s3.InitiateMultipartUploadResult
+	if resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("CreateMultipartUpload answered %s", resp.Status)
+	}
+	err = s3.DecodeReply(resp.Body, 1<<20, &doc)
+	return doc.UploadID, err
+}

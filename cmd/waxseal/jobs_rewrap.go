@@ -1,0 +1,272 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/spf13/cobra"
+)
+
+// What comes of an object that is rewrapped.
+const (
+	rewrapped   = "rewrapped"
+	reencrypted = "encrypted anew"
+	wouldRewrap = "to be rewrapped"
+	asWanted    = "as wanted already"
+	otherKey    = "under other keys, left"
+)
+
+// Orders to the proxy, which takes them from the operator's listener only.
+const (
+	orderHeader    = "x-waxseal-order"
+	orderRewrap    = "rewrap"
+	orderReencrypt = "reencrypt"
+)
+
+const (
+	sseHeader       = "X-Amz-Server-Side-Encryption"
+	kmsKeyHeader    = sseHeader + "-Aws-Kms-Key-Id"
+	bucketKeyHeader = sseHeader + "-Bucket-Key-Enabled"
+)
+
+// algorithms are the modes as people name them, and as S3 does.
+var algorithms = map[string]string{"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
+
+// rewrapFlags say what objects are to become.
+type rewrapFlags struct {
+	mode, toKey, fromKey       string
+	bucketKey                  string
+	reencrypt, countOnly, anew bool
+}
+
+func rewrapCommand() *cobra.Command {
+	var f rewrapFlags
+	cmd := jobCommand(&cobra.Command{
+		Use:   "rewrap s3://BUCKET[/PREFIX]",
+		Short: "Move data keys to another KMS key, another mode or their key's newest version, and count what hangs on which",
+		Long: "Wrap the data keys of objects anew: under another KMS key (--to-key), in another mode (--mode), or, without\n" +
+			"either, under the newest version of the key that they are under. The data stays where it is, unless it is moved\n" +
+			"to or from DSSE-KMS or --reencrypt gives it a new data key, which is what to do when an old key was disclosed:\n" +
+			"whoever had it may have kept data keys. Clients can go on reading and writing. At the end, and with --dry-run\n" +
+			"instead of anything else, it says how many objects hang on each version of each key.",
+	}, func(ctx context.Context, c *config, j *job) error {
+		if err := f.check(j.s3.operator); err != nil {
+			return err
+		}
+		r := &rewrap{job: j, rewrapFlags: f, hang: make(map[hanging]int)}
+		j.dryRun = f.countOnly
+		mark := noBookmark()
+		if !f.countOnly {
+			var err error
+			mark, err = openBookmark(dataDir(c.DataDir), f.anew, "rewrap", j.bucket, j.prefix, f.mode, f.toKey, f.fromKey, f.bucketKey, fmt.Sprint(f.reencrypt))
+			if err != nil {
+				return err
+			}
+		}
+		return r.all(ctx, mark)
+	})
+	cmd.Flags().StringVar(&f.toKey, "to-key", "", "`ARN` of the KMS key to move to")
+	cmd.Flags().StringVar(&f.fromKey, "from-key", "", "only objects under the KMS key of this `ARN`")
+	cmd.Flags().StringVar(&f.mode, "mode", "", "`MODE` to move to: sse-s3, sse-kms or dsse-kms; none: as it is, or sse-kms with --to-key")
+	cmd.Flags().StringVar(&f.bucketKey, "bucket-key", "", "`true` or false: with or without a Bucket Key; none: as it is")
+	cmd.Flags().BoolVar(&f.reencrypt, "reencrypt", false, "give every object a new data key: reads and writes the data")
+	cmd.Flags().BoolVar(&f.countOnly, "dry-run", false, "only count")
+	cmd.Flags().BoolVar(&f.anew, "restart", false, "begin from the front, not where the last run was interrupted")
+	return cmd
+}
+
+var fullARN = regexp.MustCompile(`^arn:aws[-a-z0-9]*:kms:[-a-z0-9]*:[0-9]{12}:key/.+$`)
+
+func (f *rewrapFlags) check(operator bool) error {
+	for flag, arn := range map[string]string{"--to-key": f.toKey, "--from-key": f.fromKey} {
+		if arn != "" && !fullARN.MatchString(arn) {
+			return fmt.Errorf("%s: %q is not the ARN of a KMS key", flag, arn)
+		}
+	}
+	if f.mode != "" && algorithms[f.mode] == "" {
+		return fmt.Errorf("--mode: %q is not one of: sse-s3, sse-kms, dsse-kms", f.mode)
+	}
+	if f.bucketKey != "" && f.bucketKey != "true" && f.bucketKey != "false" {
+		return fmt.Errorf("--bucket-key: %q is neither true nor false", f.bucketKey)
+	}
+	switch {
+	case f.mode == "sse-s3" && f.toKey != "":
+		return errors.New("--to-key: sse-s3 has no KMS key")
+	case f.reencrypt && !operator:
+		return errors.New("--reencrypt is for the waxseal of this data directory: it cannot be asked for by --endpoint")
+	case !operator && f.mode == "" && f.toKey == "" && f.bucketKey == "" && !f.countOnly:
+		return errors.New("--endpoint does not tell versions of keys apart: name --to-key or --mode")
+	}
+	return nil
+}
+
+// sealedAs is how an object is encrypted.
+type sealedAs struct {
+	algorithm, key string
+	bucketKey      bool
+}
+
+// hanging is a version of a key that objects hang on.
+type hanging struct {
+	sealedAs
+	version string
+	current string // true, false, or empty when it is not known
+}
+
+func hangingOf(h http.Header) hanging {
+	return hanging{
+		sealedAs: sealedAs{h.Get(sseHeader), h.Get(kmsKeyHeader), h.Get(bucketKeyHeader) == "true"},
+		version:  h.Get("X-Waxseal-Key-Version"), current: h.Get("X-Waxseal-Key-Current"),
+	}
+}
+
+// rewrap is the job.
+type rewrap struct {
+	*job
+	rewrapFlags
+	hang map[hanging]int // guarded by the job's mutex
+}
+
+func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
+	if from := mark.after(); from != "" {
+		r.say("going on after %s, and counting only what comes after it", from)
+	}
+	err := r.each(ctx, mark, func(ctx context.Context, o minio.ObjectInfo) (string, error) {
+		return settle(ctx, func(ctx context.Context) (string, error) { return r.one(ctx, o.Key) })
+	})
+	if err == nil {
+		r.census()
+		err = r.summary(rewrapped, reencrypted, wouldRewrap, asWanted, otherKey, customerKey, inTheClear, gone)
+	}
+	return errors.Join(err, mark.close(err == nil))
+}
+
+// one looks at an object and moves it, if it is to be moved.
+func (r *rewrap) one(ctx context.Context, key string) (string, error) {
+	h, err := r.s3.head(ctx, r.bucket, key)
+	switch {
+	case isStatus(err, http.StatusBadRequest):
+		return customerKey, nil // its client's key is needed for anything
+	case err != nil:
+		return "", err
+	case h.Get("X-Waxseal-Plaintext") == "true":
+		return inTheClear, nil
+	}
+	now := hangingOf(h)
+	want, what := r.plan(now)
+	if what != rewrapped && what != reencrypted || r.dryRun {
+		r.count(now)
+		if r.dryRun && (what == rewrapped || what == reencrypted) {
+			what = wouldRewrap
+		}
+		return what, nil
+	}
+	if want.algorithm != "AES256" && want.key == "" {
+		return "", errors.New("it is under no KMS key now: name one with --to-key")
+	}
+	if err := r.move(ctx, key, h, now.sealedAs, want); err != nil {
+		return "", err
+	}
+	if h, err = r.s3.head(ctx, r.bucket, key); err != nil {
+		return "", err
+	}
+	r.count(hangingOf(h))
+	return what, nil
+}
+
+// plan says what an object is to become.
+func (r *rewrap) plan(now hanging) (sealedAs, string) {
+	if r.fromKey != "" && now.key != r.fromKey {
+		return now.sealedAs, otherKey
+	}
+	want := now.sealedAs
+	switch {
+	case r.mode != "":
+		want.algorithm = algorithms[r.mode]
+	case r.toKey != "" && want.algorithm == "AES256":
+		want.algorithm = "aws:kms"
+	}
+	want.key = cmp.Or(r.toKey, want.key)
+	if r.bucketKey != "" {
+		want.bucketKey = r.bucketKey == "true"
+	}
+	want.bucketKey = want.bucketKey && want.algorithm == "aws:kms"
+	if want.algorithm == "AES256" {
+		want.key = ""
+	}
+	switch {
+	case r.reencrypt:
+		return want, reencrypted
+	case want == now.sealedAs && now.current != "false":
+		return want, asWanted
+	}
+	return want, rewrapped
+}
+
+// move has waxseal do it, in the way that keeps most of the object: UpdateObjectEncryption keeps the ETag.
+func (r *rewrap) move(ctx context.Context, key string, h http.Header, now, want sealedAs) error {
+	if want.algorithm == "aws:kms" && now.algorithm != "aws:kms:dsse" && !r.reencrypt {
+		_, err := r.s3.core.Client.UpdateObjectEncryption(ctx, r.bucket, key, minio.UpdateObjectEncryptionOptions{KMSKeyArn: want.key, BucketKeyEnabled: want.bucketKey})
+		return err
+	}
+	how := map[string]string{sseHeader: want.algorithm}
+	if want.key != "" {
+		how[kmsKeyHeader] = want.key
+	}
+	if want.algorithm == "aws:kms" {
+		how[bucketKeyHeader] = fmt.Sprint(want.bucketKey)
+	}
+	switch {
+	case r.reencrypt:
+		how[orderHeader] = orderReencrypt
+	case now.algorithm == want.algorithm:
+		how[orderHeader] = orderRewrap
+	}
+	return r.copyOntoItself(ctx, key, h, how)
+}
+
+func (r *rewrap) count(h hanging) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hang[h]++
+}
+
+// census prints how many objects hang on each version of each key.
+func (r *rewrap) census() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rows := slices.SortedFunc(maps.Keys(r.hang), func(a, b hanging) int {
+		return cmp.Or(cmp.Compare(a.algorithm, b.algorithm), cmp.Compare(a.key, b.key), cmp.Compare(a.version, b.version), strings.Compare(fmt.Sprint(a), fmt.Sprint(b)))
+	})
+	for _, h := range rows {
+		fmt.Fprintf(r.out, "%10d  %s\n", r.hang[h], h)
+	}
+}
+
+func (h hanging) String() string {
+	parts := []string{h.algorithm}
+	if h.key != "" {
+		parts = append(parts, h.key)
+	}
+	if h.bucketKey {
+		parts = append(parts, "bucket key")
+	}
+	if h.version != "" {
+		parts = append(parts, "version "+h.version)
+	}
+	switch h.current {
+	case "true":
+		parts = append(parts, "(newest)")
+	case "false":
+		parts = append(parts, "(older)")
+	}
+	return strings.Join(parts, "  ")
+}

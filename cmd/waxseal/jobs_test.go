@@ -1,0 +1,592 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/local"
+	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// jobBench is a waxseal in front of a store in memory, as a job finds it.
+type jobBench struct {
+	t     *testing.T
+	conf  config
+	parts *parts
+	s3    *jobAccess
+	store *proxytest.Upstream
+	out   bytes.Buffer
+}
+
+const jobBucket = "photos"
+
+// newJobBench puts a waxseal together on a fresh data directory. The bucket is one whose plaintext is served.
+func newJobBench(t *testing.T, options proxytest.Options) *jobBench {
+	t.Helper()
+	store, url := proxytest.StartUpstream(t, options, jobBucket)
+	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")
+	t.Setenv("WAXSEAL_UPSTREAM_SECRET_KEY", "memory-secret")
+	b := &jobBench{t: t, store: store, conf: defaults()}
+	b.conf.DataDir, b.conf.UpstreamEndpoint, b.conf.ReadThrough = t.TempDir(), url, []string{jobBucket}
+	b.conf.AllowInsecureSSEC = true
+	p, err := assemble(context.Background(), &b.conf, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.parts = p
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := p.shutdown(ctx); err != nil {
+			t.Log(err)
+		}
+	})
+	err = withS3(context.Background(), &b.conf, "", io.Discard, func(a *jobAccess) error { b.s3 = a; return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !b.s3.operator || b.s3.Socket == "" {
+		t.Fatalf("the job did not find the waxseal that serves: %+v", b.s3)
+	}
+	t.Cleanup(b.s3.client.CloseIdleConnections)
+	return b
+}
+
+func (b *jobBench) job() *job {
+	b.out.Reset()
+	return &job{s3: b.s3, bucket: jobBucket, workers: 4, out: &b.out, progress: io.Discard}
+}
+
+// put writes through waxseal.
+func (b *jobBench) put(key string, body []byte, side encrypt.ServerSide) {
+	b.t.Helper()
+	_, err := b.s3.core.Client.PutObject(context.Background(), jobBucket, key, bytes.NewReader(body), int64(len(body)),
+		minio.PutObjectOptions{ServerSideEncryption: side, ContentType: "text/plain", UserMetadata: map[string]string{"Colour": "red"}, UserTags: map[string]string{"a": "b"}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// read reads through waxseal.
+func (b *jobBench) read(key string) []byte {
+	b.t.Helper()
+	body, _, _, err := b.s3.core.GetObject(context.Background(), jobBucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		b.t.Fatalf("%s: %v", key, err)
+	}
+	defer body.Close()
+	got, err := io.ReadAll(body)
+	if err != nil {
+		b.t.Fatalf("%s: %v", key, err)
+	}
+	return got
+}
+
+func (b *jobBench) head(key string) http.Header {
+	b.t.Helper()
+	h, err := b.s3.head(context.Background(), jobBucket, key)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return h
+}
+
+// plain puts an object at the store behind waxseal's back, as it was before.
+func (b *jobBench) plain(key string, body []byte) {
+	b.store.PutObject(jobBucket, key, body, http.Header{"X-Amz-Meta-Colour": {"red"}, "Content-Type": {"text/plain"}})
+}
+
+func (b *jobBench) newKey() string {
+	b.t.Helper()
+	out, err := b.parts.local.CreateKey(context.Background(), rootCaller(), &local.CreateKeyRequest{})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return out.KeyMetadata.Arn
+}
+
+func rootCaller() keystore.Caller {
+	return keystore.Caller{ARN: iam.RootARN("000000000000"), AccountID: "000000000000"}
+}
+
+func (b *jobBench) migrate(mark *bookmark) error {
+	return b.job().migrateAll(context.Background(), mark)
+}
+
+func (b *jobBench) rewrap(f rewrapFlags) error {
+	b.t.Helper()
+	if err := f.check(true); err != nil {
+		b.t.Fatal(err)
+	}
+	j := b.job()
+	j.dryRun = f.countOnly
+	return (&rewrap{job: j, rewrapFlags: f, hang: map[hanging]int{}}).all(context.Background(), noBookmark())
+}
+
+// wantOut looks for lines in what the job printed.
+func (b *jobBench) wantOut(lines ...string) {
+	b.t.Helper()
+	for _, l := range lines {
+		if !strings.Contains(b.out.String(), l) {
+			b.t.Errorf("no %q in:\n%s", l, b.out.String())
+		}
+	}
+}
+
+func TestMigrate(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	bodies := map[string][]byte{"a": []byte("secret one"), "dir/b": []byte("secret two"), "empty": {}, "odd +%ü//../x": []byte("secret three")}
+	for key, body := range bodies {
+		b.plain(key, body)
+	}
+	b.put("sealed", []byte("sealed before"), nil)
+	b.put("c", []byte("a client's"), customer(t))
+	tag := b.head("a").Get("Etag")
+
+	j := b.job()
+	j.dryRun = true
+	if err := j.migrateAll(context.Background(), noBookmark()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("6 objects: 4 to be encrypted, 2 encrypted already")
+	if !b.store.Contains([]byte("secret one")) {
+		t.Fatal("a dry run wrote")
+	}
+	for range 2 {
+		if err := b.migrate(noBookmark()); err != nil {
+			t.Fatal(err, b.out.String())
+		}
+	}
+	b.wantOut("6 objects: 6 encrypted already", "Take photos out of read_through now.")
+	for key, body := range bodies {
+		if len(body) > 0 && b.store.Contains(body) {
+			t.Errorf("%s is still at the store in the clear", key)
+		}
+		if got := b.read(key); !bytes.Equal(got, body) {
+			t.Errorf("%s reads %q", key, got)
+		}
+		h := b.head(key)
+		if h.Get("X-Waxseal-Plaintext") != "" || h.Get(sseHeader) != "AES256" || h.Get("X-Amz-Meta-Colour") != "red" || h.Get("Content-Type") != "text/plain" {
+			t.Errorf("%s: %v", key, h)
+		}
+	}
+	if got := b.head("a").Get("Etag"); got != tag {
+		t.Errorf("the ETag was %s and is %s", tag, got)
+	}
+}
+
+func customer(t *testing.T) encrypt.ServerSide {
+	t.Helper()
+	c, err := encrypt.NewSSEC(bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestMigrateTakesNothingThatWasStripped: where read_through does not name the bucket, an object whose envelope the
+// store took away is refused and stays what it is. It is not sealed as if it were the client's.
+func TestMigrateTakesNothingThatWasStripped(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	sealed := "sealed-only"
+	b.store.CreateBucket(sealed)
+	b.store.PutObject(sealed, "o", []byte("put there by the store"), nil)
+	j := b.job()
+	j.bucket = sealed
+	if j.servesPlaintext() {
+		t.Error("the job takes the bucket")
+	}
+	if err := j.migrateAll(context.Background(), noBookmark()); err == nil {
+		t.Error("the job went through")
+	}
+	if o, _ := b.store.Object(sealed, "o"); o.Header.Get("X-Amz-Meta-Waxseal") != "" || string(o.Body) != "put there by the store" {
+		t.Errorf("the object was sealed: %v", o.Header)
+	}
+}
+
+// TestMigrateVersioned: an earlier version cannot be changed, and the job says that it is there.
+func TestMigrateVersioned(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	if err := b.s3.core.EnableVersioning(context.Background(), jobBucket); err != nil {
+		t.Fatal(err)
+	}
+	b.plain("a", []byte("secret"))
+	if err := b.migrate(noBookmark()); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("1 encrypted, with an earlier version left in plaintext")
+	if got := b.read("a"); string(got) != "secret" {
+		t.Errorf("read %q", got)
+	}
+}
+
+// race lets a client write while a job works on the same objects, and wants every acknowledged write to be there.
+func (b *jobBench) race(rounds int, prepare func(key string), work func() error) {
+	b.t.Helper()
+	for round := range rounds {
+		const n = 8
+		var fresh [n][]byte
+		for i := range n {
+			prepare(fmt.Sprint("k", i))
+			fresh[i] = []byte(fmt.Sprintf("NEW %d %d %s", round, i, strings.Repeat("x", i*5000)))
+		}
+		var wg sync.WaitGroup
+		for i := range n {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i*round) * 300 * time.Microsecond)
+				b.put(fmt.Sprint("k", i), fresh[i], nil)
+			})
+		}
+		if err := work(); err != nil {
+			b.t.Errorf("round %d: %v\n%s", round, err, b.out.String())
+		}
+		wg.Wait()
+		for i := range n {
+			if got := b.read(fmt.Sprint("k", i)); !bytes.Equal(got, fresh[i]) {
+				b.t.Fatalf("round %d: the acknowledged write of k%d is lost: %.20q", round, i, got)
+			}
+		}
+	}
+}
+
+// TestMigrateRace: a self-copy at the store would lose writes or leave them under an old envelope; this must not.
+func TestMigrateRace(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	b.race(25, func(key string) { b.plain(key, []byte("OLD "+key+rand.Text())) }, func() error { return b.migrate(noBookmark()) })
+}
+
+func TestRewrapRace(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	key, other := b.newKey(), b.newKey()
+	for name, f := range map[string]rewrapFlags{
+		"another key": {toKey: key}, "another mode": {mode: "dsse-kms", toKey: other}, "a new data key": {reencrypt: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.race(10, func(key string) { b.put(key, []byte("OLD "+key), nil) }, func() error { return b.rewrap(f) })
+		})
+	}
+}
+
+// TestJobsRefuseAnUnsafeStore: where the store compares nothing, a change in place could lose a write.
+func TestJobsRefuseAnUnsafeStore(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{IgnoreWriteConditions: true})
+	b.parts.s3.Probe(context.Background())
+	b.plain("a", []byte("secret"))
+	b.put("b", []byte("sealed"), nil)
+	if err := b.migrate(noBookmark()); err == nil {
+		t.Error("migrate went through")
+	}
+	b.wantOut("does not honour If-Match on PutObject")
+	if err := b.rewrap(rewrapFlags{toKey: b.newKey()}); err == nil {
+		t.Error("rewrap went through")
+	}
+	b.wantOut("does not honour If-Match on CompleteMultipartUpload")
+}
+
+func TestRewrapModes(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	key, other := b.newKey(), b.newKey()
+	body := bytes.Repeat([]byte("0123456789"), 200_000)
+	b.put("small", []byte("small"), nil)
+	b.put("large", body, nil)
+	b.put("c", []byte("a client's"), customer(t))
+	for _, step := range []struct {
+		name      string
+		f         rewrapFlags
+		algorithm string
+		key       string
+		bucketKey string
+		keepsETag bool
+	}{
+		{"to a KMS key", rewrapFlags{toKey: key}, "aws:kms", key, "", true},
+		{"to another KMS key, with a Bucket Key", rewrapFlags{toKey: other, bucketKey: "true"}, "aws:kms", other, "true", true},
+		{"a new data key", rewrapFlags{reencrypt: true}, "aws:kms", other, "true", false},
+		{"without a Bucket Key", rewrapFlags{bucketKey: "false"}, "aws:kms", other, "", true},
+		{"to DSSE-KMS", rewrapFlags{mode: "dsse-kms"}, "aws:kms:dsse", other, "", false},
+		{"DSSE-KMS under another key", rewrapFlags{toKey: key}, "aws:kms:dsse", key, "", false},
+		{"back to SSE-S3", rewrapFlags{mode: "sse-s3"}, "AES256", "", "", false},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			before := b.head("small").Get("Etag")
+			if err := b.rewrap(step.f); err != nil {
+				t.Fatal(err, b.out.String())
+			}
+			b.wantOut("1 SSE-C, not opened", "3 objects: 2 ")
+			h := b.head("small")
+			if h.Get(sseHeader) != step.algorithm || h.Get(kmsKeyHeader) != step.key || h.Get(bucketKeyHeader) != step.bucketKey {
+				t.Errorf("it is %v", h)
+			}
+			if h.Get("X-Amz-Meta-Colour") != "red" || (h.Get("Etag") == before) != step.keepsETag {
+				t.Errorf("ETag %s, was %s; %v", h.Get("Etag"), before, h)
+			}
+			if got := b.read("large"); !bytes.Equal(got, body) {
+				t.Errorf("large: %d bytes", len(got))
+			}
+			if err := b.rewrap(rewrapFlags{countOnly: true}); err != nil {
+				t.Fatal(err)
+			}
+			b.wantOut("3 objects: 2 as wanted already, 1 SSE-C, not opened")
+		})
+	}
+}
+
+// TestRewrapVersions: after a key's rotation, objects hang on its old version until they are rewrapped; the data does
+// not move, and ETag, context and metadata stay.
+func TestRewrapVersions(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	key := b.newKey()
+	kms, err := encrypt.NewSSEKMS(key, map[string]string{"department": "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.put("a", []byte("one"), kms)
+	b.put("b", bytes.Repeat([]byte("two"), 500_000), kms)
+	if _, err := b.parts.local.RotateKeyOnDemand(context.Background(), rootCaller(), &local.KeyRequest{KeyId: key}); err != nil {
+		t.Fatal(err)
+	}
+	tag := b.head("a").Get("Etag")
+	b.put("new", []byte("three"), kms)
+	if err := b.rewrap(rewrapFlags{countOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("         2  aws:kms  "+key+"  version ", "(older)", "         1  aws:kms  "+key+"  version ", "(newest)", "2 to be rewrapped, 1 as wanted already")
+	b.store.ClearRequests()
+	if err := b.rewrap(rewrapFlags{}); err != nil {
+		t.Fatal(err, b.out.String())
+	}
+	b.wantOut("         3  aws:kms  "+key+"  version ", "2 rewrapped, 1 as wanted already")
+	if strings.Contains(b.out.String(), "(older)") {
+		t.Errorf("something is left on the old version:\n%s", b.out.String())
+	}
+	for _, r := range b.store.Requests() {
+		if r.Operation == "PutObject" || r.Operation == "UploadPart" {
+			t.Errorf("data moved: %s %s", r.Method, r.URI)
+		}
+	}
+	if got := b.head("a").Get("Etag"); got != tag {
+		t.Errorf("the ETag was %s and is %s", tag, got)
+	}
+	if got := b.read("a"); string(got) != "one" {
+		t.Errorf("read %q", got)
+	}
+	o, _ := b.store.Object(jobBucket, "a")
+	if env := envelopeOf(t, o.Header); env.Context["department"] != "7" {
+		t.Errorf("the context is %v", env.Context)
+	}
+}
+
+// TestReencrypt: the same object under a new data key.
+func TestReencrypt(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	b.put("a", []byte("one"), nil)
+	before, _ := b.store.Object(jobBucket, "a")
+	if err := b.rewrap(rewrapFlags{}); err != nil {
+		t.Fatal(err)
+	}
+	same, _ := b.store.Object(jobBucket, "a")
+	if !bytes.Equal(before.Body, same.Body) {
+		t.Error("a rewrap under the newest version wrote the data")
+	}
+	tag := b.head("a").Get("Etag")
+	if err := b.rewrap(rewrapFlags{reencrypt: true}); err != nil {
+		t.Fatal(err)
+	}
+	after, _ := b.store.Object(jobBucket, "a")
+	if bytes.Equal(before.Body, after.Body) || envelopeOf(t, before.Header).Commitment() == envelopeOf(t, after.Header).Commitment() {
+		t.Error("it is under the same data key")
+	}
+	if got := b.read("a"); string(got) != "one" || b.head("a").Get("Etag") != tag || b.head("a").Get("X-Amz-Meta-Colour") != "red" {
+		t.Errorf("read %q; %v", got, b.head("a"))
+	}
+}
+
+func TestVerify(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	big := make([]byte, 3<<20)
+	rand.Read(big)
+	for i := range 5 {
+		b.put(fmt.Sprint("good", i), big[:i*100_000], nil)
+	}
+	b.put("late", big, nil)
+	b.put("early", []byte("small"), nil)
+	b.put("lost", []byte("x"), nil)
+	b.put("c", []byte("a client's"), customer(t))
+	b.plain("old", []byte("in the clear"))
+	if err := b.job().verifyAll(); err != nil {
+		t.Fatal(err)
+	}
+	b.store.Mutate(jobBucket, "late", func(o *proxytest.Stored) { o.Body[2<<20] ^= 1 })
+	b.store.Mutate(jobBucket, "early", func(o *proxytest.Stored) { o.Body[50] ^= 1 })
+	b.store.Mutate(jobBucket, "lost", func(o *proxytest.Stored) { o.Header.Set("X-Amz-Meta-Waxseal", "AAAA") })
+	err := b.job().verifyAll()
+	if err == nil || err.Error() != "3 of 10 objects failed" {
+		t.Errorf("verify says %v", err)
+	}
+	b.wantOut("FAILED  late: breaks off after ", "FAILED  early: The stored object failed authentication", "FAILED  lost: ",
+		"10 objects: 5 opened, 1 not encrypted, 1 SSE-C, not opened")
+}
+
+func (j *job) verifyAll() error {
+	if err := j.each(context.Background(), noBookmark(), j.verify); err != nil {
+		return err
+	}
+	return j.summary(opened, inTheClear, customerKey, gone)
+}
+
+// TestResume: a job that was interrupted goes on where it was, and one that failed goes on before the failure.
+func TestResume(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	for i := range 40 {
+		b.plain(fmt.Sprintf("k%02d", i), []byte("secret"))
+	}
+	dir := dataDir(b.conf.DataDir)
+	open := func(anew bool) *bookmark {
+		t.Helper()
+		m, err := openBookmark(dir, anew, "migrate", jobBucket, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	b.store.SetHook(func(op proxytest.Op) proxytest.Fault {
+		if op.Method == http.MethodPut && op.Key == "k25" {
+			return proxytest.Fault{Before: s3.NewError(s3.AccessDenied)}
+		}
+		return proxytest.Fault{}
+	})
+	if err := b.migrate(open(false)); err == nil || err.Error() != "1 of 40 objects failed" {
+		t.Fatalf("migrate says %v\n%s", err, b.out.String())
+	}
+	b.store.SetHook(nil)
+	m := open(false)
+	if m.after() != "k24" {
+		t.Fatalf("it goes on after %q", m.after())
+	}
+	if err := b.migrate(m); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("going on after k24", "15 objects: 1 encrypted, 14 encrypted already")
+	if m := open(false); m.after() != "" {
+		t.Errorf("the bookmark of a job that is through is still there: %q", m.after())
+	}
+
+	for i := range 40 {
+		b.plain(fmt.Sprintf("k%02d", i), []byte("secret"))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	b.store.SetHook(func(op proxytest.Op) proxytest.Fault {
+		if op.Method == http.MethodPut && op.Key == "k20" {
+			cancel()
+		}
+		return proxytest.Fault{}
+	})
+	if err := b.job().migrateAll(ctx, open(false)); !errors.Is(err, context.Canceled) {
+		t.Fatalf("migrate says %v", err)
+	}
+	b.store.SetHook(nil)
+	m = open(false)
+	if m.after() == "" || m.after() >= "k21" {
+		t.Fatalf("it goes on after %q", m.after())
+	}
+	if err := b.migrate(m); err != nil {
+		t.Fatal(err)
+	}
+	if b.store.Contains([]byte("secret")) {
+		t.Error("something is still in the clear")
+	}
+	if names, _ := filepath.Glob(filepath.Join(string(dir), "job-*")); len(names) != 0 {
+		t.Errorf("left in the data directory: %v", names)
+	}
+}
+
+// TestOrdersAreTheOperators: what the jobs may order, no client may, whatever its rights.
+func TestOrdersAreTheOperators(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = b.parts.s3.Serve(l, nil) }() // ends with the parts
+	t.Setenv("WAXSEAL_ACCESS_KEY", b.s3.AccessKey)
+	t.Setenv("WAXSEAL_SECRET_KEY", b.s3.SecretKey)
+	client, err := b.conf.accessElsewhere("http://" + l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.client.CloseIdleConnections()
+	b.put("a", []byte("one"), nil)
+	before, _ := b.store.Object(jobBucket, "a")
+	h, err := client.head(context.Background(), jobBucket, "a")
+	if err != nil || h.Get("X-Waxseal-Key-Version") != "" {
+		t.Errorf("a client is told the version: %v %v", h, err)
+	}
+	_, err = client.core.CopyObject(context.Background(), jobBucket, "a", jobBucket, "a", map[string]string{orderHeader: orderReencrypt}, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	if code := codeOf(err); code != "InvalidRequest" {
+		t.Errorf("a copy onto itself that changes nothing: %v", err)
+	}
+	_, err = client.core.CopyObject(context.Background(), jobBucket, "a", jobBucket, "a", map[string]string{orderHeader: orderReencrypt, sseHeader: "AES256"}, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	if after, _ := b.store.Object(jobBucket, "a"); err != nil || !bytes.Equal(before.Body, after.Body) {
+		t.Errorf("the client's order was followed: %v", err)
+	}
+	if b.store.Saw(orderReencrypt) {
+		t.Error("the store was shown the order")
+	}
+	if info, err := os.Stat(dataDir(b.conf.DataDir).jobs()); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the operator's socket: %v %v", info, err)
+	}
+}
+
+// TestLargeCopies: what is too large for one copy is copied in parts, pinned like the rest.
+func TestLargeCopies(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	body := bytes.Repeat([]byte("secret!!"), 1000)
+	b.plain("a", body)
+	h := b.head("a")
+	if err := b.job().copyInParts(context.Background(), "a", h, nil, int64(len(body))); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.read("a"); !bytes.Equal(got, body) || b.store.Contains(body[:64]) {
+		t.Errorf("%d bytes read back", len(got))
+	}
+	if after := b.head("a"); after.Get("X-Amz-Meta-Colour") != "red" || after.Get("Content-Type") != "text/plain" {
+		t.Errorf("metadata %v", after)
+	}
+	b.plain("a", body)
+	h = b.head("a")
+	b.put("a", []byte("newer"), nil)
+	if err := b.job().copyInParts(context.Background(), "a", h, nil, int64(len(body))); !changedMeanwhile(err) {
+		t.Errorf("over a newer object: %v", err)
+	}
+	if got := b.read("a"); string(got) != "newer" || b.store.Uploads() != 0 {
+		t.Errorf("read %q, %d uploads left", got, b.store.Uploads())
+	}
+}
+
+func envelopeOf(t *testing.T, h http.Header) *sse.Envelope {
+	t.Helper()
+	e, err := sse.ParseEnvelope(h.Get("X-Amz-Meta-Waxseal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}

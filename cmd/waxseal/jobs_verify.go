@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/minio/crc64nvme"
+	"github.com/minio/minio-go/v7"
+	"github.com/spf13/cobra"
+)
+
+// What comes of an object that is verified.
+const (
+	opened      = "opened"
+	inTheClear  = "not encrypted"
+	customerKey = "SSE-C, not opened"
+	gone        = "deleted meanwhile"
+)
+
+func verifyCommand() *cobra.Command {
+	var versions bool
+	cmd := jobCommand(&cobra.Command{
+		Use:   "verify s3://BUCKET[/PREFIX]",
+		Short: "Open every object to its last byte, and say which cannot be",
+		Long: "Open every object to its last byte: the data key, every segment, the length and the checksum. What cannot be\n" +
+			"opened is listed, and the command fails. SSE-C objects need their clients' keys and are only counted. KMS keys\n" +
+			"are used as the root user.",
+	}, func(ctx context.Context, _ *config, j *job) error {
+		j.versions = versions
+		if err := j.each(ctx, noBookmark(), j.verify); err != nil {
+			return err
+		}
+		return j.summary(opened, inTheClear, customerKey, gone)
+	})
+	cmd.Flags().BoolVar(&versions, "versions", false, "all versions")
+	return cmd
+}
+
+// verify reads one object. An answer that breaks off is asked for once more: it need not be the object's fault.
+func (j *job) verify(ctx context.Context, o minio.ObjectInfo) (string, error) {
+	what, err := j.verifyOnce(ctx, o)
+	if err != nil && codeOf(err) == "" {
+		what, err = j.verifyOnce(ctx, o)
+	}
+	switch e := minio.ToErrorResponse(err); {
+	case isGone(err):
+		return gone, nil
+	case e.Code == "InvalidRequest" && strings.HasPrefix(e.Message, "The object was stored using a form of Server Side Encryption"):
+		return customerKey, nil
+	}
+	return what, err
+}
+
+func (j *job) verifyOnce(ctx context.Context, o minio.ObjectInfo) (string, error) {
+	body, info, header, err := j.s3.core.GetObject(ctx, j.bucket, o.Key, minio.GetObjectOptions{VersionID: o.VersionID, Checksum: true})
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	sum := checksumOf(header)
+	n, err := io.Copy(sum, body)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("breaks off after %d of %d bytes: %w", n, info.Size, err)
+	case info.ETag == o.ETag && info.Size != o.Size:
+		return "", fmt.Errorf("is listed with %d bytes and has %d", o.Size, info.Size)
+	}
+	if err := sum.check(); err != nil {
+		return "", err
+	}
+	if header.Get("X-Waxseal-Plaintext") == "true" {
+		return inTheClear, nil
+	}
+	return opened, nil
+}
+
+// wantedSum is a checksum that an answer announced, and what its body comes to.
+type wantedSum struct {
+	hash.Hash
+	name, want string
+}
+
+// checksumOf finds the checksum of the whole object. A checksum of checksums of parts is none of the body.
+func checksumOf(h http.Header) *wantedSum {
+	if !strings.EqualFold(h.Get("X-Amz-Checksum-Type"), "COMPOSITE") {
+		for name, make := range map[string]func() hash.Hash{
+			"Crc32": func() hash.Hash { return crc32.NewIEEE() }, "Crc32c": func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) },
+			"Crc64nvme": func() hash.Hash { return crc64nvme.New() }, "Sha1": sha1.New, "Sha256": sha256.New,
+		} {
+			if want := h.Get("X-Amz-Checksum-" + name); want != "" {
+				return &wantedSum{make(), name, want}
+			}
+		}
+	}
+	return &wantedSum{Hash: crc32.NewIEEE()}
+}
+
+func (s *wantedSum) check() error {
+	if got := base64.StdEncoding.EncodeToString(s.Sum(nil)); s.want != "" && got != s.want {
+		return fmt.Errorf("its %s is %s, and was %s when it was written", s.name, got, s.want)
+	}
+	return nil
+}
