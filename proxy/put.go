@@ -142,6 +142,8 @@ func (w *write) send() (*written, error) {
 	defer kek.Release()
 	w.digest = newDigestReader(w.body, w.size, w.want, w.showsMD5())
 	switch {
+	case w.size == 0 && strings.HasSuffix(w.at.key, "/"):
+		return w.sendBodyless(env, keys, kek)
 	case w.compressible():
 		return w.sendCompressed(env, keys, kek)
 	case w.size <= inlineLimit:
@@ -171,6 +173,16 @@ func (w *write) sendInline(env *sse.Envelope, keys sse.Keys, kek *keks, buf *byt
 		return nil, err
 	}
 	return w.sendKnown(env, keys, kek, bytes.NewReader(buf.Bytes()), w.size)
+}
+
+// sendBodyless sends a folder's marker, an empty object whose name ends with a slash, without a body: stores that keep
+// objects in files have nowhere to put one.
+func (w *write) sendBodyless(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+	if _, err := io.Copy(io.Discard, w.digest); err != nil {
+		return nil, err
+	}
+	facts := w.digest.facts
+	return w.commit(env, keys, kek, &facts, w.tag(&facts), bytes.NewReader(nil), 0)
 }
 
 // sendKnown sends a plaintext whose facts are all known: one sealed part and nothing else.

@@ -116,7 +116,7 @@ func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
 		return nil, upstreamFailure(resp)
 	}
 	o, err := c.describe(at, resp)
-	if err == nil && o.env != nil {
+	if err == nil && o.env != nil && !o.env.Bodyless() {
 		return nil, tampered(errors.New("its body is empty"))
 	}
 	return o, err
@@ -159,7 +159,7 @@ func (c *call) useTail(o *stored, tail []byte) error {
 
 // setSize holds a size that the footer or the envelope claims to the size of the body.
 func (o *stored) setSize(size int64) error {
-	if o.env.HasHeaders {
+	if o.env.HasHeaders || o.env.Bodyless() {
 		if _, err := o.env.Layout(o.sealedSize()); err != nil {
 			return tampered(err)
 		}
@@ -308,7 +308,7 @@ func openError(err error) error {
 }
 
 func (c *call) findLayout(p *opened) error {
-	if p.env.HasHeaders {
+	if p.env.HasHeaders || p.env.Bodyless() {
 		l, err := p.env.Layout(p.sealedSize())
 		if err != nil {
 			return tampered(err)

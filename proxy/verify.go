@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"waxseal/keystore/iam"
@@ -72,6 +73,9 @@ func (c *call) authorize() error {
 	if c.route.action == "" {
 		return nil
 	}
+	if err := c.authorizeHeaders(); err != nil {
+		return err
+	}
 	err := c.authorizeAction(c.route.action, c.bucket, c.key, c)
 	if err == nil {
 		return nil
@@ -80,6 +84,41 @@ func (c *call) authorize() error {
 		return c.authorizeAction(c.route.action, c.bucket, c.key, f)
 	}
 	return err
+}
+
+// headerActions are the actions that a request needs besides its own, because of a header that the store will act on.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html#API_PutObject_RequestSyntax
+var headerActions = []struct{ header, onObject, onBucket string }{
+	{"x-amz-acl", "s3:PutObjectAcl", "s3:PutBucketAcl"},
+	{"x-amz-grant-full-control", "s3:PutObjectAcl", "s3:PutBucketAcl"},
+	{"x-amz-grant-read", "s3:PutObjectAcl", "s3:PutBucketAcl"},
+	{"x-amz-grant-read-acp", "s3:PutObjectAcl", "s3:PutBucketAcl"},
+	{"x-amz-grant-write", "", "s3:PutBucketAcl"},
+	{"x-amz-grant-write-acp", "s3:PutObjectAcl", "s3:PutBucketAcl"},
+	{"x-amz-tagging", "s3:PutObjectTagging", ""},
+	{"x-amz-object-lock-mode", "s3:PutObjectRetention", ""},
+	{"x-amz-object-lock-retain-until-date", "s3:PutObjectRetention", ""},
+	{"x-amz-object-lock-legal-hold", "s3:PutObjectLegalHold", ""},
+	{"x-amz-bypass-governance-retention", "s3:BypassGovernanceRetention", "s3:BypassGovernanceRetention"},
+	{"x-amz-object-ownership", "", "s3:PutBucketOwnershipControls"},
+	{"x-amz-bucket-object-lock-enabled", "", "s3:PutBucketObjectLockConfiguration"},
+}
+
+// authorizeHeaders asks for what the request's headers need.
+func (c *call) authorizeHeaders() error {
+	for _, h := range headerActions {
+		action := h.onBucket
+		if c.key != "" {
+			action = h.onObject
+		}
+		if action == "" || !slices.Contains(c.route.pass, h.header) || !c.hasHeader(h.header) {
+			continue
+		}
+		if err := c.authorizeAction(action, c.bucket, c.key, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // authorizeAction says whether the requester may do action to an object or bucket. f is where the conditions on
