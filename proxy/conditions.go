@@ -51,11 +51,14 @@ func errNotModified(prefix string, o *stored) error {
 // the store still compares and writes in one step.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 func (c *call) writeConditions(h http.Header) error {
-	if v := c.header("If-None-Match"); v != "" {
-		if v != "*" {
-			return s3.Errorf(s3.NotImplemented, "A header you provided implies functionality that is not implemented").With("Header", "If-None-Match").With("additionalMessage", "We don't accept the provided value of If-None-Match header for this API")
-		}
+	switch v := c.header("If-None-Match"); {
+	case v == "":
+	case v == "*":
 		h.Set("If-None-Match", "*")
+	case c.s.cfg.CompatCeph && c.header("If-Match") == "":
+		return c.unlessETag(h, v)
+	default:
+		return s3.Errorf(s3.NotImplemented, "A header you provided implies functionality that is not implemented").With("Header", "If-None-Match").With("additionalMessage", "We don't accept the provided value of If-None-Match header for this API")
 	}
 	v := c.header("If-Match")
 	if v == "" {
@@ -69,6 +72,27 @@ func (c *call) writeConditions(h http.Header) error {
 		return err
 	}
 	h.Set("If-Match", etag)
+	return nil
+}
+
+// unlessETag is If-None-Match with ETags, which S3 does not know on writes and Ceph does: the write is pinned to the
+// object that was found not to have one of them. Should another come in between, the store refuses the write.
+func (c *call) unlessETag(h http.Header, ifNoneMatch string) error {
+	tags, ok := s3.ParseETags(ifNoneMatch)
+	if !ok {
+		return s3.InvalidArgument("If-None-Match", ifNoneMatch, "The If-None-Match header is not an ETag")
+	}
+	o, err := c.lookup(c.place(), "", "")
+	switch {
+	case isNotFound(err):
+		h.Set("If-None-Match", "*")
+	case err != nil:
+		return err
+	case tags.MatchWeak(o.visibleETag()):
+		return errPrecondition("If-None-Match")
+	default:
+		h.Set("If-Match", quote(o.etag))
+	}
 	return nil
 }
 

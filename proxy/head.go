@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"strings"
 
 	"waxseal/proxy/s3"
 )
@@ -20,6 +21,9 @@ func (c *call) headObject() error {
 		return err
 	}
 	c.s.facts.saw(o, r.version)
+	if err := c.addLock(o); err != nil {
+		return err
+	}
 	f := &fetch{call: c, read: r, stored: o}
 	if err := openable(o, r.customer); err != nil {
 		return err
@@ -31,6 +35,27 @@ func (c *call) headObject() error {
 		return f.headPlain()
 	}
 	return f.headSealed()
+}
+
+// addLock asks for the version's lock where the store shows it to a HEAD only: the object was looked up with a GET.
+// What is not versioned has none.
+func (c *call) addLock(o *stored) error {
+	if !c.s.capabilities().LockInHeadOnly || o.version == "" || o.version == "null" {
+		return nil
+	}
+	r := c.readRequest(o.at, o.version, "")
+	r.method = http.MethodHead
+	resp, err := c.send(r)
+	if err != nil {
+		return err
+	}
+	defer drain(resp)
+	for name, values := range resp.Header {
+		if resp.StatusCode == http.StatusOK && strings.HasPrefix(name, "X-Amz-Object-Lock-") {
+			o.header[name] = values
+		}
+	}
+	return nil
 }
 
 // headSealed opens the data key only for what is sealed under it: checksums and the table of parts. An SSE-C key is

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"crypto/md5"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -27,6 +28,7 @@ type Capabilities struct {
 	CopySourcePinned bool // x-amz-copy-source-if-match
 	DeleteIfMatch    bool // If-Match on DELETE; MinIO ignores it
 	CleansPaths      bool // "a//b" or "a/../b" is stored under another name, or refused
+	LockInHeadOnly   bool // a GET does not show an object's lock, as versitygw's does not
 }
 
 // assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do.
@@ -73,7 +75,8 @@ func (s *Server) probeOnce(ctx context.Context) error {
 	s.up.plainBodies.Store(!caps.Trailers)
 	s.log.Info("store probed", "trailers", caps.Trailers, "cut_commits", caps.CutCommits, "put_if_none_match", caps.PutIfNoneMatch,
 		"put_if_match", caps.PutIfMatch, "complete_if_match", caps.CompleteIfMatch, "copy_source_pinned", caps.CopySourcePinned,
-		"delete_if_match", caps.DeleteIfMatch, "cleans_paths", caps.CleansPaths)
+		"delete_if_match", caps.DeleteIfMatch, "cleans_paths", caps.CleansPaths,
+		"lock_in_head_only", caps.LockInHeadOnly)
 	if !caps.CompleteIfMatch || !caps.PutIfMatch {
 		s.log.Warn("the store ignores conditions on writes: in-place changes of an object's encryption are refused")
 	}
@@ -103,6 +106,7 @@ func (p *prober) run() (c Capabilities, err error) {
 		{"a pinned copy source", p.copyPinned, &c.CopySourcePinned},
 		{"If-Match on DELETE", p.deleteIfMatch, &c.DeleteIfMatch},
 		{"keys that look like paths", p.cleansPaths, &c.CleansPaths},
+		{"object lock", p.lockInHeadOnly, &c.LockInHeadOnly},
 	} {
 		if *step.into, err = step.ask(); err != nil {
 			return c, fmt.Errorf("probing %s: %w", step.what, err)
@@ -275,6 +279,48 @@ func (p *prober) cleansPaths() (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+// lockInHeadOnly compares what HEAD and GET show of a lock, in a bucket of its own: only a new one can have locks. The
+// lock ends by itself, should nobody be left to lift it.
+func (p *prober) lockInHeadOnly() (bool, error) {
+	l := &prober{s: p.s, ctx: p.ctx, bucket: p.bucket + "-lock"}
+	status, _, err := l.do(http.MethodPut, "", "", http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}, nil)
+	if err != nil || status != http.StatusOK {
+		return false, err // no locks
+	}
+	defer func() {
+		if err := l.expect(http.MethodDelete, "", "", nil, nil, http.StatusNoContent); err != nil {
+			p.s.log.Warn("the probe's bucket stays at the store", "bucket", l.bucket, "err", err)
+		}
+	}()
+	body := []byte("1")
+	sum := md5.Sum(body)
+	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: l.bucket, key: "locked", body: body, header: http.Header{
+		"Content-Md5":                         {b64(sum[:])}, // required with a lock
+		"X-Amz-Object-Lock-Mode":              {"GOVERNANCE"},
+		"X-Amz-Object-Lock-Retain-Until-Date": {time.Now().Add(5 * time.Second).UTC().Format(time.RFC3339)},
+	}})
+	if err != nil {
+		return false, err
+	}
+	drain(resp)
+	version := resp.Header.Get("X-Amz-Version-Id")
+	if resp.StatusCode != http.StatusOK || version == "" {
+		return false, nil
+	}
+	query := "versionId=" + escapeQuery(version)
+	defer l.do(http.MethodDelete, "locked", query, http.Header{"X-Amz-Bypass-Governance-Retention": {"true"}}, nil)
+	shown := make(map[string]bool)
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: l.bucket, key: "locked", query: query})
+		if err != nil {
+			return false, err
+		}
+		drain(resp)
+		shown[method] = resp.Header.Get("X-Amz-Object-Lock-Mode") != ""
+	}
+	return shown[http.MethodHead] && !shown[http.MethodGet], nil
 }
 
 // clean removes the scratch bucket with all that the probe left in it.
