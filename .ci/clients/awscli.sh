@@ -113,7 +113,7 @@ same_file "$small" "$back"
 url=$(aws s3 presign "s3://$BUCKET/a b+c/ü%20&=.txt" --expires-in 300)
 fetch "$url" "$back"
 same_file "$small" "$back"
-refused SignatureDoesNotMatch fetch "${url%?}0" "$back"
+refused SignatureDoesNotMatch fetch "${url%?}x" "$back"
 url=$(aws s3 presign "s3://$BUCKET/dir/small" --expires-in 1)
 sleep 2
 refused "expired" fetch "$url" "$back"
