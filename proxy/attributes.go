@@ -18,14 +18,17 @@ type attributes struct {
 func (c *call) attributesOf() (*attributes, error) {
 	a, found := &attributes{}, false
 	known := map[string]*bool{"ETag": &a.etag, "Checksum": &a.checksum, "ObjectParts": &a.parts, "StorageClass": &a.class, "ObjectSize": &a.size}
-	for _, value := range c.ctx.Request.Header.PeekAll("x-amz-object-attributes") {
-		for name := range strings.SplitSeq(string(value), ",") {
+	for header, value := range c.headers() {
+		if header != "x-amz-object-attributes" {
+			continue
+		}
+		for name := range strings.SplitSeq(value, ",") {
 			if name = strings.TrimSpace(name); name == "" {
 				continue
 			}
 			wanted, ok := known[name]
 			if !ok {
-				return nil, s3.InvalidArgument("x-amz-object-attributes", string(value), "Invalid attribute name specified.")
+				return nil, s3.InvalidArgument("x-amz-object-attributes", value, "Invalid attribute name specified.")
 			}
 			*wanted, found = true, true
 		}

@@ -30,6 +30,7 @@ type call struct {
 	method  string
 	rawPath string // as on the wire, without the query
 	query   query
+	hoisted []param // x-amz-* headers of a presigned URL
 	bucket  string
 	key     string
 	route   *route
@@ -98,6 +99,7 @@ func (c *call) parse() error {
 		return err
 	}
 	c.query = q
+	c.hoist()
 	c.secure = c.ctx.IsTLS() || c.behindTrustedTLS()
 	if err := c.address(); err != nil {
 		return err
@@ -177,15 +179,6 @@ func (c *call) behindTrustedTLS() bool {
 		}
 	}
 	return false
-}
-
-// header is a copy of a request header's first value.
-func (c *call) header(name string) string {
-	return string(c.ctx.Request.Header.Peek(name))
-}
-
-func (c *call) hasHeader(name string) bool {
-	return c.ctx.Request.Header.Peek(name) != nil
 }
 
 // caller is how the KMS sees the requester.

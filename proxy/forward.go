@@ -104,14 +104,15 @@ var signatureParams = map[string]bool{
 	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
 	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true,
 	"x-amz-content-sha256": true, "awsaccesskeyid": true, "signature": true, "expires": true, "x-id": true,
-	"x-amz-checksum-mode": true,
 }
 
-// storeQuery is the request's query without what signed it, and without the named parameters.
+// storeQuery is the request's query without what signed it, without headers in the form of parameters (storeHeader has
+// those), and without the named parameters.
 func (c *call) storeQuery(without ...string) string {
 	var b strings.Builder
 	for _, p := range c.query.params {
-		if signatureParams[strings.ToLower(p.name)] || slices.Contains(without, p.name) {
+		name := strings.ToLower(p.name)
+		if signatureParams[name] || strings.HasPrefix(name, "x-amz-") || slices.Contains(without, p.name) {
 			continue
 		}
 		if b.Len() > 0 {

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"iter"
 	"net/http"
 	"slices"
 	"strings"
@@ -50,18 +51,66 @@ var understood = map[string]bool{
 	"x-amz-optional-object-attributes": true,
 }
 
+// hoist finds the x-amz-* headers that a presigned URL carries as query parameters, where SDKs put them. They are as
+// good as headers: the signature covers them.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
+func (c *call) hoist() {
+	if !c.query.has("X-Amz-Signature") {
+		return
+	}
+	for _, p := range c.query.params {
+		name := strings.ToLower(p.name)
+		if strings.HasPrefix(name, "x-amz-") && !signatureParams[name] && c.ctx.Request.Header.Peek(name) == nil {
+			c.hoisted = append(c.hoisted, param{name, p.value})
+		}
+	}
+}
+
+// header is a copy of a request header's first value.
+func (c *call) header(name string) string {
+	if v := c.ctx.Request.Header.Peek(name); v != nil {
+		return string(v)
+	}
+	for _, p := range c.hoisted {
+		if strings.EqualFold(p.name, name) {
+			return p.value
+		}
+	}
+	return ""
+}
+
+func (c *call) hasHeader(name string) bool {
+	return c.ctx.Request.Header.Peek(name) != nil ||
+		slices.ContainsFunc(c.hoisted, func(p param) bool { return strings.EqualFold(p.name, name) })
+}
+
+// headers are all of the request's headers, names in lower case, hoisted ones included.
+func (c *call) headers() iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for name, value := range c.ctx.Request.Header.All() {
+			if !yield(strings.ToLower(string(name)), string(value)) {
+				return
+			}
+		}
+		for _, p := range c.hoisted {
+			if !yield(p.name, p.value) {
+				return
+			}
+		}
+	}
+}
+
 // checkAmzHeaders refuses what nobody here understands: a header that is passed on unread may carry a digest or a key
 // of the plaintext, and one that is dropped in silence changes what the client asked for.
 func (c *call) checkAmzHeaders() error {
-	for name, value := range c.ctx.Request.Header.All() {
-		n := strings.ToLower(string(name))
-		if !strings.HasPrefix(n, "x-amz-") {
-			continue
-		}
+	for n, value := range c.headers() {
 		switch {
+		case !strings.HasPrefix(n, "x-amz-") && !strings.HasPrefix(n, minioPrefix):
 		case n == envelopeHeader:
 			return s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(envelopeHeader, metaPrefix))
 		case strings.HasPrefix(n, metaPrefix), understood[n], slices.Contains(c.route.pass, n):
+		case n == "x-minio-force-delete" && c.route.name == "DeleteBucket":
+			// mc sends it after it has removed the objects itself; a bucket that is not empty stays.
 		default:
 			return s3.Errorf(s3.NotImplemented, "waxseal does not support the header %s (%d bytes) of %s", n, len(value), c.route.name)
 		}
@@ -69,12 +118,15 @@ func (c *call) checkAmzHeaders() error {
 	return nil
 }
 
+// minioPrefix is that of MinIO's own headers, which unpack, replicate or delete in ways that see ciphertext or ask
+// for rights that no policy here speaks of.
+const minioPrefix = "x-minio-"
+
 // storeHeader is the part of the request's header that goes to the store: ordinary headers but for the deny-list, and
 // the x-amz-* headers of the operation's row. Metadata goes only with sealed writes.
 func (c *call) storeHeader() http.Header {
 	h := make(http.Header)
-	for name, value := range c.ctx.Request.Header.All() {
-		n := strings.ToLower(string(name))
+	for n, value := range c.headers() {
 		switch {
 		case strings.HasPrefix(n, metaPrefix):
 			if c.route.class != seal {
@@ -84,10 +136,10 @@ func (c *call) storeHeader() http.Header {
 			if !slices.Contains(c.route.pass, n) {
 				continue
 			}
-		case notForwarded[n]:
+		case strings.HasPrefix(n, minioPrefix), notForwarded[n]:
 			continue
 		}
-		h.Add(string(name), string(value))
+		h.Add(n, value)
 	}
 	if enc := clientEncoding(c.header("Content-Encoding")); enc != "" {
 		h.Set("Content-Encoding", enc)
