@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 )
@@ -62,21 +61,12 @@ func (p plan) roundsOf(c cell) int {
 
 // runData measures the cells. In every round all ways take their turn, one after the other, so that what disturbs the
 // machine for a while disturbs all of them; each round begins with another.
-func runData(ctx context.Context, p plan) (*dataResults, error) {
+func runData(ctx context.Context, bin string, p plan) (*dataResults, error) {
 	prim, err := measurePrimitives(100 * time.Millisecond)
 	if err != nil {
 		return nil, err
 	}
 	out := &dataResults{Primitives: *prim}
-	dir, err := os.MkdirTemp("", "waxseal-bench-bin-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	bin, err := buildWaxseal(ctx, dir)
-	if err != nil {
-		return nil, fmt.Errorf("building waxseal: %w", err)
-	}
 	ways, err := startPaths(ctx, bin)
 	if err != nil {
 		return nil, err

@@ -62,10 +62,10 @@ func (p *prepared) settle(ctx context.Context) {
 }
 
 // listPass asks for every page once and gives how long each took. The first pass checks what it gets.
-func (c cell) listPass(t *target, check bool) (took []time.Duration, bytesIn int64, err error) {
+func (c cell) listPass(t *target, keys int, check bool) (took []time.Duration, bytesIn int64, err error) {
 	conn := &client{addr: t.addr}
 	defer conn.close()
-	prefix := t.listPrefix(int(c.Size))
+	prefix := t.listPrefix(keys)
 	for i := 0; i < int(c.Size); i += listPage {
 		q := url.Values{"list-type": {"2"}, "prefix": {prefix}}
 		if i > 0 {
@@ -90,13 +90,18 @@ func (c cell) listPass(t *target, check bool) (took []time.Duration, bytesIn int
 
 // list measures a listing: cold, one pass right after waxseal's start; warm, passes for a while after that.
 func (c cell) list(ctx context.Context, t *target, window time.Duration) (figures, error) {
+	return c.listIn(ctx, t, int(c.Size), window)
+}
+
+// listIn lists the first keys, as many as the cell says, of a prefix that has so many.
+func (c cell) listIn(ctx context.Context, t *target, keys int, window time.Duration) (figures, error) {
 	if c.Op == opListCold {
 		if t.restart != nil {
 			if err := t.restart(ctx); err != nil {
 				return figures{}, err
 			}
 		}
-	} else if _, _, err := c.listPass(t, true); err != nil {
+	} else if _, _, err := c.listPass(t, keys, true); err != nil {
 		return figures{}, err
 	}
 	l := &load{t: t}
@@ -106,7 +111,7 @@ func (c cell) list(ctx context.Context, t *target, window time.Duration) (figure
 	}
 	w := &worker{}
 	for {
-		took, n, err := c.listPass(t, false)
+		took, n, err := c.listPass(t, keys, false)
 		if err != nil {
 			return figures{}, err
 		}

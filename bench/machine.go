@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,20 @@ func buildWaxseal(ctx context.Context, dir string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "./cmd/waxseal")
 	cmd.Dir, cmd.Stderr = root, os.Stderr
 	return bin, cmd.Run()
+}
+
+// withWaxseal builds waxseal for as long as f runs.
+func withWaxseal(ctx context.Context, f func(bin string) error) error {
+	dir, err := os.MkdirTemp("", "waxseal-bench-bin-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	bin, err := buildWaxseal(ctx, dir)
+	if err != nil {
+		return fmt.Errorf("building waxseal: %w", err)
+	}
+	return f(bin)
 }
 
 // machine is where and of what a run was made.

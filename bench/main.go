@@ -27,6 +27,7 @@ type options struct {
 	rounds    int
 	window    time.Duration
 	cell, way string // of profile
+	line      string // the command, for others to repeat
 }
 
 const usage = `usage: go run ./bench [flags] [command]
@@ -96,6 +97,13 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 		f.Usage()
 		return flag.ErrHelp
 	}
+	o.line = "go run ./bench"
+	f.Visit(func(given *flag.Flag) {
+		if given.Name != "out" {
+			o.line += fmt.Sprintf(" -%s=%s", given.Name, given.Value)
+		}
+	})
+	o.line = strings.TrimSuffix(strings.ReplaceAll(o.line, "=true", "")+" "+f.Arg(0), " ")
 	if o.base == "" {
 		root, err := moduleRoot(ctx)
 		if err != nil {
@@ -109,8 +117,8 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 func (o *options) dispatch(ctx context.Context, command string, stdout io.Writer) error {
 	begun := time.Now()
 	steps := map[string][]func(context.Context, time.Time, io.Writer) error{
-		"":        {o.kms, o.data, o.scale, o.report},
-		"all":     {o.kms, o.data, o.scale, o.report},
+		"":        {o.kms, o.scale, o.data, o.report},
+		"all":     {o.kms, o.scale, o.data, o.report},
 		"kms":     {o.kms, o.report},
 		"data":    {o.data, o.report},
 		"scale":   {o.scale, o.report},
@@ -141,13 +149,7 @@ func (o *options) cost(_ context.Context, _ time.Time, stdout io.Writer) error {
 
 // section begins a part of the results.
 func (o *options) section(ctx context.Context) section {
-	line := "go run ./bench"
-	for _, a := range os.Args[1:] {
-		if !strings.HasPrefix(a, "-out") {
-			line += " " + a
-		}
-	}
-	return section{Machine: describeMachine(ctx), Command: line, Quick: o.quick, Begun: time.Now()}
+	return section{Machine: describeMachine(ctx), Command: o.line, Quick: o.quick, Begun: time.Now()}
 }
 
 func (s *section) end() { s.Seconds = time.Since(s.Begun).Seconds() }
@@ -194,7 +196,11 @@ func (o *options) data(ctx context.Context, begun time.Time, stdout io.Writer) e
 		}
 		p.only = func(c cell) bool { return want.MatchString(c.String()) }
 	}
-	d, err := runData(ctx, p)
+	var d *dataResults
+	err := withWaxseal(ctx, func(bin string) (err error) {
+		d, err = runData(ctx, bin, p)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -207,8 +213,18 @@ func (o *options) data(ctx context.Context, begun time.Time, stdout io.Writer) e
 	return save(o.base, "data", s)
 }
 
-func (o *options) scale(ctx context.Context, _ time.Time, _ io.Writer) error {
-	return nil
+func (o *options) scale(ctx context.Context, _ time.Time, stdout io.Writer) error {
+	s := &scaleSection{section: o.section(ctx)}
+	err := withWaxseal(ctx, func(bin string) (err error) {
+		s.Curves, err = runScale(ctx, bin, o.quick)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.end()
+	fmt.Fprintf(stdout, "scale: %.0f s\n", s.Seconds)
+	return save(o.base, "scale", s)
 }
 
 func (o *options) report(_ context.Context, _ time.Time, stdout io.Writer) error {
@@ -225,5 +241,3 @@ func (o *options) report(_ context.Context, _ time.Time, stdout io.Writer) error
 	_, err = fmt.Fprintln(stdout, "wrote", filepath.Join(o.base, "RESULTS.md"))
 	return err
 }
-
-func (o *options) profile(ctx context.Context, _ time.Time, stdout io.Writer) error { return nil }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// multipartParts is how many parts an upload has.
+// multipartParts is how many parts an upload of a cell has.
 const multipartParts = 4
 
 // multipart is one upload of a few parts, one after the other.
@@ -16,37 +16,67 @@ func (c cell) multipart(t *target, worker int) func(*client) (answer, error) {
 	key := fmt.Sprintf("drop/multipart-%d", worker)
 	return func(conn *client) (answer, error) {
 		begin := time.Now()
-		a, err := c.upload(conn, t, key)
+		u, err := beginUpload(conn, t, key)
+		if err != nil {
+			return answer{}, err
+		}
+		for i := 1; i <= multipartParts; i++ {
+			if err := u.part(i, c.Size); err != nil {
+				return answer{}, err
+			}
+		}
+		a, err := u.complete()
 		a.took = time.Since(begin)
 		return a, err
 	}
 }
 
-func (c cell) upload(conn *client, t *target, key string) (answer, error) {
-	var doc bytes.Buffer
-	a, err := conn.do(sign(t.ask(http.MethodPost, key, "uploads=", t.put, nil)), &doc)
-	if err != nil || a.status != http.StatusOK {
-		return a, err
+// upload is a multipart upload under way.
+type upload struct {
+	conn *client
+	t    *target
+	key  string
+	id   string
+	list strings.Builder
+}
+
+func beginUpload(conn *client, t *target, key string) (*upload, error) {
+	u := &upload{conn: conn, t: t, key: key}
+	_, doc, err := u.send(t.ask(http.MethodPost, key, "uploads=", t.put, nil))
+	if err != nil {
+		return nil, err
 	}
-	_, rest, _ := strings.Cut(doc.String(), "<UploadId>")
+	_, rest, _ := strings.Cut(doc, "<UploadId>")
 	id, _, ok := strings.Cut(rest, "<")
 	if !ok {
-		return a, fmt.Errorf("no upload id in %.200q", doc.String())
+		return nil, fmt.Errorf("no upload id in %.200q", doc)
 	}
-	var list strings.Builder
-	list.WriteString("<CompleteMultipartUpload>")
-	for i := 1; i <= multipartParts; i++ {
-		a, err = conn.do(sign(t.ask(http.MethodPut, key, fmt.Sprintf("partNumber=%d&uploadId=%s", i, id), t.get, bodyOf(c.Size))), nil)
-		if err != nil || a.status != http.StatusOK {
-			return a, err
-		}
-		fmt.Fprintf(&list, "<Part><PartNumber>%d</PartNumber><ETag>&quot;%s&quot;</ETag></Part>", i, a.etag)
+	u.id = id
+	u.list.WriteString("<CompleteMultipartUpload>")
+	return u, nil
+}
+
+// send makes one of the upload's requests; only 200 is no error.
+func (u *upload) send(a *ask) (answer, string, error) {
+	var doc bytes.Buffer
+	got, err := u.conn.do(sign(a), &doc)
+	if err == nil && got.status != http.StatusOK {
+		err = fmt.Errorf("%s %s?%s: status %d: %.200s", a.method, a.path, a.query, got.status, doc.String())
 	}
-	list.WriteString("</CompleteMultipartUpload>")
-	doc.Reset()
-	a, err = conn.do(sign(t.ask(http.MethodPost, key, "uploadId="+id, t.get, [][]byte{[]byte(list.String())})), &doc)
-	if err == nil && (a.status != http.StatusOK || !strings.Contains(doc.String(), "<ETag>")) {
-		err = fmt.Errorf("complete: status %d: %.200s", a.status, doc.String())
+	return got, doc.String(), err
+}
+
+func (u *upload) part(number int, size int64) error {
+	a, _, err := u.send(u.t.ask(http.MethodPut, u.key, fmt.Sprintf("partNumber=%d&uploadId=%s", number, u.id), u.t.get, bodyOf(size)))
+	fmt.Fprintf(&u.list, "<Part><PartNumber>%d</PartNumber><ETag>&quot;%s&quot;</ETag></Part>", number, a.etag)
+	return err
+}
+
+func (u *upload) complete() (answer, error) {
+	u.list.WriteString("</CompleteMultipartUpload>")
+	a, doc, err := u.send(u.t.ask(http.MethodPost, u.key, "uploadId="+u.id, u.t.get, [][]byte{[]byte(u.list.String())}))
+	if err == nil && !strings.Contains(doc, "<ETag>") {
+		err = fmt.Errorf("complete: %.200s", doc)
 	}
 	return a, err
 }

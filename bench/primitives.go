@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"time"
 
@@ -82,19 +83,21 @@ func measurePrimitives(each time.Duration) (*primitives, error) {
 	return p, failed
 }
 
-// perOp is how many seconds f takes, the median of five stretches.
+// perOp is how many seconds of a processor f takes, the median of five stretches.
 func perOp(each time.Duration, f func()) float64 {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	var all []float64
 	for range 5 {
 		n := 0
-		begin := time.Now()
+		begin, cpu := time.Now(), threadCPU()
 		for n == 0 || time.Since(begin) < each {
 			for range 8 {
 				f()
 			}
 			n += 8
 		}
-		all = append(all, time.Since(begin).Seconds()/float64(n))
+		all = append(all, (threadCPU()-cpu).Seconds()/float64(n))
 	}
 	return median(all)
 }

@@ -84,14 +84,27 @@ func (s *scaleSection) write(b *strings.Builder) {
 	b.WriteString("\n## Scale\n")
 	s.section.write(b)
 	for _, c := range s.Curves {
-		fmt.Fprintf(b, "\n### %s\n\n%s\n", c.Name, c.Note)
+		fmt.Fprintf(b, "\n### %s\n\n%s %s:\n", c.Name, c.Note, c.Y)
 		picture(b, c.File, c.Name)
-		for _, l := range c.Lines {
-			t := table{head: []string{c.X, l.Name + ": " + c.Y}}
-			for _, p := range l.Points {
-				t.add(thousands(int64(p.X)), fmt.Sprintf("%.3g", p.Y))
-			}
-			t.write(b)
-		}
+		c.table().write(b)
 	}
+}
+
+// table has a row for every number and a column for every line.
+func (s scaleCurve) table() *table {
+	t := &table{head: []string{s.X}}
+	if len(s.Lines) == 0 {
+		return t
+	}
+	for _, l := range s.Lines {
+		t.head = append(t.head, l.Name)
+	}
+	for i, p := range s.Lines[0].Points {
+		row := []string{thousands(int64(p.X))}
+		for _, l := range s.Lines {
+			row = append(row, fmt.Sprintf("%.3g", l.Points[i].Y))
+		}
+		t.add(row...)
+	}
+	return t
 }

@@ -152,9 +152,9 @@ func (p *paths) startNginx(ctx context.Context) error {
 
 // sealer is a running `waxseal serve`.
 type sealer struct {
-	proc        *process
-	addr, admin string
-	launch      func(context.Context) (*process, error)
+	proc             *process
+	addr, kms, admin string
+	launch           func(context.Context) (*process, error)
 }
 
 // startSealer runs waxseal in front of the null store.
@@ -172,7 +172,7 @@ func (p *paths) startSealer(ctx context.Context, bin, name string, args ...strin
 	}
 	args = append([]string{bin, "serve", "--listen", addr[0], "--kms-listen", addr[1], "--admin-listen", addr[2],
 		"--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + p.addr, "--allow-insecure-ssec"}, args...)
-	s := &sealer{addr: addr[0], admin: addr[2], launch: func(ctx context.Context) (*process, error) {
+	s := &sealer{addr: addr[0], kms: addr[1], admin: addr[2], launch: func(ctx context.Context) (*process, error) {
 		return startProcess(ctx, p.dir, name, addr[0], env, args...)
 	}}
 	var err error
