@@ -78,7 +78,7 @@ func (d *Deliverer) Once(ctx context.Context) (records int, err error) {
 			return 0, err
 		}
 	}
-	done, err := d.load()
+	done, err := loadProgress(d.Dir)
 	if err != nil {
 		return 0, err
 	}
@@ -106,9 +106,10 @@ func (d *Deliverer) Once(ctx context.Context) (records int, err error) {
 	return records, nil
 }
 
-func (d *Deliverer) load() (progress, error) {
+// loadProgress reads how far a directory's Deliverer has come.
+func loadProgress(dir string) (progress, error) {
 	var p progress
-	b, err := os.ReadFile(filepath.Join(d.Dir, deliveredName))
+	b, err := os.ReadFile(filepath.Join(dir, deliveredName))
 	if errors.Is(err, os.ErrNotExist) {
 		return p, nil
 	}

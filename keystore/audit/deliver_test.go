@@ -165,6 +165,36 @@ func TestDeliveryFaults(t *testing.T) {
 	}
 }
 
+// TestDeliveredFilesMayBeRemoved: what is written after that, and after a restart, is delivered all the same.
+func TestDeliveredFilesMayBeRemoved(t *testing.T) {
+	dir := t.TempDir()
+	b := newBucket(t)
+	for _, event := range []string{"A", "B", "C"} {
+		s, err := audit.OpenFileSink(dir, audit.FileOptions{MaxAge: time.Nanosecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, s, event)
+		d := &audit.Deliverer{Dir: dir, Account: "1", Region: "r", Deliver: b.deliver, Rotate: s.Rotate}
+		if n, err := d.Once(t.Context()); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		closed, err := filepath.Glob(filepath.Join(dir, "0*.jsonl"))
+		if err != nil || len(closed) != 1 {
+			t.Fatal(closed, err)
+		}
+		if err := os.Remove(closed[0]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := b.events(); fmt.Sprint(got) != "[A B C]" {
+		t.Fatal(got)
+	}
+}
+
 func TestDeliveryOfADamagedLine(t *testing.T) {
 	dir := t.TempDir()
 	good, err := json.Marshal(record("Good"))

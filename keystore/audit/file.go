@@ -82,9 +82,15 @@ func OpenFileSink(dir string, o FileOptions) (*FileSink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &FileSink{dir: dir, o: o, next: 1}
+	done, err := loadProgress(dir)
+	if err != nil {
+		return nil, err
+	}
+	// Delivered files may have been removed. A number that was delivered once must not come again: its file would count
+	// as delivered, too.
+	s := &FileSink{dir: dir, o: o, next: done.File + 1}
 	if len(closed) > 0 {
-		s.next = closed[len(closed)-1].number + 1
+		s.next = max(s.next, closed[len(closed)-1].number+1)
 	}
 	if err := s.open(); err != nil {
 		return nil, err

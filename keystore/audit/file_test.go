@@ -164,6 +164,8 @@ func TestFilter(t *testing.T) {
 		{audit.Filter{Key: keyARN}, "[Encrypt Decrypt Decrypt]"},
 		{audit.Filter{Key: "1234abcd-12ab-34cd-56ef-1234567890ab"}, "[Encrypt Decrypt Decrypt]"},
 		{audit.Filter{Key: "4567890ab"}, "[]"},
+		{audit.Filter{Bucket: "bucket"}, "[Encrypt Decrypt Decrypt]"},
+		{audit.Filter{Bucket: "buck"}, "[]"},
 	} {
 		if got := names(t, dir, tc.f); fmt.Sprint(got) != tc.want {
 			t.Errorf("%+v: %v", tc.f, got)

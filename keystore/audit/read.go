@@ -19,6 +19,7 @@ type Filter struct {
 	EventName string
 	Key       string // a key's ARN or id, as a resource or a request parameter
 	User      string // a user's name, ARN, access key or principal id
+	Bucket    string // the bucket whose object, or whose bucket key, the use was for
 	ErrorOnly bool
 }
 
@@ -31,7 +32,15 @@ func (f *Filter) Match(r *Record) bool {
 		f.ErrorOnly && r.ErrorCode == "":
 		return false
 	}
-	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User))
+	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.forBucket(f.Bucket))
+}
+
+// forBucket looks at the encryption context that S3 makes.
+func (r *Record) forBucket(bucket string) bool {
+	ec, _ := r.RequestParameters["encryptionContext"].(map[string]any)
+	arn, _ := ec["aws:s3:arn"].(string)
+	rest, ok := strings.CutPrefix(arn, "arn:aws:s3:::"+bucket)
+	return ok && (rest == "" || rest[0] == '/')
 }
 
 func (r *Record) about(key string) bool {
@@ -46,8 +55,9 @@ func (r *Record) about(key string) bool {
 
 func isKey(arn, key string) bool { return arn == key || strings.HasSuffix(arn, "/"+key) }
 
+// is takes "root" for the root user, who has no name in records.
 func (u *UserIdentity) is(user string) bool {
-	return user == u.UserName || user == u.ARN || user == u.AccessKeyID || user == u.PrincipalID
+	return u.Type == "Root" && user == "root" || user == u.UserName || user == u.ARN || user == u.AccessKeyID || user == u.PrincipalID
 }
 
 // Read calls fn with the records of a FileSink's directory that the filter picks, oldest first, until fn returns
