@@ -32,22 +32,26 @@ import (
 type parts struct {
 	root     credentials
 	rootMade bool
+	courier  credentials // who delivers audit records, if they are delivered
 	tls      *tls.Config
 	ca       string
 
-	secret *keystore.RootSecret
-	state  state.Store
-	audit  *audit.FileSink
-	users  *iam.Directory
-	local  *local.Service
-	ring   *keystore.ServiceKeyRing
-	keys   *keystore.BucketKeys
-	store  *embedded.Store // nil: the store is elsewhere
-	s3     *proxy.Server
-	kms    *fasthttp.Server
-	admin  *http.Server
+	secret   *keystore.RootSecret
+	state    state.Store
+	audit    *audit.FileSink
+	users    *iam.Directory
+	local    *local.Service // nil: the key service is elsewhere
+	provider keystore.Provider
+	ring     *keystore.ServiceKeyRing
+	keys     *keystore.BucketKeys
+	sseRoot  keystore.Root
+	store    *embedded.Store // nil: the store is elsewhere
+	s3       *proxy.Server
+	kms      *fasthttp.Server // nil with an external key service
+	admin    *http.Server
 
-	ends []func(context.Context) error
+	ends     []func(context.Context) error
+	rekeying sync.Mutex
 }
 
 // assemble puts a waxseal together. On an error it takes apart what it had.
@@ -104,7 +108,7 @@ func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err er
 	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
 		return err
 	}
-	if p.users, err = c.directory(p.root); err != nil {
+	if err := p.openUsers(c); err != nil {
 		return err
 	}
 	if err := p.openAudit(c); err != nil {
@@ -114,37 +118,27 @@ func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err er
 	return err
 }
 
-func (p *parts) openAudit(c *config) (err error) {
-	if p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), audit.FileOptions{}); err != nil {
-		return err
+// openUsers makes the directory of users: root, those of the configuration, and who delivers records.
+func (p *parts) openUsers(c *config) (err error) {
+	var own []iam.User
+	if c.AuditBucket != "" {
+		var courier iam.User
+		if courier, p.courier, err = c.courier(); err != nil {
+			return err
+		}
+		own = append(own, courier)
 	}
-	p.atEnd(func(context.Context) error { return p.audit.Close() })
-	return nil
+	p.users, err = c.directory(p.root, own...)
+	return err
 }
 
-// openKeys opens the key service and the bucket keys in front of it.
-func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err error) {
-	if p.ring, err = keystore.NewServiceKeyRing(ctx, p.state, p.secret.Sealer("service-keys")); err != nil {
-		return err
-	}
-	p.local, err = local.Open(ctx, local.Config{
-		State: p.state, Secrets: p.secret, Audit: p.audit, Region: c.Region, AccountID: c.Account,
-		Identities: p.users, Log: log,
-	})
+func (p *parts) openAudit(c *config) (err error) {
+	// A file that is closed late is delivered late.
+	p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), audit.FileOptions{MaxAge: c.AuditInterval})
 	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.local.Close() })
-	p.keys = keystore.NewBucketKeys(p.local.Provider(), p.state, keystore.BucketKeysConfig{
-		PlaintextTTL: c.BucketKeyTTL,
-		Period:       c.BucketKeyPeriod,
-		Service: keystore.Caller{
-			ARN: iam.RootARN(c.Account), AccountID: c.Account, ViaService: "s3." + c.Region + ".amazonaws.com",
-		},
-	})
-	p.atEnd(func(context.Context) error { p.keys.Close(); return nil })
-	p.local.OnKeyChange(p.keys.Forget)
-	p.background(func(ctx context.Context) { prune(ctx, p.keys, log) })
+	p.atEnd(func(context.Context) error { return p.audit.Close() })
 	return nil
 }
 
@@ -172,22 +166,20 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 	}
 	metrics := proxy.NewMetrics()
 	registry := newRegistry()
-	for _, c := range []prometheus.Collector{metrics, newKeyMetrics(p.keys.Stats)} {
+	collectors := []prometheus.Collector{metrics, newKeyMetrics(p.keys.Stats)}
+	if p.local != nil {
+		collectors = append(collectors, newServiceMetrics(p.local.Counts))
+		p.openKMS(c, log)
+	}
+	for _, c := range collectors {
 		if err := registry.Register(c); err != nil {
 			return err
 		}
 	}
 	p.admin = newAdmin(registry, p.readiness(up), log)
 	p.atEnd(p.admin.Shutdown)
-	kms := kmsapi.Handler{
-		Service:      p.local,
-		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Secret, Now: time.Now}, p.users),
-		Log:          log,
-	}
-	p.kms = kms.Server()
-	p.atEnd(p.kms.ShutdownWithContext)
 	p.s3, err = proxy.New(proxy.Config{
-		Upstream: up, Users: p.users, Provider: p.local.Provider(), Keys: p.keys, Root: p.local.Root(p.ring),
+		Upstream: up, Users: p.users, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
@@ -200,7 +192,18 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 	}
 	p.atEnd(p.s3.Shutdown)
 	p.background(p.s3.Probe)
-	return nil
+	return p.openDelivery(c, log)
+}
+
+// openKMS makes the KMS endpoint of the embedded key service.
+func (p *parts) openKMS(c *config, log *slog.Logger) {
+	h := kmsapi.Handler{
+		Service:      p.local,
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Secret, Now: time.Now}, p.users),
+		Log:          log,
+	}
+	p.kms = h.Server()
+	p.atEnd(p.kms.ShutdownWithContext)
 }
 
 // upstream is the store as the S3 endpoint reaches it.
@@ -239,12 +242,12 @@ func (c *config) compressionRules() []proxy.CompressionRule {
 	return rules
 }
 
-// directory is the root user and those of the configuration.
-func (c *config) directory(root credentials) (*iam.Directory, error) {
-	users := []iam.User{{
+// directory is the root user, waxseal's own, and those of the configuration.
+func (c *config) directory(root credentials, own ...iam.User) (*iam.Directory, error) {
+	users := append([]iam.User{{
 		Name: "root", ARN: iam.RootARN(c.Account), AccountID: c.Account, Root: true,
 		AccessKey: root.AccessKey, Secret: iam.NewSecret(root.SecretKey),
-	}}
+	}}, own...)
 	for _, u := range c.Users {
 		user, err := u.user(c.Account)
 		if err != nil {

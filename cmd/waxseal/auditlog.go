@@ -28,6 +28,7 @@ func auditCommand() *cobra.Command {
 	f.StringVar(&q.filter.EventName, "event", "", "only this `EVENT`, as Decrypt or GenerateDataKey")
 	f.StringVar(&q.filter.Key, "key", "", "only what concerns this `KEY`: ARN or id")
 	f.StringVar(&q.filter.User, "user", "", "only this `USER`: name, ARN or access key")
+	f.StringVar(&q.filter.Bucket, "bucket", "", "only uses for objects of this `BUCKET`")
 	f.BoolVar(&q.filter.ErrorOnly, "errors", false, "only what failed")
 	f.BoolVar(&q.count, "count", false, "print how many there are instead")
 	return cmd

@@ -9,13 +9,15 @@ import (
 
 // banner is what a person sees when waxseal is ready.
 type banner struct {
-	s3, kms, admin string // addresses
-	tls            bool
-	ca             string // file to trust, when the certificate is waxseal's own
-	dir            dataDir
-	region         string
-	root           credentials
-	made           bool // the credentials are new: show them, once
+	s3, admin string // addresses
+	kms       string // address; empty: the keys are at the external provider
+	provider  string
+	tls       bool
+	ca        string // file to trust, when the certificate is waxseal's own
+	dir       dataDir
+	region    string
+	root      credentials
+	made      bool // the credentials are new: show them, once
 }
 
 // print writes the endpoints, and at first start the credentials and commands to paste.
@@ -25,7 +27,10 @@ func (b banner) print(w io.Writer) error {
 	if b.tls {
 		scheme = "https://"
 	}
-	s3, kms := scheme+reachable(b.s3), scheme+reachable(b.kms)
+	s3, kms := scheme+reachable(b.s3), "external ("+b.provider+")"
+	if b.kms != "" {
+		kms = scheme + reachable(b.kms)
+	}
 	fmt.Fprintf(&t, "waxseal is ready: S3 %s, KMS %s, admin http://%s, data in %s\n", s3, kms, reachable(b.admin), b.dir)
 	if b.ca != "" {
 		sum, err := fingerprint(b.ca)
@@ -56,7 +61,10 @@ func (b banner) commands(t *strings.Builder, s3, kms string) {
 	} {
 		fmt.Fprintf(t, "aws --endpoint-url %s %s\n", s3, command)
 	}
-	fmt.Fprintf(t, "aws --endpoint-url %s kms create-key --description 'my first key'\n\n", kms)
+	if b.kms != "" {
+		fmt.Fprintf(t, "aws --endpoint-url %s kms create-key --description 'my first key'\n", kms)
+	}
+	t.WriteByte('\n')
 }
 
 // reachable is an address that a client on this machine can use.

@@ -37,9 +37,21 @@ type config struct {
 	TLSSelfSigned bool     `yaml:"tls_self_signed"`
 	TrustedProxy  []string `yaml:"trusted_proxy"`
 
-	Region      string `yaml:"region"`
-	Account     string `yaml:"account"`
-	KMSProvider string `yaml:"kms_provider"`
+	Region  string `yaml:"region"`
+	Account string `yaml:"account"`
+
+	KMSProvider      string   `yaml:"kms_provider"`
+	KMSEndpoint      string   `yaml:"kms_endpoint"`
+	KMSRegion        string   `yaml:"kms_region"`
+	KMSCA            string   `yaml:"kms_ca"`
+	KMSMount         string   `yaml:"kms_mount"`
+	KMSNamespace     string   `yaml:"kms_namespace"`
+	KMSRootKey       string   `yaml:"kms_root_key"`
+	KMSFormerRootKey []string `yaml:"kms_former_root_key"`
+	KMSRate          float64  `yaml:"kms_rate"`
+
+	AuditBucket   string        `yaml:"audit_bucket"`
+	AuditInterval time.Duration `yaml:"audit_interval"`
 
 	AllowInsecureSSEC bool          `yaml:"allow_insecure_ssec"`
 	Anonymous         bool          `yaml:"anonymous"`
@@ -74,7 +86,8 @@ func defaults() config {
 		UpstreamRegion:    "us-east-1",
 		Region:            "us-east-1",
 		Account:           "000000000000",
-		KMSProvider:       "local",
+		KMSProvider:       providerLocal,
+		AuditInterval:     5 * time.Minute, // as CloudTrail delivers
 		ETag:              "md5",
 		BucketKeyTTL:      5 * time.Minute,
 		BucketKeyPeriod:   24 * time.Hour,
@@ -100,7 +113,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.Var((*list)(&c.TrustedProxy), "trusted-proxy", "believe X-Forwarded-Proto from this `CIDR`; may be repeated")
 	f.StringVar(&c.Region, "region", c.Region, "`REGION` that clients sign for")
 	f.StringVar(&c.Account, "account", c.Account, "account `NUMBER` in ARNs")
-	f.StringVar(&c.KMSProvider, "kms-provider", c.KMSProvider, "where KMS keys live: `local`")
+	c.kmsFlags(f)
+	f.StringVar(&c.AuditBucket, "audit-bucket", c.AuditBucket, "deliver audit records to this `BUCKET`, too; it must exist")
+	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "how old records may get before they are delivered")
 	f.BoolVar(&c.AllowInsecureSSEC, "allow-insecure-ssec", c.AllowInsecureSSEC, "take SSE-C keys over plain HTTP; for tests")
 	f.BoolVar(&c.Anonymous, "anonymous", c.Anonymous, "let unsigned requests in, where a bucket's policy allows them")
 	f.StringVar(&c.ETag, "etag", c.ETag, "ETags of SSE-S3 objects: `md5`, as on S3, or opaque, which is faster")
@@ -206,7 +221,7 @@ func oneLine(err error) error {
 
 // makeAbsolute fixes all paths before the embedded store changes the working directory.
 func (c *config) makeAbsolute() error {
-	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey} {
+	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA} {
 		if *p == "" {
 			continue
 		}
@@ -218,6 +233,9 @@ func (c *config) makeAbsolute() error {
 	}
 	return nil
 }
+
+// bucketName keeps wildcards out of the policy of who delivers; the store has the last word on names.
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
@@ -245,11 +263,15 @@ func (c *config) check() error {
 		return fmt.Errorf("--bucket-key-ttl: %v is not positive", c.BucketKeyTTL)
 	case c.BucketKeyPeriod < c.BucketKeyTTL:
 		return fmt.Errorf("--bucket-key-period: %v is shorter than --bucket-key-ttl, %v", c.BucketKeyPeriod, c.BucketKeyTTL)
+	case c.AuditBucket != "" && !bucketName.MatchString(c.AuditBucket):
+		return fmt.Errorf("--audit-bucket: %q is not a bucket's name", c.AuditBucket)
+	case c.AuditInterval <= 0:
+		return fmt.Errorf("--audit-interval: %v is not positive", c.AuditInterval)
 	}
 	if err := oneOf("--etag", c.ETag, "md5", "opaque"); err != nil {
 		return err
 	}
-	if err := oneOf("--kms-provider", c.KMSProvider, "local"); err != nil {
+	if err := c.checkKMS(); err != nil {
 		return err
 	}
 	if err := oneOf("config: compat", c.Compat, "aws", "ceph"); err != nil {
@@ -272,12 +294,17 @@ func (c *config) checkUpstream() error {
 		}
 		return nil
 	}
-	u, err := url.Parse(c.UpstreamEndpoint)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("--upstream-endpoint: %q is not an http or https URL", c.UpstreamEndpoint)
-	}
-	if u.User != nil {
-		return errors.New("--upstream-endpoint: credentials do not belong into the URL: use WAXSEAL_UPSTREAM_ACCESS_KEY and WAXSEAL_UPSTREAM_SECRET_KEY")
+	return checkURL("--upstream-endpoint", c.UpstreamEndpoint, "WAXSEAL_UPSTREAM_ACCESS_KEY and WAXSEAL_UPSTREAM_SECRET_KEY")
+}
+
+// checkURL takes http and https URLs without credentials in them; those belong into the variables named.
+func checkURL(flag, text, variables string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err == nil && u.User != nil:
+		return fmt.Errorf("%s: credentials do not belong into the URL: use %s", flag, variables)
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return fmt.Errorf("%s: %q is not an http or https URL", flag, text)
 	}
 	return nil
 }

@@ -56,10 +56,20 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"domain": "s3.example", "upstream-endpoint": "https://store.example", "upstream-region": "eu-west-1",
 		"upstream-ca": "/tmp/ca.pem", "upstream-path-style": "false", "tls-cert": "/tmp/c", "tls-key": "/tmp/k",
 		"trusted-proxy": "10.0.0.0/8,192.168.0.0/16", "region": "eu-central-1", "account": "123456789012",
-		"kms-provider": "local", "allow-insecure-ssec": "true", "anonymous": "true", "etag": "opaque",
+		"kms-provider": "aws", "kms-endpoint": "https://kms.example", "kms-region": "eu-west-3", "kms-ca": "/tmp/kms.pem",
+		"kms-mount": "team/transit", "kms-namespace": "team", "kms-root-key": "alias/waxseal-root",
+		"kms-former-root-key": "arn:aws:kms:eu-west-3:123456789012:key/a,arn:aws:kms:eu-west-3:123456789012:key/b", "kms-rate": "100",
+		"audit-bucket": "records", "audit-interval": "1m0s",
+		"allow-insecure-ssec": "true", "anonymous": "true", "etag": "opaque",
 		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "tls-self-signed": "true",
 	}
-	needs := map[string][]string{"upstream-ca": {"upstream-endpoint"}, "tls-cert": {"tls-key"}, "tls-key": {"tls-cert"}}
+	external := []string{"kms-provider", "kms-root-key"}
+	needs := map[string][]string{
+		"kms-provider": {"kms-root-key"}, "kms-root-key": {"kms-provider"}, "kms-endpoint": external, "kms-region": external,
+		"kms-ca": external, "kms-former-root-key": external, "kms-mount": {"kms-provider=transit", "kms-root-key", "kms-endpoint"},
+		"kms-namespace": {"kms-provider=transit", "kms-root-key", "kms-endpoint"},
+		"upstream-ca":   {"upstream-endpoint"}, "tls-cert": {"tls-key"}, "tls-key": {"tls-cert"},
+	}
 	plain := defaults()
 	f := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	plain.flags(f)
@@ -75,12 +85,15 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		var file strings.Builder
 		env := map[string]string{}
 		for _, name := range append([]string{flag.Name}, needs[flag.Name]...) {
-			value := values[name]
+			name, value, ok := strings.Cut(name, "=")
+			if !ok {
+				value = values[name]
+			}
 			args = append(args, "--"+name+"="+value)
 			env[envName(name)] = value
 			key := strings.ReplaceAll(name, "-", "_")
 			switch name {
-			case "trusted-proxy":
+			case "trusted-proxy", "kms-former-root-key":
 				fmt.Fprintf(&file, "%s: [%s]\n", key, value)
 			case "account":
 				fmt.Fprintf(&file, "%s: %q\n", key, value)
@@ -111,7 +124,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		if a != b || a != c {
 			t.Errorf("--%s differs by flag, variable and file:\n%s\n%s\n%s", flag.Name, a, b, c)
 		}
-		if a == none && flag.Name != "kms-provider" {
+		if a == none {
 			t.Errorf("--%s changes nothing", flag.Name)
 		}
 	})
@@ -132,6 +145,16 @@ func TestMistakesAreNamed(t *testing.T) {
 		{arg: "--account=12", want: "--account"},
 		{arg: "--etag=sha", want: "--etag"},
 		{arg: "--kms-provider=gcp", want: "--kms-provider"},
+		{file: "kms_provider: aws", want: "--kms-root-key: --kms-provider aws needs"},
+		{file: "kms_provider: transit\nkms_root_key: root", want: "--kms-endpoint: --kms-provider transit needs one"},
+		{file: "kms_provider: aws\nkms_root_key: root\nkms_mount: m", want: "--kms-mount: --kms-provider aws has no use for it"},
+		{file: "kms_provider: transit\nkms_root_key: root\nkms_endpoint: kms:8200", want: "--kms-endpoint"},
+		{file: "kms_provider: transit\nkms_root_key: root\nkms_endpoint: http://a:secretsecret@b", want: "WAXSEAL_KMS_TOKEN"},
+		{file: "kms_provider: aws\nkms_root_key: root\nkms_rate: 1", want: "--kms-rate"},
+		{arg: "--kms-root-key=x", want: "--kms-root-key: --kms-provider local has no use for it"},
+		{arg: "--kms-rate=-1", want: "--kms-rate"},
+		{arg: "--audit-interval=0s", want: "--audit-interval"},
+		{arg: "--audit-bucket=*", want: "--audit-bucket"},
 		{arg: "--upstream-endpoint=store:9000", want: "--upstream-endpoint"},
 		{arg: "--upstream-endpoint=http://user:secretsecret@store", want: "WAXSEAL_UPSTREAM_ACCESS_KEY"},
 		{arg: "--upstream-ca=x", want: "--upstream-ca"},

@@ -138,7 +138,7 @@ func withOwnS3(ctx context.Context, c *config, stderr io.Writer, do func(*jobAcc
 	}
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	return errors.Join(err, p.shutdown(ending), l.Close(), <-ended)
+	return errors.Join(err, p.shutdown(ending), <-ended)
 }
 
 // openJobs serves the operator's own listener, a socket that only this user can open, until the process is taken

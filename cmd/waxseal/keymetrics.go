@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"waxseal/keystore"
+	"waxseal/keystore/local"
 )
 
 // keyMetrics shows the counts of bucket keys to Prometheus.
@@ -59,6 +60,28 @@ func (m *keyMetrics) Collect(ch chan<- prometheus.Metric) {
 	count(m.errs, s.LostRaces, "lost race")
 	count(m.errs, s.ContextOverflows, "too many contexts")
 	count(m.errs, s.StateErrors, "state")
+}
+
+// serviceMetrics shows how often each operation of the embedded key service was asked for, and how it ended.
+type serviceMetrics struct {
+	counts   func() []local.Count
+	requests *prometheus.Desc
+}
+
+func newServiceMetrics(counts func() []local.Count) *serviceMetrics {
+	return &serviceMetrics{counts: counts, requests: prometheus.NewDesc("waxseal_kms_requests_total",
+		"Requests to the embedded key service, by operation and exception (none: success); ThrottlingException counts what --kms-rate refused.",
+		[]string{"operation", "exception"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (m *serviceMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- m.requests }
+
+// Collect implements prometheus.Collector.
+func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.counts() {
+		ch <- prometheus.MustNewConstMetric(m.requests, prometheus.CounterValue, float64(c.N), c.Operation, c.Code)
+	}
 }
 
 // pruneEvery is how often records of bucket keys that nobody writes with any more are removed from the state.

@@ -23,7 +23,7 @@ func (p *parts) readiness(up proxy.UpstreamConfig) []readiness {
 			return err
 		}},
 		{name: "store", check: func(ctx context.Context) error { return reach(ctx, up) }},
-		{name: "keys", degraded: true, check: p.local.Provider().Health},
+		{name: "keys", degraded: true, check: p.provider.Health},
 	}
 }
 

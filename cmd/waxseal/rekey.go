@@ -51,13 +51,16 @@ func rekey(ctx context.Context, c *config, prune bool, stdout io.Writer) error {
 
 // rekey changes the root secret. Should it be cut short, what is left of it is done by the next.
 func (p *parts) rekey(ctx context.Context, prune bool) (string, error) {
+	// Two at once would each see the other's records change, and one could prune what the other still needs.
+	p.rekeying.Lock()
+	defer p.rekeying.Unlock()
 	fromFile := os.Getenv("WAXSEAL_ROOT_SECRET") == ""
 	if fromFile {
 		if err := p.secret.Rotate(); err != nil {
 			return "", err
 		}
 	}
-	n, err := p.local.Rekey(ctx)
+	n, err := p.rekeyLocal(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -70,4 +73,12 @@ func (p *parts) rekey(ctx context.Context, prune bool) (string, error) {
 		}
 	}
 	return fmt.Sprintf("%d records of the key service and all service keys are sealed under the newest root secret\n", n), nil
+}
+
+// rekeyLocal seals the embedded key service's records again. With an external one there are none.
+func (p *parts) rekeyLocal(ctx context.Context) (int, error) {
+	if p.local == nil {
+		return 0, nil
+	}
+	return p.local.Rekey(ctx)
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -21,17 +22,29 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waxseal": ma
 
 // TestScripts runs the program as a person does: testdata/*.txt.
 //
-//	start NAME ARGS...  a server on free ports in the background, output in NAME.out and NAME.err; sets S3 and ADMIN
-//	stop NAME           ends it as a service manager does, and wants it to end well
-//	kill NAME           ends it as a power cut does
+//	start NAME ARGS...  a server on free ports in the background, output in NAME.out and NAME.err; sets S3, KMS and ADMIN
+//	end NAME            ends it as a service manager does, and wants it to end well
+//	crash NAME          ends it as a power cut does
 //	private FILE...     nobody else can read the files
 //	put S3URL BYTES     makes the bucket if need be and puts an object, as root
+//
+// and, in script_kms_test.go:
+//
+//	freeaddr NAME                        sets NAME to a loopback address that nobody listens at
+//	fetch URL                            puts an answer's body into the file fetched
+//	kmskey NAME                          makes a KMS key at $KMS as root; sets NAME to its ARN
+//	transit KEY...                       a Transit engine with these keys in the background; sets TRANSIT
+//	s3 USER put S3URL BYTES [MODE [KEY]] puts an object as root, or as a user NAME with AKIANAME and NAME-secret
+//	s3 USER get S3URL BYTES              reads it again
+//	delivered BUCKET EVENT COUNT         waits until so many records of an event are in the audit bucket
 func TestScripts(t *testing.T) {
+	noBuiltins(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start": startServer, "stop": stopServer, "kill": killServer, "private": private,
-			"put": putObject,
+			"start": startServer, "end": endServer, "crash": crashServer, "private": private,
+			"put": putObject, "freeaddr": freeAddr, "fetch": fetchURL, "kmskey": makeKMSKey, "transit": startTransit,
+			"s3": useS3, "delivered": waitDelivered,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[servers{}] = map[string]*exec.Cmd{}
@@ -41,13 +54,31 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// noBuiltins keeps testscript's own stop and kill out: they end a script, or something else, where a server was meant.
+func noBuiltins(t *testing.T) {
+	t.Helper()
+	scripts, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(scripts) == 0 {
+		t.Fatal(scripts, err)
+	}
+	for _, name := range scripts {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := regexp.MustCompile(`(?m)^(stop|kill)( .*)?$`).Find(text); found != nil {
+			t.Errorf("%s: %q is testscript's: use end or crash", name, found)
+		}
+	}
+}
+
 type servers struct{}
 
 func running(ts *testscript.TestScript) map[string]*exec.Cmd {
 	return ts.Value(servers{}).(map[string]*exec.Cmd)
 }
 
-var readyLine = regexp.MustCompile(`(?m)^waxseal is ready: S3 ([^,]+), KMS [^,]+, admin ([^,]+), data in `)
+var readyLine = regexp.MustCompile(`(?m)^waxseal is ready: S3 ([^,]+), KMS ([^,]+), admin ([^,]+), data in `)
 
 func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
@@ -64,7 +95,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 		"--admin-listen=127.0.0.1:0"}, args[1:]...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), out, errs
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
-	for _, name := range []string{"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_ROOT_SECRET"} {
+	for _, name := range []string{"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_ROOT_SECRET", envKMSAccessKey, envKMSSecretKey, envKMSToken} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
@@ -82,7 +113,8 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		if m := readyLine.FindSubmatch(text); m != nil && bytes.HasSuffix(text, []byte("\n")) {
 			ts.Setenv("S3", string(m[1]))
-			ts.Setenv("ADMIN", strings.TrimPrefix(string(m[2]), "http://"))
+			ts.Setenv("KMS", string(m[2]))
+			ts.Setenv("ADMIN", strings.TrimPrefix(string(m[3]), "http://"))
 			return
 		}
 	}
@@ -91,9 +123,9 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("%s is not ready: %s", name, text)
 }
 
-func stopServer(ts *testscript.TestScript, neg bool, args []string) {
+func endServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop NAME")
+		ts.Fatalf("usage: end NAME")
 	}
 	cmd := running(ts)[args[0]]
 	ts.Check(cmd.Process.Signal(syscall.SIGTERM))
@@ -104,9 +136,9 @@ func stopServer(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func killServer(ts *testscript.TestScript, neg bool, args []string) {
+func crashServer(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: kill NAME")
+		ts.Fatalf("usage: crash NAME")
 	}
 	cmd := running(ts)[args[0]]
 	ts.Check(cmd.Process.Kill())

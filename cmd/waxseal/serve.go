@@ -54,7 +54,7 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 	failed := p.serve(l)
 	err = p.banner(c, l).print(stdout)
 	if err == nil {
-		log.Info("ready", "s3", l.s3.Addr(), "kms", l.kms.Addr(), "admin", l.admin.Addr())
+		log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr())
 		err = p.wait(ctx, failed)
 	}
 	log.Info("finishing what is in flight; a second signal ends at once", "deadline", shutdownTimeout)
@@ -68,19 +68,33 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 }
 
 // listeners are bound before anything else is done: most mistakes show there.
-type listeners struct{ s3, kms, admin net.Listener }
+type listeners struct {
+	s3, admin net.Listener
+	kms       net.Listener // nil with an external key service: its keys are managed there
+}
 
 func (c *config) listen() (l listeners, err error) {
 	for _, e := range []struct {
 		flag, addr string
 		listener   *net.Listener
 	}{{"listen", c.Listen, &l.s3}, {"kms-listen", c.KMSListen, &l.kms}, {"admin-listen", c.AdminListen, &l.admin}} {
+		if e.listener == &l.kms && c.external() {
+			continue
+		}
 		if *e.listener, err = net.Listen("tcp", e.addr); err != nil {
 			l.close()
 			return listeners{}, fmt.Errorf("--%s: %w", e.flag, err)
 		}
 	}
 	return l, nil
+}
+
+// kmsAddr is where the KMS endpoint is, or why there is none.
+func (l listeners) kmsAddr(c *config) string {
+	if l.kms == nil {
+		return "none, keys are at the external key service: " + c.KMSProvider
+	}
+	return l.kms.Addr().String()
 }
 
 // close closes those that no server has taken over; the others are closed already, which is no error here.
@@ -117,18 +131,23 @@ func (p *parts) serve(l listeners) <-chan error {
 		}
 	}
 	go func() { report("S3", p.s3.Serve(l.s3, p.tls)) }()
-	kms := l.kms
-	if p.tls != nil {
-		kms = tls.NewListener(kms, p.tls)
+	if kms := l.kms; kms != nil {
+		if p.tls != nil {
+			kms = tls.NewListener(kms, p.tls)
+		}
+		go func() { report("KMS", p.kms.Serve(kms)) }()
 	}
-	go func() { report("KMS", p.kms.Serve(kms)) }()
 	go func() { report("admin", p.admin.Serve(l.admin)) }()
 	return failed
 }
 
 func (p *parts) banner(c *config, l listeners) banner {
+	kms := ""
+	if l.kms != nil {
+		kms = l.kms.Addr().String()
+	}
 	return banner{
-		s3: l.s3.Addr().String(), kms: l.kms.Addr().String(), admin: l.admin.Addr().String(),
+		s3: l.s3.Addr().String(), kms: kms, provider: c.KMSProvider, admin: l.admin.Addr().String(),
 		tls: p.tls != nil, ca: p.ca, dir: dataDir(c.DataDir), region: c.Region, root: p.root, made: p.rootMade,
 	}
 }
