@@ -143,6 +143,9 @@ func TestMultipartStoreFaults(t *testing.T) {
 				if forget && at.op != "CompleteMultipartUpload" {
 					continue // it is about nothing else
 				}
+				if at.op == "UploadPart" && (name == "fails" || name == "late error") {
+					continue // as when it is cut
+				}
 				t.Run(fmt.Sprintf("%s %s %d, forgets %t", name, at.op, at.n, forget), func(t *testing.T) {
 					store, up := memoryStore(t, proxytest.Options{ForgetCompleted: forget})
 					k := start(t, up, nil)

@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/md5"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+func newSum(alg uint8, data []byte) []byte {
+	h := newChecksum(alg)
+	h.Write(data)
+	return h.Sum(nil)
+}
+
+// Every algorithm and type gives S3's checksum of the object, in Complete, HEAD and for each part.
+func TestMultipartChecksums(t *testing.T) {
+	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+		k := start(t, up, nil)
+		b := k.bucket(t)
+		parts := [][]byte{noise(1, 5*mib+5), noise(2, 5*mib), noise(3, 1234)}
+		whole := slices.Concat(parts...)
+		for _, c := range []struct {
+			alg       string
+			kind      string
+			composite bool
+		}{
+			{"", "", false}, {"CRC64NVME", "", false}, {"CRC64NVME", "FULL_OBJECT", false}, {"CRC32", "", true}, {"CRC32", "FULL_OBJECT", false},
+			{"CRC32C", "COMPOSITE", true}, {"CRC32C", "FULL_OBJECT", false}, {"SHA1", "", true}, {"SHA256", "COMPOSITE", true},
+		} {
+			t.Run(c.alg+" "+c.kind, func(t *testing.T) {
+				create := map[string]string{}
+				if c.alg != "" {
+					create["x-amz-checksum-algorithm"] = c.alg
+				}
+				if c.kind != "" {
+					create["x-amz-checksum-type"] = c.kind
+				}
+				path := "/" + b + "/" + c.alg + c.kind + "x"
+				u := k.rawUpload(t, path, create)
+				name := c.alg
+				if name == "" {
+					name = "CRC64NVME"
+				}
+				id := checksumID(name)
+				var composite []byte
+				for i, data := range parts {
+					sum := newSum(id, data)
+					composite = append(composite, sum...)
+					header := map[string]string{}
+					if c.alg != "" {
+						header["x-amz-checksum-"+strings.ToLower(name)] = b64(sum)
+						u.sums[i+1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", name, b64(sum), name)
+					}
+					resp := u.mustPut(i+1, header, data)
+					if got := resp.Header.Get("x-amz-checksum-" + name); c.alg != "" && got != b64(sum) {
+						t.Errorf("part %d: checksum %q, want %s", i+1, got, b64(sum))
+					}
+				}
+				want, kind := b64(newSum(id, whole)), "FULL_OBJECT"
+				if c.composite {
+					want, kind = b64(newSum(id, composite))+"-3", "COMPOSITE"
+				}
+				if c.alg != "" && !c.composite {
+					resp, body := u.complete(map[string]string{"x-amz-checksum-" + name: b64(make([]byte, sse.ChecksumSize(id)))})
+					wantError(t, resp, body, 400, s3.BadDigest)
+				}
+				if c.composite {
+					kept := u.sums[2]
+					u.sums[2] = ""
+					resp, body := u.complete(nil)
+					wantError(t, resp, body, 400, s3.InvalidRequest)
+					u.sums[2] = kept
+				}
+				resp, body := u.complete(map[string]string{"x-amz-checksum-type": kind, "x-amz-checksum-" + name: want})
+				if resp.StatusCode != 200 {
+					t.Fatalf("%s\n%s", resp.Status, body)
+				}
+				doc := reply[s3.CompleteMultipartUploadResult](t, body)
+				if got := *doc.Field(name); got != want || doc.ChecksumType != kind {
+					t.Errorf("Complete: %s %s, want %s %s", got, doc.ChecksumType, want, kind)
+				}
+				resp, _ = k.do(t, "HEAD", path, map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil)
+				if got := resp.Header.Get("x-amz-checksum-" + name); got != want || resp.Header.Get("x-amz-checksum-type") != kind {
+					t.Errorf("HEAD: %s %s, want %s %s", got, resp.Header.Get("x-amz-checksum-type"), want, kind)
+				}
+				resp, body = k.do(t, "GET", path+"?partNumber=2", map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil)
+				if !bytes.Equal(body, parts[1]) || resp.StatusCode != 206 || resp.Header.Get("x-amz-mp-parts-count") != "3" {
+					t.Errorf("GET of part 2: %s, %d bytes", resp.Status, len(body))
+				}
+				if got := resp.Header.Get("x-amz-checksum-" + name); c.composite && got != b64(newSum(id, parts[1])) {
+					t.Errorf("GET of part 2: checksum %q", got)
+				}
+			})
+		}
+		for _, bad := range []map[string]string{
+			{"x-amz-checksum-type": "COMPOSITE"}, {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "COMPOSITE"},
+			{"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "FULL_OBJECT"}, {"x-amz-checksum-algorithm": "CRC31"},
+		} {
+			resp, body := k.do(t, "POST", "/"+b+"/bad?uploads", bad, nil)
+			wantError(t, resp, body, 400, s3.InvalidRequest)
+		}
+	})
+}
+
+func TestMultipartListParts(t *testing.T) {
+	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+		k := start(t, up, nil)
+		b := k.bucket(t)
+		u := k.rawUpload(t, "/"+b+"/k", map[string]string{"x-amz-checksum-algorithm": "CRC32C"})
+		sizes := map[int]int{1: 5 * mib, 3: 5*mib + 1, 4: 10, 8: 6 * mib, 10000: 5 * mib}
+		put := func(n int, data []byte) {
+			u.mustPut(n, map[string]string{"x-amz-checksum-crc32c": b64(newSum(sse.CRC32C, data))}, data)
+		}
+		put(3, noise(9, 5*mib+2)) // sent again below
+		put(8, noise(9, 5))
+		for n, size := range sizes {
+			put(n, noise(uint64(n), size))
+		}
+		for _, max := range []int{1, 2, 4, 5, 1000} {
+			marker, got := 0, []s3.Part(nil)
+			for pages := 0; ; pages++ {
+				_, body := k.mustDo(t, "GET", fmt.Sprintf("%s&max-parts=%d&part-number-marker=%d", u.target, max, marker), nil, nil)
+				doc := reply[s3.ListPartsResult](t, body)
+				if len(doc.Parts) > max || doc.MaxParts != max || doc.PartNumberMarker != marker || doc.ChecksumAlgorithm != "CRC32C" || doc.ChecksumType != "COMPOSITE" || doc.UploadID != u.id {
+					t.Errorf("page: %+v", doc)
+				}
+				got = append(got, doc.Parts...)
+				marker = doc.NextPartNumberMarker
+				if !doc.IsTruncated {
+					break
+				}
+				if pages > 6 {
+					t.Fatal("no end")
+				}
+			}
+			if len(got) != len(sizes) {
+				t.Fatalf("max-parts %d: %d parts", max, len(got))
+			}
+			for i, n := range []int{1, 3, 4, 8, 10000} {
+				data := noise(uint64(n), sizes[n])
+				sum := md5.Sum(data)
+				if p := got[i]; p.PartNumber != n || p.Size != int64(sizes[n]) || p.ETag != quote(hex.EncodeToString(sum[:])) || p.ChecksumCRC32C != b64(newSum(sse.CRC32C, data)) || p.LastModified == "" {
+					t.Errorf("part %d: %+v", n, p)
+				}
+			}
+		}
+		_, body := k.mustDo(t, "GET", "/"+b+"?uploads&prefix=k", nil, nil)
+		ups := reply[s3.ListMultipartUploadsResult](t, body)
+		if len(ups.Uploads) != 1 || ups.Uploads[0].Key != "k" || ups.Uploads[0].UploadID != u.id || ups.Uploads[0].ChecksumAlgorithm != "CRC32C" {
+			t.Errorf("%s", body)
+		}
+	})
+}
