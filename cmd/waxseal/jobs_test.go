@@ -28,27 +28,35 @@ import (
 	"waxseal/sse"
 )
 
-// jobBench is a waxseal in front of a store in memory, as a job finds it.
+// jobBench is a waxseal as a job finds it.
 type jobBench struct {
 	t     *testing.T
 	conf  config
 	parts *parts
 	s3    *jobAccess
-	store *proxytest.Upstream
+	store *proxytest.Upstream // nil: the embedded one
 	out   bytes.Buffer
 }
 
 const jobBucket = "photos"
 
-// newJobBench puts a waxseal together on a fresh data directory. The bucket is one whose plaintext is served.
+// newJobBench is one in front of a store in memory. The bucket is one whose plaintext is served.
 func newJobBench(t *testing.T, options proxytest.Options) *jobBench {
 	t.Helper()
 	store, url := proxytest.StartUpstream(t, options, jobBucket)
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")
 	t.Setenv("WAXSEAL_UPSTREAM_SECRET_KEY", "memory-secret")
 	b := &jobBench{t: t, store: store, conf: defaults()}
-	b.conf.DataDir, b.conf.UpstreamEndpoint, b.conf.ReadThrough = t.TempDir(), url, []string{jobBucket}
-	b.conf.AllowInsecureSSEC = true
+	b.conf.UpstreamEndpoint = url
+	b.start()
+	return b
+}
+
+// start puts a waxseal together on a fresh data directory, and finds it as a job does.
+func (b *jobBench) start() {
+	t := b.t
+	t.Helper()
+	b.conf.DataDir, b.conf.ReadThrough, b.conf.AllowInsecureSSEC = t.TempDir(), []string{jobBucket}, true
 	p, err := assemble(context.Background(), &b.conf, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +77,6 @@ func newJobBench(t *testing.T, options proxytest.Options) *jobBench {
 		t.Fatalf("the job did not find the waxseal that serves: %+v", b.s3)
 	}
 	t.Cleanup(b.s3.client.CloseIdleConnections)
-	return b
 }
 
 func (b *jobBench) job() *job {
@@ -285,6 +292,32 @@ func TestRewrapRace(t *testing.T) {
 			b.race(10, func(key string) { b.put(key, []byte("OLD "+key), nil) }, func() error { return b.rewrap(f) })
 		})
 	}
+}
+
+// TestRacesAtTheEmbeddedStore: the same at a real store, where a copy onto itself has left new data under an old
+// envelope.
+func TestRacesAtTheEmbeddedStore(t *testing.T) {
+	t.Chdir(t.TempDir()) // the store changes the working directory
+	b := &jobBench{t: t, conf: defaults()}
+	b.start()
+	ctx := context.Background()
+	if err := b.s3.core.MakeBucket(ctx, jobBucket, minio.MakeBucketOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := accessTo(b.parts.store).client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := func(key string) {
+		body := strings.NewReader("OLD " + key + rand.Text())
+		if _, err := store.Client.PutObject(ctx, jobBucket, key, body, body.Size(), minio.PutObjectOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.race(4, plain, func() error { return b.migrate(noBookmark()) })
+	sealed := func(key string) { b.put(key, []byte("OLD "+key), nil) }
+	b.race(4, sealed, func() error { return b.rewrap(rewrapFlags{toKey: b.newKey()}) })
+	b.race(4, sealed, func() error { return b.rewrap(rewrapFlags{reencrypt: true}) })
 }
 
 // TestJobsRefuseAnUnsafeStore: where the store compares nothing, a change in place could lose a write.
