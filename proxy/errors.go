@@ -37,6 +37,9 @@ func (c *call) fail(err error) {
 	e.RequestID, e.HostID = c.id, "waxseal"
 	c.errCode = e.Code
 	c.logFailure(e, err)
+	if e.Code == s3.MissingContentLength {
+		c.ctx.SetConnectionClose() // what follows may be a body of unknown length
+	}
 	var answered *storeAnswer
 	if errors.As(err, &answered) {
 		c.copyHeaders(withoutBodyHeaders(answered.header))

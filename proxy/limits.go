@@ -11,13 +11,14 @@ import (
 // limitListener wraps every connection so that an idle one, or one that trickles, does not stay for ever, while a
 // slow upload of many gigabytes does.
 func (s *Server) limitListener(l net.Listener) net.Listener {
-	return &limitedListener{l, s.cfg.IdleTimeout, s.cfg.MinRate}
+	return &limitedListener{l, s.cfg.IdleTimeout, s.cfg.MinRate, s.cfg.RateWindow}
 }
 
 type limitedListener struct {
 	net.Listener
-	idle time.Duration
-	rate int64
+	idle   time.Duration
+	rate   int64
+	window time.Duration
 }
 
 func (l *limitedListener) Accept() (net.Conn, error) {
@@ -25,7 +26,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &limitedConn{Conn: c, idle: l.idle, rate: l.rate}, nil
+	return &limitedConn{Conn: c, idle: l.idle, rate: l.rate, window: l.window}, nil
 }
 
 // limitedConn gives every read and write a deadline of its own, unless fasthttp has set one, and ends a connection
@@ -33,8 +34,9 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 // waits for the store does not count.
 type limitedConn struct {
 	net.Conn
-	idle time.Duration
-	rate int64
+	idle   time.Duration
+	rate   int64
+	window time.Duration // how much waiting is looked at before a connection can be called slow
 
 	reads, writes flow
 }
@@ -45,9 +47,6 @@ type flow struct {
 	waited time.Duration
 	moved  int64
 }
-
-// slowAfter is how much waiting is looked at before a connection can be called slow.
-const slowAfter = time.Minute
 
 var errTooSlow = fmt.Errorf("the client is slower than the minimum rate: %w", os.ErrDeadlineExceeded)
 
@@ -70,7 +69,7 @@ func (f *flow) do(p []byte, move func([]byte) (int, error), deadline func(time.T
 	n, err := move(p)
 	f.waited += time.Since(begin)
 	f.moved += int64(n)
-	if f.waited < slowAfter {
+	if f.waited < c.window {
 		return n, err
 	}
 	slow := f.moved < int64(f.waited.Seconds())*c.rate

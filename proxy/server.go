@@ -50,7 +50,8 @@ type Config struct {
 	MaxConnections int           // default 16384
 	MaxInFlight    int           // requests worked on at once before 503 SlowDown; default 1024
 	IdleTimeout    time.Duration // a connection without a byte in either direction; default 60s
-	MinRate        int64         // bytes a second a request or answer must keep up over a minute; default 1024
+	MinRate        int64         // bytes a second a request or answer must keep up; default 1024
+	RateWindow     time.Duration // of waiting for the client, over which MinRate is judged; default a minute
 	Now            func() time.Time
 	Log            *slog.Logger
 	Metrics        *Metrics
@@ -150,6 +151,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = time.Minute
+	}
+	if c.RateWindow == 0 {
+		c.RateWindow = time.Minute
 	}
 	if c.MinRate == 0 {
 		c.MinRate = 1024

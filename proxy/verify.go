@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -58,13 +59,23 @@ func (c *call) signedRequest() *sigv4.Request {
 	if r.ContentLength < 0 {
 		r.ContentLength = -1
 	}
-	if h.ContentLength() == 0 && len(h.Peek("Content-Length")) == 0 && c.method == "PUT" {
+	if c.method == "PUT" && h.ContentLength() == 0 && !namesLength(h.RawHeaders()) {
 		r.ContentLength = -1
 	}
 	for name, value := range h.All() {
 		r.Headers = append(r.Headers, sigv4.Header{Name: string(name), Value: string(value)})
 	}
 	return r
+}
+
+// namesLength says whether a request's head has a Content-Length: fasthttp puts in a 0 where it has none.
+func namesLength(head []byte) bool {
+	for line := range bytes.Lines(head) {
+		if name, _, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(name, []byte("Content-Length")) {
+			return true
+		}
+	}
+	return false
 }
 
 // authorize evaluates the requester's own policy and the bucket's statements about encryption, before any header is
