@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/md5"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -420,8 +419,6 @@ func (a *storeAnswer) Unwrap() error { return a.cause }
 
 // etagOf is the store's own ETag, without quotes.
 func etagOf(h http.Header) string { return strings.Trim(h.Get("Etag"), `"`) }
-
-func hexMD5(b []byte) string { return hex.EncodeToString(b) }
 
 // codeForStatus is the code of an answer that has only a status: one to a HEAD, or a load balancer's page.
 func codeForStatus(status int) s3.Code {

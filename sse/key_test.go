@@ -63,7 +63,7 @@ func TestKeyFrom(t *testing.T) {
 		t.Error("the key is not a copy")
 	}
 	k.Zero()
-	if !k.IsZero() || NewKey().IsZero() || NewKey() == NewKey() {
+	if one, other := NewKey(), NewKey(); !k.IsZero() || one.IsZero() || one == other {
 		t.Error("Zero or NewKey")
 	}
 }

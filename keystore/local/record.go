@@ -103,8 +103,6 @@ func decodeRecord(value []byte) (*record, error) {
 	return r, nil
 }
 
-func (r *record) encode() ([]byte, error) { return json.Marshal(r) }
-
 // clone is a copy to change: everything that a change writes to is copied.
 func (r *record) clone() *record {
 	c := *r

@@ -34,9 +34,7 @@ func signed(s *Signer, now time.Time, query string) *Request {
 	}}
 	auth := s.Sign("AKIA", "secret", ts, out)
 	r := &Request{Method: out.Method, RawPath: out.Path, RawQuery: query, Host: "store:9000", ContentLength: 0}
-	for _, h := range out.Headers {
-		r.Headers = append(r.Headers, h)
-	}
+	r.Headers = append(r.Headers, out.Headers...)
 	r.Headers = append(r.Headers, Header{"Authorization", auth})
 	return r
 }

@@ -126,7 +126,7 @@ func (g *guard) Token() (xml.Token, error) {
 		err = g.enter(t)
 	case xml.EndElement:
 		g.depth--
-		if g.stack != nil && len(g.stack) > 1 {
+		if len(g.stack) > 1 {
 			g.stack = g.stack[:len(g.stack)-1]
 		}
 	case xml.CharData:
