@@ -50,7 +50,6 @@ func TestOperations(t *testing.T) {
 			}
 		})
 		t.Run("GetObjectAttributes has no encryption headers", func(t *testing.T) {
-			needs(t, "GetObjectAttributes")
 			a := k.ask("GET", k.object("o")+"?attributes=", with(m.part, hdr{"x-amz-object-attributes": "ETag,ObjectSize,Checksum"}), "").ok(t)
 			a.echoes(t, hdr{})
 			tag := k.ask("HEAD", k.object("o"), m.part, "").ok(t).etag()
@@ -211,6 +210,22 @@ func TestEncryptionContextHeader(t *testing.T) {
 			}
 			if k.store.Saw(ec[hdrContext]) {
 				t.Error("the store was shown the header")
+			}
+		})
+	}
+	for name, send := range map[string]func(hdr){
+		"PostObject": func(h hdr) { k.post(t, with(h, hdr{"key": "o"}), "x").ok(t) },
+		"CopyObject": func(h hdr) {
+			k.ask("PUT", k.object("o"), with(h, hdr{"x-amz-copy-source": k.object("plain")}), "").ok(t)
+		},
+		"CreateMultipartUpload": func(h hdr) { k.ask("POST", k.object("o")+"?uploads=", h, "").ok(t) },
+	} {
+		k.run(t, name, func(t *testing.T) {
+			k.ask("PUT", k.object("plain"), nil, "x").ok(t)
+			want := fmt.Sprint(map[string]string{"aws:s3:arn": object, "department": "10103.0", "Name": "Wert"})
+			r := k.wantCalls(func() { send(with(sseKMS(key), ec)) }, "GenerateDataKey")
+			if got := fmt.Sprint(r[0].RequestParameters["encryptionContext"]); got != want {
+				t.Errorf("GenerateDataKey with the context %s, want %s", got, want)
 			}
 		})
 	}

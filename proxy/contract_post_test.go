@@ -71,7 +71,6 @@ func (k *contractKit) post(t *testing.T, fields hdr, file string) answer {
 // contractPost: a form has the encryption parameters as fields, and the answer has them as headers.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
 func (k *contractKit) contractPost(t *testing.T, m mode) {
-	needs(t, "PostObject")
 	a := k.post(t, with(m.write, hdr{"key": "posted"}), "by a form").ok(t).echoes(t, m.echo)
 	if a.StatusCode != http.StatusNoContent {
 		t.Error(a.Status)

@@ -368,18 +368,6 @@ func (k *contractKit) run(t *testing.T, name string, f func(t *testing.T)) {
 	})
 }
 
-// has says whether the proxy carries out an operation yet.
-func hasOperation(name string) bool {
-	return slices.ContainsFunc(routes, func(r route) bool { return r.name == name && r.handler != nil })
-}
-
-func needs(t *testing.T, operation string) {
-	t.Helper()
-	if !hasOperation(operation) {
-		t.Skipf("%s is not there", operation)
-	}
-}
-
 // startUpload begins a multipart upload and gives its id.
 func (k *contractKit) startUpload(key string, h hdr) (answer, string) {
 	k.t.Helper()
