@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,7 +40,11 @@ func (c cell) String() string {
 	if c.Op == opList || c.Op == opListCold {
 		size = fmt.Sprintf("%d keys", c.Size)
 	}
-	return fmt.Sprintf("%s %s c%d", c.Op, size, c.Conc)
+	name := fmt.Sprintf("%s %s c%d", c.Op, size, c.Conc)
+	if slices.Contains(c.Ways, minioPlain) {
+		name += " on MinIO"
+	}
+	return name
 }
 
 func sizeText(n int64) string {
@@ -65,7 +70,8 @@ const (
 var (
 	plainWays = []string{straightWay, nginxWay}
 	mainWays  = append(plainWays[:2:2], sseKMS, sseS3)
-	allWays   = append(mainWays[:4:4], sseS3Opaque, sseC, dsse)
+	allWays   = append(mainWays[:4:4], sseS3Opaque, sseC, dsse, rcloneWay)
+	minioWays = []string{minioPlain, minioSSE, onMinIO}
 )
 
 // cells is the named part of the matrix: sizes at one concurrency, concurrencies at three sizes, and every operation.
@@ -110,6 +116,10 @@ var cells = []cell{
 	{opMultipart, 8 * mib, 1, []string{straightWay, nginxWay, sseKMS}, 0},
 	{opMultipart, 8 * mib, 8, mainWays, 3},
 	{opMultipart, 64 * mib, 8, []string{straightWay, nginxWay, sseKMS}, 0},
+	{opGet, 4 * kib, 8, minioWays, 0},
+	{opPut, 4 * kib, 8, minioWays, 0},
+	{opGet, 64 * mib, 8, minioWays, 0},
+	{opPut, 64 * mib, 8, minioWays, 0},
 }
 
 // quickWays are those that the targets are about, and the other modes where a cell has three rounds only.

@@ -29,6 +29,12 @@ func (d *dataResults) checks() []check {
 	for _, o := range []op{opGet, opPut} {
 		all = append(all, d.smallThroughput(o))
 	}
+	for _, c := range []struct {
+		o    op
+		size int64
+	}{{opGet, 64 * mib}, {opPut, 64 * mib}, {opGet, 4 * kib}, {opPut, 4 * kib}} {
+		all = append(all, d.rival(c.o, c.size, sseKMS, rcloneWay), d.rival(c.o, c.size, onMinIO, minioSSE))
+	}
 	return append(all, d.listing(), d.memory(opGet), d.memory(opPut), d.segmentAllocs(opGet), d.segmentAllocs(opPut), d.rangeDelay())
 }
 
@@ -107,6 +113,25 @@ func (d *dataResults) smallThroughput(o op) check {
 	}
 	if r, ok := idealRatio(m, extra, opsPerSec); ok {
 		c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r >= .80)
+	}
+	return c
+}
+
+// rival compares requests a second (bytes, of large objects) with another encrypting server's.
+func (d *dataResults) rival(o op, size int64, way, other string) check {
+	c := check{Name: fmt.Sprintf("%s %s c8: %s against %s", o, sizeText(size), way, other), Target: "above 1", Met: notMeasured}
+	figure := opsPerSec
+	if size >= mib {
+		figure = mibps
+	}
+	for i := range d.Cells {
+		m := &d.Cells[i]
+		if m.Cell.Op != o || m.Cell.Size != size || m.Cell.Conc != 8 {
+			continue
+		}
+		if r, ok := m.ratio(way, other, figure); ok {
+			c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r > 1)
+		}
 	}
 	return c
 }

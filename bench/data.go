@@ -72,7 +72,6 @@ func runData(ctx context.Context, bin string, p plan) (*dataResults, error) {
 		return nil, err
 	}
 	defer ways.stop()
-	out.Skipped = ways.skipped
 	all := p.chosen()
 	left := 0
 	for _, c := range all {
@@ -89,6 +88,7 @@ func runData(ctx context.Context, bin string, p plan) (*dataResults, error) {
 		}
 		out.Cells = append(out.Cells, *m)
 	}
+	out.Skipped = ways.skipped
 	return out, nil
 }
 
@@ -111,6 +111,10 @@ func (p plan) cell(ctx context.Context, c cell, ways *paths, prep *prepared, win
 			continue
 		}
 		if err := c.prepare(prep, t); err != nil {
+			if t.rival {
+				ways.skip(c, t, err)
+				continue
+			}
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		present = append(present, t)
@@ -120,6 +124,10 @@ func (p plan) cell(ctx context.Context, c cell, ways *paths, prep *prepared, win
 		for i := range present {
 			t := present[(i+round)%len(present)]
 			f, err := c.measure(ctx, t, warmUp, window())
+			if err != nil && t.rival && ctx.Err() == nil {
+				ways.skip(c, t, err)
+				continue
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", t.name, err)
 			}
@@ -128,6 +136,14 @@ func (p plan) cell(ctx context.Context, c cell, ways *paths, prep *prepared, win
 		}
 	}
 	return m, nil
+}
+
+// skip names what a rival could not do, once.
+func (p *paths) skip(c cell, t *target, err error) {
+	text := fmt.Sprintf("%s, %s: %v", t.name, c, err)
+	if !slices.Contains(p.skipped, text) {
+		p.skipped = append(p.skipped, text)
+	}
 }
 
 // of is the median of one figure of a way, and whether the way was measured.

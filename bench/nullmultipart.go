@@ -142,7 +142,7 @@ func (s *nullStore) completeUpload(q *nullRequest, u *nullUpload) error {
 		o.body = append(o.body, u.parts[i].body...)
 	}
 	s.mu.RUnlock()
-	o.etag = fmt.Sprintf("%s-%d", s.newETag(), len(numbers))
+	o.etag = fmt.Sprintf("%032x-%d", s.serial.Add(1), len(numbers))
 	if keeps(q.bucket, q.key) {
 		s.store(name, o)
 	}

@@ -33,6 +33,7 @@ func (c chart) draw(base string) error {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = c.title, c.x, c.y
 	p.Legend.Top, p.Legend.Left = true, true
+	p.Legend.Padding = vg.Points(3)
 	p.Add(plotter.NewGrid())
 	drawn := 0
 	for i, s := range c.lines {
@@ -70,11 +71,12 @@ func (c chart) axes(p *plot.Plot) {
 	} else {
 		p.Y.Min = min(0, p.Y.Min)
 	}
+	p.X.Tick.Marker, p.Y.Tick.Marker = short{p.X.Tick.Marker}, short{p.Y.Tick.Marker}
 	// Room for the legend above the lines.
 	if c.logY {
-		p.Y.Max *= 4
+		p.Y.Max *= 6
 	} else {
-		p.Y.Max *= 1.3
+		p.Y.Max *= 1.4
 	}
 }
 
@@ -106,7 +108,9 @@ func (b bars) draw(base string) error {
 	p.Title.Text, p.Y.Label.Text = b.title, b.y
 	p.Legend.Top = true
 	p.NominalX(b.groups...)
-	width := vg.Points(9)
+	p.X.Min, p.X.Max = -.5, float64(len(b.groups))-.5
+	p.Legend.Padding = vg.Points(3)
+	width := chartWidth / vg.Length(len(b.groups)*(len(b.names)+3))
 	for i, name := range b.names {
 		chart, err := plotter.NewBarChart(plotter.Values(b.values[i]), width)
 		if err != nil {
@@ -121,4 +125,30 @@ func (b bars) draw(base string) error {
 	p.Y.Min = 0
 	p.Y.Max *= 1.3
 	return p.Save(chartWidth, chartHeight, filepath.Join(resultsDir(base), b.file+".svg"))
+}
+
+// short labels large numbers as people write them.
+type short struct{ plot.Ticker }
+
+// Ticks implements plot.Ticker.
+func (s short) Ticks(low, high float64) []plot.Tick {
+	ticks := s.Ticker.Ticks(low, high)
+	for i := range ticks {
+		if ticks[i].Label != "" {
+			ticks[i].Label = shortNumber(ticks[i].Value)
+		}
+	}
+	return ticks
+}
+
+func shortNumber(v float64) string {
+	switch {
+	case v >= 1e9:
+		return fmt.Sprintf("%.3gG", v/1e9)
+	case v >= 1e6:
+		return fmt.Sprintf("%.3gM", v/1e6)
+	case v >= 1e4:
+		return fmt.Sprintf("%.3gk", v/1e3)
+	}
+	return fmt.Sprintf("%.4g", v)
 }

@@ -59,7 +59,7 @@ func (m *measured) row(way string) []string {
 		return fmt.Sprintf(format, v)
 	}
 	row := []string{way, value("%.1f", mibps), value("%.0f", opsPerSec)}
-	ratio := ""
+	ratio, straightWay := "", m.Cell.Ways[0]
 	if r, ok := m.ratio(way, straightWay, opsPerSec); ok && way != straightWay {
 		ratio = fmt.Sprintf("%.2f", r)
 	}
@@ -67,7 +67,7 @@ func (m *measured) row(way string) []string {
 		ratio = fmt.Sprintf("%.2f", r)
 	}
 	row = append(row, ratio, value("%.2f", p50), value("%.2f", p99), value("%.2f", p999), value("%.2f", firstByte))
-	if way == straightWay {
+	if m.Rounds[way][0].CPUPer1000 < 0 {
 		row = append(row, "", "", "", "")
 	} else {
 		row = append(row, value("%.2f", cpuPerGiB), value("%.3f", cpuPer1000), value("%.0f", peakMiB), value("%.0f", allocsOf))

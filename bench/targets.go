@@ -21,6 +21,7 @@ type target struct {
 	put     map[string]string
 	get     map[string]string
 	restart func(context.Context) error // starts it anew on the same data
+	rival   bool                        // another's: it may fail
 	// keep is where this way's kept objects lie: what one way stored, another cannot read.
 	keep string
 }
@@ -70,7 +71,11 @@ func (p *paths) start(ctx context.Context, waxseal string) error {
 	if err := p.startNginx(ctx); err != nil {
 		return err
 	}
-	return p.startModes(ctx, waxseal)
+	if err := p.startModes(ctx, waxseal); err != nil {
+		return err
+	}
+	p.startRivals(ctx, waxseal)
+	return nil
 }
 
 func (p *paths) startStore(ctx context.Context) error {
@@ -159,6 +164,11 @@ type sealer struct {
 
 // startSealer runs waxseal in front of the null store.
 func (p *paths) startSealer(ctx context.Context, bin, name string, args ...string) (*sealer, error) {
+	return p.startSealerAt(ctx, bin, name, p.addr, user{"store", "store-secret"}, args...)
+}
+
+// startSealerAt runs waxseal in front of any store.
+func (p *paths) startSealerAt(ctx context.Context, bin, name, store string, as user, args ...string) (*sealer, error) {
 	var addr [3]string
 	for i := range addr {
 		var err error
@@ -168,10 +178,10 @@ func (p *paths) startSealer(ctx context.Context, bin, name string, args ...strin
 	}
 	env := []string{
 		"WAXSEAL_ACCESS_KEY=" + benchAccess, "WAXSEAL_SECRET_KEY=" + benchSecret,
-		"WAXSEAL_UPSTREAM_ACCESS_KEY=store", "WAXSEAL_UPSTREAM_SECRET_KEY=store-secret",
+		"WAXSEAL_UPSTREAM_ACCESS_KEY=" + as.access, "WAXSEAL_UPSTREAM_SECRET_KEY=" + as.secret,
 	}
 	args = append([]string{bin, "serve", "--listen", addr[0], "--kms-listen", addr[1], "--admin-listen", addr[2],
-		"--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + p.addr, "--allow-insecure-ssec"}, args...)
+		"--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + store, "--allow-insecure-ssec"}, args...)
 	s := &sealer{addr: addr[0], kms: addr[1], admin: addr[2], launch: func(ctx context.Context) (*process, error) {
 		return startProcess(ctx, p.dir, name, addr[0], env, args...)
 	}}
