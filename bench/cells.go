@@ -220,12 +220,23 @@ func (c cell) prepare(p *prepared, t *target) error {
 	return nil
 }
 
+// moves is how many bytes one operation moves.
+func (c cell) moves() int64 {
+	switch c.Op {
+	case opGet, opPut, opRange:
+		return c.Size
+	case opMultipart:
+		return c.Size * multipartParts
+	}
+	return 0
+}
+
 // measure runs a cell along a way once.
 func (c cell) measure(ctx context.Context, t *target, warm, window time.Duration) (figures, error) {
 	if c.Op == opList || c.Op == opListCold {
 		return c.list(ctx, t, window)
 	}
-	l := &load{t: t}
+	l := &load{t: t, opSize: c.moves()}
 	for i := range c.Conc {
 		w := &worker{}
 		if c.Op == opMultipart {

@@ -146,17 +146,15 @@ func (p *paths) skip(c cell, t *target, err error) {
 	}
 }
 
-// of is the median of one figure of a way, and whether the way was measured.
+// of is the median of one figure of a way, and whether it was measured: below zero it was not.
 func (m *measured) of(way string, figure func(figures) float64) (float64, bool) {
-	rounds := m.Rounds[way]
-	if len(rounds) == 0 {
-		return 0, false
-	}
 	var all []float64
-	for _, f := range rounds {
-		all = append(all, figure(f))
+	for _, f := range m.Rounds[way] {
+		if v := figure(f); v >= 0 {
+			all = append(all, v)
+		}
 	}
-	return median(all), true
+	return median(all), len(all) > 0
 }
 
 // ratio is the median of a way's figure over another's, round by round.

@@ -14,7 +14,7 @@ import (
 // figures are what one way did with one cell in one round.
 type figures struct {
 	Seconds   float64 `json:"seconds"`
-	Ops       int64   `json:"ops"`
+	Ops       float64 `json:"ops"` // of large objects, with the parts of those that were under way
 	Bytes     int64   `json:"bytes"`
 	Errors    int64   `json:"errors"`
 	MiBps     float64 `json:"mib_per_s"`
@@ -49,6 +49,7 @@ type load struct {
 	errors  atomic.Int64
 	record  atomic.Bool // latencies count
 	stop    atomic.Bool
+	opSize  int64 // bytes that a request moves, where each moves the same
 	// tolerant goes on after refusals, with a rest, as clients do.
 	tolerant bool
 }
@@ -156,10 +157,13 @@ func (l *load) measure(ctx context.Context, warm, window time.Duration) (figures
 }
 
 func (l *load) between(a, b look) figures {
-	f := figures{Seconds: b.at.Sub(a.at).Seconds(), Ops: b.ops - a.ops, Bytes: b.moved - a.moved, Errors: b.errors - a.errors,
+	f := figures{Seconds: b.at.Sub(a.at).Seconds(), Ops: float64(b.ops - a.ops), Bytes: b.moved - a.moved, Errors: b.errors - a.errors,
 		CPUPerGiB: -1, CPUPer1000: -1, AllocsPerOp: -1}
 	f.MiBps = float64(f.Bytes) / (1 << 20) / f.Seconds
-	f.OpsPerSec = float64(f.Ops) / f.Seconds
+	if l.opSize >= mib {
+		f.Ops = float64(f.Bytes) / float64(l.opSize)
+	}
+	f.OpsPerSec = f.Ops / f.Seconds
 	if l.t.proc == nil {
 		return f
 	}
@@ -168,10 +172,10 @@ func (l *load) between(a, b look) figures {
 		f.CPUPerGiB = cpu / (float64(f.Bytes) / (1 << 30))
 	}
 	if f.Ops > 0 {
-		f.CPUPer1000 = cpu / float64(f.Ops) * 1000
+		f.CPUPer1000 = cpu / f.Ops * 1000
 	}
 	if f.Ops > 0 && a.allocs >= 0 && b.allocs >= 0 {
-		f.AllocsPerOp = (b.allocs - a.allocs) / float64(f.Ops)
+		f.AllocsPerOp = (b.allocs - a.allocs) / f.Ops
 	}
 	f.PeakMiB = float64(l.t.proc.peakRSS()) / (1 << 20)
 	return f

@@ -216,7 +216,7 @@ func (o *options) data(ctx context.Context, begun time.Time, stdout io.Writer) e
 func (o *options) scale(ctx context.Context, _ time.Time, stdout io.Writer) error {
 	s := &scaleSection{section: o.section(ctx)}
 	err := withWaxseal(ctx, func(bin string) (err error) {
-		s.Curves, err = runScale(ctx, bin, o.quick)
+		s.Curves, s.Envelope, err = runScale(ctx, bin, o.quick)
 		return err
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ func (r report) write(base string) error {
 	if r.scale != nil {
 		r.scale.write(&b)
 	}
+	r.writeEstimate(&b)
 	if notes, err := os.ReadFile(filepath.Join(base, "NOTES.md")); err == nil {
 		b.WriteString("\n" + string(notes))
 	}

@@ -52,8 +52,8 @@ func (m *measured) write(b *strings.Builder) {
 
 func (m *measured) row(way string) []string {
 	value := func(format string, figure func(figures) float64) string {
-		v, _ := m.of(way, figure)
-		if v < 0 {
+		v, ok := m.of(way, figure)
+		if !ok {
 			return ""
 		}
 		return fmt.Sprintf(format, v)
@@ -67,7 +67,7 @@ func (m *measured) row(way string) []string {
 		ratio = fmt.Sprintf("%.2f", r)
 	}
 	row = append(row, ratio, value("%.2f", p50), value("%.2f", p99), value("%.2f", p999), value("%.2f", firstByte))
-	if m.Rounds[way][0].CPUPer1000 < 0 {
+	if _, ok := m.of(way, cpuPer1000); !ok {
 		row = append(row, "", "", "", "")
 	} else {
 		row = append(row, value("%.2f", cpuPerGiB), value("%.3f", cpuPer1000), value("%.0f", peakMiB), value("%.0f", allocsOf))

@@ -36,7 +36,8 @@ type dataSection struct {
 // scaleSection is the part about growth.
 type scaleSection struct {
 	section
-	Curves []scaleCurve `json:"curves"`
+	Curves   []scaleCurve `json:"curves"`
+	Envelope int          `json:"envelope_bytes"`
 }
 
 // report is all parts there are.

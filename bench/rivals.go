@@ -114,7 +114,7 @@ func (p *paths) startMinIO(ctx context.Context, waxseal string) error {
 		return err
 	}
 	p.targets = append(p.targets,
-		&target{name: minioPlain, addr: addr, proc: proc, keep: keptPrefix + "plain/", rival: true},
+		&target{name: minioPlain, addr: addr, proc: proc, keep: keptPrefix + "minio/", rival: true},
 		&target{name: minioSSE, addr: addr, proc: proc, keep: keptPrefix + "sse/", rival: true,
 			put: map[string]string{"x-amz-server-side-encryption": "AES256"}},
 		&target{name: onMinIO, addr: s.addr, admin: s.admin, proc: s.proc, keep: keptPrefix + "waxseal/", rival: true,

@@ -61,24 +61,26 @@ type scaler struct {
 const cpuMillis = "CPU milliseconds a request"
 
 // runScale measures all curves.
-func runScale(ctx context.Context, bin string, quick bool) ([]scaleCurve, error) {
+func runScale(ctx context.Context, bin string, quick bool) (all []scaleCurve, envelope int, err error) {
 	s := &scaler{window: 3 * time.Second, quick: quick}
 	if quick {
 		s.window = 700 * time.Millisecond
 	}
 	if err := s.start(ctx, bin); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer s.stop()
-	var all []scaleCurve
+	if envelope, err = s.envelopeBytes(ctx); err != nil {
+		return nil, 0, err
+	}
 	for _, curve := range []func(context.Context) (*scaleCurve, error){s.byUsers, s.byKeys, s.byParts, s.byObjects} {
 		c, err := curve(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("scale: %w", err)
+			return nil, 0, fmt.Errorf("scale: %w", err)
 		}
 		all = append(all, *c)
 	}
-	return all, nil
+	return all, envelope, nil
 }
 
 // upTo are the powers of ten from a to b.
@@ -265,6 +267,24 @@ func (s *scaler) byObjects(ctx context.Context) (*scaleCurve, error) {
 		c.add("LIST, for each key", float64(n), f.CPUPer1000/listPage)
 	}
 	return c, nil
+}
+
+// envelopeBytes is what waxseal adds to an object's metadata.
+func (s *scaler) envelopeBytes(ctx context.Context) (int, error) {
+	t := s.target()
+	if _, _, err := once(t.putAsk(keptPrefix+"envelope", 4*kib)); err != nil {
+		return 0, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+s.addr+object(keptPrefix+"envelope"), nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return len(resp.Header.Get("X-Amz-Meta-Waxseal")), nil
 }
 
 // byParts uploads parts of 5 MiB, the least that S3 allows, of an object that the store throws away.
