@@ -50,6 +50,7 @@ type parts struct {
 	kms      *fasthttp.Server // nil with an external key service
 	admin    *http.Server
 
+	probed   chan struct{} // closed when it is known what the store honours
 	ends     []func(context.Context) error
 	rekeying sync.Mutex
 }
@@ -191,7 +192,8 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 		return err
 	}
 	p.atEnd(p.s3.Shutdown)
-	p.background(p.s3.Probe)
+	p.probed = make(chan struct{})
+	p.background(func(ctx context.Context) { defer close(p.probed); p.s3.Probe(ctx) })
 	return p.openDelivery(c, log)
 }
 

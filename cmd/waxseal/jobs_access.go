@@ -125,7 +125,10 @@ func withOwnS3(ctx context.Context, c *config, stderr io.Writer, do func(*jobAcc
 		return err
 	}
 	// What the store honours decides what can be done safely; a job does not begin before it is known.
-	p.s3.Probe(ctx)
+	select {
+	case <-p.probed:
+	case <-ctx.Done():
+	}
 	l := fasthttputil.NewInmemoryListener()
 	ended := make(chan error, 1)
 	go func() { ended <- p.s3.ServeOperator(l) }()
