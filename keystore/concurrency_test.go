@@ -73,9 +73,9 @@ func TestConcurrentRequesters(t *testing.T) {
 	r.kms.Hook = g.hook(keystoretest.OpGenerateDataKey)
 	var wg sync.WaitGroup
 	var blobs sync.Map
-	for i := range 9 {
+	for _, who := range []keystore.Caller{alice, bob, carol} {
 		wg.Go(func() {
-			blob, _ := write(t, r.BucketKeys, []keystore.Caller{alice, bob, carol}[i%3], photos, r.key, nil)
+			blob, _ := write(t, r.BucketKeys, who, photos, r.key, nil)
 			blobs.Store(string(blob), true)
 		})
 	}

@@ -179,7 +179,8 @@ func readChunk(r io.Reader, sealer keystore.Sealer, id []byte, number uint32) (l
 	}
 	for _, last = range []bool{false, true} {
 		if plain, err := sealer.Open(sealed, backupAAD(id, number, last)); err == nil {
-			return list, last, json.Unmarshal(plain, &list)
+			err = json.Unmarshal(plain, &list)
+			return list, last, err
 		}
 	}
 	return nil, false, errBackup
