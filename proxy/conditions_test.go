@@ -2,11 +2,15 @@ package proxy
 
 import (
 	"context"
+	"encoding/binary"
+	"hash/crc32"
 	"net/http"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+
+	"waxseal/proxy/proxytest"
 )
 
 // TestUnlessETag: If-None-Match with an ETag on a write is Ceph's alone; S3 answers NotImplemented.
@@ -65,4 +69,26 @@ func TestLockShown(t *testing.T) {
 			map[string]string{"x-amz-bypass-governance-retention": "true"}, nil)
 		k.mustDo(t, "DELETE", "/"+bucket, nil, nil)
 	})
+}
+
+// TestFormChecksumConditions: in compat=ceph too, a policy's condition on a checksum holds for the form's.
+func TestFormChecksumConditions(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.CompatCeph = true })
+	file := []byte("file")
+	sum := b64(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(file)))
+	for _, step := range []struct {
+		condition string
+		want      int
+	}{{"", http.StatusNoContent}, {sum, http.StatusNoContent}, {"AAAAAA==", http.StatusForbidden}} {
+		f := newForm(file, "key", "k")
+		if step.condition != "" {
+			f.conditions = append(f.conditions, map[string]string{"x-amz-checksum-crc32": step.condition})
+		}
+		f.sign()
+		f.plain = true // as it is now
+		f.fields = append(f.fields, [2]string{"x-amz-checksum-crc32", sum})
+		if resp, body := k.post(t, f); resp.StatusCode != step.want {
+			t.Errorf("%+v: %s\n%s", step, resp.Status, body)
+		}
+	}
 }

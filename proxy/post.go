@@ -73,7 +73,11 @@ func (c *call) admitForm(f *form) (*sigv4.PostPolicy, error) {
 	if err := c.s.checkKey(c.key); err != nil {
 		return nil, err
 	}
-	if err := policy.Check(c.bucket, f.judged(c.s.cfg.CompatCeph), -1); err != nil {
+	fields := f.fields
+	if c.s.cfg.CompatCeph {
+		fields = f.withoutLooseChecksums(policy)
+	}
+	if err := policy.Check(c.bucket, fields, -1); err != nil {
 		return nil, err
 	}
 	return policy, c.authorizeAction("s3:PutObject", c.bucket, c.key, f)

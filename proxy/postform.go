@@ -159,15 +159,13 @@ func (f *form) takeKey() (string, error) {
 // baseName is a file's name without the path that some browsers send.
 func baseName(name string) string { return name[strings.LastIndexAny(name, `/\`)+1:] }
 
-// judged are the fields that the policy must cover. ceph/s3-tests leaves checksums out
-// (test_post_object_upload_checksum).
-func (f *form) judged(ceph bool) []sigv4.Header {
-	if !ceph {
-		return f.fields
-	}
+// withoutLooseChecksums are the fields without checksums that the policy does not name, which S3 refuses and
+// ceph/s3-tests want taken (test_post_object_upload_checksum).
+func (f *form) withoutLooseChecksums(policy *sigv4.PostPolicy) []sigv4.Header {
 	var fields []sigv4.Header
 	for _, field := range f.fields {
-		if !strings.HasPrefix(strings.ToLower(field.Name), checksumHeader) {
+		name := strings.ToLower(field.Name)
+		if policy.Covers(name) || !strings.HasPrefix(name, checksumHeader) {
 			fields = append(fields, field)
 		}
 	}

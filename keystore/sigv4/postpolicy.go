@@ -256,7 +256,7 @@ func (p *PostPolicy) Check(bucket string, form []Header, length int64) error {
 }
 
 func (p *PostPolicy) checkCovered(bucket string, form []Header) error {
-	if !p.covers("bucket") {
+	if !p.Covers("bucket") {
 		return errPolicyDenies("Extra input fields: bucket")
 	}
 	for _, f := range form {
@@ -264,7 +264,7 @@ func (p *PostPolicy) checkCovered(bucket string, form []Header) error {
 		if name == "bucket" && f.Value != bucket {
 			return errPolicyDenies("Policy Condition failed: the form names another bucket")
 		}
-		if !exempt(name) && !p.covers(name) {
+		if !exempt(name) && !p.Covers(name) {
 			return errPolicyDenies("Extra input fields: " + name)
 		}
 	}
@@ -280,7 +280,11 @@ func exempt(name string) bool {
 	return strings.HasPrefix(name, ignorePrefix)
 }
 
-func (p *PostPolicy) covers(name string) bool {
+// Covers says whether a condition names the field, whose name is in lower case. No policy covers every field.
+func (p *PostPolicy) Covers(name string) bool {
+	if p == nil {
+		return true
+	}
 	for _, c := range p.conditions {
 		if c.field == name {
 			return true
