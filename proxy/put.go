@@ -83,13 +83,8 @@ func (c *call) body() (io.Reader, int64, error) {
 	if size < 0 {
 		return nil, 0, s3.Errorf(s3.MissingContentLength, "You must provide the Content-Length HTTP header.")
 	}
-	if size > maxPut {
-		return nil, 0, s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size").
-			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxPut)))
-	}
-	if sse.SealedSize(size, 1) > maxPut {
-		return nil, 0, s3.Errorf(s3.EntityTooLarge, "Sealed, your upload exceeds the store's limit of 5 GiB for one PUT. Use a multipart upload.").
-			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxSealable)))
+	if err := checkPut(size); err != nil {
+		return nil, 0, err
 	}
 	raw := io.Reader(bytes.NewReader(nil))
 	if s := c.ctx.RequestBodyStream(); s != nil {
@@ -100,6 +95,19 @@ func (c *call) body() (io.Reader, int64, error) {
 		return nil, 0, err
 	}
 	return &requestBody{call: c, src: decoded}, size, nil
+}
+
+// checkPut holds a body's size to what one PUT or part can have.
+func checkPut(size int64) error {
+	switch {
+	case size > maxPut:
+		return s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size").
+			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxPut)))
+	case size >= 0 && sse.SealedSize(size, 1) > maxPut:
+		return s3.Errorf(s3.EntityTooLarge, "Sealed, your upload exceeds the store's limit of 5 GiB for one PUT. Use a multipart upload.").
+			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxSealable)))
+	}
+	return nil
 }
 
 // maxSealable is the largest plaintext whose sealed form fits one PUT (FORMAT.md, sizes).

@@ -271,6 +271,9 @@ func (c *call) admit() error {
 	if err == nil {
 		err = c.verify()
 	}
+	if err == nil && c.route.class == seal && c.method == "PUT" {
+		err = checkPut(c.auth.DecodedLength)
+	}
 	c.admission = &err
 	return err
 }

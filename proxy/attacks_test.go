@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// The tests of this file, and those of others that docs/threat-model.md names beside each attack, make the attacks
+// that were thought of against the design.
+
+// TestReplayedPart (attacks A1, A2): a part that was sent twice, and then taken in its earlier form, whole or in
+// part, is not what the client completed.
+func TestReplayedPart(t *testing.T) {
+	k, up := memoryKit(t, nil)
+	b := k.bucket(t)
+	u := k.upload(t, b, "object", nil)
+	var earlier []byte
+	u.mustPut(1, noise(1, 5<<20))
+	up.MutateParts(func(_ string, _ int, body []byte) []byte {
+		earlier = slices.Clone(body)
+		return body
+	})
+	u.mustPut(1, noise(2, 5<<20))
+	u.mustPut(2, noise(3, 100))
+	u.mustComplete()
+	o, _ := up.Object(b, "object")
+	n := len(earlier)
+	if n != int(sse.SealedSize(5<<20, 1)) || bytes.Equal(o.Body[:n], earlier) {
+		t.Fatal("the earlier send was not caught")
+	}
+	for name, body := range map[string][]byte{
+		"the whole part":      slices.Concat(earlier, o.Body[n:]),
+		"its stream's header": slices.Concat(earlier[:sse.StreamHeaderSize], o.Body[sse.StreamHeaderSize:]),
+		"its first segment":   slices.Concat(earlier[:sse.SegmentSize], o.Body[sse.SegmentSize:]),
+		"a middle segment":    slices.Concat(o.Body[:sse.SegmentSize], earlier[sse.SegmentSize:2*sse.SegmentSize], o.Body[2*sse.SegmentSize:]),
+		"all but the header":  slices.Concat(o.Body[:sse.StreamHeaderSize], earlier[sse.StreamHeaderSize:], o.Body[n:]),
+	} {
+		up.Mutate(b, "object", func(s *proxytest.Stored) { s.Body = body })
+		status, got := k.readCut(t, "/"+b+"/object")
+		if status < 400 && len(got) == 5<<20+100 || !bytes.HasPrefix(noise(2, 5<<20), got) && status < 400 {
+			t.Errorf("%s: answered %d with %d bytes", name, status, len(got))
+		}
+	}
+}
+
+// readCut reads an object whose answer may be cut short, and gives what came.
+func (k *kit) readCut(t *testing.T, path string) (status int, got []byte) {
+	t.Helper()
+	c := k.dial(t).send(k.head("GET", path, nil) + "\r\n")
+	resp, err := http.ReadResponse(c.r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	b.ReadFrom(resp.Body)
+	return resp.StatusCode, b.Bytes()
+}
+
+// TestEnvelopeEveryByte (attack A3): there is no byte of an envelope that a store could change without its being
+// noticed, by HEAD, which opens no key, and by GET.
+func TestEnvelopeEveryByte(t *testing.T) {
+	k, up := memoryKit(t, nil)
+	b := k.bucket(t)
+	path := "/" + b + "/object"
+	k.mustDo(t, http.MethodPut, path, map[string]string{hdrSSE: algKMS, hdrKMSKey: testKeyARN}, []byte("sealed"))
+	o, _ := up.Object(b, "object")
+	text := o.Header.Get(envelopeHeader)
+	for i := range len(text) {
+		for _, ch := range []byte{'A', 'z'} {
+			if text[i] == ch {
+				continue
+			}
+			forged := text[:i] + string(ch) + text[i+1:]
+			up.Mutate(b, "object", func(s *proxytest.Stored) { s.Header.Set(envelopeHeader, forged) })
+			if resp, body := k.do(t, http.MethodGet, path, nil, nil); resp.StatusCode < 400 || resp.StatusCode >= 500 {
+				t.Fatalf("byte %d: GET answers %s %q", i, resp.Status, body)
+			}
+			resp, _ := k.do(t, http.MethodHead, path, nil, nil)
+			if resp.StatusCode == http.StatusOK && (resp.Header.Get("Content-Length") != "6" || resp.Header.Get("Etag") != quote(o.ETag)) {
+				t.Fatalf("byte %d: HEAD shows %v", i, resp.Header)
+			}
+		}
+	}
+}
+
+// TestCompression (attack A8): only what fits in memory is compressed, never under a client's key, and nobody can tell
+// by sizes, ranges or digests.
+func TestCompression(t *testing.T) {
+	k, up := memoryKit(t, func(c *Config) {
+		c.AllowInsecureSSEC = true
+		c.Compression = []CompressionRule{{Bucket: "logs", Types: []string{"text/*", "application/json"}}}
+	})
+	up.CreateBucket("logs")
+	up.CreateBucket("other")
+	line := []byte("the same line again and again, with a number: ")
+	var text []byte
+	for i := 0; len(text) < 3<<20; i++ {
+		text = fmt.Appendf(append(text, line...), "%d\n", i)
+	}
+	key := noise(3, 32)
+	customer := map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": b64(key), hdrSSEC + "key-MD5": b64(md5Sum(key))}
+	large := bytes.Repeat(text, 16<<20/len(text)+1)
+	for _, tc := range []struct {
+		path, kind string
+		header     map[string]string
+		data       []byte
+		small      bool
+	}{
+		{"/logs/a", "text/plain; charset=utf-8", nil, text, true},
+		{"/logs/b", "application/json", nil, text[:5000], true},
+		{"/logs/c", "application/json", map[string]string{hdrSSE: algKMS, hdrKMSKey: testKeyARN}, text, true},
+		{"/logs/d", "application/octet-stream", nil, text, false},
+		{"/logs/e", "text/plain", customer, text, false},
+		{"/logs/f", "text/plain", nil, large, false},
+		{"/logs/g", "text/plain", nil, noise(1, 100_000), false},
+		{"/logs/h", "text/plain", nil, nil, false},
+		{"/other/a", "text/plain", nil, text, false},
+	} {
+		header := map[string]string{"Content-Type": tc.kind, "Content-Md5": b64(md5Sum(tc.data))}
+		for n, v := range tc.header {
+			header[n] = v
+		}
+		put, _ := k.mustDo(t, http.MethodPut, tc.path, header, tc.data)
+		bucket, name, _ := strings.Cut(tc.path[1:], "/")
+		o, _ := up.Object(bucket, name)
+		if got := len(o.Body) < len(tc.data); got != tc.small {
+			t.Errorf("%s: %d bytes are %d at the store", tc.path, len(tc.data), len(o.Body))
+		}
+		read := map[string]string{}
+		if tc.header[hdrSSEC+"key"] != "" {
+			read = tc.header
+		}
+		resp, got := k.mustDo(t, http.MethodGet, tc.path, read, nil)
+		if !bytes.Equal(got, tc.data) || resp.Header.Get("Etag") != put.Header.Get("Etag") {
+			t.Errorf("%s: read back %d other bytes, ETag %s", tc.path, len(got), resp.Header.Get("Etag"))
+		}
+		if resp, _ := k.mustDo(t, http.MethodHead, tc.path, read, nil); resp.Header.Get("Content-Length") != fmt.Sprint(len(tc.data)) {
+			t.Errorf("%s: HEAD says %s bytes", tc.path, resp.Header.Get("Content-Length"))
+		}
+		for _, r := range [][2]int{{0, 0}, {1, 4000}, {1 << 20, 1<<20 + 70_000}, {len(tc.data) - 1, len(tc.data) - 1}} {
+			if r[0] < 0 || r[1] >= len(tc.data) {
+				continue
+			}
+			ranged := map[string]string{"Range": fmt.Sprintf("bytes=%d-%d", r[0], r[1])}
+			for n, v := range read {
+				ranged[n] = v
+			}
+			if resp, got := k.do(t, http.MethodGet, tc.path, ranged, nil); resp.StatusCode != http.StatusPartialContent || !bytes.Equal(got, tc.data[r[0]:r[1]+1]) {
+				t.Errorf("%s %v: %s, %d bytes", tc.path, r, resp.Status, len(got))
+			}
+		}
+	}
+	_, list := k.mustDo(t, http.MethodGet, "/logs?prefix=a", nil, nil)
+	if !bytes.Contains(list, fmt.Appendf(nil, "<Size>%d</Size>", len(text))) {
+		t.Errorf("the list says\n%s", list)
+	}
+	// A copy that becomes a client's own is not compressed either.
+	header := map[string]string{"x-amz-copy-source": "/logs/a"}
+	for n, v := range customer {
+		header[n] = v
+	}
+	k.mustDo(t, http.MethodPut, "/logs/copy", header, nil)
+	if o, _ := up.Object("logs", "copy"); len(o.Body) < len(text) {
+		t.Errorf("the copy is %d bytes at the store", len(o.Body))
+	}
+	if _, got := k.mustDo(t, http.MethodGet, "/logs/copy", customer, nil); !bytes.Equal(got, text) {
+		t.Error("the copy is other bytes")
+	}
+}
+
+// TestMetadataLimit (attack D2): what the envelope leaves of the store's limit is told before a byte goes up.
+func TestMetadataLimit(t *testing.T) {
+	k, up := memoryKit(t, nil)
+	b := k.bucket(t)
+	k.mustDo(t, http.MethodPut, "/"+b+"/there", nil, []byte("x"))
+	up.ClearRequests()
+	header := map[string]string{"x-amz-meta-m": strings.Repeat("m", 1990)}
+	for _, tc := range []struct{ method, path string }{
+		{"PUT", "/" + b + "/object"}, {"POST", "/" + b + "/object?uploads="},
+	} {
+		resp, body := k.do(t, tc.method, tc.path, header, []byte("x")[:len(tc.method)%4/3])
+		wantError(t, resp, body, http.StatusBadRequest, s3.MetadataTooLarge)
+	}
+	if got := up.Operations(); len(got) > 0 {
+		t.Errorf("the store was asked: %v", got)
+	}
+	header["x-amz-copy-source"], header["x-amz-metadata-directive"] = "/"+b+"/there", "REPLACE"
+	resp, body := k.do(t, "PUT", "/"+b+"/object", header, nil)
+	wantError(t, resp, body, http.StatusBadRequest, s3.MetadataTooLarge)
+	k.mustDo(t, http.MethodPut, "/"+b+"/object", map[string]string{"x-amz-meta-m": strings.Repeat("m", 1300)}, []byte("x"))
+}
+
+// TestLargestPut (attack D3): a PUT that would not fit the store's 5 GiB once sealed is refused by name, before it is
+// asked for.
+func TestLargestPut(t *testing.T) {
+	k, up := memoryKit(t, nil)
+	b := k.bucket(t)
+	for size, want := range map[int64]int{maxSealable: http.StatusContinue, maxSealable + 1: http.StatusBadRequest, maxPut + 1: http.StatusBadRequest, 1 << 62: http.StatusBadRequest} {
+		c := k.dial(t).send(k.head("PUT", "/"+b+"/object", map[string]string{"Expect": "100-continue"}) + fmt.Sprintf("Content-Length: %d\r\n\r\n", size))
+		resp, err := http.ReadResponse(c.r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode == http.StatusContinue && want != http.StatusContinue {
+			resp, err = http.ReadResponse(c.r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if resp.StatusCode != want {
+			t.Errorf("%d bytes: %s, want %d", size, resp.Status, want)
+		}
+		c.Close()
+	}
+	if _, there := up.Object(b, "object"); there {
+		t.Error("it became an object")
+	}
+}
+
+// TestDeclaredDigests (attack D4): digests that come in headers are held against the body before the store commits it,
+// and are enough to know the object by: it needs no manifest.
+func TestDeclaredDigests(t *testing.T) {
+	k, up := memoryKit(t, nil)
+	b := k.bucket(t)
+	path := "/" + b + "/object"
+	for _, size := range []int{100, inlineLimit + 100_000} {
+		data := noise(5, size)
+		header := map[string]string{"Content-Md5": b64(md5Sum(data)), "x-amz-checksum-sha256": b64(sha256Of(string(data)))}
+		k.mustDo(t, http.MethodPut, path, header, data)
+		if o, _ := up.Object(b, "object"); len(o.Body) != int(sse.SealedSize(int64(size), 1)) {
+			t.Errorf("%d bytes have a manifest", size)
+		}
+		for name := range header {
+			wrong := map[string]string{"Content-Md5": header["Content-Md5"], "x-amz-checksum-sha256": header["x-amz-checksum-sha256"]}
+			wrong[name] = wrong[name][4:8] + wrong[name][:4] + wrong[name][8:]
+			resp, body := k.do(t, http.MethodPut, path, wrong, noise(6, size))
+			wantError(t, resp, body, http.StatusBadRequest, s3.BadDigest)
+			if _, got := k.mustDo(t, http.MethodGet, path, nil, nil); !bytes.Equal(got, data) {
+				t.Errorf("%d bytes: a wrong %s replaced the object", size, name)
+			}
+		}
+	}
+}
