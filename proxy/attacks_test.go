@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -247,5 +250,41 @@ func TestDeclaredDigests(t *testing.T) {
 				t.Errorf("%d bytes: a wrong %s replaced the object", size, name)
 			}
 		}
+	}
+}
+
+// TestThreatModelNamesTests: every test that docs/threat-model.md names is there.
+func TestThreatModelNamesTests(t *testing.T) {
+	page, err := os.ReadFile("../docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "embedded": "../cmd/waxseal/embedded"}
+	source := map[string]string{}
+	for name, folder := range folders {
+		files, err := filepath.Glob(folder + "/*_test.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			source[name] += string(b)
+		}
+	}
+	found := 0
+	for _, m := range regexp.MustCompile("`([a-z]+)[.](Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(page), -1) {
+		if m[1] == "package" {
+			continue
+		}
+		found++
+		if !strings.Contains(source[m[1]], "\nfunc "+m[2]+"(t *testing.T)") {
+			t.Errorf("there is no %s.%s", m[1], m[2])
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d tests are named", found)
 	}
 }
