@@ -179,7 +179,7 @@ func (p *PostPolicy) addList(raw json.RawMessage) error {
 		return errPolicyDocument("Invalid " + operation + ": arguments must be a $field and a string.")
 	}
 	p.conditions = append(p.conditions, postCondition{field: strings.ToLower(field[1:]), value: value,
-		prefix: operation == "starts-with", raw: string(raw)})
+		prefix: operation == "starts-with", raw: `["` + operation + `", "` + field + `", "` + value + `"]`})
 	return nil
 }
 
