@@ -24,3 +24,10 @@ func mallocs(admin string) float64 {
 	}
 	return -1
 }
+
+// scrapeCost is what mallocs itself allocates, asked of a waxseal that has nothing else to do.
+func scrapeCost(admin string) float64 {
+	mallocs(admin) // the first makes a connection
+	first := mallocs(admin)
+	return max(0, mallocs(admin)-first)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -86,13 +87,16 @@ type kmsOutcome struct {
 }
 
 // runKMS runs experiments side by side: each is a sequence of requests, so that its counts do not depend on the speed
-// or the load of the machine.
-func runKMS(ctx context.Context, runs []kmsRun, bar *meter) ([]kmsOutcome, error) {
+// or the load of the machine. None begins after the deadline, if there is one.
+func runKMS(ctx context.Context, runs []kmsRun, deadline time.Time, bar *meter) ([]kmsOutcome, error) {
 	results := make([]kmsOutcome, len(runs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.NumCPU())
 	for i, r := range runs {
 		g.Go(func() error {
+			if !deadline.IsZero() && time.Now().After(deadline) {
+				return nil
+			}
 			var last int64
 			o, err := runWorkload(ctx, r.w, r.v, func(done, _ int64) { bar.add(done - last); last = done })
 			if err != nil {
@@ -102,7 +106,8 @@ func runKMS(ctx context.Context, runs []kmsRun, bar *meter) ([]kmsOutcome, error
 			return nil
 		})
 	}
-	return results, g.Wait()
+	err := g.Wait()
+	return slices.DeleteFunc(results, func(o kmsOutcome) bool { return o.Table == "" }), err
 }
 
 // work is how many requests a list of experiments makes, for the progress bar.

@@ -175,7 +175,7 @@ func (l *load) between(a, b look) figures {
 		f.CPUPer1000 = cpu / f.Ops * 1000
 	}
 	if f.Ops > 0 && a.allocs >= 0 && b.allocs >= 0 {
-		f.AllocsPerOp = (b.allocs - a.allocs) / f.Ops
+		f.AllocsPerOp = max(0, b.allocs-a.allocs-l.t.scrape) / f.Ops
 	}
 	f.PeakMiB = float64(l.t.proc.peakRSS()) / (1 << 20)
 	return f

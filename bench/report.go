@@ -79,6 +79,9 @@ func (k *kmsSection) write(b *strings.Builder) {
 	b.WriteString("\nPrices: $1 for a key and month, 20,000 requests free, then $0.03 for 10,000. The two examples of the published deck come out to the cent: " +
 		fmt.Sprintf("250 volumes of 3 calls %s, 10,000 writes and 2,000,000 reads %s.\n", SymmetricMonth(1, 750).Bill().Total, SymmetricMonth(1, 2_010_000).Bill().Total))
 	b.WriteString("\nEach workload is really run against a whole waxseal, one part of a month of it, and the calls are counted in the key service's audit log.\n")
+	if k.LeftOut > 0 {
+		fmt.Fprintf(b, "\nThe machine was too busy for %d of the experiments.\n", k.LeftOut)
+	}
 	k.writeWorkloads(b)
 	for _, t := range []struct {
 		table, title, column string

@@ -24,6 +24,7 @@ type kmsSection struct {
 	section
 	Outcomes  []kmsOutcome `json:"outcomes"`
 	Throttled []throttled  `json:"throttled"`
+	LeftOut   int          `json:"left_out"` // experiments for which a quick run had no time
 }
 
 // dataSection is the part about the data path.

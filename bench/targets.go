@@ -237,6 +237,7 @@ func (p *paths) startModes(ctx context.Context, bin string) error {
 			s = opaque
 		}
 		t.proc, t.addr, t.admin = s.proc, s.addr, s.admin
+		t.scrape = scrapeCost(s.admin)
 		t.restart = func(ctx context.Context) error { return p.restart(ctx, s.proc, s) }
 		t.keep = keptPrefix + strings.NewReplacer(" ", "-", "+", "-").Replace(strings.ToLower(t.name)) + "/"
 		p.targets = append(p.targets, t)
