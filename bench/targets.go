@@ -18,6 +18,7 @@ type target struct {
 	addr    string
 	proc    *process // whose CPU and memory count; nil: there is nothing in between
 	admin   string   // waxseal's admin endpoint, for its allocations
+	scrape  float64  // objects that asking there allocates itself
 	put     map[string]string
 	get     map[string]string
 	restart func(context.Context) error // starts it anew on the same data
