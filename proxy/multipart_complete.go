@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"time"
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
@@ -44,7 +46,7 @@ func (c *call) completeMultipartUpload() error {
 	}
 	release := c.s.uploads.take(u.name)
 	defer release()
-	for range 5 {
+	for attempt := range 5 {
 		if p.upload, err = c.upload(); err != nil {
 			return err
 		}
@@ -55,7 +57,12 @@ func (c *call) completeMultipartUpload() error {
 		if !errors.Is(err, state.ErrConflict) {
 			return err
 		}
-		// Another replica works on the same upload, or a part has just been sent again.
+		// Another replica works on the same upload, or a part has just been sent again: not in step with it.
+		time.Sleep(rand.N(time.Duration(attempt+1) * 20 * time.Millisecond))
+	}
+	var answered *storeAnswer
+	if errors.As(err, &answered) {
+		return answered
 	}
 	return s3.NewError(s3.OperationAborted)
 }
@@ -229,8 +236,9 @@ func (p *completion) afterFailure(err error) error {
 	if errors.As(err, &answered) {
 		switch {
 		case answered.cause.Code == s3.NoSuchUpload, answered.cause.Code == s3.PreconditionFailed, answered.cause.Status() >= 500:
-		case answered.cause.Code == s3.InvalidPart && p.overtaken():
-			return state.ErrConflict
+		case answered.cause.Code == s3.InvalidPart:
+			// Another replica that works on the same upload may have replaced the final part.
+			return fmt.Errorf("%w: %w", state.ErrConflict, err)
 		default:
 			return err
 		}
@@ -239,12 +247,6 @@ func (p *completion) afterFailure(err error) error {
 		return p.finish(out, header)
 	}
 	return err
-}
-
-// overtaken says whether another replica has gone on with the same upload, and so may have replaced the final part.
-func (p *completion) overtaken() bool {
-	now, err := p.s.uploads.get(p.up, p.bucket, p.key, p.upload.UploadID)
-	return err == nil && now.revision != p.upload.revision
 }
 
 // objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It

@@ -52,9 +52,10 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 		return err
 	}
 	failed := p.serve(l)
+	// Who waits for the banner finds the log's line there already.
+	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr())
 	err = p.banner(c, l).print(stdout)
 	if err == nil {
-		log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr())
 		err = p.wait(ctx, failed)
 	}
 	log.Info("finishing what is in flight; a second signal ends at once", "deadline", shutdownTimeout)
