@@ -249,6 +249,12 @@ func (p *completion) afterFailure(err error) error {
 	return err
 }
 
+// overtaken says whether another replica has gone on with the same upload meanwhile.
+func (p *completion) overtaken() bool {
+	now, err := p.s.uploads.get(p.up, p.bucket, p.key, p.upload.UploadID)
+	return err == nil && now.revision != p.upload.revision
+}
+
 // objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
 // looks with waxseal's own credentials, because who may write need not be allowed to read.
 func (c *call) objectOf(u *upload) *stored {
