@@ -162,7 +162,7 @@ func (o *options) kms(ctx context.Context, begun time.Time, stdout io.Writer) er
 	}
 	var deadline time.Time
 	if o.quick {
-		deadline = begun.Add(quickKMS)
+		deadline = begun.Add(quickLoads)
 	}
 	bar := newMeter("KMS workloads", work(runs))
 	var err error
@@ -184,8 +184,8 @@ func (o *options) kms(ctx context.Context, begun time.Time, stdout io.Writer) er
 	return save(o.base, "kms", s)
 }
 
-// quickKMS is when a quick run begins no more workloads: on a machine of its own it is done long before.
-const quickKMS = 90 * time.Second
+// quickLoads is when a quick run begins no more workloads: on a machine of its own it is done long before.
+const quickLoads = 90 * time.Second
 
 // quickLimit is when a quick run has to be done, with time left for the report.
 const quickLimit = 275 * time.Second

@@ -149,7 +149,6 @@ type nullStore struct {
 
 	mu     sync.Mutex
 	header http.Header
-	size   int64
 }
 
 func (n *nullStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
