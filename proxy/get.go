@@ -203,7 +203,7 @@ func (f *fetch) sealed() error {
 
 // statusFor is 206 for a range or a part of several, as S3 answers them.
 func (f *fetch) statusFor(n int64) int {
-	if f.ranged || f.part > 0 {
+	if f.ranged || f.part > 0 && f.size > 0 { // of nothing there is no Content-Range
 		return http.StatusPartialContent
 	}
 	return http.StatusOK

@@ -353,7 +353,7 @@ func TestAddressing(t *testing.T) {
 
 // TestSlowClients: a client that holds a connection without using it loses it.
 func TestSlowClients(t *testing.T) {
-	k, up := memoryKit(t, func(c *Config) { c.IdleTimeout, c.RateWindow, c.MinRate = 400*time.Millisecond, time.Second, 1000 })
+	k, up := memoryKit(t, func(c *Config) { c.IdleTimeout, c.RateWindow, c.MinRate = 2*time.Second, 3*time.Second, 1000 })
 	bucket := k.bucket(t)
 	put := k.head("PUT", "/"+bucket+"/object", nil) + length(1<<20)
 	trickle := func(c *conn, text string, every time.Duration) {
@@ -371,7 +371,7 @@ func TestSlowClients(t *testing.T) {
 		"stops in the head": func(c *conn) { c.send(put[:100]) },
 		"stops in the body": func(c *conn) { c.send(put + "some") },
 		"stops in a streamed body": func(c *conn) {
-			c.send(strings.Replace(put, length(1<<20), length(9<<20), 1) + strings.Repeat("x", 2<<20))
+			io.WriteString(c.Conn, strings.Replace(put, length(1<<20), length(9<<20), 1)+strings.Repeat("x", 2<<20))
 		},
 		"trickles its head":          func(c *conn) { trickle(c, put, 50*time.Millisecond) },
 		"trickles its body":          func(c *conn) { c.send(put); trickle(c, strings.Repeat("x", 1000), 50*time.Millisecond) },
