@@ -412,7 +412,8 @@ func TestRewrapVersions(t *testing.T) {
 		t.Errorf("something is left on the old version:\n%s", b.out.String())
 	}
 	for _, r := range b.store.Requests() {
-		if r.Operation == "PutObject" || r.Operation == "UploadPart" {
+		// The probe of the store writes, too, in a bucket of its own.
+		if r.Bucket == jobBucket && (r.Operation == "PutObject" || r.Operation == "UploadPart") {
 			t.Errorf("data moved: %s %s", r.Method, r.URI)
 		}
 	}
