@@ -21,8 +21,9 @@ var (
 
 // BucketKeysConfig is the configuration of a BucketKeys. What is zero has a default.
 type BucketKeysConfig struct {
-	// PlaintextTTL is the revocation window: how long a requester's authorisation and an opened key last, counted
-	// from before the call that gave them. Default 5 minutes.
+	// PlaintextTTL is the revocation window: how long a requester's authorisation lasts, counted from before the call
+	// that gave it. An opened key, which is used with such an authorisation only, stays in memory until it was out of
+	// use for as long, and maxOpened at most. Default 5 minutes.
 	PlaintextTTL time.Duration
 	// Period is how long one bucket key wraps new data. Default 24 hours.
 	Period time.Duration
@@ -138,7 +139,7 @@ func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Hand
 // open completes a write under an existing current key.
 func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *current, granted bool) (*Handle, error) {
 	if !granted {
-		if err := b.authorize(ctx, caller, GenerateDataKey, t, t.id, nil); err != nil {
+		if err := b.authorize(ctx, caller, GenerateDataKey, t, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +155,13 @@ func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *cu
 			return nil, err
 		}
 	}
-	return &Handle{o: o, blob: cur.Blob, keyARN: t.keyARN}, nil
+	return b.handle(o, t, cur.Blob), nil
+}
+
+// handle hands out a key that the requester may use.
+func (b *BucketKeys) handle(o *opened, t *target, blob []byte) *Handle {
+	o.used.Store(int64(b.now().mono))
+	return &Handle{o: o, blob: blob, keyARN: t.keyARN}
 }
 
 func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []byte) (*Handle, error) {
@@ -172,7 +179,7 @@ func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []
 	case o != nil && granted:
 		b.stats.hits.Add(1)
 	case o != nil:
-		if err = b.authorize(ctx, caller, Decrypt, t, id, blob); err != nil {
+		if err = b.authorize(ctx, caller, Decrypt, t, blob); err != nil {
 			o.release()
 		}
 	case !granted:
@@ -185,7 +192,7 @@ func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []
 	if err != nil {
 		return nil, err
 	}
-	return &Handle{o: o, blob: blob, keyARN: t.keyARN}, nil
+	return b.handle(o, t, blob), nil
 }
 
 // Forget ends every use of what is known of a KMS key: it was disabled or changed. Opened keys, authorisations and the

@@ -390,7 +390,7 @@ func TestOutage(t *testing.T) {
 		h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 		refusedWith(t, "read", h, err, keystore.Unavailable)
 	}
-	r.counts("10 writes and reads", ops{keystoretest.OpAuthorizeGenerate: 1, keystoretest.OpDecrypt: 1})
+	r.counts("10 writes and reads", ops{keystoretest.OpAuthorizeGenerate: 1, keystoretest.OpAuthorizeDecrypt: 1})
 	r.clock.Advance(time.Second)
 	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); !keystore.Transient(err) {
 		t.Errorf("Resolve: got %v", err)
@@ -399,4 +399,105 @@ func TestOutage(t *testing.T) {
 	r.clock.Advance(time.Second)
 	write(t, r.BucketKeys, alice, photos, r.key, nil)
 	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+}
+
+// history writes one blob a day.
+func (r *rig) history(days int) [][]byte {
+	blobs := make([][]byte, days)
+	for i := range blobs {
+		blobs[i], _ = write(r.t, r.BucketKeys, carol, photos, r.key, nil)
+		r.clock.Advance(24 * time.Hour)
+	}
+	r.kms.Reset()
+	return blobs
+}
+
+// TestHistory: reading the data of many days costs each requester one authorisation in a window, like that of one day,
+// and each day's key is opened once as long as it is used.
+func TestHistory(t *testing.T) {
+	r := newRig(t)
+	blobs := r.history(30)
+	readers := []keystore.Caller{alice, bob, carol}
+	for minute := range 60 {
+		for i, blob := range blobs {
+			read(t, r.BucketKeys, readers[(minute+i)%3], photos, r.key, blob, nil)
+		}
+		r.clock.Advance(time.Minute)
+	}
+	// 12 windows of 5 minutes and 3 readers. Each reader's first authorisation is his own opening of a key.
+	authorized := 12 * len(readers)
+	r.counts("an hour", ops{keystoretest.OpDecrypt: len(blobs), keystoretest.OpAuthorizeDecrypt: authorized - len(readers)})
+}
+
+// TestHistoryRevoked: what was opened of a key's history is out of use with the window, all of it, whoever uses it.
+func TestHistoryRevoked(t *testing.T) {
+	r := newRig(t)
+	blobs := r.history(3)
+	for _, blob := range blobs {
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	}
+	r.kms.Deny(alice.ARN, keystore.Decrypt, true)
+	r.clock.Advance(5*time.Minute - time.Second)
+	for _, blob := range blobs {
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	}
+	r.clock.Advance(time.Second)
+	for _, blob := range blobs {
+		read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+		h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
+		refusedWith(t, "alice, one window later", h, err, keystore.AccessDenied)
+	}
+	r.kms.SetState(r.key, keystore.StateDisabled)
+	r.clock.Advance(5 * time.Minute)
+	for _, blob := range blobs {
+		h, err := r.ForRead(t.Context(), bob, photos, r.key, blob, nil)
+		refusedWith(t, "bob, after the key was disabled", h, err, keystore.Disabled)
+	}
+}
+
+// TestOpenedKeyHasAnEnd: a key that is used all the time is opened anew every day.
+func TestOpenedKeyHasAnEnd(t *testing.T) {
+	r := newRig(t)
+	blob := r.history(1)[0]
+	for range 25 * 60 {
+		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		r.clock.Advance(time.Minute)
+	}
+	if n := r.kms.Count(keystoretest.OpDecrypt); n != 2 {
+		t.Errorf("%d calls of Decrypt in 25 hours, want 2", n)
+	}
+}
+
+// TestUnusedKeyIsZeroed: that other keys of the target are used keeps none in memory.
+func TestUnusedKeyIsZeroed(t *testing.T) {
+	r := newRig(t)
+	blobs := r.history(2)
+	h, err := r.ForRead(t.Context(), alice, photos, r.key, blobs[0], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := h.Key()
+	h.Release()
+	for range 6 {
+		r.clock.Advance(time.Minute)
+		read(t, r.BucketKeys, alice, photos, r.key, blobs[1], nil)
+	}
+	r.Sweep()
+	if !bytes.Equal(key, make([]byte, len(key))) {
+		t.Error("a key that nobody used for 6 minutes is in memory still")
+	}
+}
+
+// TestDamagedBlob: a blob that does not open is refused by itself; the target's other blobs go on.
+func TestDamagedBlob(t *testing.T) {
+	r := newRig(t)
+	blobs := r.history(2)
+	damaged := bytes.Clone(blobs[0])
+	damaged[len(damaged)-1] ^= 1
+	for range 3 {
+		h, err := r.ForRead(t.Context(), alice, photos, r.key, damaged, nil)
+		refusedWith(t, "damaged", h, err, keystore.InvalidCiphertext)
+		read(t, r.BucketKeys, alice, photos, r.key, blobs[1], nil)
+	}
 }

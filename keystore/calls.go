@@ -7,24 +7,32 @@ import (
 	"time"
 )
 
-// granted says whether the requester was authorised within the window, or returns the refusal that still stands.
-func (b *BucketKeys) granted(caller Caller, action Action, t *target, id id) (bool, error) {
-	ok, err := b.memory.grant(t, grantKey{requesterOf(caller), action, id})
+// granted says whether the requester was authorised within the window, or returns the refusal that still stands. An
+// authorisation is for the target: the key service decides by requester, KMS key and encryption context, which all
+// blobs of a target share, so reading the data of many days asks no more often than reading that of one. blob is the id
+// of the blob concerned, which may have a refusal of its own; of a write it is the target's id.
+func (b *BucketKeys) granted(caller Caller, action Action, t *target, blob id) (bool, error) {
+	who := requesterOf(caller)
+	ok, err := b.memory.grant(t, grantKey{who, action, t.id})
+	if !ok && err == nil && blob != t.id {
+		_, err = b.memory.grant(t, grantKey{who, action, blob})
+	}
 	if err != nil {
 		b.stats.negativeHits.Add(1)
 	}
 	return ok, err
 }
 
-// authorize has the provider authorise and audit an action for a requester.
-func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, id id, blob []byte) error {
+// authorize has the provider authorise and audit an action for a requester. A blob, for Decrypt, is one of the target's
+// that was opened already, so that what the provider says of it holds for the others.
+func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, blob []byte) error {
 	who, epoch := requesterOf(caller), b.memory.currentEpoch()
-	key := flightKey{flyAuthorize, who, action, id, epoch}
+	key := flightKey{flyAuthorize, who, action, t.id, epoch}
 	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		issued := b.now()
 		b.stats.authorizations(action).Add(1)
 		err := b.answered(t.keyARN, b.provider.Authorize(ctx, caller, action, t.keyARN, blob, t.context()))
-		b.remember(t, grantKey{who, action, id}, issued, err, epoch)
+		b.remember(t, grantKey{who, action, t.id}, issued, err, epoch)
 		return landing{}, err
 	})
 	return err
@@ -40,7 +48,11 @@ func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id i
 		b.stats.decrypts(caller.Service).Add(1)
 		dk, err := b.provider.Decrypt(ctx, caller, blob, t.keyARN, t.context())
 		err = b.answered(t.keyARN, err)
-		b.remember(t, grantKey{who, Decrypt, id}, issued, err, epoch)
+		subject := t.id
+		if ofBlob(err) {
+			subject = id
+		}
+		b.remember(t, grantKey{who, Decrypt, subject}, issued, err, epoch)
 		if err != nil {
 			if caller.Service {
 				b.memory.putKey(t, id, &cachedKey{err: err, keyARN: t.keyARN, issued: issued, ttl: b.negativeTTL(err)}, epoch)
@@ -66,7 +78,7 @@ func (b *BucketKeys) generate(ctx context.Context, caller Caller, t *target) (*H
 	if err != nil || l.key == nil {
 		return nil, err
 	}
-	return &Handle{o: l.key, blob: l.cur.Blob, keyARN: t.keyARN}, nil
+	return b.handle(l.key, t, l.cur.Blob), nil
 }
 
 func (b *BucketKeys) generateNow(ctx context.Context, caller Caller, t *target, epoch uint64) (landing, error) {
@@ -104,7 +116,18 @@ func (b *BucketKeys) generateNow(ctx context.Context, caller Caller, t *target, 
 // cache keeps an opened key, with a reference of its own.
 func (b *BucketKeys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
 	o.retain()
-	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: b.cfg.PlaintextTTL}, epoch)
+	o.used.Store(int64(b.now().mono))
+	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: maxOpened}, epoch)
+}
+
+// ofBlob says that a failure to open a blob says nothing of the target's other blobs: whoever can write to the store can
+// put a damaged one there.
+func ofBlob(err error) bool {
+	switch KindOf(err) {
+	case InvalidCiphertext, IncorrectKey, Internal:
+		return true
+	}
+	return false
 }
 
 // remember keeps an authorisation for the window, which began before the call, and a refusal for its own time.

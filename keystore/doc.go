@@ -18,8 +18,8 @@
 //	        Output: key, to be used as key-encryption key; blob, to be stored with what it wraps
 //
 //	Read:   Input: requester, scope, KMS key, client's context, blob
-//	        require    authorised(requester, Decrypt, blob)    within the last PlaintextTTL, else ask the provider
-//	        key     := open(blob)
+//	        require    authorised(requester, Decrypt)    within the last PlaintextTTL, else ask the provider
+//	        key     := open(blob)                           as for a write
 //	        Output: key
 //
 // So a requester is authorised and audited by the key service at least once in each window for each action, one

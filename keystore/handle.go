@@ -7,6 +7,7 @@ import "sync/atomic"
 type opened struct {
 	key  Secret
 	refs atomic.Int64
+	used atomic.Int64 // when it was last handed out, in stamp.mono's time
 }
 
 func newOpened(key Secret) *opened {

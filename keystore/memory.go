@@ -7,6 +7,10 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
+// maxOpened is how long an opened key stays in memory however much it is used. It is used with an authorisation of the
+// window only, so this bounds how long a key is exposed, not how long it can be used after a revocation.
+const maxOpened = 24 * time.Hour
+
 // grantsPerKey is how many authorisations are kept for each key: several requesters use one.
 const grantsPerKey = 8
 
@@ -122,7 +126,7 @@ func (m *memory) key(t *target, id id) (*opened, error) {
 	if !ok {
 		return nil, nil
 	}
-	if m.clock().age(k.issued) >= k.ttl {
+	if m.over(k, m.clock()) {
 		m.expire(s, id, k)
 		return nil, nil
 	}
@@ -133,6 +137,11 @@ func (m *memory) key(t *target, id id) (*opened, error) {
 		return nil, nil
 	}
 	return k.o, nil
+}
+
+// over says that a key was in memory for its time, or that nobody used it for a window.
+func (m *memory) over(k *cachedKey, now stamp) bool {
+	return now.age(k.issued) >= k.ttl || k.o != nil && now.mono-time.Duration(k.o.used.Load()) >= m.cfg.PlaintextTTL
 }
 
 // putKey takes a reference of the caller's, whatever becomes of it.
@@ -160,7 +169,7 @@ func (m *memory) dropKey(t *target, id id) {
 	m.share(t).keys.Remove(id)
 }
 
-// expire removes a key whose window ended, unless it has been replaced meanwhile.
+// expire removes a key that is over, unless it has been replaced meanwhile.
 func (m *memory) expire(s *share, id id, k *cachedKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -244,14 +253,14 @@ func (m *memory) arm() {
 	}
 }
 
-// swept removes what nobody asked for again, so that no key stays in memory longer than its window.
+// swept removes what nobody asked for again, so that no key stays in memory longer than it may.
 func (m *memory) swept() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.clock()
 	m.drop(
 		func(k *cachedKey) bool {
-			old := now.age(k.issued) >= k.ttl
+			old := m.over(k, now)
 			if old && k.o != nil {
 				m.stats.expiries.Add(1)
 			}
