@@ -37,6 +37,7 @@ commands:
   cost     the KMS price model, for its two published examples
   kms      workloads against the key service, calls counted
   data     the data path, along all ways
+  memory   peak memory under many streams, and of one large object
   scale    how cost grows with objects, users, keys and parts
   report   RESULTS.md and the plots anew, from the results there are
   profile  CPU and allocation profiles of waxseal under one cell (-cell, -way)
@@ -117,10 +118,11 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 func (o *options) dispatch(ctx context.Context, command string, stdout io.Writer) error {
 	begun := time.Now()
 	steps := map[string][]func(context.Context, time.Time, io.Writer) error{
-		"":        {o.kms, o.scale, o.data, o.report},
-		"all":     {o.kms, o.scale, o.data, o.report},
+		"":        {o.kms, o.scale, o.memory, o.data, o.report},
+		"all":     {o.kms, o.scale, o.memory, o.data, o.report},
 		"kms":     {o.kms, o.report},
 		"data":    {o.data, o.report},
+		"memory":  {o.memory, o.report},
 		"scale":   {o.scale, o.report},
 		"report":  {o.report},
 		"cost":    {o.cost},
@@ -233,6 +235,20 @@ func (o *options) scale(ctx context.Context, _ time.Time, stdout io.Writer) erro
 	s.end()
 	fmt.Fprintf(stdout, "scale: %.0f s\n", s.Seconds)
 	return save(o.base, "scale", s)
+}
+
+func (o *options) memory(ctx context.Context, _ time.Time, stdout io.Writer) error {
+	s := &memorySection{section: o.section(ctx)}
+	err := withWaxseal(ctx, func(bin string) (err error) {
+		s.Figures, err = runMemory(ctx, bin, o.quick)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.end()
+	fmt.Fprintf(stdout, "memory: %.0f s\n", s.Seconds)
+	return save(o.base, "memory", s)
 }
 
 func (o *options) report(_ context.Context, _ time.Time, stdout io.Writer) error {

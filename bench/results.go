@@ -41,11 +41,18 @@ type scaleSection struct {
 	Envelope int          `json:"envelope_bytes"`
 }
 
+// memorySection is the part about memory.
+type memorySection struct {
+	section
+	Figures []memoryFigure `json:"figures"`
+}
+
 // report is all parts there are.
 type report struct {
-	kms   *kmsSection
-	data  *dataSection
-	scale *scaleSection
+	kms    *kmsSection
+	data   *dataSection
+	memory *memorySection
+	scale  *scaleSection
 }
 
 // resultsDir is where a base directory has its results.
@@ -83,6 +90,9 @@ func loadReport(base string) (r report, err error) {
 		return r, err
 	}
 	if r.data, err = loadPart[dataSection](base, "data"); err != nil {
+		return r, err
+	}
+	if r.memory, err = loadPart[memorySection](base, "memory"); err != nil {
 		return r, err
 	}
 	r.scale, err = loadPart[scaleSection](base, "scale")

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// memoryFigure is the most memory that a waxseal, started for it, had resident during one load.
+type memoryFigure struct {
+	Name    string  `json:"name"`
+	Streams int     `json:"streams"`
+	Size    int64   `json:"size"` // of each object
+	PeakMiB float64 `json:"peak_mib"`
+	MiBps   float64 `json:"mib_per_s"`
+	Seconds float64 `json:"seconds"`
+}
+
+// memoryTarget is what a waxseal may take, in MiB, whatever the size and the (64) streams.
+const memoryTarget = 256
+
+// memorySizes are how large a load is: streams at once of objects of a size, and one large object.
+type memorySizes struct {
+	streams     int
+	each, large int64
+}
+
+func sizesFor(quick bool) memorySizes {
+	if quick {
+		return memorySizes{streams: 64, each: 16 * mib, large: 512 * mib}
+	}
+	return memorySizes{streams: 64, each: 256 * mib, large: 5 * gib}
+}
+
+// memoryRun measures loads one after the other, each on a waxseal that is started for it: the peak is of its whole life.
+type memoryRun struct {
+	t     *target
+	sizes memorySizes
+	prep  *prepared
+}
+
+func runMemory(ctx context.Context, bin string, quick bool) ([]memoryFigure, error) {
+	ways, err := startPaths(ctx, bin)
+	if err != nil {
+		return nil, err
+	}
+	defer ways.stop()
+	m := &memoryRun{t: ways.find(sseKMS), sizes: sizesFor(quick), prep: &prepared{done: make(map[string]bool)}}
+	large := m.t.keep + "large"
+	loads := []struct {
+		name    string
+		streams int
+		size    int64
+		prepare func() error
+		stream  func(worker int) error
+	}{
+		{"PUT", m.sizes.streams, m.sizes.each, nil, func(worker int) error {
+			_, _, err := once(m.t.putAsk(fmt.Sprintf("drop/memory-%d", worker), m.sizes.each))
+			return err
+		}},
+		{"GET", m.sizes.streams, m.sizes.each, func() error { return m.prep.ensure(m.t, m.sizes.each) }, func(int) error {
+			return m.read(m.t.keepKey(m.sizes.each), m.sizes.each)
+		}},
+		{"multipart upload", 1, m.sizes.large, nil, func(int) error { return m.upload(large, m.sizes.large) }},
+		{"GET", 1, m.sizes.large, nil, func(int) error { return m.read(large, m.sizes.large) }},
+	}
+	bar := newMeter("memory", int64(len(loads)))
+	defer bar.end()
+	var out []memoryFigure
+	for _, l := range loads {
+		bar.describe(fmt.Sprintf("%d x %s of %s", l.streams, l.name, sizeText(l.size)))
+		if l.prepare != nil {
+			if err := l.prepare(); err != nil {
+				return nil, err
+			}
+		}
+		if err := m.t.restart(ctx); err != nil {
+			return nil, err
+		}
+		begin := time.Now()
+		if err := together(l.streams, l.stream); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", l.name, sizeText(l.size), err)
+		}
+		took := time.Since(begin).Seconds()
+		out = append(out, memoryFigure{Name: l.name, Streams: l.streams, Size: l.size, Seconds: took,
+			PeakMiB: float64(m.t.proc.peakRSS()) / mib, MiBps: float64(int64(l.streams)*l.size) / mib / took})
+		bar.add(1)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+	}
+	return out, nil
+}
+
+// together runs n streams at once.
+func together(n int, stream func(worker int) error) error {
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() { errs[i] = stream(i) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// read gets an object and throws it away; its length must be right.
+func (m *memoryRun) read(key string, size int64) error {
+	c := &client{addr: m.t.addr}
+	defer c.close()
+	a, err := c.do(sign(m.t.getAsk(key)), nil)
+	if err == nil && (a.status != 200 || a.length != size) {
+		err = fmt.Errorf("GET %s: status %d, %d bytes", key, a.status, a.length)
+	}
+	return err
+}
+
+func (m *memoryRun) upload(key string, size int64) error {
+	const part = 64 * mib
+	c := &client{addr: m.t.addr}
+	defer c.close()
+	u, err := beginUpload(c, m.t, key)
+	if err != nil {
+		return err
+	}
+	for i := range size / part {
+		if err := u.part(int(i)+1, part); err != nil {
+			return err
+		}
+	}
+	_, err = u.complete()
+	return err
+}
+
+// write is the part on memory.
+func (s *memorySection) write(b *strings.Builder) {
+	b.WriteString("\n## Memory\n")
+	s.section.write(b)
+	fmt.Fprintf(b, "\nThe most memory that was resident in a waxseal (SSE-KMS with Bucket Key, null store) started for each line. Target: under %d MiB for 64 streams of 256 MiB each way, and for one object of 5 GiB.\n", memoryTarget)
+	t := table{head: []string{"load", "streams", "object", "MiB/s in all", "peak MiB", "met"}}
+	for _, f := range s.Figures {
+		t.add(f.Name, fmt.Sprint(f.Streams), sizeText(f.Size), fmt.Sprintf("%.0f", f.MiBps), fmt.Sprintf("%.0f", f.PeakMiB), verdict(f.PeakMiB < memoryTarget))
+	}
+	t.write(b)
+}
