@@ -230,8 +230,9 @@ func startTransit(ts *testscript.TestScript, _ bool, args []string) {
 		keys[name], err = cipher.NewGCM(block)
 		ts.Check(err)
 	}
+	token := ts.Getenv(envKMSToken) // here: the script's environment is not for other goroutines
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Vault-Token") != ts.Getenv(envKMSToken) {
+		if r.Header.Get("X-Vault-Token") != token {
 			http.Error(w, `{"errors":["permission denied","invalid token"]}`, http.StatusForbidden)
 			return
 		}
