@@ -17,10 +17,15 @@ const (
 
 // rotatable tells whether a key can rotate by itself: only symmetric keys whose material was made here.
 func rotatable(r *record) error {
-	switch {
-	case !r.symmetric():
+	if !r.symmetric() {
 		return failf(codeUnsupported, "")
-	case r.Origin != originKMS:
+	}
+	return ownMaterial(r)
+}
+
+// ownMaterial tells whether a key's material was made here, so that its rotation can be asked about.
+func ownMaterial(r *record) error {
+	if r.Origin != originKMS {
 		return failf(codeUnsupported, "%s origin is %s which is not valid for this operation.", r.arn(), r.Origin)
 	}
 	return nil
@@ -47,10 +52,11 @@ func (s *Service) EnableKeyRotation(ctx context.Context, caller keystore.Caller,
 	})
 }
 
-// DisableKeyRotation ends automatic rotation. The material that there is stays.
+// DisableKeyRotation ends automatic rotation. The material that there is stays. For a key of a kind that never rotates
+// there is nothing to end.
 func (s *Service) DisableKeyRotation(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "DisableKeyRotation", in, func(c *call) (*Empty, error) {
-		_, err := c.change(ctx, in.KeyId, access{fit: rotatable}, func(e *edit) error {
+		_, err := c.change(ctx, in.KeyId, access{fit: ownMaterial}, func(e *edit) error {
 			e.RotationDays, e.NextRotation = 0, time.Time{}
 			return nil
 		})
@@ -59,10 +65,11 @@ func (s *Service) DisableKeyRotation(ctx context.Context, caller keystore.Caller
 }
 
 // GetKeyRotationStatus tells whether and when a key rotates by itself. A key that is pending deletion does not, and
-// does again when its deletion is cancelled.
+// does again when its deletion is cancelled. Asymmetric and HMAC keys never do, which is an answer and no error: tools
+// that describe any key ask for it.
 func (s *Service) GetKeyRotationStatus(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*GetKeyRotationStatusResponse, error) {
 	return perform(ctx, s, caller, "GetKeyRotationStatus", in, func(c *call) (*GetKeyRotationStatusResponse, error) {
-		k, err := c.use(ctx, in.KeyId, access{fit: rotatable})
+		k, err := c.use(ctx, in.KeyId, access{fit: ownMaterial})
 		if err != nil {
 			return nil, err
 		}
