@@ -3,33 +3,28 @@ package proxy
 import (
 	"bytes"
 	"crypto/md5"
-	"crypto/sha1"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
 	"strings"
-
-	"github.com/minio/crc64nvme"
 
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
 
-// checksumKinds are the algorithms of x-amz-checksum-*, in the order S3 names them.
+// checksumKinds are the algorithms of x-amz-checksum-*, as the format numbers them and as S3 names them.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 var checksumKinds = []struct {
 	id   uint8
-	name string // as in x-amz-checksum-algorithm
-	hash func() hash.Hash
+	name string
 }{
-	{sse.CRC32, "CRC32", func() hash.Hash { return crc32.NewIEEE() }},
-	{sse.CRC32C, "CRC32C", func() hash.Hash { return crc32.New(castagnoli) }},
-	{sse.CRC64NVME, "CRC64NVME", func() hash.Hash { return crc64nvme.New() }},
-	{sse.SHA1, "SHA1", sha1.New},
-	{sse.SHA256, "SHA256", sha256.New},
+	{sse.CRC32, "CRC32"}, {sse.CRC32C, "CRC32C"}, {sse.CRC64NVME, "CRC64NVME"}, {sse.SHA1, "SHA1"}, {sse.SHA256, "SHA256"},
+	{sse.SHA512, "SHA512"}, {sse.MD5, "MD5"}, {sse.XXHASH64, "XXHASH64"}, {sse.XXHASH3, "XXHASH3"}, {sse.XXHASH128, "XXHASH128"},
+}
+
+func errChecksumAlgorithm() error {
+	return s3.Errorf(s3.InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]", strings.Join(s3.ChecksumAlgorithms, ", "))
 }
 
 const checksumHeader = "x-amz-checksum-"
@@ -53,14 +48,7 @@ func checksumID(name string) uint8 {
 	return 0
 }
 
-func newChecksum(id uint8) hash.Hash {
-	for _, k := range checksumKinds {
-		if k.id == id {
-			return k.hash()
-		}
-	}
-	return nil
-}
+func newChecksum(id uint8) hash.Hash { return s3.NewChecksum(checksumName(id)) }
 
 // declared is what a request says about its plaintext body, to be verified before the store commits it.
 type declared struct {
@@ -115,7 +103,7 @@ func (d *declared) readHeaders(f fields) error {
 			return errTwoChecksums()
 		}
 		sum, err := base64.StdEncoding.DecodeString(f.header(name))
-		if err != nil || len(sum) != k.hash().Size() {
+		if err != nil || len(sum) != sse.ChecksumSize(k.id) {
 			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", name)
 		}
 		d.algorithm, d.value, d.named = k.id, sum, true

@@ -111,9 +111,9 @@ func (c *call) uploadChecksum(u *upload) error {
 	}
 	u.Checksum, u.Named = checksumID(alg), true
 	if u.Checksum == 0 {
-		return s3.Errorf(s3.InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+		return errChecksumAlgorithm()
 	}
-	sha := u.Checksum == sse.SHA1 || u.Checksum == sse.SHA256
+	_, combines := crcFields[u.Checksum] // only a CRC of the whole object follows from those of its parts
 	switch strings.ToUpper(kind) {
 	case "":
 		u.Composite = u.Checksum != sse.CRC64NVME
@@ -123,7 +123,7 @@ func (c *call) uploadChecksum(u *upload) error {
 	default:
 		return s3.Errorf(s3.InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
 	}
-	if u.Composite && u.Checksum == sse.CRC64NVME || !u.Composite && sha {
+	if u.Composite && u.Checksum == sse.CRC64NVME || !u.Composite && !combines {
 		return s3.Errorf(s3.InvalidRequest, "The %s checksum type cannot be used with the %s checksum algorithm.",
 			checksumType(sse.Checksum{Composite: u.Composite}), strings.ToLower(checksumName(u.Checksum)))
 	}

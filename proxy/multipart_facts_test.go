@@ -33,6 +33,7 @@ func TestMultipartChecksums(t *testing.T) {
 		}{
 			{"", "", false}, {"CRC64NVME", "", false}, {"CRC64NVME", "FULL_OBJECT", false}, {"CRC32", "", true}, {"CRC32", "FULL_OBJECT", false},
 			{"CRC32C", "COMPOSITE", true}, {"CRC32C", "FULL_OBJECT", false}, {"SHA1", "", true}, {"SHA256", "COMPOSITE", true},
+			{"SHA512", "", true}, {"MD5", "COMPOSITE", true}, {"XXHASH64", "", true}, {"XXHASH3", "COMPOSITE", true}, {"XXHASH128", "", true},
 		} {
 			t.Run(c.alg+" "+c.kind, func(t *testing.T) {
 				create := map[string]string{}
@@ -101,7 +102,7 @@ func TestMultipartChecksums(t *testing.T) {
 		}
 		for _, bad := range []map[string]string{
 			{"x-amz-checksum-type": "COMPOSITE"}, {"x-amz-checksum-algorithm": "CRC64NVME", "x-amz-checksum-type": "COMPOSITE"},
-			{"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "FULL_OBJECT"}, {"x-amz-checksum-algorithm": "CRC31"},
+			{"x-amz-checksum-algorithm": "SHA256", "x-amz-checksum-type": "FULL_OBJECT"}, {"x-amz-checksum-algorithm": "XXHASH3", "x-amz-checksum-type": "FULL_OBJECT"}, {"x-amz-checksum-algorithm": "CRC31"},
 		} {
 			resp, body := k.do(t, "POST", "/"+b+"/bad?uploads", bad, nil)
 			wantError(t, resp, body, 400, s3.InvalidRequest)

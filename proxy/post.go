@@ -95,7 +95,7 @@ func (c *call) writeOf(f *form) (*write, error) {
 	}
 	if alg := f.header("x-amz-checksum-algorithm"); alg != "" && !want.named {
 		if want.algorithm = checksumID(alg); want.algorithm == 0 {
-			return nil, s3.Errorf(s3.InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+			return nil, errChecksumAlgorithm()
 		}
 	}
 	header, err := f.storeHeader()

@@ -207,7 +207,7 @@ func TestPostRefused(t *testing.T) {
 		"malformed checksum":  {newForm(bar, "key", "k", "x-amz-checksum-sha256", "sailorjerry"), 400, s3.InvalidRequest},
 		"envelope":            {newForm(bar, "key", "k", envelopeHeader, "x"), 400, s3.InvalidRequest},
 		"unknown field":       {newForm(bar, "key", "k", "x-amz-new-thing", "x"), 501, s3.NotImplemented},
-		"unknown checksum":    {newForm(bar, "key", "k", "x-amz-checksum-xxhash3", "x"), 501, s3.NotImplemented},
+		"unknown checksum":    {newForm(bar, "key", "k", "x-amz-checksum-blake3", "x"), 501, s3.NotImplemented},
 		"header injection":    {newForm(bar, "key", "k", "Content-Type", "a\r\nx-amz-acl: public-read"), 400, s3.InvalidArgumentCode},
 		"bad tagging":         {newForm(bar, "key", "k", "tagging", "a=b"), 400, s3.MalformedXML},
 		"bad encryption":      {newForm(bar, "key", "k", hdrSSE, "ROT13"), 400, s3.InvalidArgumentCode},

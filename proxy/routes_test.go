@@ -103,8 +103,7 @@ func TestUnknownIsRefusedByName(t *testing.T) {
 		{"POST", "/" + bucket + "/object?select&select-type=2", nil, 501, s3.NotImplemented, "SelectObjectContent"},
 		{"PUT", "/" + bucket + "/object", map[string]string{"x-amz-write-offset-bytes": "5"}, 501, s3.NotImplemented, "write-offset"},
 		{"PUT", "/" + bucket + "?website", nil, 501, s3.NotImplemented, "PutBucketWebsite"},
-		{"PUT", "/" + bucket + "/object", map[string]string{"x-amz-checksum-sha512": "AAAA"}, 501, s3.NotImplemented, "x-amz-checksum-sha512"},
-		{"PUT", "/" + bucket + "/object", map[string]string{"x-amz-checksum-xxhash64": "AAAA"}, 501, s3.NotImplemented, "x-amz-checksum-xxhash64"},
+		{"PUT", "/" + bucket + "/object", map[string]string{"x-amz-checksum-blake3": "AAAA"}, 501, s3.NotImplemented, "x-amz-checksum-blake3"},
 		{"GET", "/" + bucket + "/object", map[string]string{"x-amz-frobnicate": "1"}, 501, s3.NotImplemented, "x-amz-frobnicate"},
 		{"GET", "/" + bucket, map[string]string{"x-amz-frobnicate": "1"}, 501, s3.NotImplemented, "x-amz-frobnicate"},
 		{"PUT", "/" + bucket + "/object?tagging", map[string]string{"x-amz-acl": "private"}, 501, s3.NotImplemented, "x-amz-acl"},
@@ -339,7 +338,7 @@ func TestHoistedHeaders(t *testing.T) {
 			t.Errorf("%s\n%s", resp.Status, body)
 		}
 	})
-	for name, value := range map[string]string{"x-amz-frobnicate": "1", "x-amz-checksum-sha512": "AAAA", "X-Amz-Write-Offset-Bytes": "3"} {
+	for name, value := range map[string]string{"x-amz-frobnicate": "1", "x-amz-checksum-blake3": "AAAA", "X-Amz-Write-Offset-Bytes": "3"} {
 		resp, body := k.presigned(t, http.MethodPut, path, map[string]string{name: value}, []byte("x"))
 		wantError(t, resp, body, http.StatusNotImplemented, s3.NotImplemented)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"crypto/sha1"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
@@ -21,6 +22,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/zeebo/xxh3"
 )
 
 var update = flag.Bool("update", false, "write the examples of this version that are not in testdata yet")
@@ -98,6 +101,12 @@ var recipes = map[string]recipe{
 	"dsse-multipart": {about: "two layers, three parts, the last one empty",
 		envelope: Envelope{Mode: DSSEKMS, KeyID: testARN, KeyBlob: []byte("a blob of the KMS"), OuterKeyBlob: []byte("root-1"), Manifest: true, Size: -1},
 		parts:    map[int][]byte{1: pattern(65425), 2: pattern(1000), 3: nil}, facts: nil, upload: "upload-2"},
+	"sha512": {about: "a checksum that the first byte of the facts has no bit for",
+		envelope: Envelope{Mode: SSEKMS, KeyID: testARN, KeyBlob: []byte("a blob of the KMS")},
+		parts:    map[int][]byte{1: pattern(3000)}, facts: []uint8{CRC32C, SHA512}},
+	"xxhash128": {about: "the same in a manifest",
+		envelope: Envelope{Mode: SSES3, KeyBlob: []byte("root-1"), Manifest: true},
+		parts:    map[int][]byte{1: pattern(70000)}, tag: TagMD5, facts: []uint8{XXHASH128}},
 	"customer": {about: "SSE-C",
 		envelope: Envelope{Mode: SSEC}, parts: map[int][]byte{1: pattern(1000)}, facts: []uint8{CRC64NVME}},
 	"compressed": {about: "S2 before sealing",
@@ -133,6 +142,15 @@ func checksumOf(algorithm uint8, plain []byte) []byte {
 		return binary.BigEndian.AppendUint64(nil, crc64.Checksum(plain, crc64.MakeTable(0x9a6c9329ac4bc9b5)))
 	case SHA1:
 		s := sha1.Sum(plain)
+		return s[:]
+	case SHA512:
+		s := sha512.Sum512(plain)
+		return s[:]
+	case MD5:
+		s := md5.Sum(plain)
+		return s[:]
+	case XXHASH128:
+		s := xxh3.Hash128(plain).Bytes()
 		return s[:]
 	}
 	s := sha256.Sum256(plain)

@@ -142,7 +142,7 @@ func TestEnvelopeSaltIsFresh(t *testing.T) {
 }
 
 // TestEnvelopeSize holds the promise of FORMAT.md: with an AWS blob, known size,
-// headers, MD5 and the longest checksum an envelope stays under 700 characters.
+// headers, MD5 and any checksum but SHA512 an envelope stays under 700 characters.
 func TestEnvelopeSize(t *testing.T) {
 	e := Envelope{Mode: SSEKMS, KeyID: testARN, KeyBlob: make([]byte, 184), BucketKey: true,
 		Size: 5 << 30, HasHeaders: true, Headers: someHeaders(false)}
@@ -385,7 +385,8 @@ func TestSealRefuses(t *testing.T) {
 			s.facts.Checksums[0].Value = []byte{1}
 		}, nil},
 		"checksum twice":   {func(_ *Envelope, s *sealedEnvelope) { s.facts = md5Facts(CRC32, CRC32) }, nil},
-		"checksum unknown": {func(_ *Envelope, s *sealedEnvelope) { s.facts = md5Facts(9) }, nil},
+		"checksum unknown": {func(_ *Envelope, s *sealedEnvelope) { s.facts = md5Facts(11) }, nil},
+		"two of bit 6":     {func(_ *Envelope, s *sealedEnvelope) { s.facts = md5Facts(SHA512, MD5) }, nil},
 	} {
 		e := good
 		s := &sealedEnvelope{keys: NewKeys(false), kek: NewKey(), outer: NewKey(), svc: ServiceKey{Key: NewKey()}}
@@ -443,7 +444,7 @@ func TestModes(t *testing.T) {
 		}
 	}
 	if got := slices.Sorted(maps.Keys(map[int]bool{ChecksumSize(CRC32): true, ChecksumSize(CRC32C): true, ChecksumSize(CRC64NVME): true,
-		ChecksumSize(SHA1): true, ChecksumSize(SHA256): true, ChecksumSize(0): true, ChecksumSize(200): true})); !slices.Equal(got, []int{0, 4, 8, 20, 32}) {
+		ChecksumSize(SHA1): true, ChecksumSize(SHA256): true, ChecksumSize(SHA512): true, ChecksumSize(MD5): true, ChecksumSize(0): true, ChecksumSize(200): true})); !slices.Equal(got, []int{0, 4, 8, 16, 20, 32, 64}) {
 		t.Error("checksum sizes", got)
 	}
 }

@@ -15,10 +15,15 @@ const (
 	CRC64NVME
 	SHA1
 	SHA256
+	SHA512
+	MD5 // as a checksum that a client asked for; Facts.MD5 is there for ETags
+	XXHASH64
+	XXHASH3
+	XXHASH128
 )
 
 // checksumSizes by algorithm; zero is none.
-var checksumSizes = [...]int{0, 4, 4, 8, 20, 32}
+var checksumSizes = [...]int{0, 4, 4, 8, 20, 32, 64, 16, 8, 8, 16}
 
 // ChecksumSize is the length of an algorithm's value, 0 for an unknown algorithm.
 func ChecksumSize(algorithm uint8) int {
@@ -44,14 +49,25 @@ type Facts struct {
 }
 
 // Which facts there are is the first two bytes: bit 0 the MD5, bit a the
-// checksum of algorithm a; in the second byte bit a says composite. Values
-// follow in the order of the bits, so one set of facts has one encoding.
+// checksum of algorithm a up to SHA256, bit 6 one checksum of the algorithms
+// after those; in the second byte the bit says composite. Values follow in
+// the order of the bits, that of bit 6 after its algorithm's number, so one
+// set of facts has one encoding.
 const (
 	factsMD5      = 1 << 0
-	factsKnown    = 1<<6 - 1
+	factsLater    = 1 << 6
+	factsKnown    = 1<<7 - 1
 	factsPrefix   = 2
-	factsMaxPlain = factsPrefix + 16 + 4 + 4 + 8 + 20 + 32
+	factsMaxPlain = factsPrefix + 16 + 4 + 4 + 8 + 20 + 32 + 1 + 64
 )
+
+// factsBit is the bit of an algorithm.
+func factsBit(algorithm uint8) byte {
+	if algorithm > SHA256 {
+		return factsLater
+	}
+	return 1 << algorithm
+}
 
 // sealedSize depends only on which facts there are, not on their values.
 func (f *Facts) sealedSize() int {
@@ -61,6 +77,9 @@ func (f *Facts) sealedSize() int {
 	}
 	for _, c := range f.Checksums {
 		n += ChecksumSize(c.Algorithm)
+		if c.Algorithm > SHA256 {
+			n++
+		}
 	}
 	return n
 }
@@ -75,13 +94,16 @@ func (f *Facts) encode() ([]byte, error) {
 		return int(a.Algorithm) - int(b.Algorithm)
 	})
 	for _, c := range sorted {
-		bit := byte(1) << c.Algorithm
+		bit := factsBit(c.Algorithm)
 		if ChecksumSize(c.Algorithm) == 0 || len(c.Value) != ChecksumSize(c.Algorithm) || b[0]&bit != 0 {
 			return nil, fmt.Errorf("sse: bad or repeated checksum of algorithm %d", c.Algorithm)
 		}
 		b[0] |= bit
 		if c.Composite {
 			b[1] |= bit
+		}
+		if bit == factsLater {
+			b = append(b, c.Algorithm)
 		}
 		b = append(b, c.Value...)
 	}
@@ -101,11 +123,18 @@ func decodeFacts(plain []byte) (*Facts, error) {
 	if f.HasMD5 {
 		in.into(f.MD5[:])
 	}
-	for a := CRC32; a <= SHA256; a++ {
-		if have&(1<<a) != 0 {
-			value := append([]byte(nil), in.take(ChecksumSize(a))...)
-			f.Checksums = append(f.Checksums, Checksum{Algorithm: a, Composite: composite&(1<<a) != 0, Value: value})
+	for bit := CRC32; bit <= SHA512; bit++ {
+		if have&(1<<bit) == 0 {
+			continue
 		}
+		a := bit
+		if bit == SHA512 {
+			if a = in.u8(); in.err == nil && (a < SHA512 || ChecksumSize(a) == 0) {
+				return nil, fmt.Errorf("%w: checksum of algorithm %d", ErrUnsupportedVersion, a)
+			}
+		}
+		value := append([]byte(nil), in.take(ChecksumSize(a))...)
+		f.Checksums = append(f.Checksums, Checksum{Algorithm: a, Composite: composite&(1<<bit) != 0, Value: value})
 	}
 	if err := in.end(); err != nil {
 		return nil, err

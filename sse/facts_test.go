@@ -9,16 +9,20 @@ import (
 )
 
 func TestFactsRoundTrip(t *testing.T) {
-	for have := range 64 {
+	later := []uint8{0, SHA512, MD5, XXHASH64, XXHASH3, XXHASH128}
+	for have := range 64 * len(later) {
 		for composite := range 2 {
 			f := &Facts{HasMD5: have&1 != 0}
 			if f.HasMD5 {
 				f.MD5 = [16]byte{1}
 			}
 			for a := SHA256; a >= CRC32; a-- { // against the order of the encoding
-				if have&(1<<a) != 0 {
+				if have%64&(1<<a) != 0 {
 					f.Checksums = append(f.Checksums, Checksum{a, composite == 1, bytes.Repeat([]byte{a}, ChecksumSize(a))})
 				}
+			}
+			if a := later[have/64]; a != 0 {
+				f.Checksums = append(f.Checksums, Checksum{a, composite == 1, bytes.Repeat([]byte{a}, ChecksumSize(a))})
 			}
 			b, err := f.encode()
 			if err != nil || len(b)+TagSize != f.sealedSize() || len(b) > factsMaxPlain {
@@ -41,7 +45,10 @@ func TestSealedRecordsRefuse(t *testing.T) {
 	}{
 		"nothing":              {nil, ErrMalformed},
 		"half":                 {[]byte{0}, ErrMalformed},
-		"bit 6":                {[]byte{64, 0}, ErrUnsupportedVersion},
+		"no algorithm":         {[]byte{64, 0}, ErrMalformed},
+		"SHA256 out of place":  {append([]byte{64, 0, SHA256}, make([]byte, 32)...), ErrUnsupportedVersion},
+		"algorithm 11":         {append([]byte{64, 0, 11}, make([]byte, 16)...), ErrUnsupportedVersion},
+		"short SHA512":         {append([]byte{64, 0, SHA512}, make([]byte, 63)...), ErrMalformed},
 		"bit 7":                {[]byte{128, 0}, ErrUnsupportedVersion},
 		"composite MD5":        {append([]byte{1, 1}, make([]byte, 16)...), ErrMalformed},
 		"composite of nothing": {[]byte{0, 2}, ErrMalformed},

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha1"
-	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
 	"hash"
@@ -12,9 +10,10 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/minio/crc64nvme"
 	"github.com/minio/minio-go/v7"
 	"github.com/spf13/cobra"
+
+	"waxseal/proxy/s3"
 )
 
 // What comes of an object that is verified.
@@ -91,12 +90,9 @@ type wantedSum struct {
 // checksumOf finds the checksum of the whole object. A checksum of checksums of parts is none of the body.
 func checksumOf(h http.Header) *wantedSum {
 	if !strings.EqualFold(h.Get("X-Amz-Checksum-Type"), "COMPOSITE") {
-		for name, make := range map[string]func() hash.Hash{
-			"Crc32": func() hash.Hash { return crc32.NewIEEE() }, "Crc32c": func() hash.Hash { return crc32.New(crc32.MakeTable(crc32.Castagnoli)) },
-			"Crc64nvme": func() hash.Hash { return crc64nvme.New() }, "Sha1": sha1.New, "Sha256": sha256.New,
-		} {
-			if want := h.Get("X-Amz-Checksum-" + name); want != "" {
-				return &wantedSum{make(), name, want}
+		for _, name := range s3.ChecksumAlgorithms {
+			if want := h.Get(s3.ChecksumHeader(name)); want != "" {
+				return &wantedSum{s3.NewChecksum(name), name, want}
 			}
 		}
 	}

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 SEGMENT, HEADER, TAG = 65536, 40, 16
 MANIFEST, COMPRESSED, BUCKET_KEY, SIZE, HEADERS, VISIBLE, FACTS, TAG_MD5, TAG_PARTS = (1 << i for i in range(9))
-CHECKSUM_SIZES = {1: 4, 2: 4, 3: 8, 4: 20, 5: 32}
+CHECKSUM_SIZES = {1: 4, 2: 4, 3: 8, 4: 20, 5: 32, 6: 64, 7: 16, 8: 8, 9: 8, 10: 16}
 
 
 class Refused(Exception):
@@ -220,10 +220,14 @@ class Envelope:
 def read_facts(plain):
     f = Fields(plain)
     have, composite = f.u(1), f.u(1)
-    need(have < 64 and composite & ~(have & ~1) == 0, "facts")
+    need(have < 128 and composite & ~(have & ~1) == 0, "facts")
     md5 = f.take(16) if have & 1 else None
     sums = [{"algorithm": a, "composite": bool(composite >> a & 1), "value": f.take(CHECKSUM_SIZES[a]).hex()}
             for a in range(1, 6) if have >> a & 1]
+    if have >> 6 & 1:
+        a = f.u(1)
+        need(a in range(6, 11), "algorithm")
+        sums.append({"algorithm": a, "composite": bool(composite >> 6 & 1), "value": f.take(CHECKSUM_SIZES[a]).hex()})
     f.end()
     return md5, sums
 
@@ -414,7 +418,7 @@ def compare(name, x):
     if got["md5"]:
         assert hashlib.md5(plain).hexdigest() == got["md5"], name
     for c in got["checksums"] or []:
-        algorithm = {4: hashlib.sha1, 5: hashlib.sha256}.get(c["algorithm"])
+        algorithm = {4: hashlib.sha1, 5: hashlib.sha256, 6: hashlib.sha512, 7: hashlib.md5}.get(c["algorithm"])
         if algorithm:
             assert algorithm(plain).hexdigest() == c["value"], name
         if c["algorithm"] == 2:
