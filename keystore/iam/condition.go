@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+
+	"waxseal/keystore/strictjson"
 )
 
 // condition is one operator on one key; all conditions of a statement must hold
@@ -81,17 +83,17 @@ func parseOperator(name string) (operator, bool) {
 }
 
 func parseConditions(raw json.RawMessage, variables bool) ([]condition, error) {
-	members, ok := object(raw)
+	members, ok := strictjson.Object(raw)
 	if !ok {
 		return nil, malformed("Invalid policy syntax.")
 	}
 	var out []condition
 	for _, m := range members {
-		o, ok := parseOperator(m.name)
+		o, ok := parseOperator(m.Name)
 		if !ok {
-			return nil, malformed("Invalid Condition type : " + m.name)
+			return nil, malformed("Invalid Condition type : " + m.Name)
 		}
-		keys, ok := object(m.value)
+		keys, ok := strictjson.Object(m.Value)
 		if !ok {
 			return nil, malformed("Invalid policy syntax.")
 		}
@@ -106,16 +108,16 @@ func parseConditions(raw json.RawMessage, variables bool) ([]condition, error) {
 	return out, nil
 }
 
-func parseCondition(o operator, k member, variables bool) (condition, error) {
-	c := condition{key: strings.ToLower(k.name), operator: o}
-	values, ok := scalars(k.value)
-	if !ok || k.name == "" {
+func parseCondition(o operator, k strictjson.Member, variables bool) (condition, error) {
+	c := condition{key: strings.ToLower(k.Name), operator: o}
+	values, ok := scalars(k.Value)
+	if !ok || k.Name == "" {
 		return c, malformed("Invalid policy syntax.")
 	}
 	for _, value := range values {
 		operand, ok := parseOperand(o.kind, value, variables)
 		if !ok {
-			return c, malformed("Invalid value for condition key " + k.name + " : " + value)
+			return c, malformed("Invalid value for condition key " + k.Name + " : " + value)
 		}
 		c.operands = append(c.operands, operand)
 	}

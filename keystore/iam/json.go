@@ -1,48 +1,8 @@
 package iam
 
 import (
-	"bytes"
 	"encoding/json"
-	"io"
 )
-
-// member is one name and value of a JSON object.
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
-// object splits a JSON object, keeping the order and the bytes of its values. A name that comes twice is refused:
-// two readers of one document must not see two policies.
-func object(document []byte) ([]member, bool) {
-	d := json.NewDecoder(bytes.NewReader(document))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, false
-	}
-	var list []member
-	for d.More() {
-		t, err := d.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, false
-		}
-		m := member{name: name}
-		if err := d.Decode(&m.value); err != nil {
-			return nil, false
-		}
-		for _, other := range list {
-			if other.name == name {
-				return nil, false
-			}
-		}
-		list = append(list, m)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, false
-	}
-	_, err := d.Token()
-	return list, err == io.EOF
-}
 
 func text(raw json.RawMessage) (string, bool) {
 	var s string

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+
+	"waxseal/keystore/strictjson"
 )
 
 // Kind says what a policy is attached to, which decides about its Principal and Resource.
@@ -99,29 +101,29 @@ func ParsePolicy(document []byte, o Options) (*Policy, error) {
 	if trimmed := bytes.TrimSpace(document); len(trimmed) == 0 || trimmed[0] != '{' {
 		return nil, malformed("Policies must be valid JSON and the first byte must be '{'")
 	}
-	members, ok := object(document)
+	members, ok := strictjson.Object(document)
 	if !ok {
 		return nil, malformed("This policy contains invalid Json")
 	}
 	p := &Policy{Version: "2008-10-17", raw: bytes.Clone(document)}
 	var statements json.RawMessage
 	for _, m := range members {
-		switch m.name {
+		switch m.Name {
 		case "Version":
-			p.Version, ok = text(m.value)
-			p.version = m.value
+			p.Version, ok = text(m.Value)
+			p.version = m.Value
 			if !ok || p.Version != "2012-10-17" && p.Version != "2008-10-17" {
 				return nil, malformed("The policy must contain a valid version string")
 			}
 		case "Id":
-			p.id = m.value
-			if p.ID, ok = text(m.value); !ok {
+			p.id = m.Value
+			if p.ID, ok = text(m.Value); !ok {
 				return nil, malformed("Invalid policy syntax.")
 			}
 		case "Statement":
-			statements = m.value
+			statements = m.Value
 		default:
-			return nil, malformed("Unknown field " + m.name)
+			return nil, malformed("Unknown field " + m.Name)
 		}
 	}
 	if statements == nil {
@@ -168,7 +170,7 @@ type parser struct {
 }
 
 func parseStatement(raw json.RawMessage, variables bool, o Options) (*Statement, error) {
-	members, ok := object(raw)
+	members, ok := strictjson.Object(raw)
 	if !ok {
 		return nil, malformed("Invalid policy syntax.")
 	}
@@ -181,17 +183,17 @@ func parseStatement(raw json.RawMessage, variables bool, o Options) (*Statement,
 	return p.s, p.complete()
 }
 
-func (p *parser) element(m member) error {
-	switch m.name {
+func (p *parser) element(m strictjson.Member) error {
+	switch m.Name {
 	case "Sid":
-		sid, ok := text(m.value)
+		sid, ok := text(m.Value)
 		if !ok {
 			return malformed("Invalid policy syntax.")
 		}
 		p.s.Sid = sid
 		return nil
 	case "Effect":
-		return p.parseEffect(m.value)
+		return p.parseEffect(m.Value)
 	case "Principal", "NotPrincipal":
 		return p.parsePrincipal(m)
 	case "Action", "NotAction":
@@ -199,11 +201,11 @@ func (p *parser) element(m member) error {
 	case "Resource", "NotResource":
 		return p.parseResources(m)
 	case "Condition":
-		conditions, err := parseConditions(m.value, p.variables)
+		conditions, err := parseConditions(m.Value, p.variables)
 		p.s.conditions = conditions
 		return err
 	}
-	return malformed("Unknown field " + m.name)
+	return malformed("Unknown field " + m.Name)
 }
 
 func (p *parser) parseEffect(raw json.RawMessage) error {
@@ -216,23 +218,23 @@ func (p *parser) parseEffect(raw json.RawMessage) error {
 	return nil
 }
 
-func (p *parser) parsePrincipal(m member) error {
+func (p *parser) parsePrincipal(m strictjson.Member) error {
 	if p.o.Kind == Identity {
 		return malformed("Policy document should not specify a principal.")
 	}
 	if p.s.principals != nil {
 		return malformed("Statement has both Principal and NotPrincipal")
 	}
-	list, err := parsePrincipals(m.value)
-	p.s.principals, p.s.notPrincipals = list, m.name == "NotPrincipal"
+	list, err := parsePrincipals(m.Value)
+	p.s.principals, p.s.notPrincipals = list, m.Name == "NotPrincipal"
 	return err
 }
 
-func (p *parser) parseActions(m member) error {
+func (p *parser) parseActions(m strictjson.Member) error {
 	if p.s.actions != nil {
 		return malformed("Statement has both Action and NotAction")
 	}
-	names, ok := texts(m.value)
+	names, ok := texts(m.Value)
 	if !ok || len(names) == 0 {
 		return malformed("Policy has invalid action")
 	}
@@ -242,7 +244,7 @@ func (p *parser) parseActions(m member) error {
 		}
 		p.s.actions = append(p.s.actions, pattern{simple: wild(name)})
 	}
-	if m.name == "Action" {
+	if m.Name == "Action" {
 		p.s.Actions = names
 	} else {
 		p.s.NotActions, p.s.notActions = names, true
@@ -276,11 +278,11 @@ func notInAction(r rune) bool {
 
 func notInService(r rune) bool { return r != '-' && notInAction(r) }
 
-func (p *parser) parseResources(m member) error {
+func (p *parser) parseResources(m strictjson.Member) error {
 	if p.s.resources != nil {
 		return malformed("Statement has both Resource and NotResource")
 	}
-	names, ok := texts(m.value)
+	names, ok := texts(m.Value)
 	if !ok || len(names) == 0 {
 		return malformed("Policy has invalid resource")
 	}
@@ -291,7 +293,7 @@ func (p *parser) parseResources(m member) error {
 		}
 		p.s.resources = append(p.s.resources, compiled)
 	}
-	if m.name == "Resource" {
+	if m.Name == "Resource" {
 		p.s.Resources = names
 	} else {
 		p.s.NotResources, p.s.notResources = names, true

@@ -3,6 +3,8 @@ package iam
 import (
 	"encoding/json"
 	"strings"
+
+	"waxseal/keystore/strictjson"
 )
 
 // principals are those that a Principal or NotPrincipal element names
@@ -36,13 +38,13 @@ func parsePrincipals(raw json.RawMessage) (*principals, error) {
 		p.anyone = true
 		return p, nil
 	}
-	members, ok := object(raw)
+	members, ok := strictjson.Object(raw)
 	if !ok || len(members) == 0 {
 		return nil, malformed("Invalid policy syntax.")
 	}
 	for _, m := range members {
-		values, ok := texts(m.value)
-		if !ok || len(values) == 0 || !p.add(m.name, values) {
+		values, ok := texts(m.Value)
+		if !ok || len(values) == 0 || !p.add(m.Name, values) {
 			return nil, malformed("Invalid principal in policy")
 		}
 	}

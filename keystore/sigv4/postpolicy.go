@@ -1,13 +1,13 @@
 package sigv4
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"strconv"
 	"strings"
 	"time"
+
+	"waxseal/keystore/strictjson"
 )
 
 // PostPolicy is the policy of a POST form
@@ -45,7 +45,7 @@ func ParsePostPolicy(encoded string) (*PostPolicy, error) {
 	if err != nil {
 		return nil, errPolicyDocument("invalid Base64 encoding.")
 	}
-	members, ok := members(document)
+	members, ok := strictjson.Object(document)
 	if !ok {
 		return nil, errPolicyDocument("Invalid JSON.")
 	}
@@ -53,19 +53,19 @@ func ParsePostPolicy(encoded string) (*PostPolicy, error) {
 	var conditions []json.RawMessage
 	var haveExpiration, haveConditions bool
 	for _, m := range members {
-		switch m.name {
+		switch m.Name {
 		case "expiration":
 			haveExpiration = true
-			if p.Expiration, err = parseExpiration(m.value); err != nil {
+			if p.Expiration, err = parseExpiration(m.Value); err != nil {
 				return nil, err
 			}
 		case "conditions":
 			haveConditions = true
-			if m.value[0] != '[' || json.Unmarshal(m.value, &conditions) != nil {
+			if m.Value[0] != '[' || json.Unmarshal(m.Value, &conditions) != nil {
 				return nil, errPolicyDocument("Invalid 'conditions' value: must be a List.")
 			}
 		default:
-			return nil, errPolicyDocument("Unexpected: '" + m.name + "'")
+			return nil, errPolicyDocument("Unexpected: '" + m.Name + "'")
 		}
 	}
 	switch {
@@ -92,43 +92,6 @@ func parseExpiration(raw json.RawMessage) (time.Time, error) {
 	return time.Time{}, errPolicyDocument("Invalid 'expiration' value: '" + strings.Trim(string(raw), "\"") + "'")
 }
 
-// member is one name and value of a JSON object.
-type member struct {
-	name  string
-	value json.RawMessage
-}
-
-// members splits a JSON object, and refuses one that has a name twice or something behind it.
-func members(document []byte) ([]member, bool) {
-	d := json.NewDecoder(bytes.NewReader(document))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, false
-	}
-	var list []member
-	for d.More() {
-		t, err := d.Token()
-		name, ok := t.(string)
-		if err != nil || !ok {
-			return nil, false
-		}
-		m := member{name: name}
-		if err := d.Decode(&m.value); err != nil {
-			return nil, false
-		}
-		for _, other := range list {
-			if other.name == name {
-				return nil, false
-			}
-		}
-		list = append(list, m)
-	}
-	if _, err := d.Token(); err != nil {
-		return nil, false
-	}
-	_, err := d.Token()
-	return list, err == io.EOF
-}
-
 func (p *PostPolicy) addCondition(raw json.RawMessage) error {
 	switch raw[0] {
 	case '{':
@@ -141,17 +104,17 @@ func (p *PostPolicy) addCondition(raw json.RawMessage) error {
 
 // addSimple reads {"field": "value"}.
 func (p *PostPolicy) addSimple(raw json.RawMessage) error {
-	members, ok := members(raw)
+	members, ok := strictjson.Object(raw)
 	if !ok || len(members) != 1 {
 		return errPolicyDocument("Invalid Simple-Condition: Simple-Conditions must have exactly one property specified.")
 	}
 	var value string
-	if members[0].value[0] != '"' || json.Unmarshal(members[0].value, &value) != nil {
+	if members[0].Value[0] != '"' || json.Unmarshal(members[0].Value, &value) != nil {
 		return errPolicyDocument("Invalid Simple-Condition: value must be a string.")
 	}
-	field := strings.ToLower(members[0].name)
+	field := strings.ToLower(members[0].Name)
 	p.conditions = append(p.conditions, postCondition{field: field, value: value,
-		raw: `["eq", "$` + members[0].name + `", "` + value + `"]`})
+		raw: `["eq", "$` + members[0].Name + `", "` + value + `"]`})
 	return nil
 }
 
