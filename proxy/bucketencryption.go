@@ -158,19 +158,6 @@ func (c *call) checkBucketExists() error {
 	return &s3.Error{Code: codeForStatus(resp.StatusCode), Message: http.StatusText(resp.StatusCode), HTTPStatus: resp.StatusCode}
 }
 
-// createBucket forwards, and gives a new bucket the block of SSE-C that AWS gives since 2026-04 where it is wanted.
-func (c *call) createBucket() error {
-	if err := c.forward(); err != nil || c.status != http.StatusOK || !c.s.cfg.BlockSSEC {
-		return err
-	}
-	return c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
-		if b.revision == 0 {
-			b.Blocked = []string{"SSE-C"}
-		}
-		return nil
-	})
-}
-
 // deleteBucket forwards, and forgets what waxseal kept of a bucket that is gone.
 func (c *call) deleteBucket() error {
 	if err := c.forward(); err != nil || c.status != http.StatusNoContent {

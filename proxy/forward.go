@@ -39,15 +39,25 @@ const maxForwarded = 2 << 20
 // forward sends the request on and answers what the store answers. It is only for operations that carry no object
 // data and no fact about it.
 func (c *call) forward() error {
-	if c.auth.Kind == sigv4.Anonymous && c.method != http.MethodOptions && !c.s.cfg.Anonymous {
-		return s3.NewError(s3.AccessDenied)
-	}
-	body, err := c.document(maxForwarded)
+	body, err := c.forwardedDocument()
 	if err != nil {
 		return err
 	}
+	return c.forwardWith(c.storeQuery(), body)
+}
+
+// forwardedDocument is the body of a request that is to be forwarded.
+func (c *call) forwardedDocument() ([]byte, error) {
+	if c.auth.Kind == sigv4.Anonymous && c.method != http.MethodOptions && !c.s.cfg.Anonymous {
+		return nil, s3.NewError(s3.AccessDenied)
+	}
+	return c.document(maxForwarded)
+}
+
+// forwardWith forwards the request with another query or body.
+func (c *call) forwardWith(query string, body []byte) error {
 	resp, err := c.send(&storeRequest{
-		method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: c.storeHeader(), body: body,
+		method: c.method, bucket: c.bucket, key: c.key, query: query, header: c.storeHeader(), body: body,
 	})
 	if err != nil {
 		return err

@@ -212,6 +212,9 @@ func (c *call) copyHeaders(h http.Header) {
 			continue
 		}
 		for _, v := range values {
+			if name == s3.HeaderBucketRegion && v == c.s.up.cfg.Region {
+				v = c.s.cfg.Region
+			}
 			out.Add(name, v)
 		}
 	}

@@ -2,7 +2,7 @@ package proxy
 
 var serviceRoutes = []route{
 	{name: "ListDirectoryBuckets", method: "GET", on: onService, query: "list-type", class: refuse, action: "s3:ListAllMyBuckets"},
-	{name: "ListBuckets", method: "GET", on: onService, class: forward, action: "s3:ListAllMyBuckets", pass: passOwner, handler: (*call).forward},
+	{name: "ListBuckets", method: "GET", on: onService, class: forward, action: "s3:ListAllMyBuckets", pass: passOwner, handler: (*call).listBuckets},
 	{name: "WriteGetObjectResponse", method: "POST", on: onService, query: "WriteGetObjectResponse", class: refuse, action: "s3:PutObject"},
 	{name: "CORS preflight", method: "OPTIONS", on: onService, class: forward, handler: (*call).forward},
 }
@@ -38,7 +38,7 @@ var bucketRoutes = []route{
 	{name: "GetBucketLifecycleConfiguration", method: "GET", on: onBucket, query: "lifecycle", class: forward, action: "s3:GetLifecycleConfiguration", pass: passPolicy, handler: (*call).forward},
 	{name: "PutBucketLifecycleConfiguration", method: "PUT", on: onBucket, query: "lifecycle", class: forward, action: "s3:PutLifecycleConfiguration", pass: passPolicy, handler: (*call).forward},
 	{name: "DeleteBucketLifecycle", method: "DELETE", on: onBucket, query: "lifecycle", class: forward, action: "s3:PutLifecycleConfiguration", pass: passOwner, handler: (*call).forward},
-	{name: "GetBucketLocation", method: "GET", on: onBucket, query: "location", class: forward, action: "s3:GetBucketLocation", pass: passOwner, handler: (*call).forward},
+	{name: "GetBucketLocation", method: "GET", on: onBucket, query: "location", class: forward, action: "s3:GetBucketLocation", pass: passOwner, handler: (*call).getBucketLocation},
 	{name: "GetBucketLogging", method: "GET", on: onBucket, query: "logging", class: forward, action: "s3:GetBucketLogging", pass: passOwner, handler: (*call).forward},
 	{name: "PutBucketLogging", method: "PUT", on: onBucket, query: "logging", class: forward, action: "s3:PutBucketLogging", pass: passOwner, handler: (*call).forward},
 	{name: "GetBucketMetricsConfiguration", method: "GET", on: onBucket, query: "metrics", class: forward, action: "s3:GetMetricsConfiguration", pass: passOwner, handler: (*call).forward},
@@ -89,7 +89,7 @@ var bucketRoutes = []route{
 	{name: "PostObject", method: "POST", on: onBucket, class: seal, pass: passOwner, handler: (*call).postObject},
 	{name: "ListObjects", method: "GET", on: onBucket, class: open, action: "s3:ListBucket", pass: append([]string{"x-amz-optional-object-attributes"}, passOwner...), handler: (*call).listObjects},
 
-	{name: "HeadBucket", method: "HEAD", on: onBucket, class: forward, action: "s3:ListBucket", pass: passOwner, handler: (*call).forward},
+	{name: "HeadBucket", method: "HEAD", on: onBucket, class: forward, action: "s3:ListBucket", pass: passOwner, handler: (*call).headBucket},
 	{name: "CreateBucket", method: "PUT", on: onBucket, class: forward, action: "s3:CreateBucket", pass: passCreate, handler: (*call).createBucket},
 	{name: "DeleteBucket", method: "DELETE", on: onBucket, class: forward, action: "s3:DeleteBucket", pass: passOwner, handler: (*call).deleteBucket},
 	{name: "CORS preflight", method: "OPTIONS", on: onBucket, class: forward, handler: (*call).forward},

@@ -17,8 +17,8 @@ func (u *Upstream) listBuckets(q *request) (*response, error) {
 	defer u.mu.Unlock()
 	result := s3.ListAllMyBucketsResult{Owner: *theOwner, Prefix: q.query.Get("prefix")}
 	for _, name := range sortedKeys(u.buckets) {
-		if strings.HasPrefix(name, result.Prefix) {
-			result.Buckets.Buckets = append(result.Buckets.Buckets, s3.Bucket{Name: name, CreationDate: s3.FormatTime(u.buckets[name].created)})
+		if only := q.query.Get("bucket-region"); strings.HasPrefix(name, result.Prefix) && (only == "" || only == u.region()) {
+			result.Buckets.Buckets = append(result.Buckets.Buckets, s3.Bucket{Name: name, CreationDate: s3.FormatTime(u.buckets[name].created), BucketRegion: u.Options.Region})
 		}
 	}
 	return answerXML(&result)
@@ -29,10 +29,14 @@ func (u *Upstream) createBucket(q *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
+	var wanted s3.CreateBucketConfiguration
 	if len(body) > 0 {
-		if err := s3.Decode(bytes.NewReader(body), 1<<20, &s3.CreateBucketConfiguration{}); err != nil {
+		if err := s3.Decode(bytes.NewReader(body), 1<<20, &wanted); err != nil {
 			return nil, err
 		}
+	}
+	if at := u.Options.Region; at != "" && wanted.LocationConstraint != constraintOf(at) {
+		return nil, s3.NewError(s3.IllegalLocationConstraintException)
 	}
 	if !bucketName.MatchString(q.bucket) {
 		return nil, s3.NewError(s3.InvalidBucketName).With("BucketName", q.bucket)
@@ -69,14 +73,29 @@ func (u *Upstream) headBucket(q *request) (*response, error) {
 	if err := u.exists(q.bucket); err != nil {
 		return nil, err
 	}
-	return answer(http.StatusOK).set(s3.HeaderBucketRegion, "us-east-1"), nil
+	return answer(http.StatusOK).set(s3.HeaderBucketRegion, u.region()), nil
+}
+
+func (u *Upstream) region() string {
+	if u.Options.Region == "" {
+		return "us-east-1"
+	}
+	return u.Options.Region
+}
+
+// constraintOf is how a region is called in CreateBucket and GetBucketLocation.
+func constraintOf(region string) string {
+	if region == "us-east-1" {
+		return ""
+	}
+	return region
 }
 
 func (u *Upstream) getLocation(q *request) (*response, error) {
 	if err := u.exists(q.bucket); err != nil {
 		return nil, err
 	}
-	return answerXML(&s3.LocationConstraint{}) // empty is us-east-1
+	return answerXML(&s3.LocationConstraint{Location: constraintOf(u.region())})
 }
 
 func (u *Upstream) getVersioning(q *request) (*response, error) {

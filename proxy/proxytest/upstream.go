@@ -40,6 +40,9 @@ type Options struct {
 	ForgetCompleted bool
 	// DenyListMetadata answers metadata=true without any, as MinIO does to a user who may only list.
 	DenyListMetadata bool
+	// Region is where the store is. CreateBucket must name it, or name none in us-east-1, as on AWS; without a Region
+	// it may name any.
+	Region string
 
 	// MinPartSize is the least size of all parts but the last; 0 is S3's 5 MiB, negative is none.
 	MinPartSize int64
