@@ -2,6 +2,7 @@ package s3
 
 import (
 	"errors"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -18,7 +19,24 @@ type Listing struct {
 	encoded            bool   // keys are URL-encoded
 	keyCount           int
 	countFrom, countTo int // where the text of KeyCount is; 0, 0 where there is none
+
+	// What the entries have of these lies in one piece for the whole page, and their copies for comparison behind it.
+	marks      []mark
+	algorithms []string
+	metadata   []Field
 }
+
+// A mark is where the document has a child of an entry that may have to change, so that the entry is read only once.
+type mark struct {
+	field      field
+	start, end uint32
+}
+
+// maxListing is what marks can hold.
+const maxListing = math.MaxUint32
+
+// A stretch is a part of one of a listing's slices.
+type stretch struct{ from, to uint32 }
 
 // Kind says which element an entry is.
 type Kind uint8
@@ -49,8 +67,16 @@ type ListEntry struct {
 	DropMetadata bool // leave out MinIO's UserMetadata and UserTags
 	DropInternal bool // leave out MinIO's Internal
 
-	was        facts
+	was        said
+	marks      stretch
 	start, end int // of the whole element in doc
+}
+
+// said is what of the facts the document says.
+type said struct {
+	etag, lastModified, checksumType string
+	size                             int64
+	algorithms, metadata             stretch
 }
 
 // facts are what the document says of the entry and can be made to say otherwise.
@@ -66,16 +92,20 @@ type facts struct {
 	HasInternal       bool
 }
 
-func (e *ListEntry) changed() bool {
+func (l *Listing) changed(e *ListEntry) bool {
 	return e.DropMetadata && (e.HasMetadata || e.UserTags != "") || e.DropInternal && e.HasInternal ||
-		e.ETag != e.was.ETag || e.LastModified != e.was.LastModified || e.Size != e.was.Size || e.checksumChanged() || e.metadataChanged()
+		e.ETag != e.was.etag || e.LastModified != e.was.lastModified || e.Size != e.was.size || l.checksumChanged(e) || l.metadataChanged(e)
 }
 
-func (e *ListEntry) checksumChanged() bool {
-	return e.ChecksumType != e.was.ChecksumType || !slices.Equal(e.ChecksumAlgorithm, e.was.ChecksumAlgorithm)
+func (l *Listing) checksumChanged(e *ListEntry) bool {
+	was := e.was.algorithms
+	return e.ChecksumType != e.was.checksumType || !slices.Equal(e.ChecksumAlgorithm, l.algorithms[was.from:was.to])
 }
 
-func (e *ListEntry) metadataChanged() bool { return !slices.Equal(e.UserMetadata, e.was.UserMetadata) }
+func (l *Listing) metadataChanged(e *ListEntry) bool {
+	was := e.was.metadata
+	return !slices.Equal(e.UserMetadata, l.metadata[was.from:was.to])
+}
 
 // RewriteListing appends the listing in src to dst, each entry as fn left it.
 func RewriteListing(dst, src []byte, fn func(*ListEntry) error) ([]byte, error) {
@@ -110,6 +140,9 @@ func ParseListing(src []byte) (*Listing, error) {
 }
 
 func scanListing(doc string) (*Listing, error) {
+	if len(doc) > maxListing {
+		return nil, errNotListing
+	}
 	if !plainXML(doc) {
 		return nil, errShape
 	}
@@ -126,7 +159,6 @@ func scanListing(doc string) (*Listing, error) {
 		return nil, errNotListing
 	}
 	if !empty {
-		l.Entries = make([]ListEntry, 0, min(strings.Count(doc, "<Key>"), MaxListKeys))
 		if err := s.children(root, l.child); err != nil {
 			return nil, err
 		}
@@ -144,14 +176,13 @@ func (l *Listing) child(s *scanner, name string, start int, empty bool) error {
 	var err error
 	switch name {
 	case "Contents", "Version", "DeleteMarker":
-		l.Entries = append(l.Entries, ListEntry{Kind: Kind(slices.Index(kindNames[:], name)), start: start})
-		e := &l.Entries[len(l.Entries)-1]
+		e := l.grow()
+		e.Kind, e.start, e.marks.from = Kind(slices.Index(kindNames[:], name)), start, uint32(len(l.marks))
 		if !empty {
-			err = e.scan(s, name)
+			err = l.scan(e, s, name)
 		}
-		e.end, e.was = s.pos, e.facts
-		e.was.ChecksumAlgorithm = slices.Clone(e.ChecksumAlgorithm) // fn may change the slice in place
-		e.was.UserMetadata = slices.Clone(e.UserMetadata)
+		e.end, e.marks.to = s.pos, uint32(len(l.marks))
+		l.remember(e)
 		return err
 	case "EncodingType":
 		var text string
@@ -173,99 +204,139 @@ func (l *Listing) child(s *scanner, name string, start int, empty bool) error {
 	return s.skip(name, empty)
 }
 
-// The singletons of an entry, one bit each, to refuse a second one.
+// grow adds an entry. From the first one's length it tells how many there may be.
+func (l *Listing) grow() *ListEntry {
+	switch n := len(l.Entries); {
+	case n == 1 && cap(l.Entries) == 1:
+		first := &l.Entries[0]
+		n = min((len(l.doc)-first.end)/(first.end-first.start)+1, MaxListKeys)
+		l.Entries = slices.Grow(l.Entries, n)
+		l.marks = slices.Grow(l.marks, n*int(first.marks.to-first.marks.from))
+		l.algorithms, l.metadata = slices.Grow(l.algorithms, n*len(l.algorithms)), slices.Grow(l.metadata, n*len(l.metadata))
+	case n == 0:
+		l.Entries = make([]ListEntry, 0, 1)
+	}
+	l.Entries = append(l.Entries, ListEntry{})
+	return &l.Entries[len(l.Entries)-1]
+}
+
+// remember keeps what the document says of the entry. Its slices are copied: they may be changed in place.
+func (l *Listing) remember(e *ListEntry) {
+	e.was = said{etag: e.ETag, lastModified: e.LastModified, checksumType: e.ChecksumType, size: e.Size}
+	e.was.algorithms.from = uint32(len(l.algorithms))
+	l.algorithms = append(l.algorithms, e.ChecksumAlgorithm...)
+	e.was.algorithms.to = uint32(len(l.algorithms))
+	e.was.metadata.from = uint32(len(l.metadata))
+	l.metadata = append(l.metadata, e.UserMetadata...)
+	e.was.metadata.to = uint32(len(l.metadata))
+}
+
+// field is a child of an entry.
+type field uint16
+
+// The children of an entry, one bit each.
 const (
-	seenKey = 1 << iota
-	seenVersionID
-	seenETag
-	seenSize
-	seenLastModified
-	seenStorageClass
-	seenIsLatest
-	seenChecksumType
-	seenMetadata
-	seenTags
-	seenInternal
+	fieldKey field = 1 << iota
+	fieldVersionID
+	fieldETag
+	fieldSize
+	fieldLastModified
+	fieldStorageClass
+	fieldIsLatest
+	fieldChecksumAlgorithm
+	fieldChecksumType
+	fieldMetadata
+	fieldTags
+	fieldInternal
+
+	// singletons may not come twice; marked are those that can be made to change.
+	singletons = ^fieldChecksumAlgorithm
+	marked     = fieldETag | fieldSize | fieldLastModified | fieldChecksumAlgorithm | fieldChecksumType | fieldMetadata | fieldTags | fieldInternal
 )
 
-func (e *ListEntry) scan(s *scanner, element string) error {
-	seen := 0
-	err := s.children(element, func(s *scanner, name string, _ int, empty bool) error {
-		bit, err := e.field(s, name, empty)
-		if err == nil && seen&bit != 0 {
+func (l *Listing) scan(e *ListEntry, s *scanner, element string) error {
+	var seen field
+	err := s.children(element, func(s *scanner, name string, start int, empty bool) error {
+		f, err := l.field(e, s, name, empty)
+		if err == nil && seen&f&singletons != 0 {
 			return errNotListing
 		}
-		seen |= bit
+		seen |= f
+		if f&marked != 0 {
+			l.marks = append(l.marks, mark{f, uint32(start), uint32(s.pos)})
+		}
 		return err
 	})
-	if err == nil && seen&seenKey == 0 {
+	if err == nil && seen&fieldKey == 0 {
 		return errNotListing
 	}
 	return err
 }
 
-func (e *ListEntry) field(s *scanner, name string, empty bool) (bit int, err error) {
+func (l *Listing) field(e *ListEntry, s *scanner, name string, empty bool) (f field, err error) {
 	switch name {
 	case "Key":
 		e.Key, err = s.leaf(name, empty)
-		return seenKey, err
+		return fieldKey, err
 	case "VersionId":
 		e.VersionID, err = s.leaf(name, empty)
-		return seenVersionID, err
+		return fieldVersionID, err
 	case "ETag":
 		e.ETag, err = s.leaf(name, empty)
-		return seenETag, err
+		return fieldETag, err
 	case "LastModified":
 		e.LastModified, err = s.leaf(name, empty)
-		return seenLastModified, err
+		return fieldLastModified, err
 	case "StorageClass":
 		e.StorageClass, err = s.leaf(name, empty)
-		return seenStorageClass, err
+		return fieldStorageClass, err
 	case "ChecksumType":
 		e.ChecksumType, err = s.leaf(name, empty)
-		return seenChecksumType, err
-	case "ChecksumAlgorithm":
-		var text string
-		text, err = s.leaf(name, empty)
-		e.ChecksumAlgorithm = append(e.ChecksumAlgorithm, text)
-		return 0, err
+		return fieldChecksumType, err
 	case "UserTags":
 		e.UserTags, err = s.leaf(name, empty)
-		return seenTags, err
+		return fieldTags, err
 	}
-	return e.otherField(s, name, empty)
+	return l.otherField(e, s, name, empty)
 }
 
-func (e *ListEntry) otherField(s *scanner, name string, empty bool) (bit int, err error) {
+func (l *Listing) otherField(e *ListEntry, s *scanner, name string, empty bool) (f field, err error) {
 	var text string
 	switch name {
 	case "Size":
 		if text, err = s.leaf(name, empty); err == nil {
 			e.Size, err = parseSize(text)
 		}
-		return seenSize, err
+		return fieldSize, err
 	case "IsLatest":
 		text, err = s.leaf(name, empty)
 		e.IsLatest = strings.TrimSpace(text) == "true"
-		return seenIsLatest, err
+		return fieldIsLatest, err
+	case "ChecksumAlgorithm":
+		text, err = s.leaf(name, empty)
+		l.algorithms = append(l.algorithms, text)
+		e.ChecksumAlgorithm = last(l.algorithms, len(e.ChecksumAlgorithm)+1)
+		return fieldChecksumAlgorithm, err
 	case "UserMetadata":
 		e.HasMetadata = true
 		if !empty {
-			err = s.children(name, e.metadata)
+			err = s.children(name, func(s *scanner, name string, _ int, empty bool) error {
+				value, err := s.leaf(name, empty)
+				l.metadata = append(l.metadata, Field{name, value})
+				e.UserMetadata = last(l.metadata, len(e.UserMetadata)+1)
+				return err
+			})
 		}
-		return seenMetadata, err
+		return fieldMetadata, err
 	case "Internal":
 		e.HasInternal = true
-		return seenInternal, s.skip(name, empty)
+		return fieldInternal, s.skip(name, empty)
 	}
 	return 0, s.skip(name, empty)
 }
 
-func (e *ListEntry) metadata(s *scanner, name string, _ int, empty bool) error {
-	value, err := s.leaf(name, empty)
-	e.UserMetadata = append(e.UserMetadata, Field{name, value})
-	return err
-}
+// last is the last n elements of s. An append to them leaves what will follow in s alone.
+func last[T any](s []T, n int) []T { return s[len(s)-n : len(s) : len(s)] }
 
 func parseSize(text string) (int64, error) {
 	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)

@@ -183,6 +183,20 @@ func TestListingRefused(t *testing.T) {
 	}
 }
 
+// TestPrintable tries every byte at every place, between the lowest and the highest neighbours.
+func TestPrintable(t *testing.T) {
+	for c := range 256 {
+		for at := range 8 {
+			for _, other := range []string{" ", "\x7f"} {
+				text := strings.Repeat(other, at) + string([]byte{byte(c)}) + strings.Repeat(other, 7-at)
+				if got, want := printable(text), c >= 0x20 && c < 0x80; got != want {
+					t.Errorf("%q: %v", text, got)
+				}
+			}
+		}
+	}
+}
+
 // FuzzListing holds the scanner to encoding/xml: what both read, they read alike, and what the scanner reads,
 // it writes back unchanged and with changes that encoding/xml then sees.
 func FuzzListing(f *testing.F) {

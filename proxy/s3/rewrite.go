@@ -1,9 +1,15 @@
 package s3
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
 
 // Append appends the document, with its entries as they are now.
 func (l *Listing) Append(dst []byte) []byte {
+	// An ETag gets longer by its escaped quotes and a number of parts.
+	dst = slices.Grow(dst, len(l.doc)+16*len(l.Entries))
 	at, dropped := 0, 0
 	for i := range l.Entries {
 		if l.Entries[i].Drop {
@@ -13,7 +19,7 @@ func (l *Listing) Append(dst []byte) []byte {
 	count := dropped > 0 && l.countTo > 0
 	for i := range l.Entries {
 		e := &l.Entries[i]
-		if !e.Drop && !e.changed() {
+		if !e.Drop && !l.changed(e) {
 			continue
 		}
 		if count && l.countFrom < e.start {
@@ -21,7 +27,7 @@ func (l *Listing) Append(dst []byte) []byte {
 		}
 		dst = append(dst, l.doc[at:e.start]...)
 		if !e.Drop {
-			dst = e.append(dst, l.doc)
+			dst = l.appendEntry(dst, e)
 		}
 		at = e.end
 	}
@@ -37,98 +43,92 @@ func (l *Listing) appendCount(dst []byte, at, dropped int) []byte {
 	return strconv.AppendInt(dst, int64(max(l.keyCount-dropped, 0)), 10)
 }
 
-// append writes a changed entry: its children are read once more, and those that are to change are replaced
-// where they stand.
-func (e *ListEntry) append(dst []byte, doc string) []byte {
-	s := scanner{doc: doc, pos: e.start, depth: 1}
-	name, empty, _ := s.open()
-	dst = append(dst, doc[e.start:s.pos]...)
-	if empty {
-		return dst
+// appendEntry writes a changed entry: the children that are to change are replaced where they stand.
+func (l *Listing) appendEntry(dst []byte, e *ListEntry) []byte {
+	if strings.HasSuffix(l.doc[e.start:e.end], "/>") {
+		return append(dst, l.doc[e.start:e.end]...)
 	}
-	at := s.pos
-	w := entryWriter{e: e, dst: dst}
-	// The element was read before, so this cannot fail.
-	_ = s.children(name, func(s *scanner, child string, start int, empty bool) error {
-		err := s.skip(child, empty)
-		w.dst = append(w.dst, doc[at:start]...)
-		w.child(child, doc[start:s.pos])
-		at = s.pos
-		return err
-	})
-	end := e.end - len("</") - len(name) - len(">")
-	w.dst = append(w.dst, doc[at:end]...)
+	w := entryWriter{e: e, dst: dst, checksumChanged: l.checksumChanged(e), metadataChanged: l.metadataChanged(e)}
+	at := e.start
+	for _, m := range l.marks[e.marks.from:e.marks.to] {
+		w.dst = append(w.dst, l.doc[at:m.start]...)
+		w.child(m.field, l.doc[m.start:m.end])
+		at = int(m.end)
+	}
+	end := e.end - len("</") - len(e.Kind.String()) - len(">")
+	w.dst = append(w.dst, l.doc[at:end]...)
 	w.rest()
-	return append(w.dst, doc[end:e.end]...)
+	return append(w.dst, l.doc[end:e.end]...)
 }
 
 type entryWriter struct {
-	e                              *ListEntry
-	dst                            []byte
-	etag, size, checksum, metadata bool // written
+	e                                *ListEntry
+	dst                              []byte
+	checksumChanged, metadataChanged bool
+	written                          field
 }
 
-func (w *entryWriter) child(name, element string) {
+func (w *entryWriter) child(f field, element string) {
 	e := w.e
 	switch {
-	case name == "ETag":
+	case f == fieldETag:
 		w.writeETag(element)
-	case name == "LastModified" && e.LastModified != e.was.LastModified:
-		w.dst = appendElement(w.dst, name, e.LastModified)
-	case name == "Size" && e.Size != e.was.Size:
+	case f == fieldLastModified && e.LastModified != e.was.lastModified:
+		w.dst = appendElement(w.dst, "LastModified", e.LastModified)
+	case f == fieldSize && e.Size != e.was.size:
 		w.writeSize()
-	case (name == "ChecksumAlgorithm" || name == "ChecksumType") && e.checksumChanged():
+	case f&(fieldChecksumAlgorithm|fieldChecksumType) != 0 && w.checksumChanged:
 		w.writeChecksum()
-	case name == "UserMetadata" && (e.DropMetadata || e.metadataChanged()):
+	case f == fieldMetadata && (e.DropMetadata || w.metadataChanged):
 		w.writeMetadata()
-	case name == "UserTags" && e.DropMetadata, name == "Internal" && e.DropInternal:
+	case f == fieldTags && e.DropMetadata, f == fieldInternal && e.DropInternal:
 	default:
-		w.size = w.size || name == "Size"
+		w.written |= f
 		w.dst = append(w.dst, element...)
 	}
 }
 
 // rest writes what had no place among the children.
 func (w *entryWriter) rest() {
-	if !w.etag && w.e.ETag != w.e.was.ETag {
+	if w.written&fieldETag == 0 && w.e.ETag != w.e.was.etag {
 		w.writeETag("")
 	}
-	if w.e.checksumChanged() {
+	if w.checksumChanged {
 		w.writeChecksum()
 	}
-	if !w.size && w.e.Size != w.e.was.Size {
+	if w.written&fieldSize == 0 && w.e.Size != w.e.was.size {
 		w.writeSize()
 	}
-	if w.e.metadataChanged() {
+	if w.metadataChanged {
 		w.writeMetadata()
 	}
 }
 
 // writeETag also writes the checksum's algorithm and type if they are new: that is where S3 has them.
 func (w *entryWriter) writeETag(element string) {
-	w.etag = true
-	if w.e.ETag == w.e.was.ETag {
+	w.written |= fieldETag
+	if w.e.ETag == w.e.was.etag {
 		w.dst = append(w.dst, element...)
 	} else {
 		w.dst = appendElement(w.dst, "ETag", w.e.ETag)
 	}
-	if w.e.checksumChanged() {
+	if w.checksumChanged {
 		w.writeChecksum()
 	}
 }
 
 func (w *entryWriter) writeSize() {
-	w.size = true
+	w.written |= fieldSize
 	w.dst = append(w.dst, "<Size>"...)
 	w.dst = strconv.AppendInt(w.dst, w.e.Size, 10)
 	w.dst = append(w.dst, "</Size>"...)
 }
 
 func (w *entryWriter) writeChecksum() {
-	if w.checksum {
+	if w.written&fieldChecksumType != 0 {
 		return
 	}
-	w.checksum = true
+	w.written |= fieldChecksumType
 	for _, a := range w.e.ChecksumAlgorithm {
 		w.dst = appendElement(w.dst, "ChecksumAlgorithm", a)
 	}
@@ -138,10 +138,10 @@ func (w *entryWriter) writeChecksum() {
 }
 
 func (w *entryWriter) writeMetadata() {
-	if w.metadata || w.e.DropMetadata {
+	if w.written&fieldMetadata != 0 || w.e.DropMetadata {
 		return
 	}
-	w.metadata = true
+	w.written |= fieldMetadata
 	w.dst = append(w.dst, "<UserMetadata>"...)
 	for _, f := range w.e.UserMetadata {
 		w.dst = appendElement(w.dst, f.Name, f.Value)

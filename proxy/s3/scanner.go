@@ -17,26 +17,40 @@ type scanner struct {
 	doc   string
 	pos   int
 	depth int
+	text  strings.Builder // of unescaped texts, one behind the other: a page has one in every ETag
 }
 
 // childFunc takes a child whose start tag has just been read, and leaves the scanner behind its end tag.
 type childFunc func(s *scanner, name string, start int, empty bool) error
 
-// plainXML checks once, for the whole document, what encoding/xml would check for each text: characters, and
-// none of the constructs that start with "<!".
+// plainXML checks once, for the whole document, what encoding/xml would check for each text.
 func plainXML(doc string) bool {
-	if !utf8.ValidString(doc) || strings.Contains(doc, "<!") || strings.Contains(doc, "]]>") {
+	if strings.Contains(doc, "]]>") {
 		return false
 	}
 	ascii := true
-	for i := range len(doc) {
+	for i := 0; i < len(doc); i++ {
+		if len(doc)-i >= 8 && printable(doc[i:i+8]) {
+			i += 7
+			continue
+		}
 		if c := doc[i]; c < 0x20 && c != '\n' && c != '\t' {
 			return false
 		} else if c >= utf8.RuneSelf {
 			ascii = false
 		}
 	}
-	return ascii || !strings.ContainsAny(doc, "\uFFFE\uFFFF")
+	return ascii || utf8.ValidString(doc) && !strings.ContainsAny(doc, "\uFFFE\uFFFF")
+}
+
+// printable says of eight characters whether all are ASCII and none is a control character.
+func printable(s string) bool {
+	_ = s[7]
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	const low, high = 0x2020202020202020, 0x8080808080808080
+	// With the high bit set nothing is borrowed from the next byte; it is lost where the byte is below 0x20.
+	return w&high == 0 && ((w|high)-low)&high == high
 }
 
 func (s *scanner) space() {
@@ -157,7 +171,7 @@ func (s *scanner) leaf(name string, empty bool) (string, error) {
 	if strings.IndexByte(text, '&') < 0 {
 		return text, nil
 	}
-	return unescape(text)
+	return s.unescape(text)
 }
 
 // skip reads over an element whose content is nobody's business here, but must be well-formed.
@@ -174,7 +188,7 @@ func (s *scanner) skip(name string, empty bool) error {
 			return errShape
 		}
 		if text := s.doc[s.pos : s.pos+end]; strings.IndexByte(text, '&') >= 0 {
-			if _, err := unescape(text); err != nil {
+			if _, err := s.unescape(text); err != nil {
 				return err
 			}
 		}
@@ -211,23 +225,27 @@ func entity(name string) byte {
 }
 
 // unescape resolves the five entities and numeric character references.
-func unescape(s string) (string, error) {
-	var b strings.Builder
-	b.Grow(len(s))
+func (s *scanner) unescape(text string) (string, error) {
+	b := &s.text
+	if b.Cap()-b.Len() < len(text) { // no text is longer than its escaped form
+		*b = strings.Builder{}
+		b.Grow(max(len(text), textBlock))
+	}
+	from := b.Len()
 	for {
-		i := strings.IndexByte(s, '&')
+		i := strings.IndexByte(text, '&')
 		if i < 0 {
-			b.WriteString(s)
-			return b.String(), nil
+			b.WriteString(text)
+			return b.String()[from:], nil
 		}
-		b.WriteString(s[:i])
-		s = s[i+1:]
-		end := strings.IndexByte(s, ';')
+		b.WriteString(text[:i])
+		text = text[i+1:]
+		end := strings.IndexByte(text, ';')
 		if end < 0 {
 			return "", errShape
 		}
-		name := s[:end]
-		s = s[end+1:]
+		name := text[:end]
+		text = text[end+1:]
 		if c := entity(name); c != 0 {
 			b.WriteByte(c)
 		} else if r, ok := charRef(name); ok {
@@ -237,6 +255,9 @@ func unescape(s string) (string, error) {
 		}
 	}
 }
+
+// textBlock is how much room for texts there is made at once.
+const textBlock = 8 << 10
 
 // charRef also reads references to characters that XML 1.0 cannot hold: S3 and MinIO write them for keys that have such
 // characters, and one odd key must not make a bucket unlistable.
