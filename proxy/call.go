@@ -231,14 +231,14 @@ func (c *call) finish() {
 	c.logAccess()
 }
 
-// answer sets status and body of a small answer.
+// answer sets status and body of a small answer. The body is not copied: it is not to be changed any more.
 func (c *call) answer(status int, contentType string, body []byte) {
 	c.status = status
 	c.ctx.Response.SetStatusCode(status)
 	if contentType != "" {
 		c.ctx.Response.Header.SetContentType(contentType)
 	}
-	c.ctx.Response.SetBody(body)
+	c.ctx.Response.SetBodyRaw(body)
 	c.sentBytes = int64(len(body))
 }
 

@@ -1,9 +1,10 @@
 package proxy
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"net/http"
-	"strings"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -19,27 +20,34 @@ import (
 // A store keeps an ETag when it copies an object under another name or other metadata, so that the ETag alone names
 // no facts: an entry belongs to one name, version, size and time, and is never used for another's.
 type factsCache struct {
-	tails *lru.Cache[factsKey, []byte]
-	lists *lru.Cache[factsKey, listFacts]
+	secret [16]byte // of the process
+	tails  *lru.Cache[factsKey, []byte]
+	lists  *lru.Cache[factsKey, listFacts]
 }
 
-type factsKey struct {
-	bucket, key, version, etag string
-	size                       int64
-	modified                   time.Time // to the second: Last-Modified knows no more
-}
+// factsKey is a keyed hash of what an entry belongs to: much smaller than that, and nobody who chooses names can make
+// two of them meet.
+type factsKey [16]byte
 
-// newFactsKey has clones of its strings: those of a listing are cut out of the whole page. Version null is the only
-// one in a bucket without versions, where the other answers name none.
-func newFactsKey(at sealTarget, version, etag string, size int64, modified time.Time) factsKey {
+// key takes times to the second: Last-Modified knows no more. Version null is the only one in a bucket without
+// versions, where the other answers name none.
+func (f *factsCache) key(at sealTarget, version, etag string, size int64, modified time.Time) factsKey {
 	if version == "null" {
 		version = ""
 	}
-	return factsKey{at.bucket, strings.Clone(at.key), strings.Clone(version), strings.Clone(etag), size, modified.UTC().Truncate(time.Second)}
+	var room [512]byte
+	b := append(room[:0], f.secret[:]...)
+	for _, s := range [...]string{at.bucket, at.key, version, etag} {
+		b = appendString(b, s)
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(size))
+	b = binary.BigEndian.AppendUint64(b, uint64(modified.Unix()))
+	sum := sha256.Sum256(b)
+	return factsKey(sum[:16])
 }
 
-func (o *stored) factsKey(version string) factsKey {
-	return newFactsKey(o.at, version, o.etag, o.bodySize, o.modified)
+func (f *factsCache) keyOf(o *stored, version string) factsKey {
+	return f.key(o.at, version, o.etag, o.bodySize, o.modified)
 }
 
 // listFacts is what a listing shows of an object.
@@ -48,7 +56,7 @@ type listFacts struct {
 	plain    bool // stored without an envelope
 	settled  bool // see settleTime
 	size     int64
-	etag     string       // as clients see it, without quotes
+	etag     string       // as clients see it, in quotes; empty where it is the store's own
 	envelope envelopeHash // what the facts were read from
 }
 
@@ -72,7 +80,11 @@ func hashEnvelope(text string) envelopeHash {
 
 // listFacts are what a listing shows of the object, whose envelope text came in answer.
 func (o *stored) listFacts(text string, answer http.Header) listFacts {
-	return listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, etag: o.visibleETag(), envelope: hashEnvelope(text)}
+	f := listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, envelope: hashEnvelope(text)}
+	if etag := o.visibleETag(); etag != o.etag {
+		f.etag = quote(etag)
+	}
+	return f
 }
 
 const (
@@ -91,12 +103,14 @@ func newFactsCache() *factsCache {
 	if err != nil {
 		panic(err)
 	}
-	return &factsCache{tails, lists}
+	f := &factsCache{tails: tails, lists: lists}
+	rand.Read(f.secret[:])
+	return f
 }
 
 // tail is the end of the object's manifest, nil when it is not known.
 func (f *factsCache) tail(o *stored) []byte {
-	tail, _ := f.tails.Get(o.factsKey(o.version))
+	tail, _ := f.tails.Get(f.keyOf(o, o.version))
 	return tail
 }
 
@@ -105,7 +119,7 @@ func (f *factsCache) putTail(o *stored) {
 	if len(tail) > cachedTail {
 		tail = tail[len(tail)-cachedTail:]
 	}
-	f.tails.Add(o.factsKey(o.version), append([]byte(nil), tail...))
+	f.tails.Add(f.keyOf(o, o.version), append([]byte(nil), tail...))
 }
 
 // listed gives what is known of an object for a listing.
@@ -114,13 +128,10 @@ func (f *factsCache) listed(k factsKey) listFacts {
 	return l
 }
 
-func (f *factsCache) putListed(k factsKey, l listFacts) {
-	l.etag = strings.Clone(l.etag)
-	f.lists.Add(k, l)
-}
+func (f *factsCache) putListed(k factsKey, l listFacts) { f.lists.Add(k, l) }
 
 // saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
 // replaces whatever the cache believed.
 func (f *factsCache) saw(o *stored, version string) {
-	f.putListed(o.factsKey(version), o.listFacts(o.header.Get(envelopeHeader), o.header))
+	f.putListed(f.keyOf(o, version), o.listFacts(o.header.Get(envelopeHeader), o.header))
 }

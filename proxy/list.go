@@ -164,7 +164,7 @@ func (l *listing) warm(e *s3.ListEntry, text string) bool {
 func (l *listing) placeOf(e *s3.ListEntry) sealTarget { return sealTarget{l.bucket, e.Key} }
 
 func (l *listing) factsKeyOf(e *s3.ListEntry) factsKey {
-	return newFactsKey(l.placeOf(e), e.VersionID, s3.Unquote(e.ETag), e.Size, modifiedOf(e))
+	return l.s.facts.key(l.placeOf(e), e.VersionID, s3.Unquote(e.ETag), e.Size, modifiedOf(e))
 }
 
 func modifiedOf(e *s3.ListEntry) time.Time {
@@ -176,8 +176,8 @@ func modifiedOf(e *s3.ListEntry) time.Time {
 // which S3 has, are left out.
 func show(e *s3.ListEntry, f listFacts) {
 	e.Size = f.size
-	if s3.Unquote(e.ETag) != f.etag {
-		e.ETag = quote(f.etag)
+	if f.etag != "" && s3.Unquote(e.ETag) != s3.Unquote(f.etag) {
+		e.ETag = f.etag
 	}
 	if !f.plain {
 		e.ChecksumAlgorithm, e.ChecksumType = nil, ""

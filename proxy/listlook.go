@@ -131,7 +131,7 @@ func (l *listing) found(e *s3.ListEntry, o *stored) {
 		show(e, f)
 		return
 	}
-	e.LastModified = s3.FormatTime(o.modified)
+	e.ETag, e.LastModified = quote(o.visibleETag()), s3.FormatTime(o.modified)
 	e.ChecksumAlgorithm, e.ChecksumType = nil, ""
 	show(e, f)
 }

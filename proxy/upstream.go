@@ -385,14 +385,16 @@ const maxStoreDocument = 16 << 20
 // readDocument reads a whole XML answer.
 func readDocument(resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxStoreDocument+1))
-	if err != nil {
+	var b bytes.Buffer
+	// As much as a page of a listing is read into one piece; beyond that memory grows with what really comes.
+	b.Grow(int(min(max(resp.ContentLength, 0), 1<<20)) + bytes.MinRead)
+	if _, err := b.ReadFrom(io.LimitReader(resp.Body, maxStoreDocument+1)); err != nil {
 		return nil, fmt.Errorf("%w: reading its answer: %w", errStoreUnreachable, err)
 	}
-	if len(b) > maxStoreDocument {
+	if b.Len() > maxStoreDocument {
 		return nil, fmt.Errorf("%w: its answer is over %d bytes", errStoreUnreachable, maxStoreDocument)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }
 
 // upstreamFailure turns an error answer of the store into the error that the client gets.
