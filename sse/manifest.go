@@ -192,7 +192,7 @@ func (m *Manifest) appendTable(b []byte, layers int) []byte {
 
 func decodeTable(plain []byte, parts uint32, layers int) (*Manifest, error) {
 	in := fields{b: plain}
-	m := &Manifest{UploadID: string(in.bytes()), ChecksumAlgorithm: in.u8(), Tag: in.tag()}
+	m := &Manifest{UploadID: string(in.view()), ChecksumAlgorithm: in.u8(), Tag: in.tag()}
 	if in.err == nil && uint64(parts)*uint64(partMinSize) > uint64(len(in.b)) {
 		in.fail(fmt.Errorf("%w: table too short for its parts", ErrMalformed))
 	}

@@ -16,7 +16,11 @@ func appendBytes[T []byte | string](b []byte, s T) []byte {
 
 // associated builds associated data of which no two lists of fields give the same bytes.
 func associated(label string, fields ...[]byte) []byte {
-	b := appendBytes(nil, label)
+	n := 0
+	for _, f := range fields {
+		n += binary.MaxVarintLen32 + len(f)
+	}
+	b := appendBytes(make([]byte, 0, n+binary.MaxVarintLen32+len(label)), label)
 	for _, f := range fields {
 		b = appendBytes(b, f)
 	}
@@ -97,10 +101,13 @@ func (f *fields) uvarint(limit uint64) uint64 {
 	return v
 }
 
-// bytes reads a byte string, copied. An empty one is nil.
-func (f *fields) bytes() []byte {
+// view reads a byte string, not copied. An empty one is nil.
+func (f *fields) view() []byte {
 	n := f.uvarint(uint64(len(f.b)))
-	return append([]byte(nil), f.take(int(n))...)
+	if n == 0 {
+		return nil
+	}
+	return f.take(int(n))
 }
 
 // end refuses bytes that nothing has read.
