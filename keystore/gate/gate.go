@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"waxseal/keystore"
@@ -41,10 +42,12 @@ func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
 	return &gate{Provider: p, cfg: cfg}, nil
 }
 
-// gate passes Resolve, Health and Close through: which key a name means is told to the proxy, and to nobody else.
+// gate passes Health and Close through, and Resolve but for one name: which key a name means is told to the proxy, and to
+// nobody else.
 type gate struct {
 	keystore.Provider
-	cfg Config
+	cfg     Config
+	managed sync.Map // ARNs that the alias of the AWS managed key turned out to mean: string -> true
 }
 
 // use is one use of a key under way: who asks for what, and what the record will say.
@@ -55,6 +58,42 @@ type use struct {
 	keyARN string
 	ec     keystore.Context
 	now    time.Time
+}
+
+// managedAlias is what SSE-KMS without a key id asks for. At AWS it is a key that only S3 itself may use, not even this
+// service's identity; of the other key services most have none.
+const managedAlias = "alias/aws/s3"
+
+const nameKey = "SSE-KMS without a key id needs the AWS managed key alias/aws/s3, which the external key service %s. " +
+	"Name a KMS key in x-amz-server-side-encryption-aws-kms-key-id, or name one in the bucket's default encryption and leave the encryption out of the request."
+
+// Resolve implements keystore.Provider.
+func (g *gate) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
+	info, err := g.Provider.Resolve(ctx, caller, keyID)
+	if keyID != managedAlias && !strings.HasSuffix(keyID, ":"+managedAlias) {
+		return info, err
+	}
+	switch keystore.KindOf(err) {
+	case keystore.NotFound:
+		err = &keystore.Error{Kind: keystore.NotFound, KeyARN: keyID, Message: fmt.Sprintf(nameKey, "does not have"), Err: err}
+	case keystore.AccessDenied:
+		err = &keystore.Error{Kind: keystore.AccessDenied, KeyARN: keyID, Message: fmt.Sprintf(nameKey, "does not let this service use"), Err: err}
+	}
+	if err == nil && info.Manager == "AWS" {
+		g.managed.Store(info.ARN, true)
+	}
+	return info, err
+}
+
+// explain says what to do about a refusal of the AWS managed key.
+func (g *gate) explain(keyARN string, err error) error {
+	if keystore.KindOf(err) != keystore.AccessDenied {
+		return err
+	}
+	if _, managed := g.managed.Load(keyARN); !managed {
+		return err
+	}
+	return &keystore.Error{Kind: keystore.AccessDenied, KeyARN: keyARN, Message: fmt.Sprintf(nameKey, "does not let this service use"), Err: err}
 }
 
 func (g *gate) GenerateDataKey(ctx context.Context, caller keystore.Caller, keyID string, ec keystore.Context) (keystore.DataKey, error) {
@@ -108,7 +147,8 @@ func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, erro
 	if err := u.authorize(); err != nil {
 		return keystore.DataKey{}, err
 	}
-	return call(u.keyARN)
+	dk, err := call(u.keyARN)
+	return dk, u.gate.explain(u.keyARN, err)
 }
 
 // authorize asks the requester's own policy. A user of waxseal's account without one may do everything; a user of

@@ -253,3 +253,79 @@ func TestStrangersAndOddContexts(t *testing.T) {
 		t.Errorf("records %+v", records)
 	}
 }
+
+// amazon is a key service that has the AWS managed key of S3, for S3 alone.
+type amazon struct {
+	*keystoretest.Fake
+	managed string
+}
+
+func (a amazon) Resolve(ctx context.Context, c keystore.Caller, keyID string) (keystore.KeyInfo, error) {
+	info, err := a.Fake.Resolve(ctx, c, keyID)
+	if info.ARN == a.managed {
+		info.Manager = "AWS"
+	}
+	return info, err
+}
+
+func (a amazon) GenerateDataKey(ctx context.Context, c keystore.Caller, keyID string, ec keystore.Context) (keystore.DataKey, error) {
+	if keyID == a.managed {
+		return keystore.DataKey{}, keystore.Errorf(keystore.AccessDenied, keyID, "User: front is not authorized to perform: kms:GenerateDataKey")
+	}
+	return a.Fake.GenerateDataKey(ctx, c, keyID, ec)
+}
+
+// TestManagedKey: a request without a key id learns what to do when the key service has no key for it, or has one that is
+// S3's own. Other refusals are passed on as they are.
+func TestManagedKey(t *testing.T) {
+	told := func(err error, kind keystore.Kind) {
+		t.Helper()
+		var e *keystore.Error
+		if !errors.As(err, &e) || e.Kind != kind || !strings.Contains(e.Message, "Name a KMS key in x-amz-server-side-encryption-aws-kms-key-id") {
+			t.Errorf("got %v", err)
+		}
+	}
+	plain := func(err error, kind keystore.Kind) {
+		t.Helper()
+		if keystore.KindOf(err) != kind || strings.Contains(err.Error(), "x-amz-server-side-encryption") {
+			t.Errorf("got %v", err)
+		}
+	}
+	alice := caller(account, "alice")
+	r := open(t, map[string]string{account + "/alice": "", account + "/eve": policy(statement("Allow", "s3:*", ""))})
+	for _, name := range []string{"alias/aws/s3", "arn:aws:kms:us-east-1:000000000000:alias/aws/s3"} {
+		_, err := r.Resolve(t.Context(), alice, name)
+		told(err, keystore.NotFound)
+		_, err = r.GenerateDataKey(t.Context(), alice, name, nil)
+		told(err, keystore.NotFound)
+	}
+	_, err := r.Resolve(t.Context(), alice, "alias/nonesuch")
+	plain(err, keystore.NotFound)
+
+	front := amazon{keystoretest.NewFake(), ""}
+	front.managed = front.AddKey()
+	front.SetAlias("alias/aws/s3", front.managed)
+	users, err := iam.NewDirectory([]iam.User{{Name: "alice", ARN: alice.ARN, AccountID: account, AccessKey: "AKIAalice", Secret: iam.NewSecret("s")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gate.New(front, gate.Config{Identities: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = g.GenerateDataKey(t.Context(), alice, front.managed, nil)
+	plain(err, keystore.AccessDenied) // named by its ARN, by somebody who knows it
+	info, err := g.Resolve(t.Context(), alice, "alias/aws/s3")
+	if err != nil || info.ARN != front.managed {
+		t.Fatalf("got %+v, %v", info, err)
+	}
+	_, err = g.GenerateDataKey(t.Context(), alice, info.ARN, nil)
+	told(err, keystore.AccessDenied)
+
+	// A key service where the name means a key like any other serves it.
+	own := r.fake.AddKey()
+	r.fake.SetAlias("alias/aws/s3", own)
+	if dk, err := r.GenerateDataKey(t.Context(), alice, "alias/aws/s3", nil); err != nil || dk.KeyARN != own {
+		t.Errorf("got %s, %v", dk.KeyARN, err)
+	}
+}
