@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +34,8 @@ func serveCommand() *cobra.Command {
 			}
 			log, stop := newLineLog(cmd.ErrOrStderr())
 			defer stop()
+			slack := slackenCollector(os.LookupEnv)
+			defer runtime.KeepAlive(slack)
 			return serve(cmd.Context(), &c, cmd.OutOrStdout(), log)
 		},
 	}
