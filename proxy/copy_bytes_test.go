@@ -121,6 +121,11 @@ func TestCopyMovesNoData(t *testing.T) {
 			if moved >= mib {
 				t.Errorf("%s to %s: %d bytes went through", way[i], to, moved)
 			}
+			if to == "SSE-KMS" || to == "SSE-C" { // a test disk need not hold them all
+				if err := c.RemoveObject(ctx, bucket, way[i], minio.RemoveObjectOptions{}); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 		want, got := sha256.New(), sha256.New()
 		io.Copy(want, noiseStream(size))
