@@ -214,34 +214,60 @@ func (s *Service) ListAliases(ctx context.Context, caller keystore.Caller, in *L
 		if err != nil {
 			return nil, err
 		}
-		target := ""
-		if in.KeyId != "" {
-			k, err := c.find(ctx, in.KeyId, false)
-			if err != nil {
-				return nil, err
-			}
-			target = k.ID
+		if in.KeyId == "" {
+			return s.listAliases(ctx, c.caller.AccountID, p)
 		}
-		return s.listAliases(ctx, c.caller.AccountID, target, p)
+		k, err := c.find(ctx, in.KeyId, false)
+		if err != nil {
+			return nil, err
+		}
+		return s.listAliasesOf(ctx, k, p)
 	})
 }
 
-func (s *Service) listAliases(ctx context.Context, account, target string, p page) (*ListAliasesResponse, error) {
-	prefix := aliasPrefix + account + "/"
-	entries, err := s.state.Range(ctx, prefix, "", 0)
+// listAliases reads as many aliases as the page has, and one more to see whether it is the last.
+func (s *Service) listAliases(ctx context.Context, account string, p page) (*ListAliasesResponse, error) {
+	prefix := aliasPath(account, aliasNamePrefix)
+	entries, err := s.state.Range(ctx, prefix, prefix+strings.TrimPrefix(p.after, aliasNamePrefix), p.limit+1)
 	if err != nil {
 		return nil, err
 	}
+	return s.aliasPage(account, entries, p)
+}
+
+// listAliasesOf reads the aliases that the key's record names.
+func (s *Service) listAliasesOf(ctx context.Context, k *key, p page) (*ListAliasesResponse, error) {
+	var entries []state.Entry
+	for _, name := range slices.Sorted(slices.Values(k.Aliases)) {
+		if name <= p.after || len(entries) > p.limit {
+			continue
+		}
+		e, err := s.state.Get(ctx, aliasPath(k.Account, name))
+		if errors.Is(err, state.ErrNotFound) { // deleted since the key was read
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		var alias aliasRecord
+		if err := decodeJSON(e, &alias); err != nil {
+			return nil, err
+		}
+		if alias.Target == k.ID {
+			entries = append(entries, e)
+		}
+	}
+	return s.aliasPage(k.Account, entries, p)
+}
+
+func (s *Service) aliasPage(account string, entries []state.Entry, p page) (*ListAliasesResponse, error) {
 	var all []AliasListEntry
 	for _, e := range entries {
 		var alias aliasRecord
 		if err := decodeJSON(e, &alias); err != nil {
 			return nil, err
 		}
-		if target != "" && alias.Target != target {
-			continue
-		}
-		name := aliasNamePrefix + strings.TrimPrefix(e.Key, prefix)
+		name := aliasNamePrefix + strings.TrimPrefix(e.Key, aliasPath(account, aliasNamePrefix))
 		all = append(all, AliasListEntry{name, aliasARN(s.region, account, name), alias.Target, at(alias.Created), at(alias.Updated)})
 	}
 	out := new(ListAliasesResponse)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -184,5 +185,80 @@ func TestLastUsage(t *testing.T) {
 	use := must(r.GetKeyLastUsage(background, alice, &KeyRequest{md.KeyId}))(t).KeyLastUsage
 	if use == nil || use.Operation != "Encrypt" || use.CloudTrailEventId != event.EventID || use.KmsRequestId != event.RequestID {
 		t.Errorf("last use %+v", use)
+	}
+}
+
+// reads counts the entries that a store gives out.
+type reads struct {
+	state.Store
+	n int
+}
+
+func (s *reads) Get(ctx context.Context, key string) (state.Entry, error) {
+	s.n++
+	return s.Store.Get(ctx, key)
+}
+
+func (s *reads) Range(ctx context.Context, prefix, after string, limit int) ([]state.Entry, error) {
+	got, err := s.Store.Range(ctx, prefix, after, limit)
+	s.n += len(got)
+	return got, err
+}
+
+// TestListAliasesReads: a page of aliases, and the aliases of a key, cost what they hold and not what the account has.
+func TestListAliasesReads(t *testing.T) {
+	r := newRig(t)
+	var keys []string
+	for i := range 6 {
+		md := r.newKey(nil)
+		keys = append(keys, md.KeyId)
+		for j := range 50 {
+			must(r.CreateAlias(background, alice, &CreateAliasRequest{fmt.Sprintf("alias/%02d/%d", j, i), md.KeyId}))(t)
+		}
+	}
+	counted := &reads{Store: r.state}
+	r.state = counted
+	list := func(in *ListAliasesRequest, most int) *ListAliasesResponse {
+		t.Helper()
+		counted.n = 0
+		out := must(r.ListAliases(background, alice, in))(t)
+		if counted.n > most {
+			t.Errorf("%d entries were read for %d aliases", counted.n, len(out.Aliases))
+		}
+		return out
+	}
+	limit := 7
+	for _, keyID := range []string{"", keys[2]} {
+		var names []string
+		for in := (&ListAliasesRequest{KeyId: keyID, Limit: &limit}); ; {
+			out := list(in, limit+4)
+			for _, a := range out.Aliases {
+				names = append(names, a.AliasName)
+				if keyID != "" && a.TargetKeyId != keyID {
+					t.Errorf("%s is of %s", a.AliasName, a.TargetKeyId)
+				}
+			}
+			if !out.Truncated {
+				break
+			}
+			in.Marker = out.NextMarker
+		}
+		want := 300
+		if keyID != "" {
+			want = 50
+		}
+		if !slices.IsSorted(names) || len(slices.Compact(slices.Clone(names))) != want || len(names) != want {
+			t.Errorf("%d names of %d: %v", len(names), want, names)
+		}
+	}
+	for _, name := range []string{"alias/03/2", "alias/03/3"} {
+		must(r.DeleteAlias(background, alice, &DeleteAliasRequest{name}))(t)
+	}
+	must(r.UpdateAlias(background, alice, &UpdateAliasRequest{"alias/04/2", keys[3]}))(t)
+	if out := list(&ListAliasesRequest{KeyId: keys[2]}, 60); len(out.Aliases) != 48 {
+		t.Errorf("%d aliases are left", len(out.Aliases))
+	}
+	if out := list(&ListAliasesRequest{KeyId: keys[3]}, 60); len(out.Aliases) != 50 || out.Truncated {
+		t.Errorf("%d aliases are there now", len(out.Aliases))
 	}
 }
