@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -30,7 +29,8 @@ type call struct {
 	method  string
 	rawPath string // as on the wire, without the query
 	query   query
-	hoisted []param // x-amz-* headers of a presigned URL
+	head    []sigv4.Header // names in lower case
+	hoisted []param        // x-amz-* headers of a presigned URL
 	bucket  string
 	key     string
 	route   *route
@@ -70,10 +70,18 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 }
 
 // newRequestID is unique among all replicas, and neither secret nor unpredictable.
-func newRequestID() string { return fmt.Sprintf("%016X", rand.Uint64()) }
+func newRequestID() string {
+	const digits = "0123456789ABCDEF"
+	var id [16]byte
+	for i, n := 0, rand.Uint64(); i < len(id); i, n = i+1, n>>4 {
+		id[i] = digits[n&15]
+	}
+	return string(id[:])
+}
 
 // parse reads method, address and query, and finds the route.
 func (c *call) parse() error {
+	c.readHead()
 	h := &c.ctx.Request.Header
 	if len(h.Peek("Transfer-Encoding")) > 0 && len(h.Peek("Content-Length")) > 0 {
 		// RFC 9112 6.1: both together is how requests are smuggled.
@@ -399,21 +407,31 @@ func escapeQuery(s string) string { return escape(s, 0) }
 
 func escape(s string, keep byte) string {
 	const digits = "0123456789ABCDEF"
+	plain := 0
+	for plain < len(s) && (unreserved(s[plain]) || keep != 0 && s[plain] == keep) {
+		plain++
+	}
+	if plain == len(s) {
+		return s
+	}
 	var b strings.Builder
 	b.Grow(len(s) + 8)
-	for i := range len(s) {
-		ch := s[i]
-		switch {
-		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9',
-			ch == '-', ch == '.', ch == '_', ch == '~', keep != 0 && ch == keep:
+	b.WriteString(s[:plain])
+	for i := plain; i < len(s); i++ {
+		if ch := s[i]; unreserved(ch) || keep != 0 && ch == keep {
 			b.WriteByte(ch)
-		default:
+		} else {
 			b.WriteByte('%')
 			b.WriteByte(digits[ch>>4])
 			b.WriteByte(digits[ch&15])
 		}
 	}
 	return b.String()
+}
+
+// unreserved says whether a character stands for itself in a URI: RFC 3986, 2.3.
+func unreserved(ch byte) bool {
+	return ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9' || ch == '-' || ch == '.' || ch == '_' || ch == '~'
 }
 
 func b64(p []byte) string { return base64.StdEncoding.EncodeToString(p) }

@@ -90,7 +90,7 @@ func (c *call) copySource() (*copying, error) {
 		return nil, err
 	}
 	p := &copying{call: c, to: c.place()}
-	if p.customer, err = c.customerKey(c, hdrCopySSE); err != nil {
+	if p.customer, err = c.customerKey(c, sourceCustomer); err != nil {
 		return nil, err
 	}
 	action := "s3:GetObject"

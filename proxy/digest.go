@@ -16,11 +16,15 @@ import (
 // checksumKinds are the algorithms of x-amz-checksum-*, as the format numbers them and as S3 names them.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 var checksumKinds = []struct {
-	id   uint8
-	name string
+	id     uint8
+	name   string
+	header string
 }{
-	{sse.CRC32, "CRC32"}, {sse.CRC32C, "CRC32C"}, {sse.CRC64NVME, "CRC64NVME"}, {sse.SHA1, "SHA1"}, {sse.SHA256, "SHA256"},
-	{sse.SHA512, "SHA512"}, {sse.MD5, "MD5"}, {sse.XXHASH64, "XXHASH64"}, {sse.XXHASH3, "XXHASH3"}, {sse.XXHASH128, "XXHASH128"},
+	{sse.CRC32, "CRC32", checksumHeader + "crc32"}, {sse.CRC32C, "CRC32C", checksumHeader + "crc32c"},
+	{sse.CRC64NVME, "CRC64NVME", checksumHeader + "crc64nvme"}, {sse.SHA1, "SHA1", checksumHeader + "sha1"},
+	{sse.SHA256, "SHA256", checksumHeader + "sha256"}, {sse.SHA512, "SHA512", checksumHeader + "sha512"},
+	{sse.MD5, "MD5", checksumHeader + "md5"}, {sse.XXHASH64, "XXHASH64", checksumHeader + "xxhash64"},
+	{sse.XXHASH3, "XXHASH3", checksumHeader + "xxhash3"}, {sse.XXHASH128, "XXHASH128", checksumHeader + "xxhash128"},
 }
 
 func errChecksumAlgorithm() error {
@@ -34,6 +38,16 @@ func checksumName(id uint8) string {
 	for _, k := range checksumKinds {
 		if k.id == id {
 			return k.name
+		}
+	}
+	return ""
+}
+
+// checksumHeaderOf is the header, and the trailer, of an algorithm's value.
+func checksumHeaderOf(id uint8) string {
+	for _, k := range checksumKinds {
+		if k.id == id {
+			return k.header
 		}
 	}
 	return ""
@@ -95,16 +109,15 @@ func (c *call) declaredOf(f fields) (*declared, error) {
 
 func (d *declared) readHeaders(f fields) error {
 	for _, k := range checksumKinds {
-		name := checksumHeader + strings.ToLower(k.name)
-		if !f.hasHeader(name) {
+		if !f.hasHeader(k.header) {
 			continue
 		}
 		if d.named {
 			return errTwoChecksums()
 		}
-		sum, err := base64.StdEncoding.DecodeString(f.header(name))
+		sum, err := base64.StdEncoding.DecodeString(f.header(k.header))
 		if err != nil || len(sum) != sse.ChecksumSize(k.id) {
-			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", name)
+			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", k.header)
 		}
 		d.algorithm, d.value, d.named = k.id, sum, true
 	}
@@ -219,7 +232,7 @@ func (d *digestReader) wantedChecksum() ([]byte, error) {
 	if !d.want.trailer {
 		return d.want.value, nil
 	}
-	name := checksumHeader + strings.ToLower(checksumName(d.want.algorithm))
+	name := checksumHeaderOf(d.want.algorithm)
 	t, ok := d.src.(trailers)
 	if !ok {
 		return nil, fmt.Errorf("body of type %T has no trailers", d.src)
@@ -239,7 +252,7 @@ func (d *digestReader) wantedChecksum() ([]byte, error) {
 func (c *call) showChecksums(sums []sse.Checksum, parts uint32) {
 	h := &c.ctx.Response.Header
 	for _, s := range sums {
-		h.Set(checksumHeader+strings.ToLower(checksumName(s.Algorithm)), checksumText(s, parts))
+		h.Set(checksumHeaderOf(s.Algorithm), checksumText(s, parts))
 		h.Set("x-amz-checksum-type", checksumType(s))
 	}
 }

@@ -42,6 +42,14 @@ const (
 	hdrCopySSE = "x-amz-copy-source-server-side-encryption-customer-"
 )
 
+// customerNames are the three headers of an SSE-C key.
+type customerNames struct{ algorithm, key, md5 string }
+
+var (
+	objectCustomer = &customerNames{hdrSSEC + "algorithm", hdrSSEC + "key", hdrSSEC + "key-MD5"}
+	sourceCustomer = &customerNames{hdrCopySSE + "algorithm", hdrCopySSE + "key", hdrCopySSE + "key-MD5"}
+)
+
 // fields is where encryption parameters are read from: a request's headers, or a POST form's fields.
 type fields interface {
 	header(name string) string
@@ -55,7 +63,7 @@ func (c *call) encryptionFor(f fields) (*encryption, error) {
 	if err != nil {
 		return nil, err
 	}
-	customer, err := c.customerKey(f, hdrSSEC)
+	customer, err := c.customerKey(f, objectCustomer)
 	if err != nil {
 		return nil, err
 	}
@@ -228,11 +236,11 @@ type customerKey struct {
 	md5 string // base64, echoed in answers
 }
 
-// customerKey reads the three SSE-C headers that begin with prefix; nil when none is there.
+// customerKey reads the three SSE-C headers h; nil when none is there.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
-func (c *call) customerKey(f fields, prefix string) (*customerKey, error) {
-	alg, key, sum := f.header(prefix+"algorithm"), f.header(prefix+"key"), f.header(prefix+"key-md5")
-	hasAlg, hasKey, hasSum := f.hasHeader(prefix+"algorithm"), f.hasHeader(prefix+"key"), f.hasHeader(prefix+"key-md5")
+func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
+	alg, key, sum := f.header(h.algorithm), f.header(h.key), f.header(h.md5)
+	hasAlg, hasKey, hasSum := f.hasHeader(h.algorithm), f.hasHeader(h.key), f.hasHeader(h.md5)
 	if !hasAlg && !hasKey && !hasSum {
 		return nil, nil
 	}
@@ -240,26 +248,26 @@ func (c *call) customerKey(f fields, prefix string) (*customerKey, error) {
 		return nil, s3.Errorf(s3.InvalidRequest, "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection.")
 	}
 	if !hasAlg {
-		return nil, s3.InvalidArgument(prefix+"algorithm", "null", "Requests specifying Server Side Encryption with Customer provided keys must provide a valid encryption algorithm.")
+		return nil, s3.InvalidArgument(h.algorithm, "null", "Requests specifying Server Side Encryption with Customer provided keys must provide a valid encryption algorithm.")
 	}
 	if alg != algAES256 {
 		return nil, s3.Errorf(s3.InvalidEncryptionAlgorithmError, "The Encryption request you specified is not valid. Supported value: AES256.").
-			With("ArgumentName", prefix+"algorithm").With("ArgumentValue", alg)
+			With("ArgumentName", h.algorithm).With("ArgumentValue", alg)
 	}
 	if !hasKey {
-		return nil, s3.InvalidArgument(prefix+"key", "null", "Requests specifying Server Side Encryption with Customer provided keys must provide an appropriate secret key.")
+		return nil, s3.InvalidArgument(h.key, "null", "Requests specifying Server Side Encryption with Customer provided keys must provide an appropriate secret key.")
 	}
 	if !hasSum {
-		return nil, s3.InvalidArgument(prefix+"key-MD5", "null", "Requests specifying Server Side Encryption with Customer provided keys must provide the client calculated MD5 of the secret key.")
+		return nil, s3.InvalidArgument(h.md5, "null", "Requests specifying Server Side Encryption with Customer provided keys must provide the client calculated MD5 of the secret key.")
 	}
 	raw, err := base64.StdEncoding.DecodeString(key)
 	if err != nil || len(raw) != 32 {
-		return nil, s3.InvalidArgument(prefix+"key", "", "The secret key was invalid for the specified algorithm.")
+		return nil, s3.InvalidArgument(h.key, "", "The secret key was invalid for the specified algorithm.")
 	}
 	defer clear(raw)
 	digest := md5.Sum(raw)
 	if want, err := base64.StdEncoding.DecodeString(sum); err != nil || hex.EncodeToString(want) != hex.EncodeToString(digest[:]) {
-		return nil, s3.InvalidArgument(prefix+"key-MD5", sum, "The calculated MD5 hash of the key did not match the hash that was provided.")
+		return nil, s3.InvalidArgument(h.md5, sum, "The calculated MD5 hash of the key did not match the hash that was provided.")
 	}
 	k, err := sse.KeyFrom(raw)
 	if err != nil {

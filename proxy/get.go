@@ -26,7 +26,7 @@ type read struct {
 func (c *call) readOf() (*read, error) {
 	r := &read{version: c.query.get("versionId"), sums: strings.EqualFold(c.header("x-amz-checksum-mode"), "ENABLED")}
 	var err error
-	if r.customer, err = c.customerKey(c, hdrSSEC); err != nil {
+	if r.customer, err = c.customerKey(c, objectCustomer); err != nil {
 		return nil, err
 	}
 	if c.hasHeader(hdrSSE) || c.hasHeader(hdrKMSKey) || c.hasHeader(hdrContext) {

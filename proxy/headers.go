@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
 )
 
@@ -62,35 +63,60 @@ func (c *call) hoist() {
 	}
 	for _, p := range c.query.params {
 		name := strings.ToLower(p.name)
-		if strings.HasPrefix(name, "x-amz-") && !signatureParams[name] && c.ctx.Request.Header.Peek(name) == nil {
+		if strings.HasPrefix(name, "x-amz-") && !signatureParams[name] && !slices.ContainsFunc(c.head, func(h sigv4.Header) bool { return h.Name == name }) {
 			c.hoisted = append(c.hoisted, param{name, p.value})
 		}
 	}
 }
 
-// header is a copy of a request header's first value.
-func (c *call) header(name string) string {
-	if v := c.ctx.Request.Header.Peek(name); v != nil {
-		return string(v)
+// readHead copies the request's header, its names in lower case, into one piece: it is looked at dozens of times, and
+// fasthttp writes each name that it is asked for anew.
+func (c *call) readHead() {
+	h := &c.ctx.Request.Header
+	n, size := 0, 0
+	for name, value := range h.All() {
+		n, size = n+1, size+len(name)+len(value)
+	}
+	var text strings.Builder
+	text.Grow(size)
+	c.head = make([]sigv4.Header, 0, n)
+	for name, value := range h.All() {
+		from := text.Len()
+		for _, ch := range name {
+			if 'A' <= ch && ch <= 'Z' {
+				ch += 'a' - 'A'
+			}
+			text.WriteByte(ch)
+		}
+		text.Write(value)
+		both := text.String()[from:]
+		c.head = append(c.head, sigv4.Header{Name: both[:len(name)], Value: both[len(name):]})
+	}
+}
+
+// find gives a request header's first value, be it a header or a presigned URL's parameter.
+func (c *call) find(name string) (value string, ok bool) {
+	for i := range c.head {
+		if h := &c.head[i]; len(h.Name) == len(name) && strings.EqualFold(h.Name, name) {
+			return h.Value, true
+		}
 	}
 	for _, p := range c.hoisted {
 		if strings.EqualFold(p.name, name) {
-			return p.value
+			return p.value, true
 		}
 	}
-	return ""
+	return "", false
 }
 
-func (c *call) hasHeader(name string) bool {
-	return c.ctx.Request.Header.Peek(name) != nil ||
-		slices.ContainsFunc(c.hoisted, func(p param) bool { return strings.EqualFold(p.name, name) })
-}
+func (c *call) header(name string) string  { v, _ := c.find(name); return v }
+func (c *call) hasHeader(name string) bool { _, ok := c.find(name); return ok }
 
 // headers are all of the request's headers, names in lower case, hoisted ones included.
 func (c *call) headers() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
-		for name, value := range c.ctx.Request.Header.All() {
-			if !yield(strings.ToLower(string(name)), string(value)) {
+		for _, h := range c.head {
+			if !yield(h.Name, h.Value) {
 				return
 			}
 		}
@@ -101,6 +127,28 @@ func (c *call) headers() iter.Seq2[string, string] {
 		}
 	}
 }
+
+// lowerName is a header's name in lower case; most names of http.Header that come by need no copy for that.
+func lowerName(name string) string {
+	if lower, ok := lowerNames[name]; ok {
+		return lower
+	}
+	return strings.ToLower(name)
+}
+
+var lowerNames = func() map[string]string {
+	m := make(map[string]string)
+	for _, lower := range []string{
+		"accept-ranges", "cache-control", "connection", "content-encoding", "content-length", "content-range",
+		"content-security-policy", "content-type", "date", "etag", "last-modified", "server", "strict-transport-security",
+		"vary", "x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-id-2", "x-amz-request-id",
+		"x-amz-server-side-encryption", "x-amz-storage-class", "x-amz-trailer", "x-amz-version-id",
+		"x-content-type-options", "x-ratelimit-limit", "x-ratelimit-remaining", "x-xss-protection", envelopeHeader,
+	} {
+		m[http.CanonicalHeaderKey(lower)] = lower
+	}
+	return m
+}()
 
 // checkAmzHeaders refuses what nobody here understands: a header that is passed on unread may carry a digest or a key
 // of the plaintext, and one that is dropped in silence changes what the client asked for.
@@ -167,7 +215,7 @@ func clientEncoding(v string) string {
 func checkMetadata(h http.Header) error {
 	total := 0
 	for name, values := range h {
-		if rest, ok := strings.CutPrefix(strings.ToLower(name), metaPrefix); ok {
+		if rest, ok := strings.CutPrefix(lowerName(name), metaPrefix); ok {
 			for _, v := range values {
 				total += len(rest) + len(v)
 			}
@@ -203,12 +251,13 @@ func returned(lower string) bool {
 func (c *call) copyHeaders(h http.Header) {
 	out := &c.ctx.Response.Header
 	for name, values := range h {
-		if !returned(strings.ToLower(name)) {
+		lower := lowerName(name)
+		if !returned(lower) {
 			continue
 		}
-		if strings.HasPrefix(strings.ToLower(name), metaPrefix) {
+		if strings.HasPrefix(lower, metaPrefix) {
 			// S3 answers these names in lower case, and boto3 shows them as they came.
-			out.SetCanonical([]byte(strings.ToLower(name)), []byte(strings.Join(values, ",")))
+			out.SetCanonical([]byte(lower), []byte(strings.Join(values, ",")))
 			continue
 		}
 		for _, v := range values {

@@ -188,7 +188,7 @@ func (c *call) uploadKey(u *upload) (*customerKey, error) {
 	if alg := algorithmOf(u.env.Mode); c.hasHeader(hdrSSE) && c.header(hdrSSE) != alg {
 		return nil, s3.InvalidArgument(hdrSSE, c.header(hdrSSE), "x-amz-server-side-encryption header is not supported for this operation.")
 	}
-	customer, err := c.customerKey(c, hdrSSEC)
+	customer, err := c.customerKey(c, objectCustomer)
 	if err != nil || customer == nil {
 		return nil, err
 	}

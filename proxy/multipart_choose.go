@@ -34,11 +34,11 @@ func (c *call) completeRequest() (*completeRequest, error) {
 	r := &completeRequest{ceph: c.s.cfg.CompatCeph, kind: strings.ToUpper(c.header("x-amz-checksum-type")), size: c.header("x-amz-mp-object-size")}
 	for _, k := range checksumKinds {
 		// Of the object, not of this body; so Content-MD5 is the only digest of the body that there is.
-		if name := checksumHeader + strings.ToLower(k.name); c.hasHeader(name) {
+		if c.hasHeader(k.header) {
 			if r.sumAlg != 0 {
 				return nil, errTwoChecksums()
 			}
-			r.sumAlg, r.sumValue = k.id, c.header(name)
+			r.sumAlg, r.sumValue = k.id, c.header(k.header)
 		}
 	}
 	body, err := c.completeBody()

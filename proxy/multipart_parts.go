@@ -45,7 +45,7 @@ func (c *call) uploadPart() error {
 
 func (c *call) showPartChecksum(p *part, algorithm uint8) {
 	if sum := p.sum(algorithm); sum != nil {
-		c.ctx.Response.Header.Set(checksumHeader+strings.ToLower(checksumName(algorithm)), b64(sum))
+		c.ctx.Response.Header.Set(checksumHeaderOf(algorithm), b64(sum))
 	}
 }
 

@@ -174,7 +174,7 @@ func (c *call) vouch(o *stored) error {
 	if !o.unvouched {
 		return nil
 	}
-	customer, err := c.customerKey(c, hdrSSEC)
+	customer, err := c.customerKey(c, objectCustomer)
 	if err != nil {
 		return err
 	}

@@ -273,10 +273,15 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-		Header:     make(http.Header, len(r.header)+6),
+		Header:     make(http.Header, len(r.header)+8),
 	}).WithContext(ctx)
 	for k, v := range r.header {
 		req.Header[k] = v
+	}
+	own := make([]string, 0, 8)
+	set := func(canonical, value string) {
+		own = append(own, value)
+		req.Header[canonical] = own[len(own)-1 : len(own) : len(own)]
 	}
 	req.Host = req.URL.Host
 	payload := "UNSIGNED-PAYLOAD"
@@ -289,21 +294,21 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 		if u.plainBodies.Load() {
 			break
 		}
-		req.Header.Set("X-Amz-Trailer", checksumTrailer)
-		req.Header.Set("X-Amz-Decoded-Content-Length", fmt.Sprint(r.size))
-		req.Header.Set("Content-Encoding", joinEncoding(req.Header.Get("Content-Encoding")))
+		set("X-Amz-Trailer", checksumTrailer)
+		set("X-Amz-Decoded-Content-Length", itoa64(r.size))
+		set("Content-Encoding", joinEncoding(req.Header.Get("Content-Encoding")))
 		payload = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 	case len(r.body) > 0:
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
 		sum := md5.Sum(r.body)
-		req.Header.Set("Content-Md5", b64(sum[:]))
+		set("Content-Md5", b64(sum[:]))
 	case r.method == http.MethodPut || r.method == http.MethodPost:
 		req.Body = http.NoBody
 	}
-	req.Header.Set("X-Amz-Content-Sha256", payload)
-	req.Header.Set("User-Agent", "waxseal")
+	set("X-Amz-Content-Sha256", payload)
+	set("User-Agent", "waxseal")
 	if req.Header.Get("Accept-Encoding") == "" {
-		req.Header.Set("Accept-Encoding", "identity")
+		set("Accept-Encoding", "identity")
 	}
 	if r.creds != anonymous {
 		u.sign(req, r.creds)
@@ -322,8 +327,8 @@ func (u *upstream) sign(req *http.Request, creds *storeCreds) {
 	out := sigv4.Outgoing{Method: req.Method, Path: req.URL.EscapedPath(), Query: req.URL.RawQuery,
 		Payload: req.Header.Get("X-Amz-Content-Sha256"), Headers: append(make([]sigv4.Header, 0, 12), sigv4.Header{Name: "host", Value: req.Host})}
 	for name, values := range req.Header {
-		if strings.HasPrefix(name, "X-Amz-") || strings.HasPrefix(strings.ToLower(name), "x-amz-") {
-			out.Headers = append(out.Headers, sigv4.Header{Name: strings.ToLower(name), Value: strings.Join(values, ",")})
+		if lower := lowerName(name); strings.HasPrefix(lower, "x-amz-") {
+			out.Headers = append(out.Headers, sigv4.Header{Name: lower, Value: strings.Join(values, ",")})
 		}
 	}
 	req.Header.Set("Authorization", u.signer.Sign(ak, sk, now, &out))
@@ -331,21 +336,18 @@ func (u *upstream) sign(req *http.Request, creds *storeCreds) {
 
 func (u *upstream) url(r *storeRequest) *url.URL {
 	v := *u.base
-	v.Path, v.RawPath = "/", "/"
-	if r.bucket != "" {
-		if u.cfg.VirtualHost {
-			v.Host = r.bucket + "." + v.Host
-		} else {
-			v.Path += r.bucket
-			v.RawPath += escapePath(r.bucket)
-			if r.key != "" {
-				v.Path += "/"
-				v.RawPath += "/"
-			}
-		}
-		v.Path += r.key
-		v.RawPath += escapePath(r.key)
+	switch {
+	case r.bucket == "":
+		v.Path = "/"
+	case u.cfg.VirtualHost:
+		v.Host = r.bucket + "." + v.Host
+		v.Path = "/" + r.key
+	case r.key == "":
+		v.Path = "/" + r.bucket
+	default:
+		v.Path = "/" + r.bucket + "/" + r.key
 	}
+	v.RawPath = escapePath(v.Path)
 	v.RawQuery = r.query
 	return &v
 }

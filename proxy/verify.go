@@ -53,7 +53,7 @@ func (c *call) signedRequest() *sigv4.Request {
 	h := &c.ctx.Request.Header
 	r := &sigv4.Request{
 		Method: c.method, RawPath: c.rawPath, RawQuery: c.query.raw, Host: string(h.Host()),
-		Headers: make([]sigv4.Header, 0, h.Len()), ContentLength: int64(h.ContentLength()),
+		Headers: c.head, ContentLength: int64(h.ContentLength()),
 		Bucket: c.virtualBucket(),
 	}
 	if r.ContentLength < 0 {
@@ -61,9 +61,6 @@ func (c *call) signedRequest() *sigv4.Request {
 	}
 	if c.method == "PUT" && h.ContentLength() == 0 && !namesLength(h.RawHeaders()) {
 		r.ContentLength = -1
-	}
-	for name, value := range h.All() {
-		r.Headers = append(r.Headers, sigv4.Header{Name: string(name), Value: string(value)})
 	}
 	return r
 }

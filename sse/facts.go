@@ -90,9 +90,12 @@ func (f *Facts) encode() ([]byte, error) {
 		b[0] |= factsMD5
 		b = append(b, f.MD5[:]...)
 	}
-	sorted := slices.SortedFunc(slices.Values(f.Checksums), func(a, b Checksum) int {
-		return int(a.Algorithm) - int(b.Algorithm)
-	})
+	sorted := f.Checksums
+	if len(sorted) > 1 {
+		sorted = slices.SortedFunc(slices.Values(f.Checksums), func(a, b Checksum) int {
+			return int(a.Algorithm) - int(b.Algorithm)
+		})
+	}
 	for _, c := range sorted {
 		bit := factsBit(c.Algorithm)
 		if ChecksumSize(c.Algorithm) == 0 || len(c.Value) != ChecksumSize(c.Algorithm) || b[0]&bit != 0 {
