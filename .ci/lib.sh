@@ -63,7 +63,7 @@ client() {
 	program=$(sed -n 's/^# needs: //p' "$script")
 	if ! have "$program"; then
 		skip "$name" "there is no $program"
-	elif [ "$1" = boto3 ] && ! python3 -c 'import boto3' 2>/dev/null; then
+	elif [[ $1 = *boto3 ]] && ! python3 -c 'import boto3' 2>/dev/null; then
 		skip "$name" "python3 has no boto3"
 	else
 		step "$name" "$script"
