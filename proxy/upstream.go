@@ -19,6 +19,7 @@ import (
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
+	"waxseal/sse"
 )
 
 // UpstreamConfig names the store.
@@ -69,11 +70,16 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 	u.client = &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
 			if tcp, ok := conn.(*net.TCPConn); ok && u.plainBodies.Load() {
 				// Closing then resets: a store takes a plain close in the middle of a body for its end.
-				err = tcp.SetLinger(0)
+				if err := tcp.SetLinger(0); err != nil {
+					return nil, errors.Join(err, conn.Close())
+				}
 			}
-			return conn, err
+			return storeConn{conn}, nil
 		},
 		TLSClientConfig:     cfg.TLS,
 		TLSHandshakeTimeout: 10 * time.Second,
@@ -90,6 +96,21 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 		ForceAttemptHTTP2: false,
 	}
 	return u, nil
+}
+
+// storeConn sends a streamed body in pieces of a whole sealed segment and its frame, each in one write. A TCP connection's
+// own ReadFrom would make two of each, in io.Copy's buffer of 32 KiB.
+type storeConn struct{ net.Conn }
+
+type streamBuffer [sse.SegmentSize + 1<<10]byte
+
+var streamBuffers = sync.Pool{New: func() any { return new(streamBuffer) }}
+
+// ReadFrom is what net/http sends a body with that it does not have in memory.
+func (c storeConn) ReadFrom(r io.Reader) (int64, error) {
+	buf := streamBuffers.Get().(*streamBuffer)
+	defer streamBuffers.Put(buf)
+	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, struct{ io.Reader }{r}, buf[:])
 }
 
 func (u *upstream) close() { u.client.CloseIdleConnections() }
