@@ -8,6 +8,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/state"
 )
 
 func TestDeletionOnTime(t *testing.T) {
@@ -179,4 +180,25 @@ func TestClockWatch(t *testing.T) {
 			t.Errorf("%+v: jumped %t by %s", step, jumped, ahead)
 		}
 	}
+}
+
+// TestNoSweep opens a state for a look, long after everything in it was due: it stays as it is.
+func TestNoSweep(t *testing.T) {
+	r := newRig(t)
+	doomed, rotating := r.newKey(nil), r.newKey(nil)
+	must(r.ScheduleKeyDeletion(background, alice, &ScheduleKeyDeletionRequest{KeyId: doomed.KeyId}))(t)
+	must(r.EnableKeyRotation(background, alice, &EnableKeyRotationRequest{KeyId: rotating.KeyId}))(t)
+	r.Close()
+	r.turn(400 * day)
+	before := must(r.store.Range(background, "", "", 0))(t)
+	r.open(func(c *Config) { c.NoSweep = true })
+	r.Close()
+	after := must(r.store.Range(background, "", "", 0))(t)
+	same := func(a, b state.Entry) bool { return a.Key == b.Key && a.Revision == b.Revision }
+	if !slices.EqualFunc(before, after, same) {
+		t.Error("the state has changed")
+	}
+	r.open()
+	_, err := r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: doomed.KeyId})
+	wantCode(t, err, codeNotFound)
 }

@@ -35,6 +35,10 @@ type Config struct {
 	Limits Limits
 	// RequestsPerSecond is what one principal may ask for; 0 is no limit.
 	RequestsPerSecond float64
+
+	// NoSweep leaves what is due undone, at the start and after: for a look at a state that is not in service, where
+	// a deletion or a rotation would happen without anybody's knowing.
+	NoSweep bool
 }
 
 // Limits are the resource quotas. Zero values mean AWS's.
@@ -93,7 +97,7 @@ type Service struct {
 var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 
 // Open starts the key service on a state. What is due already (deletions, expiries, rotations) is done before it
-// returns; after that once a minute.
+// returns, unless the configuration says otherwise; after that once a minute.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.State == nil || cfg.Secrets == nil || cfg.Audit == nil {
 		return nil, errors.New("keystore/local: State, Secrets and Audit are needed")
@@ -128,6 +132,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
+	if cfg.NoSweep {
+		return s, nil
+	}
 	if err := s.Sweep(ctx); err != nil {
 		s.log.Error("key service: what was due could not be done; it is tried again", "err", err)
 	}
