@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -265,9 +266,7 @@ func (c *config) directory(root credentials, own ...iam.User) (*iam.Directory, e
 }
 
 func (u userConfig) user(account string) (iam.User, error) {
-	if u.Account != "" {
-		account = u.Account
-	}
+	account = cmp.Or(accountOf(u.ARN), u.Account, account)
 	user := iam.User{Name: u.Name, ARN: u.ARN, AccountID: account, AccessKey: u.AccessKey, Secret: iam.NewSecret(u.SecretKey)}
 	if user.ARN == "" {
 		user.ARN = iam.UserARN(account, u.Name)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -13,7 +15,7 @@ type userConfig struct {
 	Name      string          `yaml:"name"`
 	AccessKey string          `yaml:"access_key"`
 	SecretKey string          `yaml:"secret_key"`
-	Account   string          `yaml:"account"` // none: --account
+	Account   string          `yaml:"account"` // none: that of ARN, else --account
 	ARN       string          `yaml:"arn"`     // a role's, for example; none: the user's in its account
 	Policy    *policyDocument `yaml:"policy"`  // none: everything is allowed
 	Upstream  *credentials    `yaml:"upstream"`
@@ -51,10 +53,39 @@ func (u userConfig) check() error {
 	if u.Account != "" && !accountNumber.MatchString(u.Account) {
 		return fmt.Errorf("account %q is not 12 digits (quote it)", u.Account)
 	}
+	if err := u.checkARN(); err != nil {
+		return err
+	}
 	if u.Upstream != nil {
 		if err := u.Upstream.check(); err != nil {
 			return fmt.Errorf("upstream: %w", err)
 		}
+	}
+	return nil
+}
+
+// principalARN is the ARN of a principal. The group that is there is its account.
+var principalARN = regexp.MustCompile(`^arn:aws[-a-z]*:(?:iam::([0-9]{12}):(?:root|(?:user|role)/[\w+=,.@/-]*[\w+=,.@-])|` +
+	`sts::([0-9]{12}):(?:assumed-role/[\w+=,.@-]+/[\w+=,.@-]+|federated-user/[\w+=,.@-]+))$`)
+
+// accountOf is the account in a principal's ARN, empty for what is none.
+func accountOf(arn string) string {
+	m := principalARN.FindStringSubmatch(arn)
+	if m == nil {
+		return ""
+	}
+	return cmp.Or(m[1], m[2])
+}
+
+func (u userConfig) checkARN() error {
+	if u.ARN == "" {
+		return nil
+	}
+	switch account := accountOf(u.ARN); {
+	case account == "":
+		return fmt.Errorf("arn %q is not the ARN of a user, a role, a session or an account's root", u.ARN)
+	case u.Account != "" && u.Account != account:
+		return fmt.Errorf("account %s is not that of %s", u.Account, u.ARN)
 	}
 	return nil
 }
