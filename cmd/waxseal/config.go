@@ -338,8 +338,13 @@ func (c *config) checkFileOnly() error {
 		}
 	}
 	seen := make(map[string]string)
-	for i, u := range c.Users {
-		if err := u.check(); err != nil {
+	for i := range c.Users {
+		u := &c.Users[i]
+		err := u.check()
+		if err == nil {
+			err = u.readPolicy()
+		}
+		if err != nil {
 			return fmt.Errorf("config: users: user %d (%s): %w", i+1, u.Name, err)
 		}
 		if other, ok := seen[u.AccessKey]; ok {

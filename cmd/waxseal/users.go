@@ -17,7 +17,8 @@ type userConfig struct {
 	SecretKey string          `yaml:"secret_key"`
 	Account   string          `yaml:"account"` // none: that of ARN, else --account
 	ARN       string          `yaml:"arn"`     // a role's, for example; none: the user's in its account
-	Policy    *policyDocument `yaml:"policy"`  // none: everything is allowed
+	Written   yaml.Node       `yaml:"policy"`  // as it was written: null is not the same as none
+	Policy    *policyDocument `yaml:"-"`       // none: everything is allowed
 	Upstream  *credentials    `yaml:"upstream"`
 }
 
@@ -86,6 +87,21 @@ func (u userConfig) checkARN() error {
 		return fmt.Errorf("arn %q is not the ARN of a user, a role, a session or an account's root", u.ARN)
 	case u.Account != "" && u.Account != account:
 		return fmt.Errorf("account %s is not that of %s", u.Account, u.ARN)
+	}
+	return nil
+}
+
+// readPolicy takes the policy from what was written. One that is there and empty is more likely to be a mistake than to
+// mean that everything is allowed.
+func (u *userConfig) readPolicy() error {
+	if u.Written.IsZero() {
+		return nil
+	}
+	if err := u.Written.Decode(&u.Policy); err != nil {
+		return oneLine(err)
+	}
+	if u.Policy == nil {
+		return errors.New("policy is empty: leave it out to allow everything")
 	}
 	return nil
 }
