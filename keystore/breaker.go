@@ -73,7 +73,7 @@ func through[T any](ctx context.Context, b *breaker, call func() (T, error)) (T,
 	defer func() { b.leave(probe, outcome) }()
 	v, err := call()
 	switch {
-	case KindOf(err) != Unavailable:
+	case KindOf(err) != Unavailable, concernsOneKey(err):
 		outcome = answered
 	case ctx.Err() == context.Canceled:
 		outcome = abandoned

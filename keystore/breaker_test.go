@@ -55,6 +55,7 @@ func TestBreaker(t *testing.T) {
 		{"all is well", nil, 0, 10, 10},
 		{"refusals are answers", keystore.Errorf(keystore.AccessDenied, "", "no"), 0, 10, 10},
 		{"and so is throttling", keystore.Errorf(keystore.Throttled, "", "slowly"), 0, 10, 10},
+		{"a key that is not available says nothing of others", &keystore.Error{Kind: keystore.Unavailable, OneKey: true}, 0, 10, 10},
 		{"two failures", down, 0, 2, 2},
 		{"and a success in between", nil, 0, 1, 1},
 		{"down: three find out", down, 0, 10, 3},

@@ -36,8 +36,8 @@ type BucketKeysConfig struct {
 	TransientTTL time.Duration
 	// AliasTTL is how long the answer of Resolve is kept. Default 1 minute.
 	AliasTTL time.Duration
-	// MaxContexts is how many different client contexts of one scope may have bucket keys for writing at the same
-	// time; one that was not used for PlaintextTTL gives up its place. Default 64.
+	// MaxContexts is how many different client contexts of one scope and KMS key may have bucket keys for writing at the
+	// same time; one that was not used for PlaintextTTL gives up its place. Default 64.
 	MaxContexts int
 	// CallTimeout bounds a call to the provider, which outlives the request that caused it. Default 10 s.
 	CallTimeout time.Duration
@@ -109,13 +109,16 @@ func (b *BucketKeys) ForRead(ctx context.Context, caller Caller, scope, keyARN s
 	return b.read(ctx, caller, t, blob)
 }
 
+// errVersionOver says that the current blob is under a version of its KMS key that is opened no more.
+var errVersionOver = errors.New("keystore: the version is over")
+
 // writeAttempts bounds how often write looks again after another requester or replica made the current key first.
 const writeAttempts = 4
 
 func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Handle, error) {
 	b.stats.requests.Add(1)
 	for range writeAttempts {
-		granted, err := b.granted(caller, GenerateDataKey, t, t.id)
+		granted, err := b.granted(caller, GenerateDataKey, t, t.id, t.id)
 		if err != nil {
 			return nil, err
 		}
@@ -131,7 +134,13 @@ func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Hand
 			}
 			continue
 		}
-		return b.open(ctx, caller, t, cur, granted)
+		h, err := b.open(ctx, caller, t, cur, granted)
+		if !errors.Is(err, errVersionOver) {
+			return h, err
+		}
+		if err := b.retire(ctx, t, cur); err != nil {
+			return nil, err
+		}
 	}
 	return nil, Errorf(Unavailable, t.keyARN, "The current key changed too often.")
 }
@@ -139,21 +148,27 @@ func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Hand
 // open completes a write under an existing current key.
 func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *current, granted bool) (*Handle, error) {
 	if !granted {
-		if err := b.authorize(ctx, caller, GenerateDataKey, t, nil); err != nil {
+		if err := b.authorize(ctx, caller, GenerateDataKey, t, t.id, nil); err != nil {
 			return nil, err
 		}
 	}
-	o, err := b.memory.key(t, cur.id)
-	if err != nil {
-		return nil, err
+	// The requester's GenerateDataKey says that the KMS key is in use, and nothing of an older version of it.
+	maxAge, versioned := maxOpened, b.provider.Version(cur.Blob) != ""
+	if versioned {
+		maxAge = b.cfg.PlaintextTTL
 	}
+	o, err := b.memory.key(t, cur.id, maxAge)
 	switch {
 	case o != nil && granted:
 		b.stats.hits.Add(1)
-	case o == nil:
-		if o, err = b.decrypt(ctx, b.cfg.Service, t, cur.id, cur.Blob); err != nil {
-			return nil, err
-		}
+	case o == nil && err == nil:
+		o, err = b.decrypt(ctx, b.cfg.Service, t, cur.id, cur.Blob)
+	}
+	if versioned && KindOf(err) == InvalidState {
+		return nil, errVersionOver
+	}
+	if err != nil {
+		return nil, err
 	}
 	return b.handle(o, t, cur.Blob), nil
 }
@@ -169,17 +184,17 @@ func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []
 	if len(blob) == 0 {
 		return nil, &Error{Kind: InvalidCiphertext, KeyARN: t.keyARN}
 	}
-	id := t.blobID(blob)
-	granted, err := b.granted(caller, Decrypt, t, id)
+	id, subject := t.blobID(blob), t.underVersion(b.provider.Version(blob))
+	granted, err := b.granted(caller, Decrypt, t, subject, id)
 	if err != nil {
 		return nil, err
 	}
-	o, err := b.memory.key(t, id)
+	o, err := b.memory.key(t, id, maxOpened)
 	switch {
 	case o != nil && granted:
 		b.stats.hits.Add(1)
 	case o != nil:
-		if err = b.authorize(ctx, caller, Decrypt, t, blob); err != nil {
+		if err = b.authorize(ctx, caller, Decrypt, t, subject, blob); err != nil {
 			o.release()
 		}
 	case !granted:

@@ -501,3 +501,106 @@ func TestDamagedBlob(t *testing.T) {
 		read(t, r.BucketKeys, alice, photos, r.key, blobs[1], nil)
 	}
 }
+
+// versions writes a blob under each of two versions of the KMS key.
+func (r *rig) versions() (old, current []byte) {
+	r.kms.SetVersion("v1")
+	old = r.history(1)[0]
+	r.kms.SetVersion("v2")
+	return old, r.history(1)[0]
+}
+
+// TestVersionRevoked: a version that the key service opens no more is out of use one window later, whatever else of the
+// key is used meanwhile, and its refusal is no refusal of the others.
+func TestVersionRevoked(t *testing.T) {
+	r := newRig(t)
+	old, current := r.versions()
+	read(t, r.BucketKeys, bob, photos, r.key, old, nil)
+	read(t, r.BucketKeys, bob, photos, r.key, current, nil)
+	r.kms.RevokeVersion("v1")
+	for range 4 {
+		r.clock.Advance(time.Minute)
+		read(t, r.BucketKeys, bob, photos, r.key, old, nil)
+		read(t, r.BucketKeys, bob, photos, r.key, current, nil)
+	}
+	r.clock.Advance(time.Minute)
+	for range 2 {
+		h, err := r.ForRead(t.Context(), bob, photos, r.key, old, nil)
+		refusedWith(t, "the old version", h, err, keystore.InvalidState)
+		read(t, r.BucketKeys, bob, photos, r.key, current, nil)
+	}
+}
+
+// TestVersionRevokedForWriting: nothing new is wrapped by a bucket key that could not be opened again; a new one is made.
+func TestVersionRevokedForWriting(t *testing.T) {
+	for _, ec := range []keystore.Context{nil, {"team": "blue"}} {
+		r := newRig(t)
+		r.kms.SetVersion("v1")
+		old, _ := write(t, r.BucketKeys, alice, photos, r.key, ec)
+		other := r.replica()
+		write(t, r.BucketKeys, bob, photos, r.key, ec)
+		r.kms.SetVersion("v2")
+		r.kms.RevokeVersion("v1")
+		for range 4 {
+			r.clock.Advance(time.Minute)
+			write(t, r.BucketKeys, alice, photos, r.key, ec)
+		}
+		r.clock.Advance(time.Minute)
+		blob, _ := write(t, r.BucketKeys, alice, photos, r.key, ec)
+		if bytes.Equal(blob, old) {
+			t.Error("the old bucket key goes on")
+		}
+		read(t, r.BucketKeys, bob, photos, r.key, blob, ec)
+		if again, _ := write(t, other, bob, photos, r.key, ec); ec == nil && !bytes.Equal(again, blob) {
+			t.Error("the other replica has another key")
+		}
+	}
+}
+
+// TestVersionRevokedOfRoot: the root of SSE-S3 is read by the service for everybody: one object under a version that was
+// revoked stops no other.
+func TestVersionRevokedOfRoot(t *testing.T) {
+	r := newRig(t)
+	ring, err := keystore.NewServiceKeyRing(t.Context(), r.store, keystore.NewRootSecret(keystore.RandomSecret()).Sealer("test"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: r.key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids [][]byte
+	for _, version := range []string{"v1", "v2"} {
+		r.kms.SetVersion(version)
+		h, id, err := root.Current(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Release()
+		ids = append(ids, id)
+		r.clock.Advance(2 * 365 * 24 * time.Hour)
+	}
+	r.kms.RevokeVersion("v1")
+	for range 3 {
+		h, err := root.Open(t.Context(), ids[0])
+		refusedWith(t, "the old version", h, err, keystore.InvalidState)
+		if h, err = root.Open(t.Context(), ids[1]); err != nil {
+			t.Fatalf("the current version: %v", err)
+		}
+		h.Release()
+	}
+}
+
+// TestContextsPerKey: client contexts under one KMS key take no place of those under another.
+func TestContextsPerKey(t *testing.T) {
+	r := newRig(t)
+	other := r.kms.AddKey()
+	for i := range 64 {
+		write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"id": fmt.Sprint(i)})
+	}
+	write(t, r.BucketKeys, bob, photos, other, keystore.Context{"team": "blue"})
+	h, err := r.ForWrite(t.Context(), bob, photos, r.key, keystore.Context{"team": "blue"})
+	if h != nil || !errors.Is(err, keystore.ErrTooManyContexts) {
+		t.Errorf("the 65th under one key: %v, %v", h, err)
+	}
+}

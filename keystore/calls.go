@@ -8,12 +8,12 @@ import (
 )
 
 // granted says whether the requester was authorised within the window, or returns the refusal that still stands. An
-// authorisation is for the target: the key service decides by requester, KMS key and encryption context, which all
-// blobs of a target share, so reading the data of many days asks no more often than reading that of one. blob is the id
-// of the blob concerned, which may have a refusal of its own; of a write it is the target's id.
-func (b *BucketKeys) granted(caller Caller, action Action, t *target, blob id) (bool, error) {
+// authorisation is for the subject, the target or a version of it: the key service decides by requester, KMS key and
+// encryption context, which all blobs of a target share, so reading the data of many days asks no more often than reading
+// that of one. blob is the id of the blob concerned, which may have a refusal of its own; of a write it is the target's.
+func (b *BucketKeys) granted(caller Caller, action Action, t *target, subject, blob id) (bool, error) {
 	who := requesterOf(caller)
-	ok, err := b.memory.grant(t, grantKey{who, action, t.id})
+	ok, err := b.memory.grant(t, grantKey{who, action, subject})
 	if !ok && err == nil && blob != t.id {
 		_, err = b.memory.grant(t, grantKey{who, action, blob})
 	}
@@ -23,16 +23,16 @@ func (b *BucketKeys) granted(caller Caller, action Action, t *target, blob id) (
 	return ok, err
 }
 
-// authorize has the provider authorise and audit an action for a requester. A blob, for Decrypt, is one of the target's
+// authorize has the provider authorise and audit an action for a requester. A blob, for Decrypt, is one of the subject's
 // that was opened already, so that what the provider says of it holds for the others.
-func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, blob []byte) error {
+func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, subject id, blob []byte) error {
 	who, epoch := requesterOf(caller), b.memory.currentEpoch()
-	key := flightKey{flyAuthorize, who, action, t.id, epoch}
+	key := flightKey{flyAuthorize, who, action, subject, epoch}
 	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		issued := b.now()
 		b.stats.authorizations(action).Add(1)
 		err := b.answered(t.keyARN, b.provider.Authorize(ctx, caller, action, t.keyARN, blob, t.context()))
-		b.remember(t, grantKey{who, action, t.id}, issued, err, epoch)
+		b.remember(t, grantKey{who, action, subject}, issued, err, epoch)
 		return landing{}, err
 	})
 	return err
@@ -48,7 +48,7 @@ func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id i
 		b.stats.decrypts(caller.Service).Add(1)
 		dk, err := b.provider.Decrypt(ctx, caller, blob, t.keyARN, t.context())
 		err = b.answered(t.keyARN, err)
-		subject := t.id
+		subject := t.underVersion(b.provider.Version(blob))
 		if ofBlob(err) {
 			subject = id
 		}

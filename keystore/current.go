@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -162,6 +163,30 @@ func (b *BucketKeys) publish(ctx context.Context, t *target, c *current, p *plac
 	return true, nil
 }
 
+// retire ends the use of a blob for new data, as the current one of its target. Another one that has come since stays.
+func (b *BucketKeys) retire(ctx context.Context, t *target, c *current) error {
+	b.memory.dropCurrent(t, c)
+	if !t.shared {
+		return nil
+	}
+	e, err := b.store.Get(ctx, recordKey(t))
+	if errors.Is(err, state.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return b.stateFailed(t, err)
+	}
+	var r record
+	if json.Unmarshal(e.Value, &r) == nil && !bytes.Equal(r.Blob, c.Blob) {
+		return nil
+	}
+	_, err = b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Delete: true}})
+	if err != nil && !errors.Is(err, state.ErrConflict) {
+		return b.stateFailed(t, err)
+	}
+	return nil
+}
+
 // finishForget removes the records of a KMS key whose Forget could not.
 func (b *BucketKeys) finishForget(ctx context.Context, keyARN string) error {
 	b.memory.mu.Lock()
@@ -248,7 +273,7 @@ func (m *memory) current(t *target, now stamp) *current {
 		c, _ = m.currents.Get(t.id)
 	} else {
 		m.mu.Lock()
-		c = m.byScope[t.scope][t.id]
+		c = m.byScope[t.scoped()][t.id]
 		m.mu.Unlock()
 	}
 	if c == nil || c.over(now) {
@@ -256,6 +281,18 @@ func (m *memory) current(t *target, now stamp) *current {
 	}
 	c.used.Store(int64(now.mono))
 	return c
+}
+
+// dropCurrent removes a current key, unless it has been replaced.
+func (m *memory) dropCurrent(t *target, c *current) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now, ok := m.currents.Peek(t.id); ok && now == c {
+		m.currents.Remove(t.id)
+	}
+	if m.byScope[t.scoped()][t.id] == c {
+		delete(m.byScope[t.scoped()], t.id)
+	}
 }
 
 // setCurrent says false when a Forget came between.
@@ -269,7 +306,7 @@ func (m *memory) setCurrent(t *target, c *current, epoch uint64) bool {
 	return true
 }
 
-// room says whether a scope may have a key for one more client context; it makes room where it can.
+// room says whether a scope and KMS key may have a key for one more client context; it makes room where it can.
 func (m *memory) room(t *target) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -278,7 +315,7 @@ func (m *memory) room(t *target) bool {
 
 func (m *memory) roomLocked(t *target) bool {
 	now := m.clock()
-	currents := m.byScope[t.scope]
+	currents := m.byScope[t.scoped()]
 	if _, ok := currents[t.id]; ok || len(currents) < m.cfg.MaxContexts {
 		return true
 	}
@@ -298,7 +335,7 @@ func (m *memory) addContext(t *target, c *current, epoch uint64) (bool, error) {
 		return true, nil // serves this request only
 	}
 	now := m.clock()
-	if old := m.byScope[t.scope][t.id]; old != nil && !old.over(now) {
+	if old := m.byScope[t.scoped()][t.id]; old != nil && !old.over(now) {
 		m.stats.lostRaces.Add(1)
 		return false, nil
 	}
@@ -306,10 +343,10 @@ func (m *memory) addContext(t *target, c *current, epoch uint64) (bool, error) {
 		m.stats.contextOverflows.Add(1)
 		return false, ErrTooManyContexts
 	}
-	if m.byScope[t.scope] == nil {
-		m.byScope[t.scope] = make(map[id]*current)
+	if m.byScope[t.scoped()] == nil {
+		m.byScope[t.scoped()] = make(map[id]*current)
 	}
-	m.byScope[t.scope][t.id] = c
+	m.byScope[t.scoped()][t.id] = c
 	m.arm()
 	return true, nil
 }

@@ -28,6 +28,7 @@ type Error struct {
 	KeyARN  string // of the key concerned, where known
 	Message string // KMS's own wording, for the client: "<key ARN> is disabled."; empty where KMS sends none
 	Err     error  // the cause, for the log
+	OneKey  bool   // with Unavailable: the key service answered, and only this key is not available
 }
 
 func (e *Error) Error() string {
@@ -42,6 +43,12 @@ func (e *Error) Error() string {
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// concernsOneKey says that an error, whatever its kind, is an answer of a key service that works.
+func concernsOneKey(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.OneKey
+}
 
 // Errorf makes an Error whose message is for the client.
 func Errorf(kind Kind, keyARN, format string, args ...any) *Error {

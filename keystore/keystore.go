@@ -104,6 +104,10 @@ type Provider interface {
 	// is nil for GenerateDataKey.
 	Authorize(ctx context.Context, caller Caller, action Action, keyARN string, blob []byte, ec Context) error
 
+	// Version names the version of its KMS key that a blob is under, where the key service can refuse one version and
+	// go on with the others (Transit's min_decryption_version); elsewhere it is empty. It makes no call.
+	Version(blob []byte) string
+
 	// Health says whether the key service answers.
 	Health(ctx context.Context) error
 

@@ -34,7 +34,7 @@ type memory struct {
 	contexts share // keys with; a client can make any number of them, and must not push out the others
 	resolved *lru.Cache[id, *resolved]
 	currents *lru.Cache[id, *current]
-	byScope  map[string]map[id]*current // the current keys with client contexts; guarded by mu
+	byScope  map[scopedKey]map[id]*current // the current keys with client contexts; guarded by mu
 }
 
 // share is a part of the caches with a capacity of its own.
@@ -81,7 +81,7 @@ func (m *memory) init(cfg BucketKeysConfig, clock func() stamp, stats *counters)
 	m.contexts = newShare(max(1, cfg.Capacity/4))
 	m.resolved = newLRU[id, *resolved](cfg.Capacity, nil)
 	m.currents = newLRU[id, *current](cfg.Capacity, nil)
-	m.byScope = make(map[string]map[id]*current)
+	m.byScope = make(map[scopedKey]map[id]*current)
 	m.forgetting = make(map[string]uint64)
 }
 
@@ -119,15 +119,20 @@ func (m *memory) currentEpoch() uint64 {
 	return m.epoch
 }
 
-// key returns an opened key with a reference for the caller, or nil, or why it cannot be opened.
-func (m *memory) key(t *target, id id) (*opened, error) {
+// key returns an opened key, opened within the last maxAge, with a reference for the caller, or nil, or why it cannot be
+// opened.
+func (m *memory) key(t *target, id id, maxAge time.Duration) (*opened, error) {
 	s := m.share(t)
 	k, ok := s.keys.Get(id)
 	if !ok {
 		return nil, nil
 	}
-	if m.over(k, m.clock()) {
+	now := m.clock()
+	if m.over(k, now) {
 		m.expire(s, id, k)
+		return nil, nil
+	}
+	if k.o != nil && now.age(k.issued) >= maxAge {
 		return nil, nil
 	}
 	if k.err != nil {

@@ -22,6 +22,20 @@ type target struct {
 	period time.Duration
 }
 
+// scopedKey is what client contexts are counted for.
+type scopedKey struct{ scope, keyARN string }
+
+func (t *target) scoped() scopedKey { return scopedKey{t.scope, t.keyARN} }
+
+// underVersion is what an authorisation to Decrypt is for: the target, or where the key service can refuse one version of
+// the KMS key, the target's blobs under that version.
+func (t *target) underVersion(version string) id {
+	if version == "" {
+		return t.id
+	}
+	return hash("waxseal/version", string(t.id[:]), version, nil)
+}
+
 // bucketTarget is the target of an S3 Bucket Key.
 func (b *BucketKeys) bucketTarget(scope, keyARN string, user Context) (*target, error) {
 	if v, ok := user[ScopeContextKey]; ok && v != scope {

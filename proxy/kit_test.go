@@ -132,6 +132,7 @@ func (m *memoryKMS) Authorize(_ context.Context, _ keystore.Caller, a keystore.A
 	return m.count(a)
 }
 
+func (m *memoryKMS) Version([]byte) string        { return "" }
 func (m *memoryKMS) Health(context.Context) error { return m.failure() }
 func (m *memoryKMS) Close() error                 { return nil }
 

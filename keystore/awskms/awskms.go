@@ -230,6 +230,9 @@ func dataKey(keyID string, plaintext, blob []byte, arn, material *string) (keyst
 	}, nil
 }
 
+// Version implements keystore.Provider. It is empty: AWS KMS refuses or opens all material of a key.
+func (p *Provider) Version([]byte) string { return "" }
+
 // Authorize implements keystore.Provider with the call itself, as far as it can be had without a key: KMS audits it,
 // and it costs the same.
 func (p *Provider) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {

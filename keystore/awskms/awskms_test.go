@@ -165,6 +165,7 @@ func TestErrorKinds(t *testing.T) {
 		{400, "ThrottlingException", "You have exceeded the rate", keystore.Throttled, "", 2},
 		{500, "KMSInternalException", "oops", keystore.Unavailable, "", 2},
 		{503, "DependencyTimeoutException", "slow", keystore.Unavailable, "", 2},
+		{500, "KeyUnavailableException", "x is unavailable.", keystore.Unavailable, "", 2},
 		{400, "UnrecognizedClientException", "bad token", keystore.Unavailable, "The key service does not accept this service's credentials.", 1},
 		{400, "ValidationException", "1 validation error", keystore.Internal, "", 1},
 		{502, "BadGateway", "proxy", keystore.Unavailable, "", 2},
@@ -175,6 +176,9 @@ func TestErrorKinds(t *testing.T) {
 		var e *keystore.Error
 		if !errors.As(err, &e) || e.Kind != c.kind || e.Message != c.message && e.Message != c.want {
 			t.Errorf("%s: got %v, want %s", c.code, err, c.kind)
+		}
+		if e != nil && e.OneKey != (c.code == "KeyUnavailableException") {
+			t.Errorf("%s: of one key: %v", c.code, e.OneKey)
 		}
 		if n := s.requests.Load(); n != c.calls {
 			t.Errorf("%s: tried %d times, want %d", c.code, n, c.calls)

@@ -54,6 +54,7 @@ func translate(ctx context.Context, keyID string, err error) error {
 		e.Message = "The key service does not accept this service's credentials."
 	case kinds[api.ErrorCode()] != "":
 		e.Kind, e.Message = kinds[api.ErrorCode()], api.ErrorMessage()
+		e.OneKey = api.ErrorCode() == "KeyUnavailableException"
 	case errors.As(err, &response) && response.HTTPStatusCode() < http.StatusInternalServerError:
 		e.Kind, e.Message = keystore.Internal, api.ErrorMessage()
 	default:

@@ -53,6 +53,10 @@ type Fake struct {
 	denied  map[string]bool     // caller ARN + " " + action
 	calls   []Call
 	closed  bool
+
+	version  string            // of new blobs
+	versions map[string]string // by blob
+	revoked  map[string]bool   // by version
 }
 
 type fakeKey struct {
@@ -64,7 +68,8 @@ var _ keystore.Provider = (*Fake)(nil)
 
 // NewFake returns a key service without keys.
 func NewFake() *Fake {
-	return &Fake{keys: make(map[string]*fakeKey), aliases: make(map[string]string), denied: make(map[string]bool)}
+	return &Fake{keys: make(map[string]*fakeKey), aliases: make(map[string]string), denied: make(map[string]bool),
+		versions: make(map[string]string), revoked: make(map[string]bool)}
 }
 
 // AddKey makes a symmetric key and returns its ARN.
@@ -239,6 +244,11 @@ func (f *Fake) GenerateDataKey(ctx context.Context, caller keystore.Caller, keyI
 	rand.Read(nonce)
 	blob = append(blob, nonce...)
 	blob = k.aead.Seal(blob, nonce, key.Bytes(), ec.Encode())
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.version != "" {
+		f.versions[string(blob)] = f.version
+	}
 	return keystore.DataKey{Plaintext: key, Blob: blob, KeyARN: k.info.ARN, MaterialID: "1"}, nil
 }
 
@@ -267,6 +277,12 @@ func (f *Fake) decrypt(caller keystore.Caller, blob []byte, keyARN string, ec ke
 		return keystore.DataKey{}, keystore.Errorf(keystore.IncorrectKey, keyARN,
 			"The key ID in the request does not identify a CMK that can perform this operation.")
 	}
+	f.mu.Lock()
+	revoked := f.revoked[f.versions[string(blob)]]
+	f.mu.Unlock()
+	if revoked {
+		return keystore.DataKey{}, keystore.Errorf(keystore.InvalidState, keyARN, "The key's version is older than its min_decryption_version.")
+	}
 	box := blob[2+n:]
 	plain, err := k.aead.Open(nil, box[:k.aead.NonceSize()], box[k.aead.NonceSize():], ec.Encode())
 	if err != nil {
@@ -277,6 +293,27 @@ func (f *Fake) decrypt(caller keystore.Caller, blob []byte, keyARN string, ec ke
 		return keystore.DataKey{}, invalid
 	}
 	return keystore.DataKey{Plaintext: key, Blob: blob, KeyARN: k.info.ARN, MaterialID: "1"}, nil
+}
+
+// Version implements keystore.Provider.
+func (f *Fake) Version(blob []byte) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.versions[string(blob)]
+}
+
+// SetVersion puts the blobs that are made from now on under a version of their keys, which RevokeVersion ends.
+func (f *Fake) SetVersion(version string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.version = version
+}
+
+// RevokeVersion makes Decrypt refuse blobs under a version.
+func (f *Fake) RevokeVersion(version string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revoked[version] = true
 }
 
 // Authorize implements keystore.Provider.

@@ -49,6 +49,9 @@ func (p *provider) Decrypt(ctx context.Context, caller keystore.Caller, blob []b
 	return dataKey(out.Plaintext, blob, out.KeyId, out.KeyMaterialId)
 }
 
+// Version is empty: what becomes of a key concerns all of its material.
+func (p *provider) Version([]byte) string { return "" }
+
 // Authorize makes the call itself and throws its result away: then it is authorised and recorded as the call is, by
 // construction.
 func (p *provider) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {

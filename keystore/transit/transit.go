@@ -220,6 +220,9 @@ func (p *Provider) Decrypt(ctx context.Context, _ keystore.Caller, blob []byte, 
 	return keystore.DataKey{Plaintext: secret, Blob: blob, KeyARN: p.arn(name), MaterialID: version(blob)}, nil
 }
 
+// Version implements keystore.Provider: min_decryption_version ends the use of older versions.
+func (p *Provider) Version(blob []byte) string { return version(blob) }
+
 // Authorize implements keystore.Provider with the call itself, whose result is discarded.
 func (p *Provider) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {
 	var dk keystore.DataKey
