@@ -180,6 +180,55 @@ func TestRootSecretFile(t *testing.T) {
 	}
 }
 
+// TestRootSecretFileChanges: what has come into the file since it was read stays there, and opens, whoever writes it next.
+func TestRootSecretFileChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "root.key")
+	early := must(keystore.LoadRootSecret("", path, true))
+	other := must(keystore.LoadRootSecret("", path, false))
+	first := must(early.Sealer("x").Seal([]byte("first"), nil))
+	if err := other.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	second := must(other.Sealer("x").Seal([]byte("second"), nil))
+	if err := early.Prune(); err == nil || !strings.Contains(err.Error(), "rekey once more") {
+		t.Errorf("a secret that it does not know was pruned: %v", err)
+	}
+	if err := early.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	third := must(early.Sealer("x").Seal([]byte("third"), nil))
+	opens := func(r *keystore.RootSecret, want int) {
+		t.Helper()
+		for i, sealed := range [][]byte{third, second, first} {
+			if _, err := r.Sealer("x").Open(sealed, nil); (err == nil) != (i < want) {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+	}
+	opens(early, 3)
+	opens(must(keystore.LoadRootSecret("", path, false)), 3)
+	if err := early.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	opens(early, 1)
+	opens(must(keystore.LoadRootSecret("", path, false)), 1)
+
+	// A file that cannot be read is left alone; one that is gone is written anew.
+	if err := os.WriteFile(path, []byte("not a root secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := early.Rotate(); err == nil || string(must(os.ReadFile(path))) != "not a root secret" {
+		t.Errorf("a file of something else was replaced: %v", err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := early.Rotate(); err != nil {
+		t.Error(err)
+	}
+	opens(must(keystore.LoadRootSecret("", path, false)), 1)
+}
+
 func TestRootSecretErrors(t *testing.T) {
 	good := base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{0xfb}, 32))
 	dir := t.TempDir()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -121,30 +122,57 @@ func (r *RootSecret) write(place func(oldpath, newpath string) error) (err error
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Rotate puts a new secret before the others, in the file too. What is sealed already opens as before; whoever keeps it
-// seals it again (see Stale), and then the older secrets can be pruned. A secret from the environment is changed there.
+// Rotate puts a new secret before the others, in the file too, and takes in what has come into the file since it was
+// read. What is sealed already opens as before; whoever keeps it seals it again (see Stale), and then the older secrets
+// can be pruned. A secret from the environment is changed there.
 func (r *RootSecret) Rotate() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	came, err := r.since()
+	if err != nil {
+		return err
+	}
 	s := RandomSecret()
-	return r.replace(append([]*Secret{&s}, r.secrets...))
+	return r.replace(slices.Concat([]*Secret{&s}, came, r.secrets))
 }
 
-// Prune removes all secrets but the newest, from the file too.
+// Prune removes all secrets but the newest, from the file too. It removes none while the file has one that came since it
+// was read: something may be sealed under that.
 func (r *RootSecret) Prune() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	came, err := r.since()
+	if err != nil {
+		return err
+	}
+	if len(came) > 0 {
+		return fmt.Errorf("keystore: %s has a secret that came since it was read, and what is sealed under it was not sealed again: nothing is removed; rekey once more", r.path)
+	}
 	return r.replace(append([]*Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
+}
+
+// since returns the secrets that came into the file since it was read. Where there is no file any more, there are none:
+// it is written anew. mu is held.
+func (r *RootSecret) since() ([]*Secret, error) {
+	switch {
+	case len(r.secrets) == 0:
+		return nil, ErrNoRootSecret
+	case r.path == "":
+		return nil, errors.New("keystore: the root secret is not in a file: change it where it is kept")
+	}
+	now, err := rootFromFile(r.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	known := func(s *Secret) bool { return slices.ContainsFunc(r.secrets, s.Equal) }
+	return slices.DeleteFunc(now.secrets, known), nil
 }
 
 // replace writes the file first, so that no secret is used that a crash could lose. mu is held.
 func (r *RootSecret) replace(secrets []*Secret) error {
-	switch {
-	case len(r.secrets) == 0:
-		return ErrNoRootSecret
-	case r.path == "":
-		return errors.New("keystore: the root secret is not in a file: change it where it is kept")
-	}
 	next := &RootSecret{secrets: secrets, path: r.path}
 	if err := next.write(os.Rename); err != nil {
 		return fmt.Errorf("keystore: %w", err)
