@@ -141,14 +141,20 @@ func (c *call) address() error {
 	}
 	c.key = key
 	if c.bucket != "" && !plausibleBucket(c.bucket) {
-		return s3.Errorf(s3.InvalidBucketName, "The specified bucket is not valid.")
+		return errBucketName()
 	}
 	return nil
 }
 
-// plausibleBucket keeps out what could change the meaning of a path or a policy; the store has the last word on names.
+func errBucketName() error {
+	return s3.Errorf(s3.InvalidBucketName, "The specified bucket is not valid.")
+}
+
+// plausibleBucket keeps out what could change the meaning of a path or a policy, and what lies beside the buckets in a
+// store's paths; the store has the last word on names.
 func plausibleBucket(b string) bool {
-	if len(b) < 1 || len(b) > 255 || b == "." || b == ".." {
+	// AWS has every name begin with a letter or a digit. Stores put what is theirs behind a dot or an underscore.
+	if len(b) < 1 || len(b) > 255 || b[0] == '.' || b[0] == '_' || storesOwn(b) {
 		return false
 	}
 	for i := range len(b) {
@@ -158,6 +164,19 @@ func plausibleBucket(b string) bool {
 		}
 	}
 	return true
+}
+
+// storesOwn says whether a path's first segment is an API of the store's own, which would obey waxseal's credentials.
+func storesOwn(segment string) bool {
+	for _, name := range []string{
+		"minio",          // MinIO's admin API, metrics, health, node RPCs
+		"admin", "swift", // Ceph RGW's admin and Swift APIs
+	} {
+		if strings.EqualFold(segment, name) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *call) virtualBucket() string {

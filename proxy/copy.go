@@ -86,6 +86,9 @@ func (c *call) copySource() (*copying, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !plausibleBucket(src.Bucket) {
+		return nil, errBucketName()
+	}
 	if err := c.s.checkKey(src.Key); err != nil {
 		return nil, err
 	}

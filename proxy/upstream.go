@@ -360,7 +360,7 @@ func (u *upstream) url(r *storeRequest) *url.URL {
 	switch {
 	case r.bucket == "":
 		v.Path = "/"
-	case u.cfg.VirtualHost:
+	case u.cfg.VirtualHost && !storesOwn(firstSegment(r.key)): // else the store would look at the path before the host
 		v.Host = r.bucket + "." + v.Host
 		v.Path = "/" + r.key
 	case r.key == "":
@@ -371,6 +371,11 @@ func (u *upstream) url(r *storeRequest) *url.URL {
 	v.RawPath = escapePath(v.Path)
 	v.RawQuery = r.query
 	return &v
+}
+
+func firstSegment(key string) string {
+	segment, _, _ := strings.Cut(key, "/")
+	return segment
 }
 
 // joinEncoding puts aws-chunked in front of a client's own content encoding. Stores keep the rest.
