@@ -202,6 +202,9 @@ func checkRestored(ctx context.Context, store state.Store) error {
 // tells how many records that were. When it has returned without an error, no record needs an older secret (backups
 // and import tokens made before still do).
 func (s *Service) Rekey(ctx context.Context) (int, error) {
+	// What was sealed before the newest secret was there may be on its way into the state still, behind the place where
+	// the scan has been. Once nothing is under way, whatever is sealed from here on is sealed under the newest.
+	s.awaitStored()
 	resealed, after := 0, ""
 	for {
 		entries, err := s.state.Range(ctx, keyPrefix, after, sweepPage)

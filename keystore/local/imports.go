@@ -141,11 +141,12 @@ func (s *Service) ImportKeyMaterial(ctx context.Context, caller keystore.Caller,
 		if in.ValidTo != nil {
 			f["kms:ValidTo"] = []string{in.ValidTo.UTC().Format(time.RFC3339)}
 		}
-		e, err := c.change(ctx, in.KeyId, access{fit: external, facts: f}, func(e *edit) error {
-			m, err := c.importInto(e.record, in)
-			if err == nil {
-				id = m
-			}
+		var e *edit
+		err := s.sealAndStore(func() (err error) {
+			e, err = c.change(ctx, in.KeyId, access{fit: external, facts: f}, func(e *edit) (err error) {
+				id, err = c.importInto(e.record, in)
+				return err
+			})
 			return err
 		})
 		if err != nil {

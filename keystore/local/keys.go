@@ -90,13 +90,8 @@ func specAndUsage(in *CreateKeyRequest) (keySpec, string, error) {
 	return spec, usage, nil
 }
 
-// addMaterial generates the first material of a key that is not to be imported.
-func (s *Service) addMaterial(r *record) error {
-	secret, err := newMaterial(r.spec())
-	if err != nil {
-		return fmt.Errorf("generating %s: %w", r.Spec, err)
-	}
-	defer clear(secret)
+// addMaterial gives a new key its first material.
+func (s *Service) addMaterial(r *record, secret []byte) error {
 	m, err := s.sealMaterial(r, secret, material{State: materialCurrent, Created: r.Created})
 	if err != nil {
 		return err
@@ -107,12 +102,20 @@ func (s *Service) addMaterial(r *record) error {
 
 // create stores a new key and counts it.
 func (s *Service) create(ctx context.Context, r *record) error {
-	if r.Origin == originKMS {
-		if err := s.addMaterial(r); err != nil {
+	if r.Origin != originKMS { // its material is to be imported
+		return retry(ctx, func() error { return s.createOnce(ctx, r, nil) })
+	}
+	secret, err := newMaterial(r.spec()) // takes a while for RSA, so nobody is kept waiting for it
+	if err != nil {
+		return fmt.Errorf("generating %s: %w", r.Spec, err)
+	}
+	defer clear(secret)
+	return s.sealAndStore(func() error {
+		if err := s.addMaterial(r, secret); err != nil {
 			return err
 		}
-	}
-	return retry(ctx, func() error { return s.createOnce(ctx, r, nil) })
+		return retry(ctx, func() error { return s.createOnce(ctx, r, nil) })
+	})
 }
 
 // createOnce writes a new key, unless the count of keys changed meanwhile (state.ErrConflict).

@@ -40,15 +40,22 @@ func (s *Service) createManaged(ctx context.Context, account string) error {
 		Policy:      managedPolicy(account, s.region), Aliases: []string{managedS3Alias},
 		RotationDays: managedRotation, NextRotation: now.Add(managedRotation * day),
 	}
-	if err := s.addMaterial(r); err != nil {
+	secret, err := newMaterial(r.spec())
+	if err != nil {
 		return err
 	}
-	e := &edit{record: r, conds: []state.Cond{{Key: aliasPath(account, managedS3Alias)}}}
-	if err := e.put(aliasPath(account, managedS3Alias), aliasRecord{r.ID, now, now}); err != nil {
-		return err
-	}
-	if err := s.announce(e, "CreateKey", now, nil); err != nil {
-		return err
-	}
-	return s.createOnce(ctx, r, e)
+	defer clear(secret)
+	return s.sealAndStore(func() error {
+		if err := s.addMaterial(r, secret); err != nil {
+			return err
+		}
+		e := &edit{record: r, conds: []state.Cond{{Key: aliasPath(account, managedS3Alias)}}}
+		if err := e.put(aliasPath(account, managedS3Alias), aliasRecord{r.ID, now, now}); err != nil {
+			return err
+		}
+		if err := s.announce(e, "CreateKey", now, nil); err != nil {
+			return err
+		}
+		return s.createOnce(ctx, r, e)
+	})
 }

@@ -72,7 +72,7 @@ func (s *Service) openRoot(ctx context.Context) error {
 			return err
 		}
 		if !found {
-			if err := s.addRootVersion(ctx, &r, 0); err != nil {
+			if err := s.sealAndStore(func() error { return s.addRootVersion(ctx, &r, 0) }); err != nil {
 				return err
 			}
 			return state.ErrConflict // read it back
@@ -144,7 +144,7 @@ func (s *Service) RotateRoot(ctx context.Context) error {
 		if err != nil || !found {
 			return orError(err, errors.New("the root key is gone from the state"))
 		}
-		return s.addRootVersion(ctx, &r, revision)
+		return s.sealAndStore(func() error { return s.addRootVersion(ctx, &r, revision) })
 	})
 	if err != nil {
 		return err

@@ -85,19 +85,10 @@ func (s *Service) GetKeyRotationStatus(ctx context.Context, caller keystore.Call
 // it. The schedule of automatic rotation stays as it is.
 func (s *Service) RotateKeyOnDemand(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*KeyResponse, error) {
 	return perform(ctx, s, caller, "RotateKeyOnDemand", in, func(c *call) (*KeyResponse, error) {
-		e, err := c.change(ctx, in.KeyId, access{}, func(e *edit) error {
-			if !e.symmetric() {
-				return failf(codeUnsupported, "")
-			}
-			if e.OnDemandRotations >= s.limits.OnDemandRotation {
-				return failf(codeLimitExceeded, "The on-demand rotations limit has been reached for the given keyId. "+
-					"No more on-demand rotations can be performed for this key: %s", e.arn())
-			}
-			e.OnDemandRotations++
-			if e.Origin == originExternal {
-				return e.promotePending(c.now)
-			}
-			return s.rotate(e.record, c.now, rotationOnDemand)
+		var e *edit
+		err := s.sealAndStore(func() (err error) {
+			e, err = c.change(ctx, in.KeyId, access{}, c.rotateOnDemand)
+			return err
 		})
 		if err != nil {
 			return nil, err
@@ -105,6 +96,21 @@ func (s *Service) RotateKeyOnDemand(ctx context.Context, caller keystore.Caller,
 		c.extra["keyMaterialId"] = e.current().ID
 		return &KeyResponse{e.arn()}, nil
 	})
+}
+
+func (c *call) rotateOnDemand(e *edit) error {
+	if !e.symmetric() {
+		return failf(codeUnsupported, "")
+	}
+	if e.OnDemandRotations >= c.s.limits.OnDemandRotation {
+		return failf(codeLimitExceeded, "The on-demand rotations limit has been reached for the given keyId. "+
+			"No more on-demand rotations can be performed for this key: %s", e.arn())
+	}
+	e.OnDemandRotations++
+	if e.Origin == originExternal {
+		return e.promotePending(c.now)
+	}
+	return c.s.rotate(e.record, c.now, rotationOnDemand)
 }
 
 // rotate adds fresh material to a record and makes it current.

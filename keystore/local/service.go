@@ -80,9 +80,13 @@ type Service struct {
 	limits     Limits
 	throttle   *throttle
 
+	// sealing is held for reading from the sealing of a secret until it is in the state or given up: see Rekey.
+	sealing sync.RWMutex
+
 	keys  *lru.Cache[string, *key]
 	root  rootCache
 	usage usageLog
+	watch clockWatch
 
 	counters counters
 
@@ -124,6 +128,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 		identities: cfg.Identities, now: cfg.Now, log: cfg.Log, limits: cfg.Limits,
 		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys,
 	}
+	s.watch.wall, s.watch.mono = s.now(), time.Now()
 	if err := checkRestored(ctx, cfg.State); err != nil {
 		return nil, fmt.Errorf("keystore/local: %w", err)
 	}
@@ -171,7 +176,20 @@ func (s *Service) changed(keyARN string) {
 	}
 }
 
-// sealMaterial makes a material of a key, to be stored.
+// sealAndStore runs what seals secrets and stores them. Not to be nested.
+func (s *Service) sealAndStore(do func() error) error {
+	s.sealing.RLock()
+	defer s.sealing.RUnlock()
+	return do()
+}
+
+// awaitStored waits until whatever is being sealed is in the state or given up.
+func (s *Service) awaitStored() {
+	s.sealing.Lock()
+	defer s.sealing.Unlock()
+}
+
+// sealMaterial makes a material of a key, to be stored within sealAndStore.
 func (s *Service) sealMaterial(r *record, secret []byte, m material) (material, error) {
 	m.ID = materialID(r.Account, r.ID, secret)
 	sealed, err := s.sealer.Seal(secret, materialAAD(r, m.ID))
