@@ -56,7 +56,7 @@ func TestMaterialExpiry(t *testing.T) {
 	s := &specimen{rig: r}
 	s.id = r.newKey(&CreateKeyRequest{Origin: originExternal}).KeyId
 	s.prepareImport()
-	soon := &Time{r.clock().Add(time.Hour)}
+	soon := &Time{r.clock().Add(5 * time.Minute)}
 	must(r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{KeyId: s.id, ImportToken: s.token, EncryptedKeyMaterial: s.wrapped, ValidTo: soon}))(t)
 	enc := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: s.id, Plaintext: []byte("x")}))(t)
 
@@ -163,7 +163,7 @@ func TestImportedMaterials(t *testing.T) {
 
 func TestClockWatch(t *testing.T) {
 	wall, mono := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Now()
-	w := clockWatch{wall, mono}
+	w := clockWatch{wall: wall, mono: mono}
 	for _, step := range []struct {
 		wall, mono time.Duration
 		jumped     bool
@@ -201,4 +201,46 @@ func TestNoSweep(t *testing.T) {
 	r.open()
 	_, err := r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: doomed.KeyId})
 	wantCode(t, err, codeNotFound)
+}
+
+// TestWrongClockDeletesNothing changes keys while the clock is wrong for a moment and the reaper waits for it.
+func TestWrongClockDeletesNothing(t *testing.T) {
+	r := newRig(t)
+	s := &specimen{rig: r}
+	s.id = r.newKey(&CreateKeyRequest{Origin: originExternal}).KeyId
+	s.prepareImport()
+	must(r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{KeyId: s.id, ImportToken: s.token, EncryptedKeyMaterial: s.wrapped, ValidTo: &Time{r.clock().Add(10 * day)}}))(t)
+	enc := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: s.id, Plaintext: []byte("x")}))(t)
+	must(r.ScheduleKeyDeletion(background, alice, &ScheduleKeyDeletionRequest{KeyId: s.id}))(t)
+	r.turn(40 * day)
+	_, err := r.CancelKeyDeletion(background, alice, &KeyRequest{s.id})
+	wantCode(t, err, codeKeyUnavailable)
+	if _, jumped := r.watch.look(r.clock(), time.Now()); !jumped {
+		t.Fatal("the reaper's look notices nothing")
+	}
+	_, err = r.CancelKeyDeletion(background, alice, &KeyRequest{s.id}) // until its next look the clock is as wrong
+	wantCode(t, err, codeKeyUnavailable)
+	r.turn(-40 * day)
+	must(r.CancelKeyDeletion(background, alice, &KeyRequest{s.id}))(t)
+	must(r.EnableKey(background, alice, &KeyRequest{s.id}))(t)
+	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: enc.CiphertextBlob}))(t)
+}
+
+// TestChangeNeverDeletes changes a key whose deletion and whose material's expiry are both overdue: the material goes,
+// the key is the reaper's.
+func TestChangeNeverDeletes(t *testing.T) {
+	r := newRig(t)
+	s := &specimen{rig: r}
+	s.id = r.newKey(&CreateKeyRequest{Origin: originExternal}).KeyId
+	s.prepareImport()
+	must(r.ImportKeyMaterial(background, alice, &ImportKeyMaterialRequest{KeyId: s.id, ImportToken: s.token, EncryptedKeyMaterial: s.wrapped, ValidTo: &Time{r.clock().Add(7 * day)}}))(t)
+	must(r.ScheduleKeyDeletion(background, alice, &ScheduleKeyDeletionRequest{KeyId: s.id, PendingWindowInDays: ptr(7)}))(t)
+	r.turn(7 * day)
+	r.watch.look(r.clock(), time.Now())
+	r.watch.look(r.clock(), time.Now()) // the new time has lasted
+	must(r.CancelKeyDeletion(background, alice, &KeyRequest{s.id}))(t)
+	md := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: s.id}))(t).KeyMetadata
+	if md.KeyState != keystore.StatePendingImport || r.audit.Count("DeleteExpiredKeyMaterial") != 1 {
+		t.Errorf("described %+v", md)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"time"
 
 	"waxseal/keystore"
@@ -20,13 +21,30 @@ const sweepInterval = time.Minute
 const clockJump = 10 * time.Minute
 
 // clockWatch compares the two clocks from look to look.
-type clockWatch struct{ wall, mono time.Time }
+type clockWatch struct {
+	mu         sync.Mutex
+	wall, mono time.Time
+	jumped     bool // at the last look
+}
 
 // look tells by how much the wall clock has jumped ahead since the last look, if it has.
 func (w *clockWatch) look(wall, mono time.Time) (ahead time.Duration, jumped bool) {
-	ahead = wall.Round(0).Sub(w.wall.Round(0)) - mono.Sub(w.mono) // Round strips the monotonic reading
-	w.wall, w.mono = wall, mono
-	return ahead, ahead > clockJump
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	ahead = w.ahead(wall, mono)
+	w.wall, w.mono, w.jumped = wall, mono, ahead > clockJump
+	return ahead, w.jumped
+}
+
+// trusts tells, between two looks, whether the wall clock is as good as at the last, which was a good one.
+func (w *clockWatch) trusts(wall, mono time.Time) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.jumped && w.ahead(wall, mono) <= clockJump
+}
+
+func (w *clockWatch) ahead(wall, mono time.Time) time.Duration {
+	return wall.Round(0).Sub(w.wall.Round(0)) - mono.Sub(w.mono) // Round strips the monotonic reading
 }
 
 // reap sweeps until the service is closed. When the wall clock jumps ahead (a wrong time server, a resumed machine),
@@ -35,14 +53,13 @@ func (w *clockWatch) look(wall, mono time.Time) (ahead time.Duration, jumped boo
 func (s *Service) reap(ctx context.Context) {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
-	watch := clockWatch{s.now(), time.Now()}
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		if ahead, jumped := watch.look(s.now(), time.Now()); jumped {
+		if ahead, jumped := s.watch.look(s.now(), time.Now()); jumped {
 			s.log.Warn("key service: the clock jumped ahead; deletions wait for the next look", "by", ahead)
 			continue
 		}
@@ -101,6 +118,40 @@ func (s *Service) sweepEntry(ctx context.Context, e state.Entry) error {
 
 // sweepKey does what is due with one key, in one transaction with the events that tell of it.
 func (s *Service) sweepKey(ctx context.Context, due *key) error {
+	return s.doDue(ctx, due, func(k *key, now time.Time) error {
+		if !k.DeletionDate.IsZero() && !k.DeletionDate.After(now) {
+			return s.deleteKey(ctx, k, now)
+		}
+		return s.sealAndStore(func() error {
+			e := &edit{record: k.clone()}
+			if err := s.expireMaterial(e, now); err != nil {
+				return err
+			}
+			if err := s.rotateDue(e, now); err != nil {
+				return err
+			}
+			return s.save(ctx, k, e)
+		})
+	})
+}
+
+// expireKey drops material whose time is over, before a change of the key is written. A deletion is the reaper's alone,
+// and a clock that has just jumped ahead expires nothing here either: the change may be made when it is trusted again.
+func (s *Service) expireKey(ctx context.Context, due *key) error {
+	if !s.watch.trusts(s.now(), time.Now()) {
+		return failf(codeKeyUnavailable, "%s has key material whose time is over, by a clock that jumped ahead just now. Try again in some minutes.", due.arn())
+	}
+	return s.doDue(ctx, due, func(k *key, now time.Time) error {
+		e := &edit{record: k.clone()}
+		if err := s.expireMaterial(e, now); err != nil {
+			return err
+		}
+		return s.save(ctx, k, e)
+	})
+}
+
+// doDue runs something that is due with a key, unless another has done it meanwhile, and tells of it.
+func (s *Service) doDue(ctx context.Context, due *key, do func(k *key, now time.Time) error) error {
 	err := retry(ctx, func() error {
 		k, err := s.read(ctx, due.Account, due.ID)
 		if errors.Is(err, errNoKey) {
@@ -113,17 +164,7 @@ func (s *Service) sweepKey(ctx context.Context, due *key) error {
 		if next := k.due(); next.IsZero() || next.After(now) {
 			return nil
 		}
-		if !k.DeletionDate.IsZero() && !k.DeletionDate.After(now) {
-			return s.deleteKey(ctx, k, now)
-		}
-		e := &edit{record: k.clone()}
-		if err := s.expireMaterial(e, now); err != nil {
-			return err
-		}
-		if err := s.rotateDue(e, now); err != nil {
-			return err
-		}
-		return s.save(ctx, k, e)
+		return do(k, now)
 	})
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func (e *edit) remove(key string) { e.ops = append(e.ops, state.Op{Key: key, Del
 // save writes an edit, if the key is still the one that was read. ErrConflict: it is not, and nothing was written.
 func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 	if k.stale { // the expiry is a change of its own, with its own event
-		return orError(s.sweepKey(ctx, k), state.ErrConflict)
+		return orError(s.expireKey(ctx, k), state.ErrConflict)
 	}
 	if err := e.put(keyPath(k.Account, k.ID), e.record); err != nil {
 		return err
