@@ -31,9 +31,10 @@ type Capabilities struct {
 	LockInHeadOnly   bool // a GET does not show an object's lock, as versitygw's does not
 }
 
-// assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do.
+// assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do. Keys
+// that look like paths are refused: most stores tried would take one for another object's name, and overwrite it.
 func assumedCapabilities() Capabilities {
-	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfMatch: true, CopySourcePinned: true}
+	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfMatch: true, CopySourcePinned: true, CleansPaths: true}
 }
 
 func (s *Server) capabilities() Capabilities { return *s.probe.Load() }

@@ -2,8 +2,11 @@ package proxy
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
+
+	"waxseal/proxy/s3"
 )
 
 // TestProbeFindsWhatStoresHonour runs the probe and checks that it leaves nothing behind.
@@ -29,6 +32,24 @@ func TestProbeFindsWhatStoresHonour(t *testing.T) {
 		// Others may be at work on a real store.
 		if strings.HasSuffix(t.Name(), "/memory") && len(after) != len(before) {
 			t.Errorf("%d buckets before the probe, %d after", len(before), len(after))
+		}
+	})
+}
+
+// TestPathsBeforeProbe: a key that a store may take for another one's name reaches no store before the probe has seen
+// what becomes of such keys there.
+func TestPathsBeforeProbe(t *testing.T) {
+	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+		k := start(t, up, nil)
+		bucket := "/" + k.bucket(t)
+		for _, method := range []string{"PUT", "DELETE"} {
+			k.mustDo(t, "PUT", bucket+"/theirs", nil, []byte("theirs"))
+			k.mustDo(t, "PUT", bucket+"/mine/x", nil, []byte("mine"))
+			resp, body := k.do(t, method, bucket+"/mine/%2E%2E/theirs", nil, []byte("overwritten"))
+			wantError(t, resp, body, http.StatusBadRequest, s3.InvalidArgumentCode)
+			if _, got := k.mustDo(t, "GET", bucket+"/theirs", nil, nil); string(got) != "theirs" {
+				t.Errorf("after a %s of another key: %q", method, got)
+			}
 		}
 	})
 }
