@@ -25,6 +25,8 @@ type copying struct {
 	source   *stored
 	from     *opened      // the source with its keys, once they were needed
 	customer *customerKey // of an SSE-C source
+	version  string       // of the source, where the request names one
+	past     bool         // the request names a version that is not the current one
 	to       sealTarget
 	enc      *encryption
 	header   http.Header // of the copy, without its envelope
@@ -106,8 +108,8 @@ func (c *call) copySource() (*copying, error) {
 	if p.source, err = c.lookup(sealTarget{src.Bucket, src.Key}, src.VersionID, ""); err != nil {
 		return nil, err
 	}
-	if src.VersionID != "" {
-		p.source.version = src.VersionID
+	if err := p.nameVersion(src.VersionID); err != nil {
+		return nil, err
 	}
 	if err := openable(p.source, p.customer); err != nil {
 		return nil, err
@@ -117,6 +119,28 @@ func (c *call) copySource() (*copying, error) {
 	}
 	return p, nil
 }
+
+// nameVersion takes down which version the request names. A copy in place of another version than the current one
+// replaces what it has not read; of the current one, by whichever name, it must not lose a write that comes between.
+func (p *copying) nameVersion(version string) error {
+	if version == "" {
+		return nil
+	}
+	named := p.source.version
+	p.version, p.source.version = version, version
+	if !p.inPlace() || named == "" {
+		return nil // a store that names no version of the object has but the current one
+	}
+	now, err := p.lookupBy(p.readRequest(p.to, "", ""), p.to, sse.TailSize)
+	if err != nil && !isNotFound(err) {
+		return err
+	}
+	p.past = err != nil || now.version != named && !(named == "null" && now.version == "")
+	return nil
+}
+
+// replaces says whether what the copy overwrites is what it was made of.
+func (p *copying) replaces() bool { return p.inPlace() && !p.past }
 
 func (p *copying) checkSize(size int64) error {
 	if size > maxPut {
@@ -139,7 +163,7 @@ func (p *copying) replacesMetadata() bool {
 
 // checkSelfCopy refuses a copy onto itself that would change nothing.
 func (p *copying) checkSelfCopy() error {
-	if !p.inPlace() || p.source.version != "" && p.namesVersion() {
+	if !p.inPlace() || p.version != "" {
 		return nil
 	}
 	conf, err := p.s.buckets.get(p.up, p.to.bucket)
@@ -153,10 +177,6 @@ func (p *copying) checkSelfCopy() error {
 		return nil
 	}
 	return s3.Errorf(s3.InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
-}
-
-func (p *copying) namesVersion() bool {
-	return strings.Contains(p.call.header("x-amz-copy-source"), "versionId=")
 }
 
 // copiedHeaders are the system headers that belong to an object's metadata.
@@ -366,10 +386,7 @@ func hyphenETag() string {
 
 // pin is the store's name of exactly the source that was looked at.
 func (p *copying) pin(h http.Header) {
-	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key}
-	if p.namesVersion() {
-		src.VersionID = p.source.version
-	}
+	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key, VersionID: p.version}
 	h.Set("X-Amz-Copy-Source", src.String())
 	h.Set("X-Amz-Copy-Source-If-Match", quote(p.source.etag))
 }
@@ -435,7 +452,7 @@ func (p *copying) reencrypt() error {
 			return err
 		}
 	}
-	if p.inPlace() && !p.conditional() && !p.namesVersion() {
+	if p.replaces() && !p.conditional() {
 		p.header.Set("If-Match", quote(p.source.etag))
 	}
 	w := &write{call: p.call, at: p.to, enc: p.enc, header: p.header, body: body, size: p.source.size, want: want}

@@ -26,7 +26,7 @@ func (p *copying) copyByParts() error {
 	ifMatch, ifNone := h.Get("If-Match"), h.Get("If-None-Match")
 	h.Del("If-Match")
 	h.Del("If-None-Match")
-	if p.inPlace() && ifMatch == "" && !p.namesVersion() {
+	if p.replaces() && ifMatch == "" {
 		ifMatch = quote(p.source.etag)
 	}
 	id, err := p.createCopy(h)
@@ -126,8 +126,8 @@ func (p *copying) takeTags() error {
 		return nil
 	}
 	query := "tagging="
-	if p.namesVersion() {
-		query += "&versionId=" + escapeQuery(p.source.version)
+	if p.version != "" {
+		query += "&versionId=" + escapeQuery(p.version)
 	}
 	resp, err := p.send(&storeRequest{method: http.MethodGet, bucket: p.source.at.bucket, key: p.source.at.key, query: query})
 	if err != nil {

@@ -47,7 +47,7 @@ func (w *partWrite) copyFrom() error {
 	if err != nil {
 		return err
 	}
-	if src.namesVersion() || src.source.version != "" {
+	if src.source.version != "" {
 		w.ctx.Response.Header.Set("x-amz-copy-source-version-id", src.source.version)
 	}
 	w.showEncryption(w.upload.env, w.customer)

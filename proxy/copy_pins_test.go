@@ -1,0 +1,70 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"waxseal/proxy/proxytest"
+)
+
+// blockFirst holds the store's first operation of a name back. at is closed when it has come.
+func blockFirst(u *proxytest.Upstream, operation string) (at chan struct{}, release func()) {
+	var once atomic.Bool
+	at, block := make(chan struct{}), make(chan struct{})
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		if op.Name == operation && once.CompareAndSwap(false, true) {
+			close(at)
+			return proxytest.Fault{Block: block}
+		}
+		return proxytest.Fault{}
+	})
+	return at, func() { close(block) }
+}
+
+// asyncDo sends a request and gives its status and body when it has been answered.
+func (k *kit) asyncDo(t testing.TB, method, target string, header map[string]string, body []byte) <-chan string {
+	done := make(chan string, 1)
+	go func() {
+		resp, b := k.do(t, method, target, header, body)
+		done <- resp.Status + " " + string(b)
+	}()
+	return done
+}
+
+// TestNamedSourceIsPinned: a copy in place loses no write that comes between, by whatever name it calls its source:
+// neither "versionId=" in a key nor version null of a bucket without versions makes it another object.
+func TestNamedSourceIsPinned(t *testing.T) {
+	for _, c := range []struct{ key, source string }{{"a", "a"}, {"a", "a?versionId=null"}, {"versionId=7/a", "versionId=7/a"}} {
+		t.Run(c.source, func(t *testing.T) {
+			k, u := overMemory(t, proxytest.Options{}, nil)
+			k.mustDo(t, "PUT", "/bkt/"+c.key, nil, []byte("old"))
+			at, release := blockFirst(u, "CompleteMultipartUpload")
+			done := k.asyncDo(t, "PUT", "/bkt/"+c.key, map[string]string{
+				"x-amz-copy-source": "/bkt/" + c.source, "x-amz-metadata-directive": "REPLACE", "x-amz-meta-n": "1"}, nil)
+			<-at
+			k.mustDo(t, "PUT", "/bkt/"+c.key, nil, []byte("new, acknowledged"))
+			release()
+			answer := <-done
+			if _, got := k.mustDo(t, "GET", "/bkt/"+c.key, nil, nil); string(got) != "new, acknowledged" {
+				t.Errorf("%s: the acknowledged write is lost: %q", answer, got)
+			}
+		})
+	}
+}
+
+// TestPastVersionOverCurrent: an earlier version is copied over the current one, which it need not be.
+func TestPastVersionOverCurrent(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	versioning := `<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`
+	k.mustDo(t, "PUT", "/bkt?versioning", withMD5(versioning), []byte(versioning))
+	resp, _ := k.mustDo(t, "PUT", "/bkt/a", nil, []byte("first"))
+	first := resp.Header.Get("X-Amz-Version-Id")
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("second"))
+	for _, between := range []string{"PUT", "DELETE"} {
+		k.mustDo(t, between, "/bkt/a", nil, nil)
+		k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-copy-source": "/bkt/a?versionId=" + first}, nil)
+		if _, got := k.mustDo(t, "GET", "/bkt/a", nil, nil); string(got) != "first" {
+			t.Errorf("after %s and the copy: %q", between, got)
+		}
+	}
+}
