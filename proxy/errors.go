@@ -93,9 +93,8 @@ func (c *call) toS3(err error) *s3.Error {
 		return s3.Errorf(s3.InvalidObjectState, "The stored object is in a format that this version of waxseal does not know")
 	case errors.Is(err, errClientGone), errors.Is(err, context.Canceled):
 		return &s3.Error{Code: s3.RequestTimeout, Message: "Your socket connection to the server was not read from or written to within the timeout period."}
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return s3.Errorf(s3.IncompleteBody, "You did not provide the number of bytes specified by the Content-Length HTTP header")
-	case errors.Is(err, errStoreUnreachable), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errStoreUnreachable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF):
+		// The reader of a client's body calls a cut one IncompleteBody itself: what else ends early is the store's.
 		return s3.Errorf(s3.ServiceUnavailable, "The object store behind waxseal does not answer. Please try again.")
 	}
 	return s3.Errorf(s3.InternalError, "We encountered an internal error. Please try again.")

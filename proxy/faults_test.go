@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -41,4 +43,50 @@ func TestStoreAnswersEarly(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestCutAnswers: an answer that the store breaks off is the store's fault, which clients try again, and not theirs.
+func TestCutAnswers(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/src", nil, noise(1, 8<<20))
+	for _, c := range []struct{ operation, method, target string }{
+		{"GetObject", "HEAD", "/bkt/src"},
+		{"GetObject", "GET", "/bkt/src?partNumber=1"},
+		{"GetObjectAcl", "GET", "/bkt/src?acl"},
+		{"ListObjectsV2", "GET", "/bkt?list-type=2"},
+	} {
+		u.SetHook(proxytest.Nth(c.operation, 0, proxytest.Fault{CutBodyAfter: 20}))
+		if resp, body := k.do(t, c.method, c.target, nil, nil); resp.StatusCode < 500 {
+			t.Errorf("%s %s: %s %s", c.method, c.target, resp.Status, body)
+		}
+	}
+	u.SetHook(nil)
+	_, body := k.mustDo(t, "POST", "/bkt/mp?uploads", nil, nil)
+	id := reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		if op.Name == "GetObject" && !strings.HasPrefix(op.Header.Get("Range"), "bytes=-") {
+			return proxytest.Fault{CutBodyAfter: 3 << 20}
+		}
+		return proxytest.Fault{}
+	})
+	for target, header := range map[string]map[string]string{
+		"/bkt/mp?partNumber=1&uploadId=" + id: {"x-amz-copy-source": "/bkt/src"},
+		"/bkt/copy":                           {"x-amz-copy-source": "/bkt/src", "x-amz-checksum-algorithm": "SHA256"},
+	} {
+		resp, body := k.do(t, "PUT", target, header, nil)
+		wantError(t, resp, body, http.StatusServiceUnavailable, s3.ServiceUnavailable)
+	}
+}
+
+// TestEarlySuccess: a store that answers 200 before it has the whole body acknowledges what nobody has verified.
+func TestEarlySuccess(t *testing.T) {
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("ETag", `"00112233445566778899aabbccddeeff"`)
+	}))
+	t.Cleanup(store.Close)
+	k := start(t, UpstreamConfig{Endpoint: store.URL, AccessKey: "a", SecretKey: "b"}, nil)
+	resp, body := k.do(t, "PUT", "/bkt/a", map[string]string{"Content-MD5": b64(make([]byte, 16))}, noise(3, 40<<20))
+	if resp.StatusCode < 400 {
+		t.Errorf("a body with a wrong digest: %s %s", resp.Status, body)
+	}
 }

@@ -371,7 +371,7 @@ type openBody struct {
 func (b *openBody) Read(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.ended = b.ended || err == io.EOF
-	return n, err
+	return n, readError(err)
 }
 
 // WriteTo saves a copy of every segment where nothing stands between the decrypter and the connection.
@@ -382,7 +382,7 @@ func (b *openBody) WriteTo(w io.Writer) (int64, error) {
 	}
 	n, err := wt.WriteTo(w)
 	b.ended = err == nil
-	return n, err
+	return n, readError(err)
 }
 
 // Close gives the connection back where only the manifest is left of the answer.

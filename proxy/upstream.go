@@ -231,9 +231,16 @@ func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed)
 	if err == nil && !g.sent() {
 		// The transport closes the connection of a body that ends early: take the answer off it first.
 		err = keepAnswer(resp)
+		if err == nil && resp.StatusCode < 300 {
+			// Only the end of the body says that every check has passed.
+			err = fmt.Errorf("%w: it answered %d before it had the whole body", errStoreUnreachable, resp.StatusCode)
+		}
 	}
 	g.stop()
-	return resp, err
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // keepAnswer reads an early answer, which is an error's small document, into memory.
