@@ -96,17 +96,9 @@ func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err er
 	if err := dir.make(); err != nil {
 		return err
 	}
-	// The root secret is made before the state, and only where there is no state yet.
-	_, statErr := os.Stat(dir.state())
-	p.secret, err = keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), errors.Is(statErr, fs.ErrNotExist))
-	if err != nil {
+	if err := p.openState(dir); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
-	if p.state, err = state.OpenBolt(dir.state()); err != nil {
-		return err
-	}
-	p.atEnd(func(context.Context) error { return p.state.Close() })
 	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
 		return err
 	}
@@ -118,6 +110,28 @@ func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err er
 	}
 	p.tls, p.ca, err = c.tlsConfig(dir, log)
 	return err
+}
+
+// openState opens the root secret and the state.
+func (p *parts) openState(dir dataDir) error {
+	// The root secret is made before the state, and only where there is no state yet.
+	_, statErr := os.Stat(dir.state())
+	env := os.Getenv("WAXSEAL_ROOT_SECRET")
+	early, err := keystore.LoadRootSecret(env, dir.rootKey(), errors.Is(statErr, fs.ErrNotExist))
+	if err != nil {
+		return err
+	}
+	early.Zero()
+	if p.state, err = state.OpenBolt(dir.state()); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.state.Close() })
+	// It is read once the state is ours: whoever had it until now may have changed the root secret.
+	if p.secret, err = keystore.LoadRootSecret(env, dir.rootKey(), false); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+	return nil
 }
 
 // openUsers makes the directory of users: root, those of the configuration, and who delivers records.
