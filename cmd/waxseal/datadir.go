@@ -39,37 +39,47 @@ func (d dataDir) make() error {
 
 // rootCredentials are those of the environment, else those in the data directory, which are made at first start.
 func (d dataDir) rootCredentials(env func(string) (string, bool)) (c credentials, made bool, err error) {
-	access, _ := env("WAXSEAL_ACCESS_KEY") // empty is none: so do files of variables leave them out
-	secret, _ := env("WAXSEAL_SECRET_KEY")
-	if (access == "") != (secret == "") {
-		return c, false, errors.New("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: one is missing")
+	if c, err = rootFromEnv(env); err != nil || c.AccessKey != "" {
+		return c, false, err
 	}
-	if access != "" {
-		c = credentials{access, secret}
-		if err := c.check(); err != nil {
-			return c, false, fmt.Errorf("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: %w", err)
-		}
-		return c, false, nil
-	}
-	return d.keptCredentials()
-}
-
-func (d dataDir) keptCredentials() (c credentials, made bool, err error) {
-	text, err := os.ReadFile(d.credentials())
+	c, err = d.readCredentials()
 	if errors.Is(err, fs.ErrNotExist) {
 		c = newCredentials()
 		return c, true, d.keepCredentials(c)
 	}
+	return c, false, err
+}
+
+// rootFromEnv are the root credentials of the environment, empty when it has none.
+func rootFromEnv(env func(string) (string, bool)) (c credentials, err error) {
+	access, _ := env("WAXSEAL_ACCESS_KEY") // empty is none: so do files of variables leave them out
+	secret, _ := env("WAXSEAL_SECRET_KEY")
+	if (access == "") != (secret == "") {
+		return c, errors.New("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: one is missing")
+	}
+	if access == "" {
+		return c, nil
+	}
+	c = credentials{access, secret}
+	if err := c.check(); err != nil {
+		return c, fmt.Errorf("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: %w", err)
+	}
+	return c, nil
+}
+
+// readCredentials reads those in the data directory.
+func (d dataDir) readCredentials() (c credentials, err error) {
+	text, err := os.ReadFile(d.credentials())
 	if err != nil {
-		return c, false, err
+		return c, err
 	}
 	if err := json.Unmarshal(text, &c); err != nil {
-		return c, false, fmt.Errorf("%s: %w", d.credentials(), err)
+		return c, fmt.Errorf("%s: %w", d.credentials(), err)
 	}
 	if err := c.check(); err != nil {
-		return c, false, fmt.Errorf("%s: %w", d.credentials(), err)
+		return c, fmt.Errorf("%s: %w", d.credentials(), err)
 	}
-	return c, false, onlyMine(d.credentials())
+	return c, onlyMine(d.credentials())
 }
 
 func (d dataDir) keepCredentials(c credentials) error {

@@ -85,7 +85,7 @@ func (a *jobAccess) open(endpoint string, conf *tls.Config, dial func(ctx contex
 // accessElsewhere is a waxseal at a URL. It trusts the data directory's own certificate, if there is one.
 func (c *config) accessElsewhere(endpoint string) (*jobAccess, error) {
 	dir := dataDir(c.DataDir)
-	root, _, err := rootOf(dir)
+	root, err := rootOf(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +105,16 @@ func (c *config) accessElsewhere(endpoint string) (*jobAccess, error) {
 }
 
 // rootOf reads the root credentials without making any.
-func rootOf(dir dataDir) (credentials, bool, error) {
-	if _, ok := os.LookupEnv("WAXSEAL_ACCESS_KEY"); !ok {
-		if _, err := os.Stat(dir.credentials()); err != nil {
-			return credentials{}, false, errors.New("--endpoint needs WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY, or a data directory with credentials")
-		}
+func rootOf(dir dataDir) (credentials, error) {
+	root, err := rootFromEnv(os.LookupEnv)
+	if err != nil || root.AccessKey != "" {
+		return root, err
 	}
-	return dir.rootCredentials(os.LookupEnv)
+	root, err = dir.readCredentials()
+	if errors.Is(err, fs.ErrNotExist) {
+		return root, errors.New("--endpoint needs WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY, or a data directory with credentials")
+	}
+	return root, err
 }
 
 // withOwnS3 puts a waxseal together that listens to nobody but the job.
