@@ -386,8 +386,7 @@ func (e *edit) dropGrant(k *key, grantID string, dryRun bool) error {
 	return nil
 }
 
-// RetireGrant ends a grant, by whoever it was made to serve: the retiring principal, a grantee with the operation
-// RetireGrant, the key's account; or whom the policies allow.
+// RetireGrant ends a grant, by whom the grant says: see mayRetire.
 func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *RetireGrantRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "RetireGrant", in, func(c *call) (*Empty, error) {
 		keyID, grantID, err := retireTarget(in)
@@ -400,11 +399,8 @@ func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *R
 				return err
 			}
 			c.touched(k.record)
-			g := k.grants.byID[grantID]
-			if g == nil || g.Retiring != c.caller.ARN && c.caller.ARN != iam.RootARN(k.Account) {
-				if err := c.check(k, keyID, access{}); err != nil {
-					return err
-				}
+			if err := c.mayRetire(k, keyID, k.grants.byID[grantID]); err != nil {
+				return err
 			}
 			e := &edit{record: k.clone()}
 			if err := e.dropGrant(k, grantID, in.DryRun); err != nil {
@@ -414,6 +410,36 @@ func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *R
 		})
 		return &Empty{}, err
 	})
+}
+
+// mayRetire authorises RetireGrant, which is the grant's own business: its retiring principal, its grantee if it has the
+// operation RetireGrant, the accounts of the key and of whoever made it. The key's account, and one that is the retiring
+// principal, may hand that on with their users' policies. Those may deny it, too; a key policy has no say
+// (https://docs.aws.amazon.com/kms/latest/developerguide/grant-delete.html). Of a grant that is not there, the key's
+// account alone learns so.
+func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
+	if c.caller.Service {
+		return nil
+	}
+	who, user := c.principal()
+	req := &iam.Request{
+		Principal: who, Action: "kms:RetireGrant", Resource: k.arn(), Conditions: c.conditions(k.record, given, access{}),
+	}
+	account := iam.RootARN(c.caller.AccountID)
+	own := account == iam.RootARN(k.Account) || g != nil && account == g.Retiring
+	switch byUser := identity(user, req); {
+	case byUser == iam.Deny:
+		return c.denied(req.Action, req.Resource, deniedIdentity)
+	case own && (byUser == iam.Allow || c.caller.ARN == account):
+		return nil
+	case g != nil && c.caller.ARN == iam.RootARN(g.Issuer):
+		return nil
+	case g != nil && (g.Retiring == c.caller.ARN || g.Grantee == c.caller.ARN && has(g.Operations, "RetireGrant")):
+		return nil
+	case own:
+		return c.denied(req.Action, req.Resource, deniedNoIdentity)
+	}
+	return c.denied(req.Action, req.Resource, deniedNoResource)
 }
 
 func retireTarget(in *RetireGrantRequest) (keyID, grantID string, err error) {

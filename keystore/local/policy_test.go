@@ -299,6 +299,66 @@ func TestGrantLineage(t *testing.T) {
 	wantCode(t, enc(map[string]string{"a": "1"}), codeAccessDenied)
 }
 
+// Who may retire a grant, and who may not in spite of what policies and other grants say.
+func TestRetireGrant(t *testing.T) {
+	named := func(name string) keystore.Caller { return user(testAccount, name) }
+	deny := `{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Action":"kms:*","Resource":"*"},{"Effect":"Deny","Action":"kms:RetireGrant","Resource":"*"}]}`
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{
+			named("admin").ARN: allowKMS("kms:RetireGrant"), named("revoker").ARN: allowKMS("kms:RevokeGrant"),
+			named("denied").ARN: deny, named("none").ARN: noPolicy,
+			user(otherAccount, "admin").ARN: allowKMS("kms:RetireGrant"), user(otherAccount, "none").ARN: noPolicy,
+		})
+	})
+	keyAllows := user(otherAccount, "key")
+	md := r.newKey(&CreateKeyRequest{Policy: one(
+		`{"Effect":"Allow","Principal":{"AWS":"` + keyAllows.ARN + `"},"Action":"kms:RetireGrant","Resource":"*"}`)})
+	grantee, grantAllows := user(otherAccount, "grantee"), user(otherAccount, "another")
+	must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: grantAllows.ARN, Operations: []string{"RetireGrant"}}))(t)
+	for _, test := range []struct {
+		name     string
+		caller   keystore.Caller
+		retiring string
+		ops      []string
+		code     string
+	}{
+		{"the key's account", rootOf(testAccount), "", nil, ""},
+		{"a user whose policy allows it", named("admin"), "", nil, ""},
+		{"a user whose policy does not", named("revoker"), "", nil, codeAccessDenied},
+		{"the retiring principal", named("none"), named("none").ARN, nil, ""},
+		{"a retiring principal whose policy denies it", named("denied"), named("denied").ARN, nil, codeAccessDenied},
+		{"the grantee", grantee, "", []string{"Encrypt"}, codeAccessDenied},
+		{"the grantee with RetireGrant", grantee, "", []string{"Encrypt", "RetireGrant"}, ""},
+		{"the grantee of another grant with RetireGrant", grantAllows, "", nil, codeAccessDenied},
+		{"one whom the key policy allows it", keyAllows, "", nil, codeAccessDenied},
+		{"another account", rootOf(otherAccount), "", nil, codeAccessDenied},
+		{"a retiring account", rootOf(otherAccount), rootOf(otherAccount).ARN, nil, ""},
+		{"a user of a retiring account", user(otherAccount, "admin"), rootOf(otherAccount).ARN, nil, ""},
+		{"a user of a retiring account, not allowed", user(otherAccount, "none"), rootOf(otherAccount).ARN, nil, codeAccessDenied},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ops := test.ops
+			if ops == nil {
+				ops = []string{"Encrypt"}
+			}
+			g := must(r.CreateGrant(background, alice, &CreateGrantRequest{
+				KeyId: md.KeyId, GranteePrincipal: grantee.ARN, RetiringPrincipal: test.retiring, Operations: ops}))(t)
+			_, err := r.RetireGrant(background, test.caller, &RetireGrantRequest{KeyId: md.Arn, GrantId: g.GrantId})
+			wantCode(t, err, test.code)
+			left := must(r.ListGrants(background, alice, &ListGrantsRequest{KeyId: md.KeyId, GrantId: g.GrantId}))(t).Grants
+			if (len(left) == 0) != (test.code == "") {
+				t.Errorf("grants %+v", left)
+			}
+		})
+	}
+	gone := strings.Repeat("0", 64)
+	_, err := r.RetireGrant(background, named("admin"), &RetireGrantRequest{KeyId: md.Arn, GrantId: gone})
+	wantCode(t, err, codeNotFound)
+	_, err = r.RetireGrant(background, grantAllows, &RetireGrantRequest{KeyId: md.Arn, GrantId: gone})
+	wantCode(t, err, codeAccessDenied)
+}
+
 func TestContextNamesThatDifferInCase(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)
@@ -317,6 +377,19 @@ func TestForeignKeysLookAlike(t *testing.T) {
 	wantCode(t, there, codeAccessDenied)
 	wantCode(t, gone, codeAccessDenied)
 	a, b := strings.ReplaceAll(there.Error(), md.Arn, "x"), strings.ReplaceAll(gone.Error(), missing, "x")
+	if a != b {
+		t.Errorf("%q and %q", a, b)
+	}
+
+	// Nor is what it is called, also where the key itself may be used.
+	must(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/payroll", md.KeyId}))(t)
+	must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: eve.ARN, Operations: []string{"DescribeKey"}}))(t)
+	must(r.DescribeKey(background, eve, &DescribeKeyRequest{KeyId: md.Arn}))(t)
+	_, there = r.ListAliases(background, eve, &ListAliasesRequest{KeyId: md.Arn})
+	_, gone = r.ListAliases(background, eve, &ListAliasesRequest{KeyId: missing})
+	wantCode(t, there, codeAccessDenied)
+	wantCode(t, gone, codeAccessDenied)
+	a, b = strings.ReplaceAll(there.Error(), md.Arn, "x"), strings.ReplaceAll(gone.Error(), missing, "x")
 	if a != b {
 		t.Errorf("%q and %q", a, b)
 	}
