@@ -221,6 +221,9 @@ func (s *Service) ListAliases(ctx context.Context, caller keystore.Caller, in *L
 		if err != nil {
 			return nil, err
 		}
+		if k.Account != c.caller.AccountID { // its aliases are that account's business, as is whether it exists
+			return nil, c.missing(keyRef{region: k.Region, account: k.Account, id: k.ID})
+		}
 		return s.listAliasesOf(ctx, k, p)
 	})
 }
