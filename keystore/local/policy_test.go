@@ -366,6 +366,29 @@ func TestContextNamesThatDifferInCase(t *testing.T) {
 	wantCode(t, err, codeValidation)
 }
 
+// Tags that policies would take for one are refused, before a policy sees them and beside those that are there.
+func TestTagsThatDifferInCase(t *testing.T) {
+	bob := user(testAccount, "bob")
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{bob.ARN: `{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Action":"kms:*","Resource":"*"},
+			{"Effect":"Deny","Action":["kms:TagResource","kms:CreateKey"],"Resource":"*","Condition":{"StringNotEquals":{"aws:RequestTag/access":"low"}}}]}`})
+	})
+	md := r.newKey(&CreateKeyRequest{Tags: []Tag{{"access", "low"}}})
+	both := []Tag{{"access", "low"}, {"Access", "high"}}
+	for range 20 {
+		_, err := r.TagResource(background, bob, &TagResourceRequest{KeyId: md.KeyId, Tags: both})
+		wantCode(t, err, codeTag)
+		_, err = r.CreateKey(background, bob, &CreateKeyRequest{Tags: both})
+		wantCode(t, err, codeTag)
+	}
+	_, err := r.TagResource(background, alice, &TagResourceRequest{KeyId: md.KeyId, Tags: []Tag{{"ACCESS", "high"}}})
+	wantCode(t, err, codeTag)
+	must(r.TagResource(background, bob, &TagResourceRequest{KeyId: md.KeyId, Tags: []Tag{{"access", "low"}, {"team", "blue"}}}))(t)
+	must(r.UntagResource(background, alice, &UntagResourceRequest{md.KeyId, []string{"access"}}))(t)
+	must(r.TagResource(background, alice, &TagResourceRequest{KeyId: md.KeyId, Tags: []Tag{{"ACCESS", "high"}}}))(t)
+}
+
 // Whether a key of another account exists is not for a stranger to find out.
 func TestForeignKeysLookAlike(t *testing.T) {
 	r := newRig(t)

@@ -9,22 +9,27 @@ import (
 	"waxseal/keystore"
 )
 
-// checkTags tells whether tags may be added to those that a key has.
+// checkTags tells whether tags may be added to those that a key has. Two that differ in case only may not: policies
+// compare names of condition keys without it, and what aws:ResourceTag/team is must not be a matter of luck.
 func (s *Service) checkTags(have, add []Tag) error {
-	seen := map[string]bool{}
+	seen := map[string]string{}
 	for _, t := range add {
-		switch {
-		case seen[t.TagKey]:
+		name := strings.ToLower(t.TagKey)
+		if _, twice := seen[name]; twice {
 			return failf(codeTag, "Duplicate tag keys")
-		case strings.HasPrefix(strings.ToLower(t.TagKey), "aws:"):
+		}
+		if strings.HasPrefix(name, "aws:") {
 			return failf(codeTag, "Tags beginning with aws: are reserved")
 		}
-		seen[t.TagKey] = true
+		seen[name] = t.TagKey
 	}
 	total := len(add)
 	for _, t := range have {
-		if !seen[t.TagKey] {
+		switch added, again := seen[strings.ToLower(t.TagKey)]; {
+		case !again:
 			total++
+		case added != t.TagKey:
+			return failf(codeTag, "Duplicate tag keys: %s and %s differ in case only", t.TagKey, added)
 		}
 	}
 	if total > s.limits.TagsPerKey {
@@ -36,6 +41,9 @@ func (s *Service) checkTags(have, add []Tag) error {
 // TagResource adds tags to a key or changes their values.
 func (s *Service) TagResource(ctx context.Context, caller keystore.Caller, in *TagResourceRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "TagResource", in, func(c *call) (*Empty, error) {
+		if err := s.checkTags(nil, in.Tags); err != nil { // no policy can judge tags that are one condition key twice
+			return nil, err
+		}
 		_, err := c.change(ctx, in.KeyId, access{facts: requestTags(in.Tags)}, func(e *edit) error {
 			if err := s.checkTags(e.Tags, in.Tags); err != nil {
 				return err
