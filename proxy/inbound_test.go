@@ -294,6 +294,9 @@ func TestPipelined(t *testing.T) {
 // TestAddressing: the forms in which a request can name a bucket and a key.
 func TestAddressing(t *testing.T) {
 	k, up := memoryKit(t, func(c *Config) { c.Domain = "s3.test" })
+	if err := k.server.probeOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	bucket := k.bucket(t)
 	k.mustDo(t, "PUT", "/"+bucket+"/dir/object", nil, []byte("here"))
 	get := func(text string) (*http.Response, []byte) { return k.dial(t).send(text + "\r\n").answer("GET") }
