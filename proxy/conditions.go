@@ -75,6 +75,29 @@ func (c *call) writeConditions(h http.Header) error {
 	return nil
 }
 
+// honoured refuses a write whose condition the store was seen to pass over: it would be answered as if it had held.
+func honoured(h http.Header, operation string, match, noneMatch bool) error {
+	for _, c := range []struct {
+		header   string
+		honoured bool
+	}{{"If-Match", match}, {"If-None-Match", noneMatch}} {
+		if h.Get(c.header) != "" && !c.honoured {
+			return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour %s on %s", c.header, operation).With("Header", c.header)
+		}
+	}
+	return nil
+}
+
+func (s *Server) honouredOnPut(h http.Header) error {
+	caps := s.capabilities()
+	return honoured(h, "PutObject", caps.PutIfMatch, caps.PutIfNoneMatch)
+}
+
+func (s *Server) honouredOnComplete(h http.Header) error {
+	caps := s.capabilities()
+	return honoured(h, "CompleteMultipartUpload", caps.CompleteIfMatch, caps.CompleteIfNoneMatch)
+}
+
 // unlessETag is If-None-Match with ETags, which S3 does not know on writes and Ceph does: the write is pinned to the
 // object that was found not to have one of them. Should another come in between, the store refuses the write.
 func (c *call) unlessETag(h http.Header, ifNoneMatch string) error {

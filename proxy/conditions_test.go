@@ -5,12 +5,14 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
 )
 
 // TestUnlessETag: If-None-Match with an ETag on a write is Ceph's alone; S3 answers NotImplemented.
@@ -90,5 +92,57 @@ func TestFormChecksumConditions(t *testing.T) {
 		if resp, body := k.post(t, f); resp.StatusCode != step.want {
 			t.Errorf("%+v: %s\n%s", step, resp.Status, body)
 		}
+	}
+}
+
+// TestIgnoredWriteConditions: a condition that the store was seen to pass over is refused by name, and nothing is written.
+func TestIgnoredWriteConditions(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{IgnoreWriteConditions: true}, nil)
+	if err := k.server.probeOnce(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	put, _ := k.mustDo(t, "PUT", "/bkt/a", nil, []byte("first"))
+	_, body := k.mustDo(t, "POST", "/bkt/a?uploads", nil, nil)
+	upload := "/bkt/a?uploadId=" + reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+	part, _ := k.mustDo(t, "PUT", upload+"&partNumber=1", nil, []byte("part"))
+	k.mustDo(t, "PUT", "/bkt/source", nil, []byte("source"))
+	before, _ := u.Object("bkt", "a")
+	for _, condition := range []map[string]string{{"If-None-Match": "*"}, {"If-Match": put.Header.Get("Etag")}} {
+		resp, body := k.do(t, "PUT", "/bkt/a", condition, []byte("second"))
+		wantError(t, resp, body, http.StatusNotImplemented, s3.NotImplemented)
+		resp, body = k.do(t, "POST", upload, condition, []byte(completeBody(part.Header.Get("Etag"))))
+		wantError(t, resp, body, http.StatusNotImplemented, s3.NotImplemented)
+		resp, body = k.do(t, "PUT", "/bkt/a", with(condition, hdr{"x-amz-copy-source": "/bkt/source"}), nil)
+		wantError(t, resp, body, http.StatusNotImplemented, s3.NotImplemented)
+	}
+	if after, _ := u.Object("bkt", "a"); after.ETag != before.ETag {
+		t.Errorf("the object was overwritten: %q", after.Body)
+	}
+	k.mustDo(t, "POST", upload, nil, []byte(completeBody(part.Header.Get("Etag"))))
+}
+
+// TestUnpinnedCopy: in front of a store that does not hold a copy to its source, the proxy copies itself.
+func TestUnpinnedCopy(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{IgnoreSourceConditions: true}, nil)
+	if err := k.server.probeOnce(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if k.server.capabilities().CopySourcePinned {
+		t.Fatal("the probe takes the source for pinned")
+	}
+	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-meta-n": "1", "x-amz-tagging": "a=b"}, []byte("data"))
+	u.ClearRequests()
+	k.mustDo(t, "PUT", "/bkt/b", map[string]string{"x-amz-copy-source": "/bkt/a"}, nil)
+	for _, operation := range []string{"CopyObject", "UploadPartCopy"} {
+		if n := count(u.Operations(), operation); n > 0 {
+			t.Errorf("%d %s at the store", n, operation)
+		}
+	}
+	resp, got := k.mustDo(t, "GET", "/bkt/b", nil, nil)
+	if string(got) != "data" || resp.Header.Get("X-Amz-Meta-N") != "1" {
+		t.Errorf("the copy is %q with %v", got, resp.Header)
+	}
+	if _, tags := k.mustDo(t, "GET", "/bkt/b?tagging", nil, nil); !strings.Contains(string(tags), "<Key>a</Key>") {
+		t.Errorf("the copy's tags are %s", tags)
 	}
 }

@@ -247,7 +247,9 @@ func (p *copying) run() error {
 	if err := p.checkStore(rewrap); err != nil {
 		return err
 	}
-	if !rewrap {
+	if !rewrap || !p.inPlace() && !p.s.capabilities().CopySourcePinned {
+		// Unpinned, the store might copy another object than the one that was opened, under its envelope. In place the
+		// condition on the target says the same.
 		return p.reencrypt()
 	}
 	if err := p.rewrap(); err != nil {

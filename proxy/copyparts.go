@@ -17,6 +17,9 @@ import (
 // Complete compares and replaces in one step, so that a write between is never lost and never found under another's
 // envelope; there is no limit on the size; and conditions on the target are honoured.
 func (p *copying) copyByParts() error {
+	if err := p.s.honouredOnComplete(p.header); err != nil {
+		return err
+	}
 	if p.tags == tagsOfSource {
 		if err := p.takeTags(); err != nil {
 			return err

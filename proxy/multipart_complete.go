@@ -145,6 +145,9 @@ func (p *completion) prepare() error {
 	if err := p.writeConditions(p.header); err != nil {
 		return err
 	}
+	if err := p.s.honouredOnComplete(p.header); err != nil {
+		return err
+	}
 	p.upload.Phase, p.upload.Changed, p.upload.Outcome = phaseCompleting, p.s.cfg.Now().UTC(), p.out
 	return p.s.uploads.save(p.up, p.upload, heldOf(p.chosen))
 }

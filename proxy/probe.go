@@ -20,21 +20,23 @@ import (
 type Capabilities struct {
 	Probed bool // false: assumed, because the store did not let waxseal make a scratch bucket
 
-	Trailers         bool // aws-chunked bodies with a checksum trailer, refused when it is wrong
-	CutCommits       bool // a body cut short by a close is committed all the same
-	PutIfNoneMatch   bool // If-None-Match: * on PUT
-	PutIfMatch       bool // If-Match on PUT
-	CompleteIfMatch  bool // If-Match on CompleteMultipartUpload
-	CopySourcePinned bool // x-amz-copy-source-if-match
-	DeleteIfMatch    bool // If-Match on DELETE; MinIO ignores it
-	CleansPaths      bool // "a//b" or "a/../b" is stored under another name, or refused
-	LockInHeadOnly   bool // a GET does not show an object's lock, as versitygw's does not
+	Trailers            bool // aws-chunked bodies with a checksum trailer, refused when it is wrong
+	CutCommits          bool // a body cut short by a close is committed all the same
+	PutIfNoneMatch      bool // If-None-Match: * on PUT
+	PutIfMatch          bool // If-Match on PUT
+	CompleteIfNoneMatch bool // If-None-Match: * on CompleteMultipartUpload
+	CompleteIfMatch     bool // If-Match on CompleteMultipartUpload
+	CopySourcePinned    bool // x-amz-copy-source-if-match
+	DeleteIfMatch       bool // If-Match on DELETE; MinIO ignores it
+	CleansPaths         bool // "a//b" or "a/../b" is stored under another name, or refused
+	LockInHeadOnly      bool // a GET does not show an object's lock, as versitygw's does not
 }
 
 // assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do. Keys
 // that look like paths are refused: most stores tried would take one for another object's name, and overwrite it.
 func assumedCapabilities() Capabilities {
-	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfMatch: true, CopySourcePinned: true, CleansPaths: true}
+	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfNoneMatch: true, CompleteIfMatch: true,
+		CopySourcePinned: true, CleansPaths: true}
 }
 
 func (s *Server) capabilities() Capabilities { return *s.probe.Load() }
@@ -75,11 +77,15 @@ func (s *Server) probeOnce(ctx context.Context) error {
 	s.probe.Store(&caps)
 	s.up.plainBodies.Store(!caps.Trailers)
 	s.log.Info("store probed", "trailers", caps.Trailers, "cut_commits", caps.CutCommits, "put_if_none_match", caps.PutIfNoneMatch,
-		"put_if_match", caps.PutIfMatch, "complete_if_match", caps.CompleteIfMatch, "copy_source_pinned", caps.CopySourcePinned,
+		"put_if_match", caps.PutIfMatch, "complete_if_none_match", caps.CompleteIfNoneMatch, "complete_if_match", caps.CompleteIfMatch,
+		"copy_source_pinned", caps.CopySourcePinned,
 		"delete_if_match", caps.DeleteIfMatch, "cleans_paths", caps.CleansPaths,
 		"lock_in_head_only", caps.LockInHeadOnly)
 	if !caps.CompleteIfMatch || !caps.PutIfMatch {
 		s.log.Warn("the store ignores conditions on writes: in-place changes of an object's encryption are refused")
+	}
+	if !caps.CopySourcePinned {
+		s.log.Warn("the store ignores conditions on a copy's source: copies go through the proxy and are sealed anew")
 	}
 	return nil
 }
@@ -103,7 +109,8 @@ func (p *prober) run() (c Capabilities, err error) {
 		{"a cut body", p.cutCommits, &c.CutCommits},
 		{"If-None-Match on PUT", func() (bool, error) { return p.putRefused("if-none-match", "If-None-Match", "*") }, &c.PutIfNoneMatch},
 		{"If-Match on PUT", func() (bool, error) { return p.putRefused("if-match", "If-Match", otherETag) }, &c.PutIfMatch},
-		{"If-Match on Complete", p.completeIfMatch, &c.CompleteIfMatch},
+		{"If-None-Match on Complete", func() (bool, error) { return p.completeRefused("complete-none", "If-None-Match", "*") }, &c.CompleteIfNoneMatch},
+		{"If-Match on Complete", func() (bool, error) { return p.completeRefused("complete", "If-Match", otherETag) }, &c.CompleteIfMatch},
 		{"a pinned copy source", p.copyPinned, &c.CopySourcePinned},
 		{"If-Match on DELETE", p.deleteIfMatch, &c.DeleteIfMatch},
 		{"keys that look like paths", p.cleansPaths, &c.CleansPaths},
@@ -212,8 +219,8 @@ func (p *prober) putRefused(key, header, value string) (bool, error) {
 	return status == http.StatusPreconditionFailed, err
 }
 
-func (p *prober) completeIfMatch() (bool, error) {
-	const key = "complete"
+// completeRefused is putRefused for Complete.
+func (p *prober) completeRefused(key, header, value string) (bool, error) {
 	if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
 		return false, err
 	}
@@ -232,7 +239,7 @@ func (p *prober) completeIfMatch() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	status, _, err = p.do(http.MethodPost, key, "uploadId="+id, http.Header{"If-Match": {otherETag}}, list)
+	status, _, err = p.do(http.MethodPost, key, "uploadId="+id, http.Header{header: {value}}, list)
 	if err != nil {
 		return false, err
 	}

@@ -22,7 +22,7 @@ func TestProbeFindsWhatStoresHonour(t *testing.T) {
 		}
 		caps := k.server.capabilities()
 		t.Logf("%+v", caps)
-		if !caps.Probed || !caps.Trailers || caps.CutCommits || !caps.PutIfMatch || !caps.PutIfNoneMatch || !caps.CompleteIfMatch || !caps.CopySourcePinned {
+		if !caps.Probed || !caps.Trailers || caps.CutCommits || !caps.PutIfMatch || !caps.PutIfNoneMatch || !caps.CompleteIfNoneMatch || !caps.CompleteIfMatch || !caps.CopySourcePinned {
 			t.Errorf("a store that was tried before lacks what it had: %+v", caps)
 		}
 		after, err := k.client(t).ListBuckets(context.Background())

@@ -140,6 +140,9 @@ func (b *requestBody) Trailer(name string) (string, bool) {
 
 // send seals the body and sends it.
 func (w *write) send() (*written, error) {
+	if err := w.call.s.honouredOnPut(w.header); err != nil {
+		return nil, err
+	}
 	keys := sse.NewKeys(w.enc.mode.Double())
 	defer keys.Zero()
 	env := &sse.Envelope{Size: w.size}

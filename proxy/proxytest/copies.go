@@ -22,8 +22,10 @@ func (u *Upstream) source(q *request) (*version, *bucket, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := copyConditions.readable(q.Header, v, failed); err != nil {
-		return nil, nil, err
+	if !u.IgnoreSourceConditions {
+		if err := copyConditions.readable(q.Header, v, failed); err != nil {
+			return nil, nil, err
+		}
 	}
 	return v, b, nil
 }

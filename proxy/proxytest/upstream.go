@@ -29,6 +29,8 @@ type Options struct {
 	HonourCopyConditions bool
 	// IgnoreWriteConditions passes over If-Match and If-None-Match on PUT and Complete: an old store.
 	IgnoreWriteConditions bool
+	// IgnoreSourceConditions passes over x-amz-copy-source-if-match and its like.
+	IgnoreSourceConditions bool
 	// ListMetadata gives UserMetadata and UserTags in listings that ask with metadata=true: MinIO.
 	ListMetadata bool
 	// CommitShortBody stores what arrived of a plain body whose connection was closed early: versitygw's
