@@ -54,6 +54,8 @@ type parts struct {
 	probed   chan struct{} // closed when it is known what the store honours
 	ends     []func(context.Context) error
 	rekeying sync.Mutex
+
+	looking bool // the state is not in service: what is due in it stays undone
 }
 
 // assemble puts a waxseal together. On an error it takes apart what it had.

@@ -145,7 +145,8 @@ func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader
 	return syncDir(string(dir))
 }
 
-// tryState opens a state with the root secret and everything in it that the service needs.
+// tryState opens a state with the root secret and everything in it that the service needs. It leaves undone what is due:
+// the records of that would be lost with the scratch directory.
 func tryState(ctx context.Context, c *config, scratch dataDir) error {
 	tried := *c
 	tried.DataDir = string(scratch)
@@ -154,7 +155,7 @@ func tryState(ctx context.Context, c *config, scratch dataDir) error {
 		return err
 	}
 	defer secret.Zero()
-	p := &parts{secret: secret}
+	p := &parts{secret: secret, looking: true}
 	if p.state, err = state.OpenBolt(scratch.state()); err != nil {
 		return err
 	}

@@ -5,9 +5,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"testing"
 	"testing/iotest"
+	"time"
 
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/local"
 	"waxseal/keystore/state"
 )
 
@@ -69,4 +74,56 @@ func readBy(r io.Reader, step int) ([]byte, error) {
 			return all, err
 		}
 	}
+}
+
+// TestRestoreLeavesWhatIsDue: a backup is put in place as it was made. What has fallen due in it since is done when it is
+// served, with records of it.
+func TestRestoreLeavesWhatIsDue(t *testing.T) {
+	t.Setenv("WAXSEAL_ROOT_SECRET", "")
+	ctx, c := context.Background(), defaults()
+	c.DataDir = t.TempDir()
+	dir := dataDir(c.DataDir)
+	backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-100*24*time.Hour))
+	if err := restore(ctx, &c, backup); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := state.OpenBolt(dir.state())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer restored.Close()
+	if _, err := restored.Get(ctx, "kms/key/"+c.Account+"/"+doomed); err != nil {
+		t.Errorf("the key that waits for its deletion: %v", err)
+	}
+}
+
+// backupWithDeletion is a backup of a key service in which the deletion of a key was scheduled then. Its root secret is
+// in dir.
+func backupWithDeletion(t *testing.T, dir dataDir, then time.Time) (backup io.Reader, keyID string) {
+	t.Helper()
+	ctx, store := context.Background(), state.NewMemory()
+	defer store.Close()
+	secret, err := keystore.LoadRootSecret("", dir.rootKey(), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := local.Open(ctx, local.Config{State: store, Secrets: secret, Audit: new(audit.Memory), Region: "us-east-1",
+		AccountID: "000000000000", Now: func() time.Time { return then }, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := s.CreateKey(ctx, rootCaller(), &local.CreateKeyRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyID = k.KeyMetadata.KeyId
+	_, err = s.ScheduleKeyDeletion(ctx, rootCaller(), &local.ScheduleKeyDeletionRequest{KeyId: keyID})
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := writeBackup(&b, store); err != nil {
+		t.Fatal(err)
+	}
+	return &b, keyID
 }

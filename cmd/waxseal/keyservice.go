@@ -54,7 +54,7 @@ func (p *parts) bucketKeys(c *config, provider keystore.Provider) *keystore.Buck
 func (p *parts) openLocal(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	p.local, err = local.Open(ctx, local.Config{
 		State: p.state, Secrets: p.secret, Audit: p.audit, Region: c.Region, AccountID: c.Account,
-		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate,
+		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate, NoSweep: p.looking,
 	})
 	if err != nil {
 		return err
