@@ -23,8 +23,20 @@ func (s *Server) checkKey(key string) error {
 	case s.capabilities().CleansPaths && renamed(key):
 		// An object is sealed to its name. Under another one it would overwrite that name's object, and not open.
 		return s3.InvalidArgument("key", key, "The store behind waxseal would keep the object under another name: keys with empty, \".\" or \"..\" segments are refused")
+	case s.capabilities().CleansPaths && internal(key):
+		return s3.InvalidArgument("key", key, "The store behind waxseal may keep uploads of others under this name: keys below \""+storeInternal+"\" are refused")
 	}
 	return nil
+}
+
+// storeInternal is where versitygw, and with it the embedded store, keeps the parts of uploads in each bucket. It lets
+// whoever may write a bucket's keys read and delete them there, past every policy about the upload's own key.
+const storeInternal = ".sgwtmp"
+
+// internal says whether a key would lie in a directory of the store's own.
+func internal(key string) bool {
+	first, _, _ := strings.Cut(key, "/")
+	return first == storeInternal
 }
 
 // renamed says whether a store that takes keys for paths would clean this one. A single slash at the end is a folder's
