@@ -70,6 +70,9 @@ func (c *call) copyOnce() error {
 	if err := p.checkSelfCopy(); err != nil {
 		return err
 	}
+	if p.replaces() && p.call.header("If-None-Match") == "*" {
+		return errPrecondition("If-None-Match")
+	}
 	if err := p.targetHeaders(); err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"net/http"
 	"sync/atomic"
 	"testing"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
 )
 
 // blockFirst holds the store's first operation of a name back. at is closed when it has come.
@@ -66,5 +68,18 @@ func TestPastVersionOverCurrent(t *testing.T) {
 		if _, got := k.mustDo(t, "GET", "/bkt/a", nil, nil); string(got) != "first" {
 			t.Errorf("after %s and the copy: %q", between, got)
 		}
+	}
+}
+
+// TestSelfCopyUnlessThere: a copy onto itself of what is there fails If-None-Match: * before anything is moved.
+func TestSelfCopyUnlessThere(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
+	u.ClearRequests()
+	resp, body := k.do(t, "PUT", "/bkt/a", map[string]string{
+		"x-amz-copy-source": "/bkt/a", "x-amz-metadata-directive": "REPLACE", "If-None-Match": "*"}, nil)
+	wantError(t, resp, body, http.StatusPreconditionFailed, s3.PreconditionFailed)
+	if ops := u.Operations(); len(ops) != 1 {
+		t.Errorf("the store was asked for %v", ops)
 	}
 }
