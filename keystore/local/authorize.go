@@ -73,7 +73,6 @@ func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.Us
 	}
 	if g := c.grantFor(k, req, a); g != nil {
 		c.extra["grantId"] = g.ID
-		c.grant = g
 		return nil
 	}
 	if byKey.Decision == iam.Allow {

@@ -25,7 +25,6 @@ type call struct {
 	reply  map[string]any // responseElements
 	extra  map[string]any // additionalEventData
 	keys   []*record      // resources
-	grant  *grantRecord   // that allowed the operation, where no policy did
 	crypto bool           // the operation uses the key, see GetKeyLastUsage
 }
 
@@ -86,9 +85,10 @@ type access struct {
 	rule    string // row of the key state table; the operation's name when empty
 	usage   string // what the key must be for; any when empty
 
-	context keystore.Context // encryption context
-	tokens  []string         // grant tokens
-	facts   facts            // further condition keys
+	context keystore.Context    // encryption context
+	tokens  []string            // grant tokens
+	facts   facts               // further condition keys
+	begets  *CreateGrantRequest // what a grant must cover to allow it
 
 	// fit, where set, tells whether this kind of key has the operation at all; asked before the key's state.
 	fit func(*record) error

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -76,7 +77,7 @@ var contextOperations = []string{
 func (c *call) grantFor(k *key, req *iam.Request, a access) *grantRecord {
 	op := strings.TrimPrefix(req.Action, "kms:")
 	for _, g := range k.grants.byGrantee[c.caller.ARN] {
-		if has(g.Operations, op) && (!has(contextOperations, op) || g.admits(a.context)) {
+		if has(g.Operations, op) && (!has(contextOperations, op) || g.admits(a.context)) && (a.begets == nil || g.covers(a.begets)) {
 			return g
 		}
 	}
@@ -100,8 +101,9 @@ func (g *grantRecord) admits(ec keystore.Context) bool {
 }
 
 // covers tells whether a grant may beget another: no more operations, and constraints at least as strict.
-func (g *grantRecord) covers(ops []string, child *GrantConstraints) bool {
-	for _, op := range ops {
+func (g *grantRecord) covers(begotten *CreateGrantRequest) bool {
+	child := begotten.Constraints
+	for _, op := range begotten.Operations {
 		if !has(g.Operations, op) {
 			return false
 		}
@@ -152,17 +154,16 @@ func (s *Service) CreateGrant(ctx context.Context, caller keystore.Caller, in *C
 		if err != nil {
 			return nil, err
 		}
-		a := access{tokens: in.GrantTokens, facts: c.grantFacts(in)}
+		a := access{tokens: in.GrantTokens, facts: c.grantFacts(in), begets: in}
 		_, err = c.changeGrants(ctx, in.KeyId, a, func(k *key, e *edit) error {
 			if err := grantable(k.record, in); err != nil {
 				return err
 			}
-			if c.grant != nil && !c.grant.covers(in.Operations, in.Constraints) {
-				return c.denied("kms:CreateGrant", k.arn(), deniedNoResource)
-			}
-			if same := k.grants.same(in, g.Issuer); same != nil {
+			if same := k.grants.same(in, g.Issuer); same != nil && !in.DryRun {
 				g = same
 				return errUnchanged
+			} else if same != nil {
+				return errDryRun()
 			}
 			if e.Grants >= s.limits.GrantsPerKey {
 				return failf(codeLimitExceeded, "The number of grants of %s has reached its limit of %d.", e.arn(), s.limits.GrantsPerKey)
@@ -188,6 +189,9 @@ func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
 	if len(in.Operations) == 0 {
 		return nil, invalid("A grant needs at least one operation.")
 	}
+	if err := in.Constraints.check(); err != nil {
+		return nil, err
+	}
 	for _, p := range []string{in.GranteePrincipal, in.RetiringPrincipal} {
 		if p != "" && !validPrincipal(p) {
 			return nil, failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", p)
@@ -201,6 +205,39 @@ func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
 		ID: hex.EncodeToString(id), Name: in.Name, Created: c.now, Grantee: in.GranteePrincipal, Retiring: in.RetiringPrincipal,
 		Issuer: c.caller.AccountID, Operations: slices.Compact(ops), Constraints: in.Constraints,
 	}, nil
+}
+
+// AWS's limits of a constraint.
+const (
+	maxConstraintPairs = 8
+	maxConstraintValue = 384 // characters
+)
+
+// check refuses what AWS refuses, and constraints without a pair: they might be meant for "no encryption context" or
+// for any, which is not the same at all.
+func (g *GrantConstraints) check() error {
+	if g == nil {
+		return nil
+	}
+	given := 0
+	for _, pairs := range []map[string]string{g.EncryptionContextEquals, g.EncryptionContextSubset} {
+		if pairs == nil {
+			continue
+		}
+		given++
+		if len(pairs) == 0 || len(pairs) > maxConstraintPairs {
+			return invalid("A grant constraint needs between 1 and %d encryption context pairs.", maxConstraintPairs)
+		}
+		for name, value := range pairs {
+			if utf8.RuneCountInString(name) > maxConstraintValue || utf8.RuneCountInString(value) > maxConstraintValue {
+				return invalid("An encryption context value in a grant constraint cannot exceed %d characters.", maxConstraintValue)
+			}
+		}
+	}
+	if given == 0 {
+		return invalid("Grant constraints need EncryptionContextEquals or EncryptionContextSubset.")
+	}
+	return nil
 }
 
 // validPrincipal accepts the ARN of one user, role, session or account root, and service principals.
@@ -285,7 +322,6 @@ func (c *call) changeGrants(ctx context.Context, given string, a access, change 
 	var k *key
 	err := retry(ctx, func() error {
 		var err error
-		c.grant = nil
 		if k, err = c.use(ctx, given, a); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -297,6 +298,56 @@ func TestGrantLineage(t *testing.T) {
 	wantCode(t, enc(map[string]string{"a": "1", "b": "2"}), "")
 	wantCode(t, enc(map[string]string{"a": "1", "b": "2", "c": "3"}), codeAccessDenied)
 	wantCode(t, enc(map[string]string{"a": "1"}), codeAccessDenied)
+}
+
+// A grant for no context, or for nothing at all, must not become one for any.
+func TestEmptyConstraints(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	none, many := map[string]string{}, map[string]string{}
+	for i := range maxConstraintPairs + 1 {
+		many[fmt.Sprint(i)] = "x"
+	}
+	for name, constraints := range map[string]GrantConstraints{
+		"nothing": {}, "equals nothing": {EncryptionContextEquals: none}, "subset nothing": {EncryptionContextSubset: none},
+		"equals nothing, subset something": {EncryptionContextEquals: none, EncryptionContextSubset: map[string]string{"a": "1"}},
+		"too many":                         {EncryptionContextSubset: many},
+		"too long":                         {EncryptionContextEquals: map[string]string{"a": strings.Repeat("x", maxConstraintValue+1)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := r.CreateGrant(background, alice, &CreateGrantRequest{
+				KeyId: md.KeyId, GranteePrincipal: user(otherAccount, "bob").ARN, Operations: []string{"Encrypt"}, Constraints: &constraints})
+			wantCode(t, err, codeValidation)
+		})
+	}
+}
+
+// Each grant of a grantee counts, not only the first.
+func TestAnyGrantBegets(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	bob := user(otherAccount, "bob")
+	ops := []string{"Encrypt", "Decrypt", "DescribeKey"}
+	for _, op := range ops {
+		must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: bob.ARN, Operations: []string{"CreateGrant", op}}))(t)
+	}
+	beget := func(ops ...string) error {
+		return failed(r.CreateGrant(background, bob, &CreateGrantRequest{KeyId: md.Arn, GranteePrincipal: user(otherAccount, "carol").ARN, Operations: ops}))
+	}
+	for _, op := range ops {
+		wantCode(t, beget(op), "")
+	}
+	wantCode(t, beget("Encrypt", "Decrypt"), codeAccessDenied) // no one of them covers both
+	wantCode(t, beget("GenerateDataKey"), codeAccessDenied)
+}
+
+func TestDryRunOfTheSameGrant(t *testing.T) {
+	r := newRig(t)
+	in := CreateGrantRequest{KeyId: r.newKey(nil).KeyId, GranteePrincipal: alice.ARN, Operations: []string{"Encrypt"}, Name: "n"}
+	must(r.CreateGrant(background, alice, &in))(t)
+	in.DryRun = true
+	_, err := r.CreateGrant(background, alice, &in)
+	wantCode(t, err, codeDryRun)
 }
 
 // Who may retire a grant, and who may not in spite of what policies and other grants say.
