@@ -12,26 +12,43 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// record writes the audit record of an operation. A call across accounts is recorded in both, unless it was denied:
-// that is no business of the key's owner.
+// record writes the audit record of an operation. A call across accounts is recorded in each, unless it was denied:
+// that is no business of a key's owner.
 func (c *call) record(ctx context.Context, result error) error {
 	c.s.counters.add(c.op, codeOf(result))
 	ctx = context.WithoutCancel(ctx) // a client that hangs up does not escape the record
 	r := c.event(result)
-	if c.owner == c.caller.AccountID || r.ErrorCode == "AccessDenied" {
+	owners := c.otherOwners()
+	if len(owners) == 0 || r.ErrorCode == "AccessDenied" {
 		return c.s.audit.Write(ctx, r)
 	}
 	r.SharedEventID = audit.NewID()
-	theirs := *r
-	theirs.EventID = audit.NewID()
-	theirs.RecipientAccountID = c.owner
-	theirs.UserIdentity = audit.UserIdentity{
-		Type: "AWSAccount", PrincipalID: r.UserIdentity.PrincipalID, AccountID: c.caller.AccountID, InvokedBy: r.UserIdentity.InvokedBy,
-	}
 	if err := c.s.audit.Write(ctx, r); err != nil {
 		return err
 	}
-	return c.s.audit.Write(ctx, &theirs)
+	for _, owner := range owners {
+		theirs := *r
+		theirs.EventID = audit.NewID()
+		theirs.RecipientAccountID = owner
+		theirs.UserIdentity = audit.UserIdentity{
+			Type: "AWSAccount", PrincipalID: r.UserIdentity.PrincipalID, AccountID: c.caller.AccountID, InvokedBy: r.UserIdentity.InvokedBy,
+		}
+		if err := c.s.audit.Write(ctx, &theirs); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// otherOwners are the accounts, besides the caller's, whose keys are concerned: ReEncrypt may have two.
+func (c *call) otherOwners() []string {
+	var owners []string
+	for _, k := range c.keys {
+		if k.Account != c.caller.AccountID && !has(owners, k.Account) {
+			owners = append(owners, k.Account)
+		}
+	}
+	return owners
 }
 
 func (c *call) event(result error) *audit.Record {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -120,6 +121,43 @@ func TestRecordAcrossAccounts(t *testing.T) {
 	if len(all) != 2 || all[0].SharedEventID == "" || all[0].SharedEventID != all[1].SharedEventID || all[0].EventID == all[1].EventID ||
 		all[0].RecipientAccountID != otherAccount || all[1].RecipientAccountID != testAccount || all[1].UserIdentity.Type != "AWSAccount" {
 		t.Errorf("records %+v", all)
+	}
+}
+
+// ReEncrypt between the keys of two other accounts concerns three accounts, each of which has its record.
+func TestRecordsOfAllOwners(t *testing.T) {
+	const third = "777788889999"
+	r := newRig(t)
+	keyOf := func(account string) string {
+		policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["` + account + `","` + testAccount + `"]},"Action":"kms:*","Resource":"*"}]}`
+		return must(r.CreateKey(background, rootOf(account), &CreateKeyRequest{Policy: policy}))(t).KeyMetadata.Arn
+	}
+	for _, test := range []struct {
+		name, from, to string
+		recipients     []string
+	}{
+		{"from another account", keyOf(otherAccount), r.newKey(nil).Arn, []string{testAccount, otherAccount}},
+		{"to another account", r.newKey(nil).Arn, keyOf(otherAccount), []string{testAccount, otherAccount}},
+		{"within another account", keyOf(otherAccount), keyOf(otherAccount), []string{testAccount, otherAccount}},
+		{"between two others", keyOf(otherAccount), keyOf(third), []string{testAccount, otherAccount, third}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			blob := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: test.from, Plaintext: []byte("x")}))(t).CiphertextBlob
+			r.audit.Reset()
+			must(r.ReEncrypt(background, alice, &ReEncryptRequest{CiphertextBlob: blob, DestinationKeyId: test.to}))(t)
+			var recipients []string
+			ids := map[string]bool{}
+			for _, e := range r.audit.Records() {
+				recipients = append(recipients, e.RecipientAccountID)
+				ids[e.EventID] = true
+				if e.SharedEventID != r.last().SharedEventID || len(e.Resources) != 2 {
+					t.Errorf("record %+v", e)
+				}
+			}
+			if !slices.Equal(recipients, test.recipients) || len(ids) != len(recipients) {
+				t.Errorf("recorded for %v, want %v", recipients, test.recipients)
+			}
+		})
 	}
 }
 

@@ -19,7 +19,6 @@ type call struct {
 	op      string
 	now     time.Time
 	eventID string
-	owner   string // account whose log the event belongs to
 
 	params map[string]any // requestParameters
 	reply  map[string]any // responseElements
@@ -41,7 +40,7 @@ func perform[T any](ctx context.Context, s *Service, caller keystore.Caller, op 
 	}
 	c := &call{
 		s: s, caller: caller, op: op, now: s.now().UTC(), eventID: uuid.NewString(),
-		owner: caller.AccountID, params: auditParams(in), extra: map[string]any{},
+		params: auditParams(in), extra: map[string]any{},
 	}
 	var out T
 	var err error
@@ -137,7 +136,6 @@ func (c *call) touched(r *record) {
 		}
 	}
 	c.keys = append(c.keys, r)
-	c.owner = r.Account
 }
 
 // find resolves what the client wrote. Keys of other accounts that do not exist are "access denied": whether they

@@ -20,7 +20,6 @@ func (s *Service) CreateKey(ctx context.Context, caller keystore.Caller, in *Cre
 		if err != nil {
 			return nil, err
 		}
-		c.owner = r.Account
 		if err := c.allowCreate(in, r); err != nil {
 			return nil, err
 		}
@@ -159,7 +158,6 @@ func (s *Service) DescribeKey(ctx context.Context, caller keystore.Caller, in *D
 func (s *Service) ListKeys(ctx context.Context, caller keystore.Caller, in *ListKeysRequest) (*ListKeysResponse, error) {
 	return perform(ctx, s, caller, "ListKeys", in, func(c *call) (*ListKeysResponse, error) {
 		account := c.caller.AccountID
-		c.owner = account
 		if err := c.allowAccount("kms:ListKeys", "*", nil); err != nil {
 			return nil, err
 		}
