@@ -244,3 +244,27 @@ func TestChangeNeverDeletes(t *testing.T) {
 		t.Errorf("described %+v", md)
 	}
 }
+
+// TestRotationAtStart: a rotation that fell due while the service was down ends the bucket key of before, too.
+func TestRotationAtStart(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	must(r.EnableKeyRotation(background, alice, &EnableKeyRotationRequest{KeyId: md.KeyId}))(t)
+	material := func() string {
+		keys := keystore.NewBucketKeys(r.Provider(), r.store, keystore.BucketKeysConfig{Now: r.clock, Service: rootOf(testAccount)})
+		defer keys.Close()
+		r.OnKeyChange(keys.Forget)
+		h := must(keys.ForWrite(background, viaS3(alice), "arn:aws:s3:::b", md.Arn, nil))(t)
+		defer h.Release()
+		return must(parseBlob(h.Blob()))(t).material
+	}
+	r.turn(presetRotationDays*day - time.Hour)
+	before := material()
+	r.Close()
+	r.turn(2 * time.Hour)
+	r.open()
+	current := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: md.KeyId}))(t).KeyMetadata.CurrentKeyMaterialId
+	if after := material(); current == before || after != current {
+		t.Errorf("new objects are wrapped under %.8s, the key's material is %.8s and was %.8s", after, current, before)
+	}
+}

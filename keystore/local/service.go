@@ -92,6 +92,7 @@ type Service struct {
 
 	hooksMu sync.RWMutex
 	hooks   []func(keyARN string)
+	atOpen  []string // keys that Open changed, when nobody could have registered yet
 
 	stop   context.CancelFunc
 	done   sync.WaitGroup
@@ -140,9 +141,11 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.NoSweep {
 		return s, nil
 	}
+	s.hooks = append(s.hooks, func(keyARN string) { s.atOpen = append(s.atOpen, keyARN) })
 	if err := s.Sweep(ctx); err != nil {
 		s.log.Error("key service: what was due could not be done; it is tried again", "err", err)
 	}
+	s.hooks = nil
 	s.done.Go(func() { s.reap(background) })
 	return s, nil
 }
@@ -161,11 +164,15 @@ func (s *Service) Close() error {
 }
 
 // OnKeyChange registers a function that is called after every change of a key or of its grants: caches of data keys
-// must ask again before they go on.
+// must ask again before they go on. It is called at once for each key that was changed because something was due when
+// the service was opened: a cache that outlives the process knows nothing of that.
 func (s *Service) OnKeyChange(hook func(keyARN string)) {
 	s.hooksMu.Lock()
-	defer s.hooksMu.Unlock()
 	s.hooks = append(s.hooks, hook)
+	s.hooksMu.Unlock()
+	for _, keyARN := range s.atOpen {
+		hook(keyARN)
+	}
 }
 
 func (s *Service) changed(keyARN string) {
