@@ -116,7 +116,7 @@ func (c *call) parse() error {
 	if c.route == nil {
 		return errUnknownOperation(c)
 	}
-	return nil
+	return c.route.checkQuery(c)
 }
 
 // address finds bucket and key, path-style or virtual-host.

@@ -75,3 +75,106 @@ func TestStoresOwnPaths(t *testing.T) {
 		}
 	}
 }
+
+// TestTwoSubResources: a query that names two operations is refused before either is done: the store might do the one
+// that nobody authorised, with a body that nobody sealed.
+func TestTwoSubResources(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":["s3:*Tagging","s3:*Website","s3:*Acl","s3:RestoreObject"],"Resource":"*"}`))
+	k.asRoot(t, "PUT", "/bkt/kept", nil, []byte("kept"))
+	_, body := k.asRoot(t, "POST", "/bkt/kept?uploads", nil, nil)
+	id := reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+	u.ClearRequests()
+	for _, r := range [][2]string{
+		{"PUT", "/bkt/kept?tagging&partNumber=1&uploadId=" + id},
+		{"PUT", "/bkt/kept?partNumber=1&uploadId=" + id + "&tagging"},
+		{"PUT", "/bkt/kept?tagging&partNumber=1&%75ploadId=" + id},
+		{"POST", "/bkt/kept?restore&uploadId=" + id},
+		{"POST", "/bkt/kept?uploads&uploadId=" + id},
+		{"DELETE", "/bkt/kept?tagging&uploadId=" + id},
+		{"PUT", "/bkt?acl&versioning"},
+		{"GET", "/bkt?website&versions"},
+		{"GET", "/bkt?website&list-type=2"},
+		{"GET", "/bkt?tagging&uploads"},
+	} {
+		resp, body := k.do(t, r[0], r[1], nil, []byte("a plaintext that the store must never see"))
+		wantError(t, resp, body, http.StatusBadRequest, "InvalidArgument")
+		if !strings.Contains(string(body), "Conflicting query string parameters") {
+			t.Errorf("%s %s: %s", r[0], r[1], body)
+		}
+	}
+	if got := u.Operations(); len(got) > 0 {
+		t.Errorf("the store was asked: %v", got)
+	}
+	if u.Saw("a plaintext that the store must never see") {
+		t.Error("the store has seen the plaintext")
+	}
+}
+
+// TestQueryForTheStore: of a query the store gets what the operation has and nothing else, once.
+func TestQueryForTheStore(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	for target, want := range map[string]string{
+		"/bkt?events=s3:ObjectCreated:*&prefix=a%2Bb":             "prefix=a%2Bb",
+		"/bkt?prefix=a&prefix=none&frobnicate":                    "prefix=a",
+		"/bkt?list-type=2&events=x&max-keys=5":                    "list-type=2&max-keys=5&metadata=true",
+		"/?events=s3:ObjectCreated:*":                             "",
+		"/bkt?acl&name=evil&x-id=GetBucketAcl&Uploads":            "acl=",
+		"/bkt/a?acl&versionId=null&response-content-type=a&force": "acl=&versionId=null",
+		"/bkt?inventory&id=one&prefix=a":                          "inventory=&id=one",
+	} {
+		u.ClearRequests()
+		resp, body := k.do(t, "GET", target, nil, nil)
+		for _, r := range u.Requests() {
+			if _, got, _ := strings.Cut(r.URI, "?"); got != want {
+				t.Errorf("%s: the store was asked %q, want %q", target, got, want)
+			}
+		}
+		if len(u.Requests()) != 1 {
+			t.Errorf("%s: the store was asked %v: %s\n%s", target, u.Operations(), resp.Status, body)
+		}
+	}
+}
+
+// TestSubResourceOfAnotherMethod: a sub-resource that lacks the method is not taken for what it is a part of.
+func TestSubResourceOfAnotherMethod(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("kept"))
+	u.ClearRequests()
+	for _, r := range []struct {
+		method, target string
+		status         int
+		code           s3.Code
+	}{
+		{"PUT", "/bkt/a?uploads", 405, s3.MethodNotAllowed},
+		{"PUT", "/bkt/a?attributes", 405, s3.MethodNotAllowed},
+		{"PUT", "/bkt/a?restore", 405, s3.MethodNotAllowed},
+		{"PUT", "/bkt/a?select&select-type=2", 405, s3.MethodNotAllowed},
+		{"PUT", "/bkt/a?torrent", 405, s3.MethodNotAllowed},
+		{"DELETE", "/bkt/a?acl", 405, s3.MethodNotAllowed},
+		{"DELETE", "/bkt/a?legal-hold", 405, s3.MethodNotAllowed},
+		{"HEAD", "/bkt/a?acl", 405, ""},
+		{"POST", "/bkt/a?tagging", 405, s3.MethodNotAllowed},
+		{"POST", "/bkt?acl", 405, s3.MethodNotAllowed},
+		{"DELETE", "/bkt?acl", 405, s3.MethodNotAllowed},
+		{"DELETE", "/bkt?versioning", 405, s3.MethodNotAllowed},
+		{"PUT", "/bkt?versions", 405, s3.MethodNotAllowed},
+		{"GET", "/bkt/a?versions", 400, s3.InvalidRequest},
+		{"DELETE", "/bkt/a?policy", 400, s3.InvalidRequest},
+		{"DELETE", "/bkt?uploadId=1", 400, s3.InvalidRequest},
+		{"PUT", "/bkt/a?partNumber=1", 400, "InvalidArgument"},
+	} {
+		resp, body := k.do(t, r.method, r.target, nil, []byte("overwritten"))
+		wantError(t, resp, body, r.status, r.code)
+		if allow := resp.Header.Get("Allow"); r.status == 405 && (allow == "" || strings.Contains(allow, r.method)) {
+			t.Errorf("%s %s is not allowed, but %q is", r.method, r.target, allow)
+		}
+	}
+	if got := u.Operations(); len(got) > 0 {
+		t.Errorf("the store was asked: %v", got)
+	}
+	// A preflight's query is that of the request to come.
+	k.do(t, "OPTIONS", "/bkt/a?partNumber=1&uploadId=1&tagging", map[string]string{"Origin": "http://a.test", "Access-Control-Request-Method": "PUT"}, nil)
+	if got := u.Operations(); len(got) != 1 {
+		t.Errorf("a preflight: the store was asked: %v", got)
+	}
+}

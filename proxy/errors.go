@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,8 +143,17 @@ func errUnparsable(err error) error {
 func errUnknownOperation(c *call) error {
 	switch c.method {
 	case "GET", "PUT", "POST", "DELETE", "HEAD":
+		for _, p := range c.query.params {
+			if slices.Contains(selectors[p.name], c.level()) {
+				return errMethodOf(c, p.name, c.level())
+			}
+		}
 		return s3.Errorf(s3.NotImplemented, "waxseal knows no operation %s with this address and query", c.method)
 	}
+	return errMethod(c)
+}
+
+func errMethod(c *call) *s3.Error {
 	e := s3.Errorf(s3.MethodNotAllowed, "The specified method is not allowed against this resource.")
 	e.Extra = append(e.Extra, s3.Field{Name: "Method", Value: c.method})
 	return e

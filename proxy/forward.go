@@ -113,24 +113,27 @@ func (c *call) document(limit int64) ([]byte, error) {
 var signatureParams = map[string]bool{
 	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
 	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true,
-	"x-amz-content-sha256": true, "awsaccesskeyid": true, "signature": true, "expires": true, "x-id": true,
+	"x-amz-content-sha256": true,
 }
 
-// storeQuery is the request's query without what signed it, without headers in the form of parameters (storeHeader has
-// those), and without the named parameters.
+// storeQuery is the query that goes to the store: of the request's, what the operation has, each parameter once, and
+// without the named ones. A store may know parameters that nobody thought of here, MinIO's endless ?events= for one.
 func (c *call) storeQuery(without ...string) string {
 	var b strings.Builder
-	for _, p := range c.query.params {
-		name := strings.ToLower(p.name)
-		if signatureParams[name] || strings.HasPrefix(name, "x-amz-") || slices.Contains(without, p.name) {
-			continue
+	add := func(name string) {
+		if name == "" || !c.query.has(name) || slices.Contains(without, name) {
+			return
 		}
 		if b.Len() > 0 {
 			b.WriteByte('&')
 		}
-		b.WriteString(escapeQuery(p.name))
+		b.WriteString(escapeQuery(name))
 		b.WriteByte('=')
-		b.WriteString(escapeQuery(p.value))
+		b.WriteString(escapeQuery(c.query.get(name)))
+	}
+	add(c.route.query)
+	for _, name := range c.route.params {
+		add(name)
 	}
 	return b.String()
 }

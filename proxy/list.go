@@ -64,7 +64,7 @@ func (c *call) listPage() (*http.Response, *s3.Listing, error) {
 const metadataParam = "metadata"
 
 func (c *call) listQuery() string {
-	q := c.storeQuery(metadataParam)
+	q := c.storeQuery()
 	if c.route.name == "ListObjects" {
 		return q
 	}

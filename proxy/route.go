@@ -1,6 +1,10 @@
 package proxy
 
 import (
+	"net/http"
+	"slices"
+	"strings"
+
 	"waxseal/proxy/s3"
 )
 
@@ -33,6 +37,7 @@ type route struct {
 	header  string // the header that does, if any
 	class   class
 	action  string   // the IAM action that the requester needs
+	params  []string // the query parameters that the operation has beside query
 	pass    []string // x-amz-* request headers that reach the store unchanged
 	handler func(*call) error
 }
@@ -51,13 +56,7 @@ func (r *route) run(c *call) error {
 // findRoute finds the row of a request: the first whose method, level, query and header all fit. Rows with a query
 // stand before the plain one of their method.
 func findRoute(c *call) *route {
-	on := onObject
-	switch {
-	case c.bucket == "":
-		on = onService
-	case c.key == "":
-		on = onBucket
-	}
+	on := c.level()
 	for i := range routes {
 		r := &routes[i]
 		if r.method != c.method || r.on != on {
@@ -73,6 +72,77 @@ func findRoute(c *call) *route {
 	}
 	return nil
 }
+
+func (c *call) level() level {
+	switch {
+	case c.bucket == "":
+		return onService
+	case c.key == "":
+		return onBucket
+	}
+	return onObject
+}
+
+// selectors are the parameters that tell operations from their neighbours, with the levels that have such operations.
+var selectors = make(map[string][]level)
+
+// checkQuery refuses a query that selects another operation than the row's: of two sub-resources each store takes the
+// one that it looks for first, which need not be the one that was authorised. Parameters that nobody knows are passed
+// over, as on S3.
+func (r *route) checkQuery(c *call) error {
+	if r.method == http.MethodOptions {
+		return nil // the query is that of the request to come
+	}
+	for _, p := range c.query.params {
+		on := selectors[p.name]
+		switch {
+		case on == nil, p.name == r.query, slices.Contains(r.params, p.name):
+		case r.query != "":
+			names := []string{r.query, p.name}
+			slices.Sort(names)
+			return s3.InvalidArgument("ResourceType", names[0], "Conflicting query string parameters: "+strings.Join(names, ", "))
+		case slices.Contains(on, r.on):
+			return errMethodOf(c, p.name, r.on)
+		default:
+			return s3.Errorf(s3.InvalidRequest, "There is no such thing as the ?%s sub-resource for a %s", p.name, r.on)
+		}
+	}
+	if r.on == onObject && r.method == http.MethodPut && r.query == "" && c.query.has("partNumber") {
+		return s3.InvalidArgument("partNumber", c.query.get("partNumber"), "This operation does not accept partNumber without uploadId")
+	}
+	return nil
+}
+
+// errMethodOf refuses a method that a sub-resource does not have.
+func errMethodOf(c *call, query string, on level) error {
+	var allowed []string
+	for i := range routes {
+		if r := &routes[i]; r.query == query && r.on == on && !slices.Contains(allowed, r.method) {
+			allowed = append(allowed, r.method)
+		}
+	}
+	e := errMethod(c)
+	e.Header = append(e.Header, s3.Field{Name: "Allow", Value: strings.Join(allowed, ", ")})
+	return e
+}
+
+func (on level) String() string { return [...]string{"", "service", "bucket", "key"}[on] }
+
+// Parameters of several rows.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html
+var (
+	paramsVersion = []string{"versionId"}
+	paramsRead    = []string{"versionId", "partNumber", "response-cache-control", "response-content-disposition",
+		"response-content-encoding", "response-content-language", "response-content-type", "response-expires"}
+	paramsPart     = []string{"partNumber"}
+	paramsParts    = []string{"max-parts", "part-number-marker", "encoding-type"}
+	paramsConfig   = []string{"id", "continuation-token"}
+	paramsList     = []string{"delimiter", "encoding-type", "marker", "max-keys", "prefix"}
+	paramsListV2   = []string{"continuation-token", "delimiter", "encoding-type", "fetch-owner", "max-keys", "prefix", "start-after"}
+	paramsVersions = []string{"delimiter", "encoding-type", "key-marker", "max-keys", "prefix", "version-id-marker"}
+	paramsUploads  = []string{"delimiter", "encoding-type", "key-marker", "max-uploads", "prefix", "upload-id-marker"}
+	paramsBuckets  = []string{"bucket-region", "continuation-token", "max-buckets", "prefix"}
+)
 
 // Headers that several rows let through.
 var (
@@ -95,4 +165,9 @@ func init() {
 	routes = append(routes, objectRoutes...)
 	routes = append(routes, bucketRoutes...)
 	routes = append(routes, serviceRoutes...)
+	for i := range routes {
+		if r := &routes[i]; r.query != "" && !slices.Contains(selectors[r.query], r.on) {
+			selectors[r.query] = append(selectors[r.query], r.on)
+		}
+	}
 }
