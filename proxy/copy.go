@@ -461,7 +461,11 @@ func (p *copying) reencrypt() error {
 		p.header.Set("If-Match", quote(p.source.etag))
 	}
 	w := &write{call: p.call, at: p.to, enc: p.enc, header: p.header, body: body, size: p.source.size, want: want}
-	done, err := w.send()
+	var done *written
+	err = p.inTurn(func() (err error) {
+		done, err = w.send()
+		return err
+	})
 	if err != nil {
 		return p.sourceChanged(err)
 	}

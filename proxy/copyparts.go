@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strings"
@@ -38,7 +39,7 @@ func (p *copying) copyByParts() error {
 	}
 	parts, err := p.copyParts(id)
 	if err == nil {
-		err = p.completeCopy(id, parts, ifMatch, ifNone)
+		err = p.inTurn(func() error { return p.completeCopy(id, parts, ifMatch, ifNone) })
 	}
 	if err != nil {
 		p.abortCopy(id)
@@ -59,17 +60,30 @@ func (p *copying) createCopy(h http.Header) (uploadID string, err error) {
 	return doc.UploadID, nil
 }
 
-// copyParts copies the whole body in parts of equal size, each within the store's limit.
+// firstPart is how much of the body the first part has. A store's ETag is of its parts: in place they are cut at random,
+// so that no two changes of an object give it the same one. The first part may not be smaller than S3's least.
+func (p *copying) firstPart(size int64) int64 {
+	if room := min(size-1, maxPut) - s3.MinPartSize; p.replaces() && room > 0 {
+		return s3.MinPartSize + rand.Int64N(room+1)
+	}
+	return 0
+}
+
+// copyParts copies the whole body in parts of equal size but for the first, each within the store's limit.
 func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
 	size := p.source.bodySize
-	n := (size + maxPut - 1) / maxPut
-	step := (size + n - 1) / n
+	first := p.firstPart(size)
+	n := (size - first + maxPut - 1) / maxPut
+	step := (size - first + n - 1) / n
 	var parts []s3.CompletePart
-	for off := int64(0); off < size; off += step {
-		last := min(off+step, size) - 1
+	for off, end := int64(0), first; off < size; off = end {
+		if end = off + step; off == 0 && first > 0 {
+			end = first
+		}
+		last := min(end, size) - 1
 		h := make(http.Header)
 		p.pin(h)
-		if n > 1 {
+		if first > 0 || n > 1 {
 			h.Set("X-Amz-Copy-Source-Range", s3.Range{First: off, Last: last}.String())
 		}
 		number := len(parts) + 1
@@ -123,10 +137,19 @@ func (p *copying) abortCopy(id string) {
 	drain(resp)
 }
 
-// takeTags reads the source's tags, which an upload does not inherit.
+// takeTags gives the copy the source's tags, which an upload does not inherit.
 func (p *copying) takeTags() error {
-	if n := p.source.header.Get("X-Amz-Tagging-Count"); n == "0" {
-		return nil
+	tags, err := p.tagsOf(p.source)
+	if err == nil && tags != "" {
+		p.header.Set("X-Amz-Tagging", tags)
+	}
+	return err
+}
+
+// tagsOf reads the source's tags as a header has them; o is what was last seen of it.
+func (p *copying) tagsOf(o *stored) (string, error) {
+	if n := o.header.Get("X-Amz-Tagging-Count"); n == "0" {
+		return "", nil
 	}
 	query := "tagging="
 	if p.version != "" {
@@ -134,29 +157,26 @@ func (p *copying) takeTags() error {
 	}
 	resp, err := p.send(&storeRequest{method: http.MethodGet, bucket: p.source.at.bucket, key: p.source.at.key, query: query})
 	if err != nil {
-		return err
+		return "", err
 	}
 	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusNotImplemented {
 		drain(resp) // NoSuchTagSet, or a store without tags
-		return nil
+		return "", nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return upstreamFailure(resp)
+		return "", upstreamFailure(resp)
 	}
 	body, err := readDocument(resp)
 	if err != nil {
-		return err
+		return "", err
 	}
 	var doc s3.Tagging
 	if err := s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, &doc); err != nil {
-		return err
+		return "", err
 	}
 	var pairs []string
 	for _, t := range doc.TagSet.Tags {
 		pairs = append(pairs, url.QueryEscape(t.Key)+"="+url.QueryEscape(t.Value))
 	}
-	if len(pairs) > 0 {
-		p.header.Set("X-Amz-Tagging", strings.Join(pairs, "&"))
-	}
-	return nil
+	return strings.Join(pairs, "&"), nil
 }

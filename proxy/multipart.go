@@ -228,7 +228,10 @@ func errPartEncryption() error {
 func (c *call) abortMultipartUpload() error {
 	c.unread = false
 	id := c.query.get("uploadId")
-	release := c.s.uploads.take(uploadName(c.bucket, c.key, id))
+	release, err := c.s.uploads.working.take(c.up, uploadName(c.bucket, c.key, id))
+	if err != nil {
+		return err
+	}
 	defer release()
 	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: c.bucket, key: c.key, query: uploadQuery(id), header: c.ownerHeader()})
 	if err != nil {

@@ -44,7 +44,10 @@ func (c *call) completeMultipartUpload() error {
 	if p.want, err = c.completeRequest(); err != nil {
 		return err
 	}
-	release := c.s.uploads.take(u.name)
+	release, err := c.s.uploads.working.take(c.up, u.name)
+	if err != nil {
+		return err
+	}
 	defer release()
 	for attempt := range 5 {
 		if p.upload, err = c.upload(); err != nil {

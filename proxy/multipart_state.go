@@ -11,7 +11,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"waxseal/keystore/state"
@@ -123,12 +122,11 @@ type uploads struct {
 	held  *held
 	now   func() time.Time
 
-	mu      sync.Mutex
-	working map[string]*turn // uploads that are being completed or aborted
+	working *turns // at completing or aborting an upload
 }
 
 func newUploads(s state.Store, h *held, now func() time.Time) *uploads {
-	return &uploads{state: s, held: h, now: now, working: make(map[string]*turn)}
+	return &uploads{state: s, held: h, now: now, working: newTurns()}
 }
 
 func uploadName(bucket, key, id string) string {
@@ -306,33 +304,6 @@ func (s *uploads) forgetParts(ctx context.Context, u *upload) error {
 		s.held.remove(some...)
 	}
 	return nil
-}
-
-// turn lets one request at a time end an upload.
-type turn struct {
-	mu    sync.Mutex
-	users int
-}
-
-// take waits for the upload's turn; the function gives it back.
-func (s *uploads) take(name string) (release func()) {
-	s.mu.Lock()
-	t := s.working[name]
-	if t == nil {
-		t = new(turn)
-		s.working[name] = t
-	}
-	t.users++
-	s.mu.Unlock()
-	t.mu.Lock()
-	return func() {
-		t.mu.Unlock()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if t.users--; t.users == 0 {
-			delete(s.working, name)
-		}
-	}
 }
 
 // candidates are an upload's parts by number.

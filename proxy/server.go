@@ -72,6 +72,7 @@ type Server struct {
 	buckets  *bucketConfigs
 	facts    *factsCache
 	uploads  *uploads
+	changing *turns // at ending a change of an object in place, or changing its tags
 	readThru map[string]bool
 	inflight chan struct{}
 	looks    chan struct{} // places for the look-ups of listings
@@ -109,6 +110,7 @@ func New(cfg Config) (*Server, error) {
 		buckets:  newBucketConfigs(cfg.State),
 		facts:    newFactsCache(),
 		uploads:  newUploads(cfg.State, held, cfg.Now),
+		changing: newTurns(),
 		readThru: make(map[string]bool),
 		inflight: make(chan struct{}, cfg.MaxInFlight),
 		looks:    make(chan struct{}, looksAtOnce),

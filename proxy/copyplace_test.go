@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"waxseal/proxy/proxytest"
+)
+
+const toTestKey = "<ObjectEncryption><SSE-KMS><KMSKeyArn>" + testKeyARN + "</KMSKeyArn></SSE-KMS></ObjectEncryption>"
+
+// replaceMetadata is a copy of an object onto itself.
+func replaceMetadata(target, n string) map[string]string {
+	return map[string]string{"x-amz-copy-source": target, "x-amz-metadata-directive": "REPLACE", "x-amz-meta-n": n}
+}
+
+// TestChangesInPlaceTakeTurns: the store's ETag of a small object is the same after each change in place, and says
+// nothing of tags. Neither metadata nor tags that were acknowledged meanwhile are lost for all that.
+func TestChangesInPlaceTakeTurns(t *testing.T) {
+	const tags = "<Tagging><TagSet><Tag><Key>class</Key><Value>acknowledged</Value></Tag></TagSet></Tagging>"
+	for name, c := range map[string]struct {
+		target string
+		header map[string]string
+		body   string
+		shows  string
+	}{
+		"metadata": {"/bkt/a", replaceMetadata("/bkt/a", "acknowledged"), "", "HEAD"},
+		"tags":     {"/bkt/a?tagging", withMD5(tags), tags, "GET"},
+	} {
+		for _, by := range []string{"rewrapped", "sealed anew"} {
+			t.Run(name+" while "+by, func(t *testing.T) {
+				k, u := overMemory(t, proxytest.Options{}, nil)
+				k.mustDo(t, "PUT", "/bkt/a", nil, []byte("data"))
+				k.mustDo(t, "PUT", "/bkt/a", replaceMetadata("/bkt/a", "0"), nil)
+				last, change := "CompleteMultipartUpload", k.asyncDo
+				header, target, body := withMD5(toTestKey), "/bkt/a?encryption", []byte(toTestKey)
+				if by == "sealed anew" {
+					last, target, body = "PutObject", "/bkt/a", nil
+					header = map[string]string{"x-amz-copy-source": "/bkt/a", "x-amz-checksum-algorithm": "SHA256", hdrSSE: algAES256}
+				}
+				at, release := blockFirst(u, last)
+				first := change(t, "PUT", target, header, body)
+				<-at
+				second := k.asyncDo(t, "PUT", c.target, c.header, []byte(c.body))
+				time.Sleep(200 * time.Millisecond) // time enough for the second, did it not wait
+				release()
+				t.Log(<-first)
+				if answer := <-second; !strings.HasPrefix(answer, "200") {
+					t.Error(answer)
+				}
+				resp, got := k.mustDo(t, c.shows, c.target, nil, nil)
+				if resp.Header.Get("X-Amz-Meta-N") != "acknowledged" && !strings.Contains(string(got), "acknowledged") {
+					t.Errorf("what was acknowledged is lost: %v %s", resp.Header, got)
+				}
+			})
+		}
+	}
+}
+
+// TestChangesInPlaceLookAgain: a change by another replica that has come before is seen although the ETag is the same.
+func TestChangesInPlaceLookAgain(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	other := start(t, k.server.cfg.Upstream, func(c *Config) {
+		c.Root, c.Provider, c.Keys, c.State = k.server.cfg.Root, k.server.cfg.Provider, k.server.cfg.Keys, k.state
+	})
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("data"))
+	k.mustDo(t, "PUT", "/bkt/a", replaceMetadata("/bkt/a", "0"), nil)
+	at, release := blockFirst(u, "UploadPartCopy")
+	first := k.asyncDo(t, "PUT", "/bkt/a?encryption", withMD5(toTestKey), []byte(toTestKey))
+	<-at
+	other.mustDo(t, "PUT", "/bkt/a", replaceMetadata("/bkt/a", "acknowledged"), nil)
+	release()
+	if answer := <-first; !strings.HasPrefix(answer, "200") {
+		t.Error(answer)
+	}
+	resp, _ := k.mustDo(t, "HEAD", "/bkt/a", nil, nil)
+	if resp.Header.Get("X-Amz-Meta-N") != "acknowledged" || resp.Header.Get(hdrKMSKey) != testKeyARN {
+		t.Errorf("one of both changes is lost: %v", resp.Header)
+	}
+}
+
+// TestChangesInPlaceETags: of an object that can be cut in two, each change in place has a store ETag of its own.
+func TestChangesInPlaceETags(t *testing.T) {
+	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+		k := start(t, up, nil)
+		bucket := k.bucket(t)
+		target, data := "/"+bucket+"/a", noise(1, 7<<20)
+		k.mustDo(t, "PUT", target, nil, data)
+		seen := make(map[string]bool)
+		for _, n := range []string{"1", "2", "3"} {
+			k.mustDo(t, "PUT", target, replaceMetadata(target, n), nil)
+			resp, err := k.server.up.send(t.Context(), &storeRequest{method: "HEAD", bucket: bucket, key: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			drain(resp)
+			if etag := etagOf(resp.Header); seen[etag] {
+				t.Errorf("the ETag %s came twice", etag)
+			} else {
+				seen[etag] = true
+			}
+		}
+		if _, got := k.mustDo(t, "GET", target, nil, nil); string(got) != string(data) {
+			t.Error("the object is another one")
+		}
+	})
+}
+
+// TestTurnsEnd: who gives up waiting for a turn leaves nothing behind, and keeps nobody else from it.
+func TestTurnsEnd(t *testing.T) {
+	turns := newTurns()
+	release, err := turns.take(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := turns.take(ctx, "a"); !errors.Is(err, errClientGone) {
+		t.Errorf("a turn that is taken: %v", err)
+	}
+	release()
+	if len(turns.queues) != 0 {
+		t.Errorf("%d names are left", len(turns.queues))
+	}
+}
