@@ -179,10 +179,32 @@ func (a *jobAccess) head(ctx context.Context, bucket, key string) (http.Header, 
 		return nil, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, &headError{resp.StatusCode}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return resp.Header, nil
+	case http.StatusBadRequest:
+		return nil, a.refusal(ctx, bucket, key)
 	}
-	return resp.Header, nil
+	return nil, &headError{resp.StatusCode}
+}
+
+// refusal asks again for what HEAD answered 400, as the answer to a GET says why: SSE-C, or a KMS key that is disabled, or
+// anything else.
+func (a *jobAccess) refusal(ctx context.Context, bucket, key string) error {
+	body, _, _, err := a.core.GetObject(ctx, bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(errOtherNow, body.Close())
+}
+
+// errOtherNow says that an object is not what it was a moment ago.
+var errOtherNow = errors.New("HEAD answered 400, and GET did not")
+
+// isCustomers says whether an object needs its client's key: for anything, and from anybody.
+func isCustomers(err error) bool {
+	e := minio.ToErrorResponse(err)
+	return e.Code == "InvalidRequest" && strings.HasPrefix(e.Message, "The object was stored using a form of Server Side Encryption")
 }
 
 // send sends a request without a body as it stands.
@@ -217,7 +239,7 @@ func changedMeanwhile(err error) bool {
 	case "PreconditionFailed", "ConditionalRequestConflict":
 		return true
 	}
-	return false
+	return errors.Is(err, errOtherNow)
 }
 
 // isGone says whether there is no such object any more.

@@ -77,7 +77,7 @@ func (j *job) migrateAll(ctx context.Context, mark *bookmark) error {
 func (j *job) migrate(ctx context.Context, key string) (string, error) {
 	h, err := j.s3.head(ctx, j.bucket, key)
 	switch {
-	case isStatus(err, http.StatusBadRequest):
+	case isCustomers(err):
 		return alreadySealed, nil // SSE-C: only its client can say more
 	case err != nil:
 		return "", err
@@ -93,11 +93,6 @@ func (j *job) migrate(ctx context.Context, key string) (string, error) {
 		return keptVersion, nil
 	}
 	return encrypted, nil
-}
-
-func isStatus(err error, status int) bool {
-	var h *headError
-	return errors.As(err, &h) && h.status == status
 }
 
 // maxSingleCopy is below what one copy may have: 5 GiB, and sealed not more than that.

@@ -153,7 +153,7 @@ func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
 func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	h, err := r.s3.head(ctx, r.bucket, key)
 	switch {
-	case isStatus(err, http.StatusBadRequest):
+	case isCustomers(err):
 		return customerKey, nil // its client's key is needed for anything
 	case err != nil:
 		return "", err

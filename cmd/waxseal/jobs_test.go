@@ -23,6 +23,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
+	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -57,11 +58,19 @@ func (b *jobBench) start() {
 	t := b.t
 	t.Helper()
 	b.conf.DataDir, b.conf.ReadThrough, b.conf.AllowInsecureSSEC = t.TempDir(), []string{jobBucket}, true
+	b.serve()
+}
+
+// serve puts it together on the data directory that there is.
+func (b *jobBench) serve() {
+	t := b.t
+	t.Helper()
 	p, err := assemble(context.Background(), &b.conf, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.parts = p
+	<-p.probed // until then keys that look like paths are refused
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -427,6 +436,69 @@ func TestRewrapVersions(t *testing.T) {
 	if env := envelopeOf(t, o.Header); env.Context["department"] != "7" {
 		t.Errorf("the context is %v", env.Context)
 	}
+}
+
+// TestJobsTellKMSErrorsFromSSEC: where HEAD has to ask the KMS, and the key is disabled or waits for its deletion, it
+// answers 400, as it does for SSE-C. Such an object hangs on its key, and the job must not end as if nothing did.
+func TestJobsTellKMSErrorsFromSSEC(t *testing.T) {
+	ctx := context.Background()
+	b := newJobBench(t, proxytest.Options{})
+	if _, err := b.parts.ring.Rotate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	disabled, doomed := b.newKey(), b.newKey()
+	for name, key := range map[string]string{"a": disabled, "b": doomed} {
+		kms, err := encrypt.NewSSEKMS(key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.put(name, []byte(name), kms)
+	}
+	b.put("c", []byte("a client's"), customer(t))
+	b.put("d", nil, customer(t))
+	b.put("e", []byte("another's"), nil)
+	_, err := b.parts.local.DisableKey(ctx, rootCaller(), &local.KeyRequest{KeyId: disabled})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.parts.local.ScheduleKeyDeletion(ctx, rootCaller(), &local.ScheduleKeyDeletionRequest{KeyId: doomed}); err != nil {
+		t.Fatal(err)
+	}
+	b.loseServiceKey()
+
+	for name, run := range map[string]func() error{
+		"rewrap":         func() error { return b.rewrap(rewrapFlags{}) },
+		"rewrap dry run": func() error { return b.rewrap(rewrapFlags{countOnly: true}) },
+		"migrate":        func() error { return b.migrate(noBookmark()) },
+		"verify":         func() error { return b.job().verifyAll() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := run()
+			if err == nil || err.Error() != "2 of 5 objects failed" {
+				t.Errorf("%v\n%s", err, b.out.String())
+			}
+		})
+	}
+}
+
+// loseServiceKey starts it again on a state from before the newest key of what HEAD shows.
+func (b *jobBench) loseServiceKey() {
+	b.t.Helper()
+	ctx := context.Background()
+	newest, _ := b.parts.ring.Current()
+	b.s3.client.CloseIdleConnections()
+	if err := b.parts.shutdown(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	s, err := state.OpenBolt(dataDir(b.conf.DataDir).state())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, err = s.Txn(ctx, nil, []state.Op{{Key: fmt.Sprintf("servicekey/%08x", newest), Delete: true}})
+	if err = errors.Join(err, s.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+	b.serve()
 }
 
 // TestReencrypt: the same object under a new data key.

@@ -49,10 +49,10 @@ func (j *job) verify(ctx context.Context, o minio.ObjectInfo) (string, error) {
 	if err != nil && codeOf(err) == "" {
 		what, err = j.verifyOnce(ctx, o)
 	}
-	switch e := minio.ToErrorResponse(err); {
+	switch {
 	case isGone(err):
 		return gone, nil
-	case e.Code == "InvalidRequest" && strings.HasPrefix(e.Message, "The object was stored using a form of Server Side Encryption"):
+	case isCustomers(err):
 		return customerKey, nil
 	}
 	return what, err
