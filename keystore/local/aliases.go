@@ -164,6 +164,7 @@ func (e *edit) dropAlias(other *key, name string) error {
 	r.Aliases = slices.DeleteFunc(r.Aliases, func(a string) bool { return a == name })
 	path := keyPath(r.Account, r.ID)
 	e.conds = append(e.conds, state.Cond{Key: path, Revision: other.revision})
+	e.others = append(e.others, r.arn())
 	return e.put(path, r)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"waxseal/keystore"
+	"waxseal/keystore/state"
 )
 
 // call is one operation under way: who asks, and what the audit record will say.
@@ -72,6 +73,8 @@ func (c *call) visible(err error) error {
 		return err
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.Is(err, state.ErrConflict): // too many change the same key
+		return failf(codeThrottling, "Rate exceeded")
 	}
 	c.s.log.Error("key service: internal error", "op", c.op, "request", c.caller.RequestID, "err", err)
 	return errInternal()

@@ -123,6 +123,7 @@ func (s *Service) createOnce(ctx context.Context, r *record, with *edit) error {
 	if with != nil {
 		e = *with
 	}
+	defer s.lockCount(r.Account)()
 	var count int
 	countKey := countPrefix + r.Account
 	revision, _, err := s.getJSON(ctx, countKey, &count)

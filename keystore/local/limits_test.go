@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,6 +39,71 @@ func TestLimits(t *testing.T) {
 	long := one(`{"Sid":"` + string(bytes.Repeat([]byte("x"), 600)) + `","Effect":"Allow","Principal":"*","Action":"kms:Encrypt","Resource":"*"}`)
 	_, err = r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: long})
 	wantCode(t, err, codeLimitExceeded)
+}
+
+// TestManyKeysAtOnce makes more keys at the same time than there are tries after a conflict.
+func TestManyKeysAtOnce(t *testing.T) {
+	store := must(state.OpenBolt(filepath.Join(t.TempDir(), "state.db")))(t)
+	r := newRig(t, func(c *Config) { c.State = store })
+	defer func() {
+		if err := errors.Join(r.Close(), store.Close()); err != nil {
+			t.Error(err)
+		}
+	}()
+	const keys = 3 * maxTries
+	var group sync.WaitGroup
+	failures := make(chan error, keys)
+	for range keys {
+		group.Go(func() {
+			if _, err := r.CreateKey(background, alice, &CreateKeyRequest{}); err != nil {
+				failures <- err
+			}
+		})
+	}
+	group.Wait()
+	if n := len(failures); n > 0 {
+		t.Errorf("%d of %d failed: %v", n, keys, <-failures)
+	}
+	var count int
+	if _, _, err := r.getJSON(background, countPrefix+testAccount, &count); err != nil || count != keys {
+		t.Errorf("counted %d keys, %v", count, err)
+	}
+}
+
+// conflicted is a state in which another is always first.
+type conflicted struct {
+	state.Store
+	on atomic.Bool
+}
+
+func (c *conflicted) Txn(ctx context.Context, conds []state.Cond, ops []state.Op) (int64, error) {
+	if c.on.Load() {
+		return 0, state.ErrConflict
+	}
+	return c.Store.Txn(ctx, conds, ops)
+}
+
+func TestTooManyChanges(t *testing.T) {
+	store := &conflicted{Store: state.NewMemory()}
+	r := newRig(t, func(c *Config) { c.State = store })
+	md := r.newKey(nil)
+	store.on.Store(true)
+	defer store.on.Store(false)
+	_, err := r.DisableKey(background, alice, &KeyRequest{md.KeyId})
+	wantCode(t, err, codeThrottling) // clients try it again
+}
+
+// TestUpdateAliasTells both keys' caches: a policy may go by aliases.
+func TestUpdateAliasTells(t *testing.T) {
+	r := newRig(t)
+	from, to := r.newKey(nil), r.newKey(nil)
+	must(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/x", from.KeyId}))(t)
+	var told []string
+	r.OnKeyChange(func(keyARN string) { told = append(told, keyARN) })
+	must(r.UpdateAlias(background, alice, &UpdateAliasRequest{"alias/x", to.KeyId}))(t)
+	if !slices.Contains(told, from.Arn) || !slices.Contains(told, to.Arn) {
+		t.Errorf("told of %v", told)
+	}
 }
 
 func TestThrottling(t *testing.T) {

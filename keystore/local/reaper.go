@@ -177,6 +177,7 @@ func (s *Service) doDue(ctx context.Context, due *key, do func(k *key, now time.
 
 // deleteKey removes a key with its aliases, for ever. Its grants, which may be many, follow.
 func (s *Service) deleteKey(ctx context.Context, k *key, now time.Time) error {
+	defer s.lockCount(k.Account)()
 	var count int
 	countKey := countPrefix + k.Account
 	revision, _, err := s.getJSON(ctx, countKey, &count)

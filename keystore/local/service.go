@@ -90,6 +90,10 @@ type Service struct {
 
 	counters counters
 
+	// counts has a lock for each account, held by whoever changes the count of its keys: they would undo each other's
+	// work more often than any number of tries makes good.
+	counts sync.Map
+
 	hooksMu sync.RWMutex
 	hooks   []func(keyARN string)
 	atOpen  []string // keys that Open changed, when nobody could have registered yet

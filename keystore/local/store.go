@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
@@ -75,6 +76,7 @@ type edit struct {
 	*record // the new value
 	conds   []state.Cond
 	ops     []state.Op
+	others  []string // ARNs of other keys that it changes
 }
 
 func (e *edit) put(key string, value any) error {
@@ -101,7 +103,18 @@ func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 		return err
 	}
 	s.changed(e.arn())
+	for _, keyARN := range e.others {
+		s.changed(keyARN)
+	}
 	return nil
+}
+
+// lockCount is for whoever reads and changes the count of an account's keys.
+func (s *Service) lockCount(account string) (unlock func()) {
+	lock, _ := s.counts.LoadOrStore(account, new(sync.Mutex))
+	mu := lock.(*sync.Mutex)
+	mu.Lock()
+	return mu.Unlock
 }
 
 func decodeJSON(e state.Entry, into any) error {
