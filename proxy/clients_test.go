@@ -178,3 +178,43 @@ func TestSubResourceOfAnotherMethod(t *testing.T) {
 		t.Errorf("a preflight: the store was asked: %v", got)
 	}
 }
+
+// TestRedirectingStore: a store that sends its client elsewhere does not send waxseal's there, who would take the
+// plaintext along.
+func TestRedirectingStore(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
+	status := http.StatusTemporaryRedirect
+	u.SetHook(func(proxytest.Op) proxytest.Fault {
+		return proxytest.Fault{Before: &s3.Error{Code: "TemporaryRedirect", HTTPStatus: status, Header: []s3.Field{{Name: "Location", Value: "http://elsewhere.test/bkt/a"}}}}
+	})
+	for _, status = range []int{300, 301, 302, 303, 307, 308} {
+		for _, r := range [][2]string{
+			{"PUT", "/bkt/a"}, {"GET", "/bkt/a"}, {"HEAD", "/bkt/a"}, {"DELETE", "/bkt/a"}, {"POST", "/bkt/a?uploads"},
+			{"GET", "/bkt"}, {"HEAD", "/bkt"}, {"PUT", "/bkt"}, {"PUT", "/bkt/a?tagging"}, {"GET", "/bkt?acl"}, {"GET", "/bkt?encryption"},
+		} {
+			resp, body := k.do(t, r[0], r[1], nil, nil)
+			if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Location") != "" || strings.Contains(string(body), "elsewhere") {
+				t.Errorf("%s %s when the store answers %d: %s, Location %q\n%s", r[0], r[1], status, resp.Status, resp.Header.Get("Location"), body)
+			}
+		}
+	}
+	u.SetHook(func(proxytest.Op) proxytest.Fault {
+		return proxytest.Fault{Header: func(h http.Header) {
+			for _, name := range []string{"Location", "Content-Location", "Refresh", "Set-Cookie"} {
+				h.Set(name, "0; url=http://elsewhere.test/")
+			}
+		}}
+	})
+	for _, r := range [][2]string{{"PUT", "/bkt/a"}, {"GET", "/bkt/a"}, {"PUT", "/bkt2"}, {"GET", "/bkt?acl"}, {"GET", "/bkt/none"}} {
+		resp, _ := k.do(t, r[0], r[1], nil, nil)
+		for name, values := range resp.Header {
+			if strings.Contains(strings.Join(values, ""), "elsewhere") {
+				t.Errorf("%s %s: the client got the store's %s", r[0], r[1], name)
+			}
+		}
+		if r[1] == "/bkt2" && resp.Header.Get("Location") != "/bkt2" {
+			t.Errorf("CreateBucket's Location is %q", resp.Header.Get("Location"))
+		}
+	}
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -20,7 +21,17 @@ func (c *call) send(r *storeRequest) (*http.Response, error) {
 	begin := c.s.cfg.Now()
 	resp, err := c.s.up.send(c.up, r)
 	c.s.metrics.storeRequest(r.method, resp, err, c.s.cfg.Now().Sub(begin))
+	if err == nil && resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified {
+		return nil, errRedirect(resp)
+	}
 	return resp, err
+}
+
+// errRedirect is for a store that sends its client elsewhere. That client is waxseal, which goes where it is configured
+// to: the requester would send plaintext there.
+func errRedirect(resp *http.Response) error {
+	drain(resp)
+	return fmt.Errorf("%w: it answered %s and named %q: is that its endpoint and region?", errStoreUnreachable, resp.Status, resp.Header.Get("Location"))
 }
 
 func (c *call) storeCredentials() *storeCreds {

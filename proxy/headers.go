@@ -230,12 +230,14 @@ func checkMetadata(h http.Header) error {
 }
 
 // notReturned are the store's response headers that do not reach the client: hop-by-hop ones, and those that speak of
-// ciphertext.
+// ciphertext or of where the store is.
 var notReturned = map[string]bool{
 	"accept-ranges": true, "connection": true, "content-length": true, "content-range": true, "date": true,
 	"etag": true, "keep-alive": true, "server": true, "transfer-encoding": true, "trailer": true, "upgrade": true,
 	"x-amz-request-id": true, "x-amz-id-2": true, "x-amz-mp-parts-count": true, "x-amz-object-size": true,
 	"content-encoding": true, envelopeHeader: true, "strict-transport-security": true,
+	// These would lead a client to the store, or have it carry what the store wants to hear again.
+	"location": true, "content-location": true, "refresh": true, "set-cookie": true, "alt-svc": true,
 }
 
 // returned says whether a response header of the store goes to the client.

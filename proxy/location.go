@@ -28,8 +28,12 @@ func (c *call) createBucket() error {
 	if body, err = c.locate(body); err != nil {
 		return err
 	}
-	if err := c.forwardWith(c.storeQuery(), body); err != nil || c.status != http.StatusOK || !c.s.cfg.BlockSSEC {
+	if err := c.forwardWith(c.storeQuery(), body); err != nil || c.status != http.StatusOK {
 		return err
+	}
+	c.ctx.Response.Header.Set("Location", "/"+c.bucket)
+	if !c.s.cfg.BlockSSEC {
+		return nil
 	}
 	return c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
 		if b.revision == 0 {
