@@ -218,3 +218,25 @@ func TestRedirectingStore(t *testing.T) {
 		}
 	}
 }
+
+// TestBypassNeedsItsAction: who may delete may not therefore delete what is retained, one by one or many at once.
+func TestBypassNeedsItsAction(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":"s3:DeleteObject*","Resource":"*"},
+		{"Effect":"Allow","Action":"s3:BypassGovernanceRetention","Resource":"arn:aws:s3:::bkt/mine/*"}`))
+	bypass := map[string]string{"x-amz-bypass-governance-retention": "true"}
+	resp, body := k.do(t, "DELETE", "/bkt/a", bypass, nil)
+	wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+	doc := "<Delete><Object><Key>a</Key></Object><Object><Key>mine/a</Key></Object></Delete>"
+	_, body = k.mustDo(t, "POST", "/bkt?delete", with(bypass, withMD5(doc)), []byte(doc))
+	result := reply[s3.DeleteResult](t, body)
+	if len(result.Errors) != 1 || result.Errors[0].Key != "a" || result.Errors[0].Code != s3.AccessDenied || len(result.Deleted) != 1 {
+		t.Errorf("%s", body)
+	}
+	if got := u.Operations(); len(got) != 1 {
+		t.Errorf("the store was asked: %v", got)
+	}
+	_, body = k.mustDo(t, "POST", "/bkt?delete", withMD5(doc), []byte(doc))
+	if result := reply[s3.DeleteResult](t, body); len(result.Errors) > 0 {
+		t.Errorf("without the header: %s", body)
+	}
+}

@@ -120,6 +120,11 @@ func (d *deletion) permit(o s3.DeleteObject) error {
 	if err := d.authorizeAction(action, d.bucket, o.Key, d.call); err != nil {
 		return err
 	}
+	if d.hasHeader("x-amz-bypass-governance-retention") {
+		if err := d.authorizeAction("s3:BypassGovernanceRetention", d.bucket, o.Key, d.call); err != nil {
+			return err
+		}
+	}
 	if err := d.s.checkKey(o.Key); err != nil {
 		return err
 	}
