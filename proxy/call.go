@@ -89,13 +89,16 @@ func (c *call) parse() error {
 	}
 	uri := string(h.RequestURI())
 	if i := strings.Index(uri, "://"); i >= 0 && !strings.HasPrefix(uri, "/") {
-		// Absolute form, as a client of an HTTP proxy sends it.
-		uri = uri[i+3:]
-		if j := strings.IndexByte(uri, '/'); j >= 0 {
-			uri = uri[j:]
-		} else {
-			uri = "/"
+		// Absolute form, as a client of an HTTP proxy sends it. RFC 9112 3.2.2 has its host replace the header's, but
+		// the signature covers the header.
+		host, rest := uri[i+3:], "/"
+		if j := strings.IndexAny(host, "/?"); j >= 0 {
+			host, rest = host[:j], host[j:]
 		}
+		if !strings.EqualFold(host, c.host()) {
+			return s3.Errorf(s3.InvalidRequest, "The host of the request's target is not that of its Host header")
+		}
+		uri = rest
 	}
 	rawQuery := ""
 	if i := strings.IndexByte(uri, '?'); i >= 0 {
@@ -179,11 +182,15 @@ func storesOwn(segment string) bool {
 	return false
 }
 
+// host is the Host header. fasthttp's own idea of the host prefers what stands in the request's target, which nobody
+// has signed.
+func (c *call) host() string { return string(c.ctx.Request.Header.Host()) }
+
 func (c *call) virtualBucket() string {
 	if c.s.cfg.Domain == "" {
 		return ""
 	}
-	host := string(c.ctx.Host())
+	host := c.host()
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
 	}

@@ -240,3 +240,24 @@ func TestBypassNeedsItsAction(t *testing.T) {
 		t.Errorf("without the header: %s", body)
 	}
 }
+
+// TestTargetsHost: the Host header, which is signed, names the bucket; no other host does.
+func TestTargetsHost(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Domain = "s3.test" })
+	u.CreateBucket("secret")
+	k.mustDo(t, "PUT", "/bkt/report", nil, []byte("anybody may read this"))
+	k.mustDo(t, "PUT", "/secret/report", nil, []byte("the secret report"))
+	signed := k.headFor("bkt.s3.test", "GET", "/report", nil)
+	for target, want := range map[string]int{
+		"http://bkt.s3.test/report":       http.StatusOK,
+		"http://secret.s3.test/report":    http.StatusBadRequest,
+		"http://secret.s3.test:80/report": http.StatusBadRequest,
+		"//secret.s3.test/report":         http.StatusBadRequest, // no key for stores that keep files
+		"http://bkt.s3.test?acl":          http.StatusForbidden,
+	} {
+		resp, body := k.dial(t).send(strings.Replace(signed, "GET /report ", "GET "+target+" ", 1) + "\r\n").answer("GET")
+		if resp.StatusCode != want || strings.Contains(string(body), "secret report") {
+			t.Errorf("%s: %s %s", target, resp.Status, body)
+		}
+	}
+}

@@ -340,5 +340,5 @@ func (c *call) location() string {
 	if c.secure {
 		scheme = "https://"
 	}
-	return scheme + string(c.ctx.Host()) + c.rawPath
+	return scheme + c.host() + c.rawPath
 }

@@ -140,7 +140,7 @@ func (c *call) objectURL() string {
 	if c.secure {
 		scheme = "https"
 	}
-	return scheme + "://" + string(c.ctx.Host()) + strings.TrimSuffix(c.rawPath, "/") + "/" + escapePath(c.key)
+	return scheme + "://" + c.host() + strings.TrimSuffix(c.rawPath, "/") + "/" + escapePath(c.key)
 }
 
 // redirect is where the browser is sent; empty for a form that names no address, or none that can be read.
