@@ -261,3 +261,20 @@ func TestTargetsHost(t *testing.T) {
 		}
 	}
 }
+
+// TestStrayVersionID: ?versionId changes the action only of operations that have versions.
+func TestStrayVersionID(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"},
+		{"Effect":"Deny","Action":["s3:GetObject","s3:DeleteObject"],"Resource":"arn:aws:s3:::bkt/secret"}`))
+	k.asRoot(t, "PUT", "/bkt/secret", nil, []byte("the secret"))
+	for _, query := range []string{"", "?versionId=x"} {
+		resp, body := k.do(t, "PUT", "/bkt/copy"+query, map[string]string{"x-amz-copy-source": "/bkt/secret"}, nil)
+		wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+	}
+	doc := "<Delete><Object><Key>secret</Key></Object></Delete>"
+	_, body := k.mustDo(t, "POST", "/bkt?delete&versionId=x", withMD5(doc), []byte(doc))
+	if result := reply[s3.DeleteResult](t, body); len(result.Errors) != 1 {
+		t.Errorf("%s", body)
+	}
+	k.mustDo(t, "GET", "/bkt/secret?versionId=null", nil, nil) // another action, and allowed
+}

@@ -132,7 +132,7 @@ func (c *call) authorizeHeaders() error {
 // authorizeAction says whether the requester may do action to an object or bucket. f is where the conditions on
 // encryption look: the headers, or a form's fields.
 func (c *call) authorizeAction(action, bucket, key string, f fields) error {
-	if c.query.get("versionId") != "" {
+	if c.version() != "" {
 		action = versionedAction(action)
 	}
 	resource := bucketARN(bucket)
@@ -192,6 +192,14 @@ func (c *call) principal() iam.Principal {
 	return c.user.Principal()
 }
 
+// version is the version that the request is about. An operation without one passes the parameter over.
+func (c *call) version() string {
+	if !slices.Contains(c.route.params, "versionId") {
+		return ""
+	}
+	return c.query.get("versionId")
+}
+
 // versionedAction is the action that S3 asks for when a request names a version.
 func versionedAction(action string) string {
 	switch action {
@@ -233,7 +241,7 @@ func (c *call) conditions(f fields) iam.Values {
 	set("s3:prefix", c.query.get("prefix"))
 	set("s3:delimiter", c.query.get("delimiter"))
 	set("s3:max-keys", c.query.get("max-keys"))
-	set("s3:VersionId", c.query.get("versionId"))
+	set("s3:VersionId", c.version())
 	for _, h := range conditionHeaders {
 		if f.hasHeader(h) {
 			v.Set("s3:"+h, f.header(h))
