@@ -46,8 +46,9 @@ func (b *bucketConfig) defaultEncryption() (algorithm, keyID string, bucketKey b
 type bucketConfigs struct {
 	state state.Store
 
-	mu     sync.RWMutex
-	cached map[string]cachedConfig
+	mu      sync.RWMutex
+	cached  map[string]cachedConfig
+	forgets int64 // how often an entry was forgotten
 }
 
 type cachedConfig struct {
@@ -70,6 +71,7 @@ func newBucketConfigs(s state.Store) *bucketConfigs {
 func (b *bucketConfigs) get(ctx context.Context, bucket string) (*bucketConfig, error) {
 	b.mu.RLock()
 	c, ok := b.cached[bucket]
+	forgets := b.forgets
 	b.mu.RUnlock()
 	if ok && time.Since(c.read) < configTTL {
 		return c.conf, nil
@@ -78,13 +80,17 @@ func (b *bucketConfigs) get(ctx context.Context, bucket string) (*bucketConfig, 
 	if err != nil {
 		return nil, err
 	}
-	b.remember(bucket, conf)
+	b.remember(bucket, conf, forgets)
 	return conf, nil
 }
 
-func (b *bucketConfigs) remember(bucket string, conf *bucketConfig) {
+// remember keeps what was read, unless something was forgotten since forgets were counted: it may be older than that.
+func (b *bucketConfigs) remember(bucket string, conf *bucketConfig, forgets int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.forgets != forgets {
+		return
+	}
 	if len(b.cached) >= maxCachedConfigs {
 		clear(b.cached)
 	}
@@ -122,29 +128,35 @@ func (b *bucketConfigs) update(ctx context.Context, bucket string, change func(*
 		if err := change(conf); err != nil {
 			return err
 		}
-		value, err := json.Marshal(conf)
-		if err != nil {
-			return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+		if err := b.write(ctx, bucket, conf); !errors.Is(err, state.ErrConflict) {
+			return err
 		}
-		rev, err := b.state.Txn(ctx, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}},
-			[]state.Op{{Key: bucketPrefix + bucket, Value: value}})
-		if errors.Is(err, state.ErrConflict) {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
-		}
-		conf.revision = rev
-		b.forget(bucket)
-		return nil
 	}
+}
+
+// write writes a configuration that nobody else has changed since it was read; else it is state.ErrConflict.
+func (b *bucketConfigs) write(ctx context.Context, bucket string, conf *bucketConfig) error {
+	value, err := json.Marshal(conf)
+	if err != nil {
+		return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
+	}
+	return b.txn(ctx, bucket, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}}, state.Op{Value: value})
 }
 
 // remove forgets everything about a bucket that was deleted.
 func (b *bucketConfigs) remove(ctx context.Context, bucket string) error {
+	return b.txn(ctx, bucket, nil, state.Op{Delete: true})
+}
+
+// removeRead is remove, of what was read and nothing newer; else it is state.ErrConflict.
+func (b *bucketConfigs) removeRead(ctx context.Context, bucket string, conf *bucketConfig) error {
+	return b.txn(ctx, bucket, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}}, state.Op{Delete: true})
+}
+
+func (b *bucketConfigs) txn(ctx context.Context, bucket string, conds []state.Cond, op state.Op) error {
 	defer b.forget(bucket)
-	_, err := b.state.Txn(ctx, nil, []state.Op{{Key: bucketPrefix + bucket, Delete: true}})
-	if err != nil {
+	op.Key = bucketPrefix + bucket
+	if _, err := b.state.Txn(ctx, conds, []state.Op{op}); err != nil {
 		return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
 	}
 	return nil
@@ -154,6 +166,7 @@ func (b *bucketConfigs) forget(bucket string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.cached, bucket)
+	b.forgets++
 }
 
 // bucketPolicyOptions are what a bucket policy must be: 20 KB at most, of S3 actions, with a principal.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"waxseal/keystore/iam"
+	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -101,35 +102,44 @@ func (c *call) putBucketPolicy() error {
 
 // putPolicy gives the store its part and keeps the whole, if there is one to keep.
 func (c *call) putPolicy(part, whole []byte) error {
-	resp, err := c.send(&storeRequest{method: http.MethodPut, bucket: c.bucket, query: "policy=", header: c.storeHeader(), body: part})
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode >= 300 {
-		return upstreamFailure(resp)
-	}
-	drain(resp)
-	return c.keepPolicy(whole)
+	return c.keepPolicy(whole, func() error {
+		resp, err := c.send(&storeRequest{method: http.MethodPut, bucket: c.bucket, query: "policy=", header: c.storeHeader(), body: part})
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode >= 300 {
+			return upstreamFailure(resp)
+		}
+		drain(resp)
+		return nil
+	})
 }
 
 // keepPolicyAlone keeps a policy of which the store gets nothing; one that it still has must go.
-func (c *call) keepPolicyAlone(whole []byte) error {
-	if err := c.deleteStorePolicy(); err != nil {
-		return err
-	}
-	return c.keepPolicy(whole)
-}
+func (c *call) keepPolicyAlone(whole []byte) error { return c.keepPolicy(whole, c.deleteStorePolicy) }
 
-func (c *call) keepPolicy(whole []byte) error {
-	err := c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
-		b.Policy = whole
-		return nil
-	})
-	if err != nil {
-		return err
+// keepPolicy keeps a policy when the store has been given its part of it. Does the configuration change meanwhile, it
+// does both again: of two policies at once the one that is kept is also the one that was given last.
+func (c *call) keepPolicy(whole []byte, give func() error) error {
+	for range 10 {
+		conf, err := c.s.buckets.read(c.up, c.bucket)
+		if err != nil {
+			return err
+		}
+		if err := give(); err != nil {
+			return err
+		}
+		conf.Policy = whole
+		err = c.s.buckets.write(c.up, c.bucket, conf)
+		if err == nil {
+			c.answer(http.StatusNoContent, "", nil)
+			return nil
+		}
+		if !errors.Is(err, state.ErrConflict) {
+			return err
+		}
 	}
-	c.answer(http.StatusNoContent, "", nil)
-	return nil
+	return s3.NewError(s3.OperationAborted)
 }
 
 func (c *call) deleteBucketPolicy() error {
