@@ -3,9 +3,11 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 
+	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 )
 
@@ -158,12 +160,36 @@ func (c *call) checkBucketExists() error {
 	return &s3.Error{Code: codeForStatus(resp.StatusCode), Message: http.StatusText(resp.StatusCode), HTTPStatus: resp.StatusCode}
 }
 
-// deleteBucket forwards, and forgets what waxseal kept of a bucket that is gone.
+// deleteBucket forwards, and forgets what waxseal kept of a bucket that is gone: now, or already, when the answer to an
+// earlier request was lost.
 func (c *call) deleteBucket() error {
-	if err := c.forward(); err != nil || c.status != http.StatusNoContent {
+	err := c.forward()
+	if err != nil && !errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}) || err == nil && c.status != http.StatusNoContent {
 		return err
 	}
 	// The bucket is gone already: a client that hangs up now must not leave its configuration to a later bucket of
 	// the same name.
-	return c.s.buckets.remove(context.WithoutCancel(c.up), c.bucket)
+	return errors.Join(err, c.s.buckets.remove(context.WithoutCancel(c.up), c.bucket))
+}
+
+// forgetFormer forgets what is left of an earlier bucket of the name before a new one is made. A store may answer 200
+// to who makes a bucket that they have: so it is asked first.
+func (c *call) forgetFormer() error {
+	conf, err := c.s.buckets.read(c.up, c.bucket)
+	if err != nil || conf.revision == 0 {
+		return err
+	}
+	resp, err := c.send(&storeRequest{method: http.MethodHead, bucket: c.bucket, own: true})
+	if err != nil {
+		return err
+	}
+	drain(resp)
+	if resp.StatusCode != http.StatusNotFound {
+		return nil
+	}
+	err = c.s.buckets.removeRead(c.up, c.bucket, conf)
+	if errors.Is(err, state.ErrConflict) {
+		return nil // another request has made the bucket, and configured it
+	}
+	return err
 }

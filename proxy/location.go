@@ -28,6 +28,9 @@ func (c *call) createBucket() error {
 	if body, err = c.locate(body); err != nil {
 		return err
 	}
+	if err := c.forgetFormer(); err != nil {
+		return err
+	}
 	if err := c.forwardWith(c.storeQuery(), body); err != nil || c.status != http.StatusOK {
 		return err
 	}
