@@ -110,13 +110,13 @@ func splitARN(s string) []string {
 	return append(parts, s[start:])
 }
 
-// compare asks whether a value of the request meets the operand.
-func (o *operand) compare(r *Request, kind comparison, value string) bool {
+// compare asks whether a value of the request, given twice, meets the operand.
+func (o *operand) compare(r *Request, kind comparison, value string, runes []rune) bool {
 	switch kind {
 	case stringEquals, stringLike:
-		return o.wild.matches(r, value, false)
+		return o.wild.matches(r, runes, false)
 	case stringEqualsFold:
-		return o.wild.matches(r, value, true)
+		return o.wild.matches(r, runes, true)
 	case numericEquals, numericLess, numericLessEquals, numericGreater, numericGreaterEquals:
 		return o.compareNumber(kind, value)
 	case dateEquals, dateLess, dateLessEquals, dateGreater, dateGreaterEquals:
@@ -183,7 +183,7 @@ func (o *operand) compareARN(r *Request, value string) bool {
 		return false
 	}
 	for i := range parts {
-		if !o.arn[i].matches(r, parts[i], false) {
+		if !o.arn[i].matches(r, []rune(parts[i]), false) {
 			return false
 		}
 	}

@@ -146,8 +146,13 @@ func (c *condition) holds(r *Request) bool {
 
 // meets tells whether one value of the request equals, or whatever the operator asks, one of the policy's.
 func (c *condition) meets(r *Request, value string) bool {
+	var runes []rune
+	switch c.operator.kind {
+	case stringEquals, stringEqualsFold, stringLike:
+		runes = []rune(value)
+	}
 	for i := range c.operands {
-		if c.operands[i].compare(r, c.operator.kind, value) {
+		if c.operands[i].compare(r, c.operator.kind, value, runes) {
 			return true
 		}
 	}

@@ -18,22 +18,25 @@ type Values map[string][]string
 // Set gives a key its values; with none it says that the request has the key without a value.
 func (v Values) Set(key string, values ...string) { v[strings.ToLower(key)] = values }
 
-// lookup finds a key that is already in lower case, also where the map was written as a literal.
-func (v Values) lookup(lower string) ([]string, bool) {
-	if values, ok := v[lower]; ok {
-		return values, true
-	}
-	for key, values := range v {
-		if strings.EqualFold(key, lower) {
-			return values, true
+// lower is the values with all names in lower case, as Set writes them: the same map, if it is not a literal.
+func (v Values) lower() Values {
+	for key := range v {
+		if strings.ToLower(key) == key {
+			continue
 		}
+		out := make(Values, len(v))
+		for key, values := range v {
+			out.Set(key, values...)
+		}
+		return out
 	}
-	return nil, false
+	return v
 }
 
-// values finds a condition key of the request: the caller's, or else one that follows from the principal.
+// values finds a condition key of the request, given in lower case: the caller's, or else one that follows from the
+// principal.
 func (r *Request) values(key string) []string {
-	if values, ok := r.Conditions.lookup(key); ok {
+	if values, ok := r.Conditions[key]; ok {
 		return values
 	}
 	var value string
@@ -91,6 +94,9 @@ func (p *Policy) Evaluate(r *Request) (Decision, *Statement) {
 // directly. A key policy that allows ByAccount only hands the decision to the account's own policies
 // (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
 func (p *Policy) Decide(r *Request) Result {
+	lowered := *r
+	lowered.Conditions = r.Conditions.lower()
+	r = &lowered
 	var best Result
 	for _, s := range p.statements {
 		by := s.matches(r)
@@ -135,8 +141,9 @@ func (s *Statement) matchesResource(r *Request) bool {
 	if s.resources == nil {
 		return true
 	}
+	resource := []rune(r.Resource)
 	for _, p := range s.resources {
-		if p.matches(r, r.Resource, false) {
+		if p.matches(r, resource, false) {
 			return !s.notResources
 		}
 	}

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -131,36 +132,122 @@ func (p pattern) expand(r *Request) ([]rune, bool) {
 }
 
 // matches tells whether s is the pattern's.
-func (p pattern) matches(r *Request, s string, fold bool) bool {
+func (p pattern) matches(r *Request, s []rune, fold bool) bool {
 	runes, ok := p.expand(r)
-	return ok && glob(runes, []rune(s), fold)
+	return ok && glob(runes, s, fold)
 }
 
-// glob matches with at most one point to come back to, so it takes len(p)*len(s) steps at worst.
+// glob matches from asterisk to asterisk: what is before the first and behind the last has its place, and for each piece
+// between them the first place is as good as any.
 func glob(p, s []rune, fold bool) bool {
-	i, j := 0, 0
-	star, mark := -1, 0
-	for j < len(s) {
-		switch {
-		case i < len(p) && p[i] == anyRun:
-			star, mark = i, j
-			i++
-		case i < len(p) && (p[i] == anyRune || same(p[i], s[j], fold)):
-			i++
-			j++
-		case star >= 0:
-			mark++
-			i, j = star+1, mark
-		default:
+	star := slices.Index(p, anyRun)
+	if star < 0 {
+		return len(p) == len(s) && begins(p, s, fold)
+	}
+	if len(s) < star || !begins(p[:star], s, fold) {
+		return false
+	}
+	for {
+		s, p = s[star:], p[star+1:]
+		next := slices.Index(p, anyRun)
+		if next < 0 {
+			return len(p) <= len(s) && begins(p, s[len(s)-len(p):], fold)
+		}
+		at := find(p[:next], s, fold)
+		if at < 0 {
+			return false
+		}
+		s, star = s[at:], next
+	}
+}
+
+// begins tells whether s, which is at least as long, begins with what p is, where p has no asterisk.
+func begins(p, s []rune, fold bool) bool {
+	for i, r := range p {
+		if r != anyRune && !same(r, s[i], fold) {
 			return false
 		}
 	}
-	for i < len(p) && p[i] == anyRun {
-		i++
+	return true
+}
+
+// shortPiece is what is faster to look for in each place.
+const shortPiece = 2
+
+// find is the first place in s where p, which has no asterisk, matches; -1 for none. It takes len(s)*len(p)/64 steps at
+// worst: who writes policies and who sends long headers must not buy time of all with it.
+func find(p, s []rune, fold bool) int {
+	if len(p) > shortPiece {
+		return findLong(p, s, fold)
 	}
-	return i == len(p)
+	for at := 0; at+len(p) <= len(s); at++ {
+		if begins(p, s[at:], fold) {
+			return at
+		}
+	}
+	return -1
+}
+
+// findLong goes through s once, with a bit for each beginning of p that ends at this rune (the shift-and algorithm of
+// Baeza-Yates and Gonnet).
+func findLong(p, s []rune, fold bool) int {
+	words := (len(p) + 63) / 64
+	wild := make([]uint64, words) // places that any rune fits
+	for i, r := range p {
+		if r == anyRune {
+			wild[i/64] |= 1 << (i % 64)
+		}
+	}
+	var ascii [unicode.MaxASCII + 1][]uint64 // places that a rune fits
+	other := map[rune][]uint64{}
+	fits := func(r rune) []uint64 {
+		if r <= unicode.MaxASCII {
+			return ascii[r]
+		}
+		return other[r]
+	}
+	for i, r := range p {
+		if r == anyRune {
+			continue
+		}
+		r = folded(r, fold)
+		places := fits(r)
+		if places == nil {
+			places = slices.Clone(wild)
+			if r <= unicode.MaxASCII {
+				ascii[r] = places
+			} else {
+				other[r] = places
+			}
+		}
+		places[i/64] |= 1 << (i % 64)
+	}
+	matched, last := make([]uint64, words), uint64(1)<<((len(p)-1)%64)
+	for j, r := range s {
+		places := fits(folded(r, fold))
+		if places == nil {
+			places = wild
+		}
+		carry := uint64(1)
+		for w, places := range places {
+			carried := matched[w] >> 63
+			matched[w] = (matched[w]<<1 | carry) & places
+			carry = carried
+		}
+		if matched[words-1]&last != 0 {
+			return j + 1 - len(p)
+		}
+	}
+	return -1
 }
 
 func same(a, b rune, fold bool) bool {
-	return a == b || fold && a >= 0 && unicode.ToLower(a) == unicode.ToLower(b)
+	return a == b || fold && unicode.ToLower(a) == unicode.ToLower(b)
+}
+
+func folded(r rune, fold bool) rune {
+	if fold {
+		return unicode.ToLower(r)
+	}
+	return r
 }
