@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"waxseal/keystore"
+	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
 )
 
@@ -92,24 +93,30 @@ func copyBackup(w io.Writer, r io.Reader) error {
 }
 
 func restoreCommand() *cobra.Command {
-	return operatorCommand(&cobra.Command{
+	var deletions string
+	cmd := operatorCommand(&cobra.Command{
 		Use:   "restore FILE",
 		Short: "Put a backup's state into a data directory without one; - is standard input",
 		Args:  cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *config, args []string) error {
+		if err := checkDeletions(deletions); err != nil {
+			return err
+		}
 		if args[0] == "-" {
-			return restore(cmd.Context(), c, cmd.InOrStdin())
+			return restore(cmd.Context(), c, cmd.InOrStdin(), deletions)
 		}
 		f, err := os.Open(args[0])
 		if err != nil {
 			return err
 		}
-		return errors.Join(restore(cmd.Context(), c, f), f.Close())
+		return errors.Join(restore(cmd.Context(), c, f, deletions), f.Close())
 	})
+	cmd.Flags().StringVar(&deletions, "deletions", "", "`cancel` or keep the deletions of KMS keys that are due; none: refuse a backup with such")
+	return cmd
 }
 
 // restore puts a backup in place once it is known to be whole and to open with the root secret that is there.
-func restore(ctx context.Context, c *config, r io.Reader) error {
+func restore(ctx context.Context, c *config, r io.Reader, deletions string) error {
 	dir := dataDir(c.DataDir)
 	if err := dir.make(); err != nil {
 		return err
@@ -124,10 +131,10 @@ func restore(ctx context.Context, c *config, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(restoreThrough(ctx, c, dataDir(scratch), r), os.RemoveAll(scratch))
+	return errors.Join(restoreThrough(ctx, c, dataDir(scratch), r, deletions), os.RemoveAll(scratch))
 }
 
-func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader) error {
+func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader, deletions string) error {
 	err := writeNew(scratch.state(), func(w io.Writer) error {
 		_, err := io.Copy(w, newBackupReader(r))
 		return err
@@ -135,8 +142,12 @@ func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader
 	if err != nil {
 		return err
 	}
-	if err := tryState(ctx, c, scratch); err != nil {
+	// Its own records go with the scratch directory.
+	if err := withState(ctx, c, scratch, scratch, func(*parts) error { return nil }); err != nil {
 		return fmt.Errorf("the backup does not open: %w", err)
+	}
+	if err := settleDeletions(ctx, c, scratch, deletions); err != nil {
+		return err
 	}
 	dir := dataDir(c.DataDir)
 	if err := os.Link(scratch.state(), dir.state()); err != nil {
@@ -145,24 +156,30 @@ func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader
 	return syncDir(string(dir))
 }
 
-// tryState opens a state with the root secret and everything in it that the service needs. It leaves undone what is due:
-// the records of that would be lost with the scratch directory.
-func tryState(ctx context.Context, c *config, scratch dataDir) error {
-	tried := *c
-	tried.DataDir = string(scratch)
+// withState opens a state that is not in service, with the root secret and everything in it that the service needs, and
+// keeps records in another directory. What is due in it stays undone.
+func withState(ctx context.Context, c *config, scratch, records dataDir, do func(*parts) error) error {
 	secret, err := keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dataDir(c.DataDir).rootKey(), false)
 	if err != nil {
 		return err
 	}
 	defer secret.Zero()
 	p := &parts{secret: secret, looking: true}
+	if p.users, err = iam.NewDirectory(nil); err != nil {
+		return err
+	}
 	if p.state, err = state.OpenBolt(scratch.state()); err != nil {
 		return err
 	}
 	p.atEnd(func(context.Context) error { return p.state.Close() })
-	err = p.openAudit(&tried)
+	own := *c
+	own.DataDir, own.KMSRate = string(records), 0
+	err = p.openAudit(&own)
 	if err == nil {
-		err = p.openKeys(ctx, &tried, slog.New(slog.DiscardHandler))
+		err = p.openKeys(ctx, &own, slog.New(slog.DiscardHandler))
+	}
+	if err == nil {
+		err = do(p)
 	}
 	return errors.Join(err, p.shutdown(ctx))
 }

@@ -3,9 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -76,25 +81,86 @@ func readBy(r io.Reader, step int) ([]byte, error) {
 	}
 }
 
-// TestRestoreLeavesWhatIsDue: a backup is put in place as it was made. What has fallen due in it since is done when it is
-// served, with records of it.
+// TestRestoreLeavesWhatIsDue: a backup in which the deletion of a key has fallen due is put in place when it is said what
+// is to become of the key, and restore itself deletes nothing.
 func TestRestoreLeavesWhatIsDue(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
-	ctx, c := context.Background(), defaults()
-	c.DataDir = t.TempDir()
-	dir := dataDir(c.DataDir)
-	backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-100*24*time.Hour))
-	if err := restore(ctx, &c, backup); err != nil {
-		t.Fatal(err)
+	const day = 24 * time.Hour
+	for _, row := range []struct {
+		ago                    time.Duration
+		deletions, refused, is string
+	}{
+		{100 * day, "", "deleted for ever", ""},
+		{29*day + time.Hour, "", "deleted for ever", ""},
+		{28 * day, "", "", keystore.StatePendingDeletion},
+		{28 * day, "cancel", "", keystore.StatePendingDeletion},
+		{100 * day, "keep", "", keystore.StatePendingDeletion},
+		{100 * day, "cancel", "", keystore.StateDisabled},
+	} {
+		ctx, c := context.Background(), defaults()
+		c.DataDir = t.TempDir()
+		dir := dataDir(c.DataDir)
+		backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-row.ago))
+		err := restore(ctx, &c, backup, row.deletions)
+		if row.refused != "" {
+			if err == nil || !strings.Contains(err.Error(), row.refused) || !strings.Contains(err.Error(), doomed) {
+				t.Errorf("%v %q: %v", row.ago, row.deletions, err)
+			}
+			if _, err := os.Stat(dir.state()); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%v %q: it was put in place: %v", row.ago, row.deletions, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%v %q: %v", row.ago, row.deletions, err)
+			continue
+		}
+		if got := stateOfKey(t, dir, c.Account, doomed); got != row.is {
+			t.Errorf("%v %q: the key is %q, want %q", row.ago, row.deletions, got, row.is)
+		}
+		if got := recorded(t, dir, "CancelKeyDeletion"); got != (row.is == keystore.StateDisabled) {
+			t.Errorf("%v %q: recorded: %v", row.ago, row.deletions, got)
+		}
 	}
-	restored, err := state.OpenBolt(dir.state())
+}
+
+// stateOfKey is the state of a key at rest.
+func stateOfKey(t *testing.T, dir dataDir, account, id string) string {
+	t.Helper()
+	s, err := state.OpenBolt(dir.state())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer restored.Close()
-	if _, err := restored.Get(ctx, "kms/key/"+c.Account+"/"+doomed); err != nil {
-		t.Errorf("the key that waits for its deletion: %v", err)
+	defer s.Close()
+	e, err := s.Get(context.Background(), embeddedKeys+account+"/"+id)
+	if err != nil {
+		t.Errorf("key %s: %v", id, err)
+		return ""
 	}
+	var k struct{ State string }
+	if err := json.Unmarshal(e.Value, &k); err != nil {
+		t.Fatal(err)
+	}
+	return k.State
+}
+
+// recorded says whether there is a record of an event in a data directory.
+func recorded(t *testing.T, dir dataDir, event string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir.audit(), "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte(event)) {
+			return true
+		}
+	}
+	return false
 }
 
 // backupWithDeletion is a backup of a key service in which the deletion of a key was scheduled then. Its root secret is
