@@ -108,7 +108,11 @@ func (c *call) copySource() (*copying, error) {
 	if err := c.authorizeAction(action, src.Bucket, src.Key, noFields{}); err != nil {
 		return nil, err
 	}
-	if p.source, err = c.lookup(sealTarget{src.Bucket, src.Key}, src.VersionID, ""); err != nil {
+	at := sealTarget{src.Bucket, src.Key}
+	if p.source, err = c.lookupBy(c.readRequest(at, src.VersionID, ""), at, sse.TailSize); err != nil {
+		return nil, err
+	}
+	if err := c.vouchWith(p.source, p.customer); err != nil {
 		return nil, err
 	}
 	if err := p.nameVersion(src.VersionID); err != nil {

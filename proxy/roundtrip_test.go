@@ -15,6 +15,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"waxseal/keystore"
+	"waxseal/proxy/proxytest"
 )
 
 // edges are the plaintext sizes where something begins or ends: segments, the inline buffer.
@@ -109,6 +110,35 @@ func TestLostServiceKey(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLostServiceKeyWrites: without the service key that vouched for it, an object is copied with its own customer's key,
+// and overwritten under a condition, whatever key is for what is written.
+func TestLostServiceKeyWrites(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.AllowInsecureSSEC = true })
+	for _, size := range []int{1000, inlineLimit + 5} {
+		data := noise(1, size)
+		customer, _ := k.mustDo(t, "PUT", "/bkt/c", sseC(1), data)
+		plain, _ := k.mustDo(t, "PUT", "/bkt/plain", nil, data)
+		k.root.serviceID, k.root.service = k.root.serviceID+1, keystore.RandomSecret()
+		for name, h := range map[string]hdr{
+			"from SSE-C":         with(hdr{"x-amz-copy-source": "/bkt/c"}, copyC(1)),
+			"from SSE-C to such": with(hdr{"x-amz-copy-source": "/bkt/c"}, copyC(1), sseC(2)),
+			"to SSE-C":           with(hdr{"x-amz-copy-source": "/bkt/plain"}, sseC(2)),
+			"straight":           {"x-amz-copy-source": "/bkt/plain"},
+		} {
+			k.mustDo(t, "PUT", "/bkt/copy", h, nil)
+			read := hdr{}
+			if h[hdrSSEC+"key"] != "" {
+				read = sseC(2)
+			}
+			if _, got := k.mustDo(t, "GET", "/bkt/copy", read, nil); !bytes.Equal(got, data) {
+				t.Errorf("%s: the copy is other bytes", name)
+			}
+		}
+		k.mustDo(t, "PUT", "/bkt/plain", with(hdr{"If-Match": plain.Header.Get("Etag")}, sseC(2)), data)
+		k.mustDo(t, "PUT", "/bkt/c", with(hdr{"If-Match": customer.Header.Get("Etag")}, sseC(1)), data)
+	}
 }
 
 // TestKMSDown: a KMS that does not answer is a retryable error, and nothing is half-written.

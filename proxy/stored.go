@@ -178,6 +178,17 @@ func (c *call) vouch(o *stored) error {
 	if err != nil {
 		return err
 	}
+	return c.vouchWith(o, customer)
+}
+
+// vouchWith is vouch with the customer's key for this object: a request may bring one for another.
+func (c *call) vouchWith(o *stored, customer *customerKey) error {
+	switch {
+	case !o.unvouched:
+		return nil
+	case o.env.Mode != sse.SSEC:
+		customer = nil // it is for what the request writes, or refused later
+	}
 	if err := openable(o, customer); err != nil {
 		return err
 	}
@@ -334,7 +345,7 @@ func (c *call) findLayout(p *opened) error {
 func (c *call) readManifest(p *opened) (*sse.Manifest, error) {
 	need := p.footer.ManifestSize()
 	if int64(len(p.tail)) < need {
-		whole, err := c.lookupTail(p.at, p.version, p.stored.etag, need)
+		whole, err := c.lookupBy(c.readRequest(p.at, p.version, p.stored.etag), p.at, need)
 		if err != nil {
 			return nil, err
 		}
