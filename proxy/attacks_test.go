@@ -179,6 +179,22 @@ func TestCompression(t *testing.T) {
 	}
 }
 
+// TestCompressionPlaces: slow clients whose bodies are being compressed hold up nobody else.
+func TestCompressionPlaces(t *testing.T) {
+	k, up := memoryKit(t, func(c *Config) { c.Compression = []CompressionRule{{Bucket: "logs", Types: []string{"text/*"}}} })
+	up.CreateBucket("logs")
+	for range compressingAtOnce {
+		k.server.compressing <- struct{}{}
+	}
+	for _, size := range []int{1000, inlineLimit + 1000} {
+		text := bytes.Repeat([]byte("x"), size)
+		k.mustDo(t, http.MethodPut, "/logs/a", map[string]string{"Content-Type": "text/plain"}, text)
+		if _, got := k.mustDo(t, http.MethodGet, "/logs/a", nil, nil); !bytes.Equal(got, text) {
+			t.Errorf("%d bytes are others", size)
+		}
+	}
+}
+
 // TestMetadataLimit (attack D2): what the envelope leaves of the store's limit is told before a byte goes up.
 func TestMetadataLimit(t *testing.T) {
 	k, up := memoryKit(t, nil)

@@ -152,12 +152,20 @@ func (w *write) send() (*written, error) {
 	}
 	defer kek.Release()
 	w.digest = newDigestReader(w.body, w.size, w.want, w.showsMD5())
-	switch {
-	case w.size == 0 && strings.HasSuffix(w.at.key, "/"):
+	if w.size == 0 && strings.HasSuffix(w.at.key, "/") {
 		return w.sendBodyless(env, keys, kek)
-	case w.compressible():
-		return w.sendCompressed(env, keys, kek)
-	case w.size <= inlineLimit:
+	}
+	if w.compressible() {
+		// A body is compressed in memory, at its client's pace. Who finds no place for that need not wait for other
+		// clients: their body is sealed as it is.
+		select {
+		case w.call.s.compressing <- struct{}{}:
+			defer func() { <-w.call.s.compressing }()
+			return w.sendCompressed(env, keys, kek)
+		default:
+		}
+	}
+	if w.size <= inlineLimit {
 		if buf := w.call.s.inline.take(w.size); buf != nil {
 			defer w.call.s.inline.give(buf)
 			return w.sendInline(env, keys, kek, buf)
@@ -342,8 +350,6 @@ func (w *write) compressible() bool {
 
 // sendCompressed compresses a body in memory, where that makes it smaller.
 func (w *write) sendCompressed(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
-	w.call.s.compressing <- struct{}{} // bounds the memory
-	defer func() { <-w.call.s.compressing }()
 	plain := bytes.NewBuffer(make([]byte, 0, w.size+bytes.MinRead))
 	if _, err := plain.ReadFrom(w.digest); err != nil {
 		return nil, err
