@@ -278,3 +278,25 @@ func TestStrayVersionID(t *testing.T) {
 	}
 	k.mustDo(t, "GET", "/bkt/secret?versionId=null", nil, nil) // another action, and allowed
 }
+
+// TestFieldsNeedTheirActions: what a form's field makes the store do needs its own permission, as a header does.
+func TestFieldsNeedTheirActions(t *testing.T) {
+	fields := map[string][2]string{
+		"s3:PutObjectAcl":       {"acl", "public-read"},
+		"s3:PutObjectTagging":   {"tagging", "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"},
+		"s3:PutObjectLegalHold": {"x-amz-object-lock-legal-hold", "ON"},
+		"s3:PutObjectRetention": {"x-amz-object-lock-mode", "GOVERNANCE"},
+	}
+	for action, field := range fields {
+		k, u := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":"s3:PutObject","Resource":"*"}`))
+		resp, body := k.post(t, newForm([]byte("x"), "key", "a", field[0], field[1]))
+		wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+		if !strings.Contains(string(body), action) || len(u.Operations()) > 0 {
+			t.Errorf("%s: the store was asked %v\n%s", field[0], u.Operations(), body)
+		}
+		k, _ = overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":["s3:PutObject","`+action+`"],"Resource":"*"}`))
+		if resp, body := k.post(t, newForm([]byte("x"), "key", "a", field[0], field[1])); resp.StatusCode == http.StatusForbidden {
+			t.Errorf("%s with %s: %s\n%s", field[0], action, resp.Status, body)
+		}
+	}
+}

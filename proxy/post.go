@@ -80,6 +80,9 @@ func (c *call) admitForm(f *form) (*sigv4.PostPolicy, error) {
 	if err := policy.Check(c.bucket, fields, -1); err != nil {
 		return nil, err
 	}
+	if err := c.authorizeHeaders(f, passObject); err != nil {
+		return nil, err
+	}
 	return policy, c.authorizeAction("s3:PutObject", c.bucket, c.key, f)
 }
 

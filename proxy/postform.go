@@ -121,7 +121,7 @@ func formError(err error) error {
 }
 
 // formAliases are fields with another name than the header that they stand for.
-var formAliases = map[string]string{"x-amz-acl": "acl"}
+var formAliases = map[string]string{"x-amz-acl": "acl", "x-amz-tagging": "tagging"}
 
 func (f *form) get(name string) (string, bool) {
 	if alias, ok := formAliases[strings.ToLower(name)]; ok {

@@ -81,7 +81,7 @@ func (c *call) authorize() error {
 	if c.route.action == "" {
 		return nil
 	}
-	if err := c.authorizeHeaders(); err != nil {
+	if err := c.authorizeHeaders(c, c.route.pass); err != nil {
 		return err
 	}
 	err := c.authorizeAction(c.route.action, c.bucket, c.key, c)
@@ -112,17 +112,17 @@ var headerActions = []struct{ header, onObject, onBucket string }{
 	{"x-amz-bucket-object-lock-enabled", "", "s3:PutBucketObjectLockConfiguration"},
 }
 
-// authorizeHeaders asks for what the request's headers need.
-func (c *call) authorizeHeaders() error {
+// authorizeHeaders asks for what a request's headers, or a form's fields, need of those that the store gets.
+func (c *call) authorizeHeaders(f fields, pass []string) error {
 	for _, h := range headerActions {
 		action := h.onBucket
 		if c.key != "" {
 			action = h.onObject
 		}
-		if action == "" || !slices.Contains(c.route.pass, h.header) || !c.hasHeader(h.header) {
+		if action == "" || !slices.Contains(pass, h.header) || !f.hasHeader(h.header) {
 			continue
 		}
-		if err := c.authorizeAction(action, c.bucket, c.key, c); err != nil {
+		if err := c.authorizeAction(action, c.bucket, c.key, f); err != nil {
 			return err
 		}
 	}
