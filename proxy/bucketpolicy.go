@@ -38,7 +38,9 @@ type uploadFields struct {
 
 // uploadFields is nil when the request is about no upload that waxseal knows.
 func (c *call) uploadFields() fields {
-	if c.route.class != seal || !c.query.has("uploadId") {
+	switch c.route.name {
+	case "UploadPart", "UploadPartCopy", "CompleteMultipartUpload":
+	default:
 		return nil
 	}
 	u, err := c.s.uploads.get(c.up, c.bucket, c.key, c.query.get("uploadId"))
