@@ -30,7 +30,7 @@ type call struct {
 	rawPath string // as on the wire, without the query
 	query   query
 	head    []sigv4.Header // names in lower case
-	hoisted []param        // x-amz-* headers of a presigned URL
+	hoisted []param        // x-amz-* headers of a presigned URL, once it is verified
 	bucket  string
 	key     string
 	route   *route
@@ -110,11 +110,14 @@ func (c *call) parse() error {
 		return err
 	}
 	c.query = q
-	c.hoist()
 	c.secure = c.ctx.IsTLS() || c.behindTrustedTLS()
 	if err := c.address(); err != nil {
 		return err
 	}
+	return c.findOperation()
+}
+
+func (c *call) findOperation() error {
 	c.route = findRoute(c)
 	if c.route == nil {
 		return errUnknownOperation(c)

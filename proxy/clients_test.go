@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"bytes"
+	"github.com/minio/minio-go/v7/pkg/signer"
 	"net/http"
 	"strings"
 	"testing"
@@ -315,4 +317,44 @@ func TestPartsKeyHeader(t *testing.T) {
 	part = k.object("mp") + "?partNumber=1&uploadId=" + id
 	k.ask("PUT", part, nil, "x").ok(t)
 	k.ask("PUT", part, hdr{hdrKMSKey: key}, "x").ok(t)
+}
+
+// TestHoistedUnsigned: of a URL that Version 2 signed, what it did not sign as a header is none.
+func TestHoistedUnsigned(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.AllowSigV2 = true })
+	k.mustDo(t, "PUT", "/bkt/secret", nil, []byte("the secret"))
+	send := func(req *http.Request, more string) (*http.Response, []byte) {
+		t.Helper()
+		again, err := http.NewRequest(req.Method, req.URL.String()+more, bytes.NewReader([]byte("a body")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return roundTrip(t, again)
+	}
+	req, _ := http.NewRequest("PUT", "http://"+k.endpoint+"/bkt/mine", nil)
+	for _, more := range []string{"&X%2DAmz-Signature=1&x%2Damz-copy-source=/bkt/secret", "&x%2Damz-copy-source=/bkt/secret", "&x-amz-copy-source=/bkt/secret"} {
+		resp, body := send(signer.PreSignV2(*req, testAccess, testSecret, 600, false), more)
+		if _, got := k.do(t, "GET", "/bkt/mine", nil, nil); strings.Contains(string(got), "the secret") {
+			t.Errorf("%s was obeyed: %s %s", more, resp.Status, body)
+		}
+	}
+	// Version 4 in the header signs the query too, but nobody signed it as headers.
+	resp, _ := k.do(t, "PUT", "/bkt/mine?X%2DAmz-Signature=1&x-amz-copy-source=/bkt/secret", nil, []byte("a body"))
+	if _, got := k.do(t, "GET", "/bkt/mine", nil, nil); strings.Contains(string(got), "the secret") {
+		t.Errorf("a parameter beside a signed header was obeyed: %s", resp.Status)
+	}
+}
+
+// TestHoistedNotPlain: a parameter that no header could hold is the client's fault, not the store's.
+func TestHoistedNotPlain(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	for name, value := range map[string]string{
+		"x-amz-meta-a": "b\r\nx-amz-acl: public-read", "x-amz-tagging": "a=1\n", "x-amz-meta-a b": "c", "x-amz-meta-\r\nx": "c", "x-amz-storage-class": "\x00",
+	} {
+		resp, body := k.presigned(t, "PUT", "/bkt/a", map[string]string{name: value}, []byte("x"))
+		wantError(t, resp, body, http.StatusBadRequest, "InvalidArgument")
+	}
+	if got := u.Operations(); len(got) > 0 {
+		t.Errorf("the store was asked: %v", got)
+	}
 }

@@ -55,18 +55,34 @@ var understood = map[string]bool{
 }
 
 // hoist finds the x-amz-* headers that a presigned URL carries as query parameters, where SDKs put them. They are as
-// good as headers: the signature covers them.
+// good as headers: Version 4 signs the whole query, Version 2 what it took for headers.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
-func (c *call) hoist() {
-	if !c.query.has("X-Amz-Signature") {
-		return
-	}
-	for _, p := range c.query.params {
-		name := strings.ToLower(p.name)
-		if strings.HasPrefix(name, "x-amz-") && !signatureParams[name] && !slices.ContainsFunc(c.head, func(h sigv4.Header) bool { return h.Name == name }) {
-			c.hoisted = append(c.hoisted, param{name, p.value})
+func (c *call) hoist(auth *sigv4.Auth) error {
+	params := c.query.params
+	switch auth.Kind {
+	case sigv4.PresignedV4:
+	case sigv4.PresignedV2:
+		params = nil
+		for _, h := range auth.Hoisted {
+			params = append(params, param{h.Name, h.Value})
 		}
+	default:
+		return nil
 	}
+	for _, p := range params {
+		name := strings.ToLower(p.name)
+		if !strings.HasPrefix(name, "x-amz-") || signatureParams[name] || slices.ContainsFunc(c.head, func(h sigv4.Header) bool { return h.Name == name }) {
+			continue
+		}
+		if !plainHeader(name, p.value) {
+			return s3.InvalidArgument(p.name, p.value, "The parameter holds characters that a header cannot hold")
+		}
+		c.hoisted = append(c.hoisted, param{name, p.value})
+	}
+	if c.hoisted == nil {
+		return nil
+	}
+	return c.findOperation() // headers tell operations apart
 }
 
 // readHead copies the request's header, its names in lower case, into one piece: it is looked at dozens of times, and

@@ -16,6 +16,9 @@ func (c *call) verify() error {
 	if err != nil {
 		return err
 	}
+	if err := c.hoist(auth); err != nil {
+		return err
+	}
 	return c.authorizeAs(auth)
 }
 

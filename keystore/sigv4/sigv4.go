@@ -148,6 +148,7 @@ type Auth struct {
 	ContentLength int64    // of the body on the wire, or -1
 	DecodedLength int64    // of the body's content, or -1 where it is not known
 	TrailerNames  []string // lower case, as x-amz-trailer announced them
+	Hoisted       []Header // x-amz-* parameters of a PresignedV2 request, which were signed as headers
 
 	key       *signingKey // a pointer, so that no print verb shows the key
 	signature string      // hex, the seed of the chunk signatures

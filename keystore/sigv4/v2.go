@@ -75,8 +75,20 @@ func (v *Verifier) verifyV2Query(r *Request, q authQuery) (*Auth, error) {
 	if !ok {
 		return nil, errURI()
 	}
-	a := &Auth{Kind: PresignedV2, AccessKey: q.accessKeyV2, Date: now, Expires: end, signature: q.signatureV2, maxChunk: v.maxChunk()}
+	added := hoisted.Headers[len(r.Headers):]
+	a := &Auth{Kind: PresignedV2, Hoisted: amzHeaders(added), AccessKey: q.accessKeyV2, Date: now, Expires: end, signature: q.signatureV2, maxChunk: v.maxChunk()}
 	return a, v.checkV2(a, hoisted, q.expiresV2)
+}
+
+// amzHeaders are copies of the headers that Version 2 signs, their names as they were signed.
+func amzHeaders(headers []Header) []Header {
+	var amz []Header
+	for _, h := range headers {
+		if name := strings.ToLower(h.Name); strings.HasPrefix(name, "x-amz-") {
+			amz = append(amz, Header{strings.Clone(name), strings.Clone(h.Value)})
+		}
+	}
+	return amz
 }
 
 // hoistedHeaders gives a presigned request the headers that its signer put into the query, as boto does: they were
