@@ -81,9 +81,20 @@ func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.Us
 	return c.denied(req.Action, req.Resource, deniedNoResource)
 }
 
-// checkContext refuses two names that differ in case only: policies compare the names without it, and could be told
-// one thing while the ciphertext is bound to another.
+// maxContext is how many bytes the names and values of an encryption context may have. AWS tells no limit of its own; a
+// context is authenticated, judged by policies and recorded with each use of a ciphertext, so there must be one.
+const maxContext = 8 << 10
+
+// checkContext refuses a context that is too large, and two names that differ in case only: policies compare the names
+// without it, and could be told one thing while the ciphertext is bound to another.
 func checkContext(ec keystore.Context) error {
+	size := 0
+	for name, value := range ec {
+		size += len(name) + len(value)
+	}
+	if size > maxContext {
+		return invalid("The encryption context exceeds the maximum size of %d bytes.", maxContext)
+	}
 	seen := make(map[string]bool, len(ec))
 	for name := range ec {
 		lower := strings.ToLower(name)

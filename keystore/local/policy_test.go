@@ -417,6 +417,16 @@ func TestContextNamesThatDifferInCase(t *testing.T) {
 	wantCode(t, err, codeValidation)
 }
 
+func TestLargeContext(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	for size, code := range map[int]string{maxContext: "", maxContext + 1: codeValidation} {
+		ec := map[string]string{"name": strings.Repeat("v", size-len("name"))}
+		_, err := r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x"), EncryptionContext: ec})
+		wantCode(t, err, code)
+	}
+}
+
 // Tags that policies would take for one are refused, before a policy sees them and beside those that are there.
 func TestTagsThatDifferInCase(t *testing.T) {
 	bob := user(testAccount, "bob")
