@@ -93,13 +93,6 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (any, error)
 	if !ok || op == nil {
 		return nil, unknownOperation()
 	}
-	request, err := decode(body)
-	if err != nil {
-		return nil, err
-	}
-	if err := op.request.check(request); err != nil {
-		return nil, err
-	}
 	timeout := h.Timeout
 	if timeout == 0 {
 		timeout = defaultTimeout
@@ -107,6 +100,14 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (any, error)
 	// Not a child of fasthttp's context: that one says nothing of the client, and is used again for another request.
 	deadline, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
+	request, err := decode(body)
+	if err == nil {
+		err = op.request.check(request)
+	}
+	if err != nil { // whoever asks is known, so this has a record as all else has
+		e := exceptionOf(err)
+		return nil, h.Service.RefuseInvalid(deadline, caller, op.name, e.code, e.message)
+	}
 	return op.call(deadline, h.Service, caller, op.request, request)
 }
 

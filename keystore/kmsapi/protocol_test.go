@@ -6,7 +6,10 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
@@ -14,9 +17,8 @@ import (
 )
 
 // open starts the handler with a caller as a gift, for requests that no SDK would make.
-func open(t *testing.T) string {
+func open(t *testing.T, e *endpoint) string {
 	t.Helper()
-	e := start(t)
 	h := &Handler{Service: e.service, Log: slog.New(slog.DiscardHandler), Authenticate: func(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
 		return keystore.Caller{ARN: iam.UserARN(testAccount, "alice"), AccountID: testAccount}, nil
 	}}
@@ -35,7 +37,7 @@ func open(t *testing.T) string {
 }
 
 func TestProtocol(t *testing.T) {
-	url := open(t)
+	url := open(t, start(t))
 	for _, test := range []struct {
 		name, target, body string
 		status             int
@@ -79,15 +81,46 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
+// An authenticated request has its record also when it is not one that the operation could be asked with.
+func TestInvalidRequestsAreRecorded(t *testing.T) {
+	e := start(t)
+	alice := e.client("alice")
+	_, err := alice.DescribeKey(background, &kms.DescribeKeyInput{KeyId: aws.String("")})
+	wantException(t, err, "ValidationException", "")
+	long := strings.Repeat("é", 5000)
+	_, err = alice.DescribeKey(background, &kms.DescribeKeyInput{KeyId: &long})
+	wantException(t, err, "ValidationException", "")
+	url := open(t, e)
+	if status, body, _ := post(t, url, "TrentService.Decrypt", `{"CiphertextBlob":7}`); status != 400 || !strings.Contains(body, "SerializationException") {
+		t.Errorf("%d %s", status, body)
+	}
+	all := e.audit.Records()
+	if len(all) != 3 {
+		t.Fatalf("%d records", len(all))
+	}
+	for i, want := range []struct{ op, code string }{
+		{"DescribeKey", "ValidationException"}, {"DescribeKey", "ValidationException"}, {"Decrypt", "SerializationException"},
+	} {
+		got := all[i]
+		if got.EventName != want.op || got.ErrorCode != want.code || got.ErrorMessage == "" || len(got.ErrorMessage) > 1024 ||
+			!utf8.ValidString(got.ErrorMessage) || got.RequestParameters != nil || got.UserIdentity.ARN != iam.UserARN(testAccount, "alice") {
+			t.Errorf("record %+v", got)
+		}
+	}
+	e.audit.Fail(errors.New("disk full"))
+	_, err = alice.DescribeKey(background, &kms.DescribeKeyInput{KeyId: aws.String("")})
+	wantException(t, err, "KMSInternalException", "")
+}
+
 func TestTooLarge(t *testing.T) {
-	status, body, _ := post(t, open(t), "TrentService.ListKeys", `{"x":"`+strings.Repeat("a", MaxBody)+`"}`)
+	status, body, _ := post(t, open(t, start(t)), "TrentService.ListKeys", `{"x":"`+strings.Repeat("a", MaxBody)+`"}`)
 	if status != 413 || !strings.Contains(body, "RequestEntityTooLargeException") {
 		t.Errorf("%d %.100s", status, body)
 	}
 }
 
 func TestEmptyReply(t *testing.T) {
-	url := open(t)
+	url := open(t, start(t))
 	_, created, _ := post(t, url, "TrentService.CreateKey", "{}")
 	_, id, _ := strings.Cut(created, `"KeyId":"`)
 	status, body, _ := post(t, url, "TrentService.DisableKey", `{"KeyId":"`+id[:36]+`"}`)

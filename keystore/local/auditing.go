@@ -77,9 +77,22 @@ func (c *call) event(result error) *audit.Record {
 		r.ErrorCode = "AccessDenied"
 	}
 	if e, ok := result.(*Error); ok {
-		r.ErrorMessage = e.Message
+		r.ErrorMessage = cutText(e.Message, maxErrorMessage)
 	}
 	return r
+}
+
+// maxErrorMessage is CloudTrail's limit. Messages repeat what was wrong in a request, which may be long.
+const maxErrorMessage = 1024
+
+func cutText(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit]
 }
 
 // codeOf is the exception of a result, empty for success. What is not an exception is the end of the client's wait.

@@ -225,6 +225,15 @@ func errDryRun() error {
 	return failf(codeDryRun, "The request would have succeeded, but the DryRun option is set.")
 }
 
+// RefuseInvalid records and refuses a request that is not one of the operation's: its parameters cannot be told.
+func (s *Service) RefuseInvalid(ctx context.Context, caller keystore.Caller, op, code, message string) error {
+	_, err := perform(ctx, s, caller, op, struct{}{}, func(c *call) (*Empty, error) {
+		c.params = nil
+		return nil, failf(code, "%s", message)
+	})
+	return err
+}
+
 // Refuse records and refuses an operation that AWS has and this service does not offer.
 func (s *Service) Refuse(ctx context.Context, caller keystore.Caller, op, why string) error {
 	_, err := perform(ctx, s, caller, op, struct{}{}, func(*call) (*Empty, error) {
