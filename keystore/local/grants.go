@@ -1,11 +1,13 @@
 package local
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -350,7 +352,7 @@ func (s *Service) ListGrants(ctx context.Context, caller keystore.Caller, in *Li
 				found = append(found, g)
 			}
 		}
-		return listGrants("grants", in.Marker, in.Limit, found)
+		return listGrants(in.Marker, in.Limit, found)
 	})
 }
 
@@ -366,31 +368,59 @@ func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Calle
 		if parts := strings.Split(in.RetiringPrincipal, ":"); len(parts) > 4 && parts[4] != c.caller.AccountID {
 			return nil, c.denied("kms:ListRetirableGrants", in.RetiringPrincipal, deniedNoResource)
 		}
-		entries, err := s.state.Range(ctx, grantPrefix, "", 0)
+		p, err := openMarker("retirable", in.Marker, in.Limit, 50)
 		if err != nil {
 			return nil, err
 		}
-		var found []*grantRecord
-		for _, e := range entries {
-			g := new(grantRecord)
-			if err := decodeJSON(e, g); err != nil {
-				return nil, err
-			}
-			if g.Retiring == in.RetiringPrincipal {
-				found = append(found, g)
-			}
-		}
-		return listGrants("retirable", in.Marker, in.Limit, found)
+		return s.listRetirable(ctx, in.RetiringPrincipal, p)
 	})
 }
 
-func listGrants(listing, marker string, limit *int, grants []*grantRecord) (*ListGrantsResponse, error) {
-	p, err := openMarker(listing, marker, limit, 50)
+// listRetirable reads on from the marker, in the order of keys, until the page is full.
+func (s *Service) listRetirable(ctx context.Context, principal string, p page) (*ListGrantsResponse, error) {
+	quoted, err := json.Marshal(principal)
+	if err != nil {
+		return nil, err
+	}
+	out := &ListGrantsResponse{Grants: []GrantListEntry{}}
+	after, last := grantPrefix+p.after, ""
+	for {
+		entries, err := s.state.Range(ctx, grantPrefix, after, sweepPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			after = e.Key
+			if !bytes.Contains(e.Value, quoted) { // most grants are others', and need no decoding
+				continue
+			}
+			var g grantRecord
+			if err := decodeJSON(e, &g); err != nil {
+				return nil, err
+			}
+			if g.Retiring != principal {
+				continue
+			}
+			if len(out.Grants) == p.limit {
+				out.NextMarker, out.Truncated = nextMarker("retirable", last), true
+				return out, nil
+			}
+			out.Grants = append(out.Grants, g.entry())
+			last = strings.TrimPrefix(e.Key, grantPrefix)
+		}
+		if len(entries) < sweepPage {
+			return out, nil
+		}
+	}
+}
+
+func listGrants(marker string, limit *int, grants []*grantRecord) (*ListGrantsResponse, error) {
+	p, err := openMarker("grants", marker, limit, 50)
 	if err != nil {
 		return nil, err
 	}
 	slices.SortFunc(grants, func(a, b *grantRecord) int { return cmp.Compare(a.ID, b.ID) })
-	shown, next := cut(listing, p, grants, func(g *grantRecord) string { return g.ID })
+	shown, next := cut("grants", p, grants, func(g *grantRecord) string { return g.ID })
 	out := &ListGrantsResponse{Grants: []GrantListEntry{}, NextMarker: next, Truncated: next != ""}
 	for _, g := range shown {
 		out.Grants = append(out.Grants, g.entry())

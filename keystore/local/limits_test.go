@@ -106,6 +106,62 @@ func TestUpdateAliasTells(t *testing.T) {
 	}
 }
 
+// countedStore counts the entries that listings read.
+type countedStore struct {
+	state.Store
+	read atomic.Int64
+}
+
+func (c *countedStore) Range(ctx context.Context, prefix, after string, limit int) ([]state.Entry, error) {
+	entries, err := c.Store.Range(ctx, prefix, after, limit)
+	c.read.Add(int64(len(entries)))
+	return entries, err
+}
+
+// TestRetirablePages: a page of retirable grants goes on where the last ended, and does not read them all again.
+func TestRetirablePages(t *testing.T) {
+	store := &countedStore{Store: state.NewMemory()}
+	r := newRig(t, func(c *Config) { c.State = store })
+	const keys, mine = 7, 100
+	want := map[string]bool{}
+	for range keys {
+		md := r.newKey(nil)
+		for i := range 2 * mine {
+			retiring := alice.ARN
+			if i%2 == 1 { // named in another place, or longer
+				retiring = alice.ARN + "s"
+			}
+			g := must(r.CreateGrant(background, alice, &CreateGrantRequest{
+				KeyId: md.KeyId, GranteePrincipal: alice.ARN, RetiringPrincipal: retiring, Operations: []string{"Encrypt"}}))(t)
+			if i%2 == 0 {
+				want[g.GrantId] = true
+			}
+		}
+	}
+	store.read.Store(0)
+	in, pages := &ListRetirableGrantsRequest{RetiringPrincipal: alice.ARN, Limit: ptr(mine)}, 0
+	for ; pages <= keys; pages++ {
+		out := must(r.ListRetirableGrants(background, alice, in))(t)
+		for _, g := range out.Grants {
+			if !want[g.GrantId] || g.RetiringPrincipal != alice.ARN {
+				t.Errorf("listed %+v, again or without right", g)
+			}
+			delete(want, g.GrantId)
+		}
+		if in.Marker = out.NextMarker; !out.Truncated {
+			break
+		}
+	}
+	if len(want) > 0 || pages != keys-1 {
+		t.Errorf("%d grants are missing after %d pages", len(want), pages+1)
+	}
+	if n := store.read.Load(); n > 2*2*keys*mine {
+		t.Errorf("read %d entries for %d grants", n, 2*keys*mine)
+	}
+	_, err := r.ListRetirableGrants(background, alice, &ListRetirableGrantsRequest{RetiringPrincipal: alice.ARN, Marker: nextMarker("grants", "x")})
+	wantCode(t, err, codeInvalidMarker)
+}
+
 func TestThrottling(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.RequestsPerSecond = 5 })
 	for range 5 {
