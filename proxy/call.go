@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type call struct {
 	admission *error // admit's verdict, once it has been given
 	admitted  bool   // holds one of the in-flight places
 	unread    bool   // a body may still be on the wire
+
+	cors http.Header // of the store's answer to a request with the client's Origin
 
 	up     context.Context // for requests to the store and the KMS; ends with the call
 	cancel context.CancelFunc
@@ -271,6 +274,7 @@ func (c *call) finish() {
 // answer sets status and body of a small answer. The body is not copied: it is not to be changed any more.
 func (c *call) answer(status int, contentType string, body []byte) {
 	c.status = status
+	c.showCORS()
 	c.ctx.Response.SetStatusCode(status)
 	if contentType != "" {
 		c.ctx.Response.Header.SetContentType(contentType)
@@ -293,6 +297,7 @@ func (c *call) answerXML(status int, doc any) error {
 // fails or falls short, so that a client never takes a cut answer for a whole one.
 func (c *call) stream(status int, body io.ReadCloser, size int64) {
 	c.status = status
+	c.showCORS()
 	c.streaming = true
 	c.ctx.Response.SetStatusCode(status)
 	c.ctx.Response.SetBodyStream(&answerBody{call: c, body: body, left: size}, int(size))

@@ -24,6 +24,9 @@ func (c *call) send(r *storeRequest) (*http.Response, error) {
 	if err == nil && resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified {
 		return nil, errRedirect(resp)
 	}
+	if err == nil {
+		c.noteCORS(r, resp)
+	}
 	return resp, err
 }
 

@@ -171,6 +171,7 @@ func (c *call) ownerHeader() http.Header {
 			h.Set(name, v)
 		}
 	}
+	c.addOrigin(h)
 	return h
 }
 

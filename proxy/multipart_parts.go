@@ -150,6 +150,7 @@ func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
 		p.Held = w.upload.name + "-" + fmt.Sprintf("%05d", p.Number) + "-" + randomName()
 		var err error
 		p.HeldCRC, err = w.s.uploads.held.put(p.Held, sealed, p.sealed)
+		w.askCORS()
 		return make(http.Header), err
 	}
 	resp, err := w.call.send(&storeRequest{

@@ -222,6 +222,9 @@ func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
 			r.header.Set(name, v)
 		}
 	}
+	if c.method == http.MethodGet || c.method == http.MethodHead {
+		c.addOrigin(r.header)
+	}
 	if version != "" {
 		r.query = "versionId=" + escapeQuery(version)
 	}

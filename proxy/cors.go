@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"net/http"
+	"strings"
+)
+
+// A bucket's CORS rules are the store's. It applies them to requests that come with an Origin, so that one goes up with
+// whatever is asked on behalf of the request itself, and what the store says to it goes into the answer, be that
+// another request's or an error. https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html
+var corsHeaders = []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Vary"}
+
+// addOrigin gives a request to the store the client's Origin.
+func (c *call) addOrigin(h http.Header) {
+	if v := c.header("Origin"); v != "" {
+		h.Set("Origin", v)
+	}
+}
+
+// noteCORS keeps what the store's answer to a request with an Origin says of it: the last one that was allowed counts.
+func (c *call) noteCORS(r *storeRequest, resp *http.Response) {
+	if r.header.Get("Origin") != "" && resp.Header.Get(corsHeaders[0]) != "" {
+		c.cors = resp.Header
+	}
+}
+
+// showCORS puts into the answer what the store said, where it is not there yet.
+func (c *call) showCORS() {
+	for _, name := range corsHeaders {
+		if v := c.cors.Values(name); len(v) > 0 && len(c.ctx.Response.Header.Peek(name)) == 0 {
+			c.ctx.Response.Header.Set(name, strings.Join(v, ", "))
+		}
+	}
+}
+
+// askCORS asks the store for its rules where it is asked for nothing else, as a browser would have before the request.
+func (c *call) askCORS() {
+	h := make(http.Header)
+	if c.addOrigin(h); len(h) == 0 {
+		return
+	}
+	h.Set("Access-Control-Request-Method", c.method)
+	if resp, err := c.send(&storeRequest{method: http.MethodOptions, bucket: c.bucket, key: c.key, header: h, creds: anonymous}); err == nil {
+		drain(resp)
+	}
+}

@@ -1,0 +1,65 @@
+package proxy
+
+import (
+	"net/http"
+	"testing"
+
+	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
+)
+
+// TestCORS: a browser's script gets the store's word on its origin with every answer, be it to what waxseal asks the
+// store in its own way, from a second request, or an error.
+func TestCORS(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		o := op.Header.Get("Origin")
+		if o == "" {
+			return proxytest.Fault{}
+		}
+		return proxytest.Fault{Header: func(h http.Header) {
+			h.Set("Access-Control-Allow-Origin", o)
+			h.Set("Access-Control-Expose-Headers", "ETag")
+			h.Set("Vary", "Origin")
+		}}
+	})
+	const origin = "https://app.example"
+	_, body := k.mustDo(t, "POST", "/bkt/mp?uploads", nil, nil)
+	upload := "/bkt/mp?uploadId=" + reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+	k.mustDo(t, "PUT", "/bkt/a", nil, noise(1, inlineLimit+1))
+	for _, c := range []struct {
+		method, target string
+		header         map[string]string
+		body           []byte
+		want           int
+	}{
+		{"PUT", "/bkt/a", nil, noise(1, inlineLimit+1), 200},
+		{"GET", "/bkt/a", nil, nil, 200},
+		{"GET", "/bkt/a", map[string]string{"Range": "bytes=-5"}, nil, 206},
+		{"GET", "/bkt/a?partNumber=1", nil, nil, 206},
+		{"HEAD", "/bkt/a", nil, nil, 200},
+		{"GET", "/bkt/a", map[string]string{"If-Match": `"other"`}, nil, 412},
+		{"GET", "/bkt/a", map[string]string{"Range": "bytes=99999999-"}, nil, 416},
+		{"GET", "/bkt/nosuch", nil, nil, 404},
+		{"HEAD", "/bkt/nosuch", nil, nil, 404},
+		{"GET", "/bkt?list-type=2", nil, nil, 200},
+		{"PUT", upload + "&partNumber=1", nil, make([]byte, 6<<20), 200},
+		{"PUT", upload + "&partNumber=2", nil, []byte("held"), 200},
+		{"GET", upload, nil, nil, 200},
+		{"DELETE", upload, nil, nil, 204},
+		{"PUT", "/bkt/copy", map[string]string{"x-amz-copy-source": "/bkt/a"}, nil, 200},
+	} {
+		resp, body := k.do(t, c.method, c.target, with(c.header, hdr{"Origin": origin}), c.body)
+		if resp.StatusCode != c.want {
+			t.Errorf("%s %s: %s %s", c.method, c.target, resp.Status, body)
+		}
+		for name, want := range map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "ETag", "Vary": "Origin"} {
+			if got := resp.Header.Values(name); len(got) != 1 || got[0] != want {
+				t.Errorf("%s %s: %s with %s: %q", c.method, c.target, resp.Status, name, got)
+			}
+		}
+	}
+	if resp, _ := k.mustDo(t, "GET", "/bkt/a", nil, nil); resp.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Error("an answer to no origin speaks of one")
+	}
+}
