@@ -342,7 +342,7 @@ func (c *config) checkFileOnly() error {
 		u := &c.Users[i]
 		err := u.check()
 		if err == nil {
-			err = u.readPolicy()
+			err = u.readRights()
 		}
 		if err != nil {
 			return fmt.Errorf("config: users: user %d (%s): %w", i+1, u.Name, err)

@@ -17,9 +17,12 @@ type userConfig struct {
 	SecretKey string          `yaml:"secret_key"`
 	Account   string          `yaml:"account"` // none: that of ARN, else --account
 	ARN       string          `yaml:"arn"`     // a role's, for example; none: the user's in its account
-	Written   yaml.Node       `yaml:"policy"`  // as it was written: null is not the same as none
 	Policy    *policyDocument `yaml:"-"`       // none: everything is allowed
-	Upstream  *credentials    `yaml:"upstream"`
+	Upstream  *credentials    `yaml:"-"`       // none: waxseal's own
+
+	// As they were written: null is not the same as none.
+	WrittenPolicy   yaml.Node `yaml:"policy"`
+	WrittenUpstream yaml.Node `yaml:"upstream"`
 }
 
 // credentials are an access key and its secret, which no format verb shows.
@@ -91,17 +94,24 @@ func (u userConfig) checkARN() error {
 	return nil
 }
 
-// readPolicy takes the policy from what was written. One that is there and empty is more likely to be a mistake than to
-// mean that everything is allowed.
-func (u *userConfig) readPolicy() error {
-	if u.Written.IsZero() {
-		return nil
+// readRights takes policy and upstream from what was written. One that is there and empty is more likely to be a mistake
+// than to mean that everything is allowed, or that the user acts at the store as waxseal itself.
+func (u *userConfig) readRights() error {
+	if !u.WrittenPolicy.IsZero() {
+		if err := u.WrittenPolicy.Decode(&u.Policy); err != nil {
+			return oneLine(err)
+		}
+		if u.Policy == nil {
+			return errors.New("policy is empty: leave it out to allow everything")
+		}
 	}
-	if err := u.Written.Decode(&u.Policy); err != nil {
-		return oneLine(err)
-	}
-	if u.Policy == nil {
-		return errors.New("policy is empty: leave it out to allow everything")
+	if !u.WrittenUpstream.IsZero() {
+		if err := u.WrittenUpstream.Decode(&u.Upstream); err != nil {
+			return oneLine(err)
+		}
+		if u.Upstream == nil {
+			return errors.New("upstream is empty: leave it out to act as waxseal at the store")
+		}
 	}
 	return nil
 }
