@@ -358,3 +358,21 @@ func TestHoistedNotPlain(t *testing.T) {
 		t.Errorf("the store was asked: %v", got)
 	}
 }
+
+// TestVendorsHeaders: headers that only some stores know end here, and so do names that some take for others.
+func TestVendorsHeaders(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	for _, name := range []string{"x_amz_acl", "x_amz_copy_source", "Content_MD5", "X-Goog-Acl", "X-Cos-Acl", "X-Emc-Namespace", "X-Oss-Object-Acl", "X-Rgw-Test", "X-Auth-Token"} {
+		u.ClearRequests()
+		for _, r := range [][2]string{{"PUT", "/bkt/a"}, {"GET", "/bkt/a"}, {"GET", "/bkt?acl"}, {"DELETE", "/bkt/a"}} {
+			k.do(t, r[0], r[1], map[string]string{name: "public-read"}, nil)
+		}
+		if len(u.Requests()) == 0 || u.Saw("public-read") {
+			t.Errorf("the store got %s", name)
+		}
+	}
+	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-meta-a_b": "kept"}, nil)
+	if resp, _ := k.mustDo(t, "HEAD", "/bkt/a", nil, nil); resp.Header.Get("x-amz-meta-a_b") != "kept" {
+		t.Error("metadata with an underscore is lost")
+	}
+}

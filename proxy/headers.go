@@ -189,7 +189,7 @@ func (c *call) checkAmzHeaders() error {
 const minioPrefix = "x-minio-"
 
 // storeHeader is the part of the request's header that goes to the store: ordinary headers but for the deny-list, and
-// the x-amz-* headers of the operation's row. Metadata goes only with sealed writes.
+// of all x-* headers the x-amz-* ones of the operation's row. Metadata goes only with sealed writes.
 func (c *call) storeHeader() http.Header {
 	h := make(http.Header)
 	for n, value := range c.headers() {
@@ -202,7 +202,8 @@ func (c *call) storeHeader() http.Header {
 			if !slices.Contains(c.route.pass, n) {
 				continue
 			}
-		case strings.HasPrefix(n, minioPrefix), notForwarded[n]:
+		case strings.HasPrefix(n, "x-"), strings.Contains(n, "_"), notForwarded[n]:
+			// Stores have extensions of their own below x-, and some take an underscore for a hyphen.
 			continue
 		}
 		h.Add(n, value)
