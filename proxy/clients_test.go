@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"github.com/minio/minio-go/v7/pkg/signer"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -374,5 +375,33 @@ func TestVendorsHeaders(t *testing.T) {
 	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-meta-a_b": "kept"}, nil)
 	if resp, _ := k.mustDo(t, "HEAD", "/bkt/a", nil, nil); resp.Header.Get("x-amz-meta-a_b") != "kept" {
 		t.Error("metadata with an underscore is lost")
+	}
+}
+
+// TestStoreRefusesCredentials: that waxseal's own signature is not good for the store is no client's fault, nor theirs
+// to know.
+func TestStoreRefusesCredentials(t *testing.T) {
+	var log bytes.Buffer
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for _, code := range []s3.Code{"SignatureDoesNotMatch", "InvalidAccessKeyId", "RequestTimeTooSkewed", "AuthorizationHeaderMalformed", s3.AccessDenied} {
+		u.SetHook(func(proxytest.Op) proxytest.Fault {
+			return proxytest.Fault{Before: &s3.Error{Code: code, Message: "m", HTTPStatus: 403, Extra: []s3.Field{
+				{Name: "AWSAccessKeyId", Value: "WAXSEALS-OWN-KEY"}, {Name: "StringToSign", Value: "WAXSEALS-OWN-KEY"}, {Name: "Kept", Value: "detail"}}}}
+		})
+		for _, r := range [][2]string{{"PUT", "/bkt/a"}, {"GET", "/bkt/a"}, {"GET", "/bkt"}, {"GET", "/bkt?acl"}, {"DELETE", "/bkt/a"}, {"POST", "/bkt/a?uploads"}} {
+			log.Reset()
+			resp, body := k.do(t, r[0], r[1], nil, nil)
+			if strings.Contains(string(body), "WAXSEALS-OWN-KEY") {
+				t.Errorf("%s %s: %s", r[0], r[1], body)
+			}
+			if code == s3.AccessDenied {
+				wantError(t, resp, body, http.StatusForbidden, code)
+				continue
+			}
+			wantError(t, resp, body, http.StatusServiceUnavailable, s3.ServiceUnavailable)
+			if got := log.String(); strings.Count(got, "refused the credentials") != 1 || !strings.Contains(got, string(code)) {
+				t.Errorf("%s %s: the log has %q", r[0], r[1], got)
+			}
+		}
 	}
 }

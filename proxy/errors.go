@@ -140,6 +140,24 @@ func errUnparsable(err error) error {
 	return s3.Errorf(s3.InvalidRequest, "The request could not be parsed")
 }
 
+// refusedCredentials is the error of a store that does not take waxseal's signature: the operator's concern. To a client,
+// whose own signature was good, the store's answer would be wrong, and would show it waxseal's access key.
+func refusedCredentials(e *s3.Error) error {
+	switch e.Code {
+	case s3.SignatureDoesNotMatch, s3.InvalidAccessKeyID, "RequestTimeTooSkewed", "RequestExpired", "ExpiredToken", "InvalidToken",
+		"InvalidSecurity", "AuthorizationHeaderMalformed", "CredentialsNotSupported", "NotSignedUp", "MissingSecurityHeader", "UnauthorizedAccess":
+		return fmt.Errorf("%w: it refused the credentials that waxseal has for it: %s: %s", errStoreUnreachable, e.Code, e.Message)
+	}
+	e.Extra = slices.DeleteFunc(e.Extra, func(f s3.Field) bool {
+		switch f.Name {
+		case "AWSAccessKeyId", "StringToSign", "StringToSignBytes", "SignatureProvided", "CanonicalRequest", "CanonicalRequestBytes":
+			return true
+		}
+		return false
+	})
+	return nil
+}
+
 func errUnknownOperation(c *call) error {
 	switch c.method {
 	case "GET", "PUT", "POST", "DELETE", "HEAD":

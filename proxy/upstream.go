@@ -442,6 +442,9 @@ func upstreamFailure(resp *http.Response) error {
 	if e.Code == "" {
 		e.Code, e.Message = codeForStatus(resp.StatusCode), resp.Status
 	}
+	if err := refusedCredentials(e); err != nil {
+		return err
+	}
 	return &storeAnswer{cause: e, header: resp.Header}
 }
 
