@@ -144,8 +144,15 @@ func (c *call) deleteBucketEncryption() error {
 	return nil
 }
 
-// checkBucketExists asks the store, as the requester, before waxseal answers for a bucket.
+// checkBucketExists asks the store, as the requester, before waxseal answers for a bucket. That a bucket is there says
+// nothing about who may configure it: of requesters whose rights are the store's to know, it is asked for more.
 func (c *call) checkBucketExists() error {
+	switch {
+	case c.user == nil:
+		return s3.Errorf(s3.AccessDenied, "Access Denied: %s needs a signature", c.route.name)
+	case c.user.Upstream != nil && c.user.Policy == nil:
+		return c.checkStoreRight("policy", "acl")
+	}
 	resp, err := c.send(&storeRequest{method: http.MethodHead, bucket: c.bucket, header: make(http.Header)})
 	if err != nil {
 		return err
@@ -158,6 +165,31 @@ func (c *call) checkBucketExists() error {
 		return s3.NewError(s3.NoSuchBucket).With("BucketName", c.bucket)
 	}
 	return &s3.Error{Code: codeForStatus(resp.StatusCode), Message: http.StatusText(resp.StatusCode), HTTPStatus: resp.StatusCode}
+}
+
+// checkStoreRight lets requesters in who may read the bucket's policy at the store, or, where it has no policies, the
+// bucket's ACL: nothing nearer to the right to configure it can be asked for without changing something.
+func (c *call) checkStoreRight(queries ...string) error {
+	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, query: queries[0] + "=", header: make(http.Header)})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusOK {
+		drain(resp)
+		return nil
+	}
+	err = upstreamFailure(resp)
+	var e *s3.Error
+	switch {
+	case !errors.As(err, &e):
+	case e.Code == "NoSuchBucketPolicy":
+		return nil
+	case e.Status() == http.StatusNotImplemented || e.Status() == http.StatusMethodNotAllowed:
+		if len(queries) > 1 {
+			return c.checkStoreRight(queries[1:]...)
+		}
+	}
+	return err
 }
 
 // deleteBucket forwards, and forgets what waxseal kept of a bucket that is gone: now, or already, when the answer to an

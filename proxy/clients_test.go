@@ -405,3 +405,46 @@ func TestStoreRefusesCredentials(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoConfiguresBuckets: that the store lets somebody see a bucket does not let them change what waxseal keeps of it.
+func TestWhoConfiguresBuckets(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) {
+		c.Anonymous = true
+		users, err := iam.NewDirectory([]iam.User{
+			{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Root: true},
+			{Name: "lister", ARN: iam.UserARN("000000000000", "lister"), AccountID: "000000000000", AccessKey: "LISTER", Secret: iam.NewSecret("s"),
+				Upstream: &iam.Credentials{AccessKey: "store-lister", Secret: iam.NewSecret("s")}},
+			{Name: "owner", ARN: iam.UserARN("000000000000", "owner"), AccountID: "000000000000", AccessKey: "OWNER", Secret: iam.NewSecret("s"),
+				Upstream: &iam.Credentials{AccessKey: "store-owner", Secret: iam.NewSecret("s")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Users = users
+	})
+	// The store lets everybody list, and only two configure.
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		auth := op.Header.Get("Authorization")
+		if op.Name != "HeadBucket" && !strings.Contains(auth, "=own/") && !strings.Contains(auth, "=store-owner/") {
+			return proxytest.Fault{Before: s3.NewError(s3.AccessDenied)}
+		}
+		return proxytest.Fault{}
+	})
+	doc := `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>`
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::bkt/*","Condition":{"StringEquals":{"s3:x-amz-server-side-encryption":"AES256"}}}]}`
+	k.mustDo(t, "PUT", "/bkt?encryption", withMD5(doc), []byte(doc))
+	k.mustDo(t, "PUT", "/bkt?policy", nil, []byte(policy))
+	for _, who := range [][2]string{{"", ""}, {"LISTER", "s"}} {
+		for _, r := range []struct{ method, query, body string }{
+			{"GET", "encryption", ""}, {"PUT", "encryption", doc}, {"DELETE", "encryption", ""}, {"GET", "policy", ""}, {"PUT", "policy", policy}, {"DELETE", "policy", ""},
+		} {
+			resp, body := k.doAs(t, who[0], who[1], r.method, "/bkt?"+r.query, withMD5(r.body), []byte(r.body))
+			wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+		}
+	}
+	for _, r := range [][2]string{{"GET", "encryption"}, {"GET", "policy"}, {"DELETE", "encryption"}, {"DELETE", "policy"}} {
+		if resp, body := k.doAs(t, "OWNER", "s", r[0], "/bkt?"+r[1], nil, nil); resp.StatusCode/100 != 2 {
+			t.Errorf("the owner's %s of %s: %s\n%s", r[0], r[1], resp.Status, body)
+		}
+	}
+}
