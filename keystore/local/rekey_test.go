@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,4 +112,68 @@ func TestRekeyWaitsForWhatIsUnderWay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRekeyOfWhatIsBeingUsed removes the old root secret between the reading of a record and its opening.
+func TestRekeyOfWhatIsBeingUsed(t *testing.T) {
+	secret, err := keystore.LoadRootSecret("", filepath.Join(t.TempDir(), "root.key"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *Config) { c.Secrets = secret })
+	md := r.newKey(nil)
+	k := must(r.load(background, testAccount, md.KeyId))(t)
+	if err := secret.Rotate(); err != nil {
+		t.Fatal(err)
+	}
+	must(r.Rekey(background))(t)
+	if err := secret.Prune(); err != nil {
+		t.Fatal(err)
+	}
+	must(r.openMaterial(k.record, k.current()))(t)
+	gone := must(r.load(background, testAccount, md.KeyId))(t).clone()
+	gone.ID = strings.Replace(gone.ID, gone.ID[:8], "00000000", 1)
+	if _, err := r.openMaterial(gone, gone.current()); err == nil {
+		t.Error("material opens as another key's")
+	}
+}
+
+// TestRekeyOfTheRootBeingRead is the same with the root of SSE-S3, by a store that answers with the record of before.
+func TestRekeyOfTheRootBeingRead(t *testing.T) {
+	secret, err := keystore.LoadRootSecret("", filepath.Join(t.TempDir(), "root.key"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &lateStore{Store: state.NewMemory()}
+	r := newRig(t, func(c *Config) { c.State, c.Secrets = store, secret })
+	store.after = func() {
+		if err := secret.Rotate(); err != nil {
+			t.Error(err)
+		}
+		if _, err := r.Rekey(background); err != nil {
+			t.Error(err)
+		}
+		if err := secret.Prune(); err != nil {
+			t.Error(err)
+		}
+	}
+	r.Service.root.revision = 0
+	if err := r.openRoot(background); err != nil {
+		t.Error(err)
+	}
+}
+
+// lateStore runs a function once, between the reading of an entry and its answer.
+type lateStore struct {
+	state.Store
+	after func()
+}
+
+func (l *lateStore) Get(ctx context.Context, key string) (state.Entry, error) {
+	e, err := l.Store.Get(ctx, key)
+	if after := l.after; after != nil {
+		l.after = nil
+		after()
+	}
+	return e, err
 }

@@ -83,7 +83,13 @@ func (s *Service) openRoot(ctx context.Context) error {
 		if revision == s.root.at() {
 			return nil
 		}
-		return s.loadRoot(&r, revision)
+		err = s.loadRoot(&r, revision)
+		if errors.Is(err, keystore.ErrNotSealed) { // perhaps sealed again, and the secret of before removed, since it was read
+			if now, getErr := s.state.Get(ctx, rootKey); getErr == nil && now.Revision != revision {
+				return state.ErrConflict
+			}
+		}
+		return err
 	})
 }
 

@@ -217,10 +217,26 @@ func (s *Service) openMaterial(r *record, m *material) ([]byte, error) {
 		return nil, failf(codeInvalidState, "%s is pending import.", r.arn())
 	}
 	secret, err := s.sealer.Open(m.Sealed, materialAAD(r, m.ID))
+	if errors.Is(err, keystore.ErrNotSealed) {
+		secret, err = s.openResealed(r, m)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the material of %s: %w", r.arn(), err)
 	}
 	return secret, nil
+}
+
+// openResealed opens material that was sealed again, and the secret of before removed, since the record was read.
+func (s *Service) openResealed(r *record, m *material) ([]byte, error) {
+	k, err := s.read(context.Background(), r.Account, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	now := k.material(m.ID)
+	if now == nil {
+		return nil, keystore.ErrNotSealed
+	}
+	return s.sealer.Open(now.Sealed, materialAAD(r, m.ID))
 }
 
 // materialAAD keeps sealed material where it belongs: one key, one material id.
