@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"waxseal/keystore/iam"
@@ -89,6 +90,9 @@ func (c *call) putBucketPolicy() error {
 	if err != nil {
 		return malformedPolicy(err)
 	}
+	if err := c.s.checkConditions(policy); err != nil {
+		return err
+	}
 	own, rest := policy.Split(onEncryption)
 	if own == nil {
 		return c.putPolicy(body, body)
@@ -100,6 +104,23 @@ func (c *call) putBucketPolicy() error {
 		return c.keepPolicyAlone(body)
 	}
 	return c.putPolicy(rest.Document(), body)
+}
+
+// checkConditions refuses a Deny that is waxseal's to evaluate and asks for what waxseal cannot know: the policy would
+// be kept, and not hold.
+func (s *Server) checkConditions(p *iam.Policy) error {
+	alike := slices.ContainsFunc(s.cfg.Users.Users(), func(u *iam.User) bool { return u.Upstream == nil })
+	for _, st := range p.Statements() {
+		if st.Effect != iam.EffectDeny || !alike && !onEncryption(st) {
+			continue
+		}
+		for _, key := range st.ConditionKeys() {
+			if !tellsCondition(st, key) {
+				return s3.Errorf(s3.NotImplemented, "waxseal does not support the condition key %s in a Deny statement about these actions", key)
+			}
+		}
+	}
+	return nil
 }
 
 // putPolicy gives the store its part and keeps the whole, if there is one to keep.

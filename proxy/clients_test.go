@@ -448,3 +448,84 @@ func TestWhoConfiguresBuckets(t *testing.T) {
 		}
 	}
 }
+
+// TestPolicyConditionKeys: a Deny that is accepted holds; one on what waxseal cannot know is refused.
+func TestPolicyConditionKeys(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))
+	put := func(effect, action, condition string) (*http.Response, []byte) {
+		t.Helper()
+		return k.doAs(t, "AKIAROOT", "s", "PUT", "/bkt?policy", nil, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"`+effect+
+			`","Principal":"*","Action":"`+action+`","Resource":"arn:aws:s3:::bkt/*","Condition":`+condition+`}]}`))
+	}
+	for _, p := range [][3]string{
+		{"s3:GetObject", `{"StringEquals":{"s3:ExistingObjectTag/class":"secret"}}`, "s3:existingobjecttag/class"},
+		{"s3:*", `{"StringEquals":{"s3:RequestObjectTag/class":"public"}}`, "s3:requestobjecttag/class"},
+		{"s3:PutObject*Tagging", `{"Null":{"s3:RequestObjectTagKeys":"true"}}`, "s3:requestobjecttagkeys"},
+		{"s3:PutObjectRetention", `{"StringEquals":{"s3:object-lock-mode":"GOVERNANCE"}}`, "s3:object-lock-mode"},
+		{"s3:PutObject", `{"NumericGreaterThan":{"s3:object-lock-remaining-retention-days":"9"}}`, "s3:object-lock-remaining"},
+		{"s3:GetObject", `{"StringNotEquals":{"aws:PrincipalOrgID":"o-1"}}`, "aws:principalorgid"},
+	} {
+		u.ClearRequests()
+		resp, body := put("Deny", p[0], p[1])
+		wantError(t, resp, body, http.StatusNotImplemented, s3.NotImplemented)
+		if !strings.Contains(string(body), p[2]) || len(u.Operations()) > 0 {
+			t.Errorf("%s: the store was asked %v\n%s", p[1], u.Operations(), body)
+		}
+	}
+	if resp, body := put("Allow", "s3:GetObject", `{"StringEquals":{"s3:ExistingObjectTag/class":"public"}}`); resp.StatusCode/100 != 2 {
+		t.Errorf("an Allow is the store's: %s\n%s", resp.Status, body)
+	}
+	tagged := func(tags string) map[string]string { return map[string]string{"x-amz-tagging": tags} }
+	tagField := func(value string) *testForm {
+		return newForm([]byte("x"), "key", "form", "tagging", "<Tagging><TagSet><Tag><Key>class</Key><Value>"+value+"</Value></Tag></TagSet></Tagging>")
+	}
+	status := func(want int, resp *http.Response, body []byte) {
+		t.Helper()
+		if resp.StatusCode != want {
+			t.Errorf("%s %s: %s, want %d\n%s", resp.Request.Method, resp.Request.URL, resp.Status, want, body)
+		}
+	}
+	expect := func(want int, header map[string]string) {
+		t.Helper()
+		resp, body := k.do(t, "PUT", "/bkt/a", header, []byte("x"))
+		status(want, resp, body)
+	}
+	policy := func(condition string) {
+		t.Helper()
+		if resp, body := put("Deny", "s3:PutObject", condition); resp.StatusCode/100 != 2 {
+			t.Fatalf("%s\n%s", resp.Status, body)
+		}
+	}
+
+	policy(`{"StringEquals":{"s3:RequestObjectTag/class":"public"}}`)
+	expect(403, tagged("a=b&class=public"))
+	expect(403, tagged("cl%61ss=public"))
+	expect(200, tagged("class=secret"))
+	expect(200, nil)
+	resp, body := k.post(t, tagField("public"))
+	status(403, resp, body)
+	resp, body = k.post(t, tagField("secret"))
+	status(204, resp, body)
+
+	policy(`{"ForAnyValue:StringEquals":{"s3:RequestObjectTagKeys":"class"}}`)
+	expect(403, tagged("a=b&class=x"))
+	expect(200, tagged("a=b"))
+
+	policy(`{"Null":{"s3:if-none-match":"true"},"Bool":{"s3:ObjectCreationOperation":"true"}}`)
+	expect(403, nil)
+	expect(412, map[string]string{"If-None-Match": "*"})
+	resp, body = k.post(t, newForm([]byte("x"), "key", "form", "if-none-match", "*"))
+	status(403, resp, body)
+	_, body = k.mustDo(t, "POST", "/bkt/mp?uploads", nil, nil)
+	id := reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+	resp, _ = k.mustDo(t, "PUT", "/bkt/mp?partNumber=1&uploadId="+id, nil, []byte("x"))
+	whole := []byte(completeBody(resp.Header.Get("Etag")))
+	resp, body = k.do(t, "POST", "/bkt/mp?uploadId="+id, nil, whole)
+	status(403, resp, body)
+	resp, body = k.do(t, "POST", "/bkt/mp?uploadId="+id, map[string]string{"If-None-Match": "*"}, whole)
+	status(200, resp, body)
+
+	policy(`{"StringEquals":{"s3:object-lock-legal-hold":"ON"}}`)
+	expect(403, map[string]string{"x-amz-object-lock-legal-hold": "ON"})
+	expect(200, nil)
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"path"
 	"slices"
 	"strings"
 
@@ -240,10 +241,12 @@ func (c *call) conditions(f fields) iam.Values {
 	if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
 		set("s3:authType", map[string]string{"AuthHeader": "REST-HEADER", "QueryString": "REST-QUERY-STRING", "": "POST"}[c.auth.Kind.Method()])
 		set("s3:signatureversion", map[bool]string{true: "AWS4-HMAC-SHA256", false: "AWS"}[c.auth.Kind.V4()])
+		set("s3:signatureAge", itoa64(max(c.start.Sub(c.auth.Date).Milliseconds(), 0)))
 	}
 	set("s3:prefix", c.query.get("prefix"))
 	set("s3:delimiter", c.query.get("delimiter"))
 	set("s3:max-keys", c.query.get("max-keys"))
+	c.askedConditions(f, v)
 	set("s3:VersionId", c.version())
 	for _, h := range conditionHeaders {
 		if f.hasHeader(h) {
@@ -251,6 +254,76 @@ func (c *call) conditions(f fields) iam.Values {
 		}
 	}
 	return v
+}
+
+// askedConditions are the keys of what a write asks for beside its encryption.
+func (c *call) askedConditions(f fields, v iam.Values) {
+	for _, h := range lockHeaders {
+		if f.hasHeader(h) {
+			v.Set("s3:"+strings.TrimPrefix(h, "x-amz-"), f.header(h))
+		}
+	}
+	form, isForm := f.(*form)
+	if f.hasHeader("x-amz-tagging") {
+		tags := f.header("x-amz-tagging")
+		if isForm {
+			tags, _ = formTags(form.header("tagging")) // what cannot be read is refused before it is written
+		}
+		q, _ := parseQuery(tags)
+		var names []string
+		for _, tag := range q.params {
+			v.Set("s3:RequestObjectTag/"+tag.name, tag.value)
+			names = append(names, tag.name)
+		}
+		v.Set("s3:RequestObjectTagKeys", names...)
+	}
+	if c.route.class != seal {
+		return
+	}
+	whole := !strings.Contains(c.route.name, "Part") && c.route.name != "CreateMultipartUpload"
+	v.Set("s3:ObjectCreationOperation", boolText(whole))
+	for _, h := range []string{"if-match", "if-none-match"} {
+		if whole && !isForm && f.hasHeader(h) { // a form's fields are no conditions
+			v.Set("s3:"+h, f.header(h))
+		}
+	}
+}
+
+var lockHeaders = []string{"x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"}
+
+// otherConditions are the keys that requests have beside conditionHeaders.
+var otherConditions = []string{
+	"aws:SourceIp", "aws:UserAgent", "aws:Referer", "aws:SecureTransport", "aws:CurrentTime", "aws:EpochTime", "aws:RequestedRegion",
+	"aws:username", "aws:userid", "aws:PrincipalArn", "aws:PrincipalAccount", "s3:authType", "s3:signatureversion", "s3:signatureAge",
+	"s3:prefix", "s3:delimiter", "s3:max-keys", "s3:VersionId", "s3:ObjectCreationOperation", "s3:if-match", "s3:if-none-match",
+	"s3:object-lock-mode", "s3:object-lock-retain-until-date", "s3:object-lock-legal-hold", "s3:RequestObjectTagKeys",
+}
+
+// inBodies are the actions whose requests have, in bodies that are read only once they are authorised, what keys that
+// begin like this are about.
+var inBodies = map[string][]string{
+	"s3:requestobjecttag": {"s3:putobjecttagging", "s3:putobjectversiontagging"},
+	"s3:object-lock-":     {"s3:putobjectretention", "s3:putobjectlegalhold"},
+}
+
+// tellsCondition says whether requests of what a statement is about tell waxseal a condition key, given in lower case.
+func tellsCondition(s *iam.Statement, key string) bool {
+	for prefix, actions := range inBodies {
+		if strings.HasPrefix(key, prefix) && slices.ContainsFunc(actions, func(a string) bool { return namesAction(s, a) }) {
+			return false
+		}
+	}
+	same := func(other string) bool { return strings.EqualFold(other, key) }
+	return strings.HasPrefix(key, "s3:requestobjecttag/") || slices.ContainsFunc(otherConditions, same) ||
+		slices.ContainsFunc(conditionHeaders, func(h string) bool { return "s3:"+h == key })
+}
+
+// namesAction says whether a statement may be about an action, given in lower case.
+func namesAction(s *iam.Statement, action string) bool {
+	return len(s.NotActions) > 0 || slices.ContainsFunc(s.Actions, func(pattern string) bool {
+		ok, err := path.Match(strings.ToLower(pattern), action)
+		return ok || err != nil
+	})
 }
 
 // conditionHeaders are the headers that policies see under "s3:".
