@@ -49,7 +49,7 @@ type Config struct {
 
 	MaxConnections int           // default 16384
 	MaxInFlight    int           // requests worked on at once before 503 SlowDown; default 1024
-	IdleTimeout    time.Duration // a connection without a byte in either direction; default 60s
+	IdleTimeout    time.Duration // a connection without a byte in either direction, the store's too; default 60s
 	MinRate        int64         // bytes a second a request or answer must keep up; default 1024
 	RateWindow     time.Duration // of waiting for the client, over which MinRate is judged; default a minute
 	Now            func() time.Time
@@ -99,6 +99,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	up.idle = cfg.IdleTimeout
 	held, err := newHeld(cfg.HeldDir, cfg.MaxHeld)
 	if err != nil {
 		return nil, err

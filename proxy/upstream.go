@@ -40,6 +40,8 @@ type upstream struct {
 	base   *url.URL
 	client *http.Transport
 	signer *sigv4.Signer
+	// idle is how long the store may take no byte of a body, or give none of an answer.
+	idle time.Duration
 	// plainBodies is for a store without trailers: bodies go up with a plain Content-Length, and are broken off by a
 	// reset (see newUpstream).
 	plainBodies atomic.Bool
@@ -66,7 +68,7 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
-	u := &upstream{cfg: cfg, base: base, signer: &sigv4.Signer{Service: "s3", Region: cfg.Region}}
+	u := &upstream{cfg: cfg, base: base, idle: time.Minute, signer: &sigv4.Signer{Service: "s3", Region: cfg.Region}}
 	u.client = &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
@@ -79,7 +81,7 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 					return nil, errors.Join(err, conn.Close())
 				}
 			}
-			return storeConn{conn}, nil
+			return storeConn{conn, u.idle}, nil
 		},
 		TLSClientConfig:     cfg.TLS,
 		TLSHandshakeTimeout: 10 * time.Second,
@@ -100,7 +102,18 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 
 // storeConn sends a streamed body in pieces of a whole sealed segment and its frame, each in one write. A TCP connection's
 // own ReadFrom would make two of each, in io.Copy's buffer of 32 KiB.
-type storeConn struct{ net.Conn }
+// A write that the store does not take in time fails: reads are watched where it is known what is waited for (stall.go).
+type storeConn struct {
+	net.Conn
+	idle time.Duration
+}
+
+func (c storeConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.idle)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
 
 type streamBuffer [sse.SegmentSize + 1<<10]byte
 
@@ -110,7 +123,7 @@ var streamBuffers = sync.Pool{New: func() any { return new(streamBuffer) }}
 func (c storeConn) ReadFrom(r io.Reader) (int64, error) {
 	buf := streamBuffers.Get().(*streamBuffer)
 	defer streamBuffers.Put(buf)
-	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, struct{ io.Reader }{r}, buf[:])
+	return io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{r}, buf[:])
 }
 
 func (u *upstream) close() { u.client.CloseIdleConnections() }
@@ -169,14 +182,14 @@ func (u *upstream) again(ctx context.Context, r *storeRequest, resp *http.Respon
 		return false
 	}
 	if err != nil {
-		return r.method == http.MethodGet || r.method == http.MethodHead
+		return !errors.Is(err, errStalled) && (r.method == http.MethodGet || r.method == http.MethodHead)
 	}
 	return resp.StatusCode == http.StatusServiceUnavailable && (r.method == http.MethodGet || r.method == http.MethodHead)
 }
 
 func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, error) {
 	if r.stream == nil {
-		return u.client.RoundTrip(u.build(ctx, r, nil))
+		return u.roundTrip(ctx, r, nil)
 	}
 	if u.plainBodies.Load() {
 		return u.sendFramed(ctx, r, &plainBody{trailerBody: newTrailerBody(r.stream, r.size)})
@@ -189,7 +202,7 @@ func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, e
 	if err != nil {
 		return nil, err
 	}
-	return u.client.RoundTrip(u.build(ctx, r, whole))
+	return u.roundTrip(ctx, r, whole)
 }
 
 // smallBody is the size up to which a body is framed in memory: head and body then go out in one write, not in three.
@@ -227,7 +240,7 @@ type framed interface {
 // may answer before it has read all, and the transport would go on reading from buffers that by then are another's.
 func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed) (*http.Response, error) {
 	g := &gatedBody{framed: body, left: body.encodedSize()}
-	resp, err := u.client.RoundTrip(u.build(ctx, r, g))
+	resp, err := u.roundTrip(ctx, r, g)
 	if err == nil && !g.sent() {
 		// The transport closes the connection of a body that ends early: take the answer off it first.
 		err = keepAnswer(resp)
