@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -398,6 +397,9 @@ func (p *copying) pin(h http.Header) {
 	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key, VersionID: p.version}
 	h.Set("X-Amz-Copy-Source", src.String())
 	h.Set("X-Amz-Copy-Source-If-Match", quote(p.source.etag))
+	if v := p.call.header(hdrSourceOwner); v != "" {
+		h.Set(hdrSourceOwner, v)
+	}
 }
 
 // copyByStore is one CopyObject at the store, to another name.
@@ -474,7 +476,8 @@ func (p *copying) reencrypt() error {
 		return p.sourceChanged(err)
 	}
 	p.env, p.facts, p.resp, p.storeTag = done.env, &done.facts, done.resp.Header, done.etag
-	return p.findModified()
+	p.findModified()
+	return nil
 }
 
 // checksumOfCopy is the algorithm that the request names, else the source's.
@@ -498,14 +501,16 @@ func (p *copying) plaintext() (io.ReadCloser, error) {
 	return p.plaintextOf(0, p.source.size)
 }
 
-// findModified asks for the LastModified of what a PUT has just written: PUT does not tell.
-func (p *copying) findModified() error {
+// findModified asks for the LastModified of what a PUT has just written: PUT does not tell. The copy is there, whatever
+// becomes of the question: without an answer it is as old as this request.
+func (p *copying) findModified() {
+	p.modified = s3.FormatTime(p.s.cfg.Now().UTC())
 	o, err := p.lookup(p.to, p.resp.Get("X-Amz-Version-Id"), "")
 	if err != nil {
-		return fmt.Errorf("looking at the copy: %w", err)
+		p.s.log.Warn("a copy could not be looked at", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "err", err)
+		return
 	}
 	p.modified = s3.FormatTime(o.modified)
-	return nil
 }
 
 // answerCopy tells the client what the copy came to.

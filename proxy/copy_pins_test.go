@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -81,5 +82,67 @@ func TestSelfCopyUnlessThere(t *testing.T) {
 	wantError(t, resp, body, http.StatusPreconditionFailed, s3.PreconditionFailed)
 	if ops := u.Operations(); len(ops) != 1 {
 		t.Errorf("the store was asked for %v", ops)
+	}
+}
+
+// TestSourceOwner: what the client expects of the source's owner is asked of the source, and of the target's the target.
+func TestSourceOwner(t *testing.T) {
+	for _, c := range []struct {
+		name, target string
+		header       map[string]string
+	}{
+		{"rewrapped", "/other/b", nil},
+		{"sealed anew", "/other/b", map[string]string{"x-amz-checksum-algorithm": "SHA256"}},
+		{"in place", "/bkt/a", map[string]string{"x-amz-metadata-directive": "REPLACE"}},
+	} {
+		k, u := overMemory(t, proxytest.Options{}, nil)
+		u.CreateBucket("other")
+		k.mustDo(t, "PUT", "/bkt/a", nil, noise(1, inlineLimit+1))
+		u.ClearRequests()
+		header := hdr{"x-amz-copy-source": "/bkt/a", "x-amz-source-expected-bucket-owner": "111111111111"}
+		if c.target != "/bkt/a" {
+			header["x-amz-expected-bucket-owner"] = "222222222222"
+		}
+		k.mustDo(t, "PUT", c.target, with(header, c.header), nil)
+		for _, r := range u.Requests() {
+			want := "111111111111"
+			if strings.HasPrefix(r.URI, "/other/") {
+				want = "222222222222"
+			}
+			reads := r.Method == "GET" || r.Method == "HEAD"
+			if got := r.Header.Get(hdrOwner); reads && got != want {
+				t.Errorf("%s: %s %s expects owner %q, not %q", c.name, r.Method, r.URI, got, want)
+			}
+			if r.Header.Get("X-Amz-Copy-Source") != "" && r.Header.Get(hdrSourceOwner) != "111111111111" {
+				t.Errorf("%s: %s copies from whoever's bucket", c.name, r.Operation)
+			}
+		}
+	}
+}
+
+// TestCopyThatHappened: a copy that the store has made is a success, even if nobody can look at it then.
+func TestCopyThatHappened(t *testing.T) {
+	for name, header := range map[string]map[string]string{
+		"in place":    replaceMetadata("/bkt/a", "1"),
+		"sealed anew": {"x-amz-copy-source": "/bkt/a", "x-amz-checksum-algorithm": "SHA256"},
+	} {
+		k, u := overMemory(t, proxytest.Options{}, nil)
+		k.mustDo(t, "PUT", "/bkt/a", nil, []byte("data"))
+		var done atomic.Bool
+		u.SetHook(func(op proxytest.Op) proxytest.Fault {
+			switch op.Name {
+			case "CompleteMultipartUpload", "PutObject":
+				done.Store(true)
+			case "GetObject":
+				if done.Load() {
+					return proxytest.Fault{Before: s3.NewError(s3.NoSuchKey)}
+				}
+			}
+			return proxytest.Fault{}
+		})
+		_, body := k.mustDo(t, "PUT", "/bkt/a", with(header, hdr{hdrSSE: algAES256}), nil)
+		if modified := reply[s3.CopyObjectResult](t, body).LastModified; modified == "" {
+			t.Errorf("%s: %s", name, body)
+		}
 	}
 }

@@ -45,7 +45,8 @@ func (p *copying) copyByParts() error {
 		p.abortCopy(id)
 		return p.sourceChanged(err)
 	}
-	return p.findModified()
+	p.findModified()
+	return nil
 }
 
 func (p *copying) createCopy(h http.Header) (uploadID string, err error) {
@@ -137,6 +138,28 @@ func (p *copying) abortCopy(id string) {
 	drain(resp)
 }
 
+// sourceOwner puts what the client expects of a copy's source in the place of what it expects of the target.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+func (c *call) sourceOwner(h http.Header, at sealTarget) {
+	if !c.hasHeader("x-amz-copy-source") {
+		return
+	}
+	src, err := s3.ParseCopySource(c.header("x-amz-copy-source"))
+	if err != nil || src.Bucket != at.bucket {
+		return
+	}
+	if v := c.header(hdrSourceOwner); v != "" {
+		h.Set(hdrOwner, v)
+	} else if at.bucket != c.bucket {
+		h.Del(hdrOwner)
+	}
+}
+
+const (
+	hdrOwner       = "X-Amz-Expected-Bucket-Owner"
+	hdrSourceOwner = "X-Amz-Source-Expected-Bucket-Owner"
+)
+
 // takeTags gives the copy the source's tags, which an upload does not inherit.
 func (p *copying) takeTags() error {
 	tags, err := p.tagsOf(p.source)
@@ -155,7 +178,9 @@ func (p *copying) tagsOf(o *stored) (string, error) {
 	if p.version != "" {
 		query += "&versionId=" + escapeQuery(p.version)
 	}
-	resp, err := p.send(&storeRequest{method: http.MethodGet, bucket: p.source.at.bucket, key: p.source.at.key, query: query})
+	h := make(http.Header)
+	p.sourceOwner(h, p.source.at)
+	resp, err := p.send(&storeRequest{method: http.MethodGet, bucket: p.source.at.bucket, key: p.source.at.key, query: query, header: h})
 	if err != nil {
 		return "", err
 	}

@@ -222,6 +222,7 @@ func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
 			r.header.Set(name, v)
 		}
 	}
+	c.sourceOwner(r.header, at)
 	if c.method == http.MethodGet || c.method == http.MethodHead {
 		c.addOrigin(r.header)
 	}
