@@ -208,10 +208,21 @@ func (c *call) storeHeader() http.Header {
 		}
 		h.Add(n, value)
 	}
-	if enc := clientEncoding(c.header("Content-Encoding")); enc != "" {
+	if enc := clientEncoding(c.joined("content-encoding")); enc != "" {
 		h.Set("Content-Encoding", enc)
 	}
 	return h
+}
+
+// joined gives all lines of a request's header, named in lower case, as the one that they mean.
+func (c *call) joined(name string) string {
+	var lines []string
+	for n, value := range c.headers() {
+		if n == name {
+			lines = append(lines, value)
+		}
+	}
+	return strings.Join(lines, ",")
 }
 
 // clientEncoding is a Content-Encoding without aws-chunked, which only frames the request.

@@ -5,12 +5,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"waxseal/proxy/proxytest"
 )
@@ -56,4 +58,24 @@ func (k *kit) rawHeader(t *testing.T, c *minio.Client, method, bucket, key strin
 	}
 	t.Fatalf("the answer ends in its header: %s", b.String())
 	return ""
+}
+
+// TestContentEncodingLines: an encoding in a line of its own is kept when another says aws-chunked.
+func TestContentEncodingLines(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	for _, lines := range [][]string{{"aws-chunked", "gzip"}, {"gzip", "aws-chunked"}, {"aws-chunked,gzip"}, {"gzip"}} {
+		req, err := http.NewRequest("PUT", "http://"+k.endpoint+"/bkt/a", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Amz-Content-Sha256", hexSum([]byte("x")))
+		req.Header["Content-Encoding"] = lines
+		resp, body := roundTrip(t, signer.SignV4(*req, testAccess, testSecret, "", "us-east-1"))
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%q: %s %s", lines, resp.Status, body)
+		}
+		if resp, _ = k.do(t, "HEAD", "/bkt/a", nil, nil); resp.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("%q became %q", lines, resp.Header.Get("Content-Encoding"))
+		}
+	}
 }
