@@ -25,6 +25,7 @@ import (
 type held struct {
 	dir   string
 	limit int64 // of all bytes held
+	sync  func(dir string) error
 
 	mu   sync.Mutex
 	used int64
@@ -41,7 +42,7 @@ func newHeld(dir string, limit int64) (*held, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for held parts: %w", err)
 	}
-	h := &held{dir: dir, limit: limit}
+	h := &held{dir: dir, limit: limit, sync: syncDir}
 	return h, h.scan(func(_ string, size int64, _ time.Time) { h.used += size })
 }
 
@@ -124,10 +125,15 @@ func (h *held) write(name string, src io.Reader, size int64) (crc uint32, err er
 	if err := f.Close(); err != nil {
 		return 0, fmt.Errorf("holding a part: %w", err)
 	}
-	if err := os.Rename(temp, filepath.Join(h.dir, name+heldSuffix)); err != nil {
+	final := filepath.Join(h.dir, name+heldSuffix)
+	if err := os.Rename(temp, final); err != nil {
 		return 0, fmt.Errorf("holding a part: %w", err)
 	}
-	return sum.Sum32(), syncDir(h.dir)
+	if err := h.sync(h.dir); err != nil {
+		os.Remove(final) // its bytes are not counted any more
+		return 0, err
+	}
+	return sum.Sum32(), nil
 }
 
 // syncDir makes a renamed file's name durable.

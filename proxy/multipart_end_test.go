@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -200,5 +201,41 @@ func TestHeldDamaged(t *testing.T) {
 	u.mustPut(1, nil, noise(1, 600))
 	if resp, body := u.complete(nil); resp.StatusCode != 200 {
 		t.Errorf("%s\n%s", resp.Status, body)
+	}
+}
+
+// TestSweepGoesOn: a record that cannot be read stops the sweeping of no other.
+func TestSweepGoesOn(t *testing.T) {
+	now := time.Now()
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Now = func() time.Time { return now } })
+	_, body := k.mustDo(t, "POST", "/bkt/mp?uploads", nil, nil)
+	id := reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+	_, err := k.state.Txn(context.Background(), nil, []state.Op{{Key: uploadPrefix + "!first", Value: []byte("not a record")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.SetHook(proxytest.Nth("ListParts", 0, proxytest.Fault{Before: s3.NewError(s3.NoSuchUpload)}))
+	now = now.Add(2 * keepDone)
+	if err := k.server.sweepOnce(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.server.uploads.get(context.Background(), "bkt", "mp", id); !errors.Is(err, state.ErrNotFound) {
+		t.Errorf("the upload behind it is still there: %v", err)
+	}
+}
+
+// TestHeldNotDurable: a part whose name could not be made durable is not held, on disk or in the count.
+func TestHeldNotDurable(t *testing.T) {
+	h, err := newHeld(t.TempDir(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sync = func(string) error { return errors.New("the disk is gone") }
+	if _, err := h.put("a", strings.NewReader("data"), 4); err == nil {
+		t.Error("a part that may be lost is acknowledged")
+	}
+	left := 0
+	if err := h.scan(func(string, int64, time.Time) { left++ }); err != nil || left != 0 || h.used != 0 {
+		t.Errorf("%d files are left, %d bytes are counted: %v", left, h.used, err)
 	}
 }

@@ -46,14 +46,15 @@ func (s *Server) sweepOnce(ctx context.Context) error {
 			return err
 		}
 		for _, e := range entries {
+			after = e.Key
 			u, err := decodeUpload(e)
 			if err != nil {
-				return err
+				s.log.Error("the record of an upload cannot be read and stays", "key", e.Key, "err", err)
+				continue
 			}
 			if err := s.sweepUpload(ctx, u); err != nil {
 				return err
 			}
-			after = e.Key
 		}
 		if len(entries) < sweepPage {
 			break
@@ -161,7 +162,8 @@ func (s *Server) sweepHeldOf(ctx context.Context, upload string, files []string)
 	for _, e := range entries {
 		p, err := decodePart(e)
 		if err != nil {
-			return err
+			s.log.Error("the record of a part cannot be read; what is held of its upload stays", "key", e.Key, "err", err)
+			return nil
 		}
 		named[p.Held+heldSuffix] = true
 	}
