@@ -340,9 +340,9 @@ func (c *config) checkFileOnly() error {
 	seen := make(map[string]string)
 	for i := range c.Users {
 		u := &c.Users[i]
-		err := u.check()
+		err := u.readRights()
 		if err == nil {
-			err = u.readRights()
+			err = u.check()
 		}
 		if err != nil {
 			return fmt.Errorf("config: users: user %d (%s): %w", i+1, u.Name, err)
