@@ -52,18 +52,20 @@ func (c *call) uploadFields() fields {
 }
 
 func (f *uploadFields) header(name string) string {
-	switch {
-	case f.call.hasHeader(name):
-	case name == hdrSSE:
+	switch name {
+	case hdrSSE:
 		return algorithmOf(f.env.Mode)
-	case name == hdrKMSKey:
+	case hdrKMSKey: // a part's own header names nothing: the operation has none
 		return f.env.KeyID
 	}
 	return f.call.header(name)
 }
 
 func (f *uploadFields) hasHeader(name string) bool {
-	return f.call.hasHeader(name) || f.header(name) != ""
+	if name == hdrSSE || name == hdrKMSKey {
+		return f.header(name) != ""
+	}
+	return f.call.hasHeader(name)
 }
 
 func (c *call) getBucketPolicy() error {

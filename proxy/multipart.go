@@ -189,10 +189,6 @@ func (c *call) uploadKey(u *upload) (*customerKey, error) {
 	if alg := algorithmOf(u.env.Mode); c.hasHeader(hdrSSE) && c.header(hdrSSE) != alg {
 		return nil, s3.InvalidArgument(hdrSSE, c.header(hdrSSE), "x-amz-server-side-encryption header is not supported for this operation.")
 	}
-	// Policies saw this header: it must say what is true.
-	if id := c.header(hdrKMSKey); id != "" && id != u.env.KeyID && !strings.HasSuffix(u.env.KeyID, ":key/"+id) {
-		return nil, s3.InvalidArgument(hdrKMSKey, id, "x-amz-server-side-encryption-aws-kms-key-id header is not supported for this operation.")
-	}
 	customer, err := c.customerKey(c, objectCustomer)
 	if err != nil || customer == nil {
 		return nil, err

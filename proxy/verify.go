@@ -89,10 +89,10 @@ func (c *call) authorize() error {
 		return err
 	}
 	err := c.authorizeAction(c.route.action, c.bucket, c.key, c)
-	if err == nil {
+	if err == nil && !c.hasHeader(hdrSSE) && !c.hasHeader(hdrKMSKey) {
 		return nil
 	}
-	if f := c.uploadFields(); f != nil {
+	if f := c.uploadFields(); f != nil { // with what the upload is under, whatever the request says of it
 		return c.authorizeAction(c.route.action, c.bucket, c.key, f)
 	}
 	return err
