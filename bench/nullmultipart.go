@@ -138,6 +138,11 @@ func (s *nullStore) completeUpload(q *nullRequest, u *nullUpload) error {
 	o := &nullObject{header: u.header, modified: time.Now()}
 	s.mu.RLock()
 	numbers := u.numbers()
+	size := 0
+	for _, i := range numbers {
+		size += len(u.parts[i].body)
+	}
+	o.body = make([]byte, 0, size) // of gigabytes: growing it would copy them many times
 	for _, i := range numbers {
 		o.body = append(o.body, u.parts[i].body...)
 	}
