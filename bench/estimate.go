@@ -45,10 +45,12 @@ func (r report) writeEstimate(b *strings.Builder) {
 		fmt.Fprintf(b, "- Listing all of it costs %.1f CPU hours where the pages are known, spread over the replicas; each remembers 200,000 entries, so almost all of "+
 			"such a listing is cold, and costs the store one small read for each object unless its listings carry metadata.\n", list*estimateObjects/1000/3600)
 	}
-	days := 30
-	calls := int64(estimateReplicas * windows * days)
-	fmt.Fprintf(b, "- KMS: each replica opens each bucket key at most once in a window of five minutes. With bucket keys of a day and objects of %d days in use all the time, one bucket "+
-		"under one KMS key costs at most %s calls a month, %s; %s reads a month without Bucket Keys cost %s. Bucket keys of thirty days make it %s, %s.\n",
-		days, thousands(calls), SymmetricMonth(1, calls).Bill().Total, thousands(int64(estimateReads)), SymmetricMonth(1, estimateReads).Bill().Total,
-		thousands(calls/int64(days)*2), SymmetricMonth(1, calls/int64(days)*2).Bill().Total)
+	const days = 30
+	authorized, opened := int64(estimateReplicas*windows), int64(estimateReplicas*days*days)
+	calls := authorized + opened
+	fmt.Fprintf(b, "- KMS: each replica has each requester authorised once in a window of five minutes and opens each bucket key once a day. With bucket keys of a day and "+
+		"objects of %d days in use all the time, one bucket under one KMS key that one requester reads costs at most %s + %s = %s calls a month, %s; "+
+		"%s reads a month without Bucket Keys cost %s.\n",
+		days, thousands(authorized), thousands(opened), thousands(calls), SymmetricMonth(1, calls).Bill().Total,
+		thousands(int64(estimateReads)), SymmetricMonth(1, estimateReads).Bill().Total)
 }

@@ -90,7 +90,7 @@ func (k *kmsSection) write(b *strings.Builder) {
 		table, title, column string
 		by                   func(variant) float64
 	}{
-		{tableLifetime, "How long an opened bucket key stays in memory", "minutes", lifetimeMinutes},
+		{tableLifetime, "How long an authorisation lasts, and an opened bucket key that nobody uses", "minutes", lifetimeMinutes},
 		{tablePeriod, "How long one bucket key wraps new objects", "days", periodDays},
 		{tableHistory, "How old the objects are that are read", "days", historyDays},
 		{tableReplicas, "Replicas", "replicas", replicasOf},
