@@ -532,3 +532,13 @@ func TestPolicyConditionKeys(t *testing.T) {
 	expect(403, map[string]string{"x-amz-object-lock-legal-hold": "ON"})
 	expect(200, nil)
 }
+
+// TestTagsThatPoliciesWouldNotSee: a Deny on a tag sees what the store would.
+func TestTagsThatPoliciesWouldNotSee(t *testing.T) {
+	k := startContract(t, nil)
+	for _, tags := range []string{"a=%ZZ&secret=yes", "secret=no&secret=yes", "secret=no&%73ecret=yes"} {
+		k.ask("PUT", k.object("tagged"), hdr{"x-amz-tagging": tags}, "x").fails(t, 400, s3.InvalidArgumentCode, "")
+		k.ask("POST", k.object("tagged")+"?uploads", hdr{"x-amz-tagging": tags}, "").fails(t, 400, s3.InvalidArgumentCode, "")
+	}
+	k.ask("PUT", k.object("tagged"), hdr{"x-amz-tagging": "a=1&b=two+words"}, "x").ok(t)
+}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -118,6 +119,9 @@ var headerActions = []struct{ header, onObject, onBucket string }{
 
 // authorizeHeaders asks for what a request's headers, or a form's fields, need of those that the store gets.
 func (c *call) authorizeHeaders(f fields, pass []string) error {
+	if err := checkTags(f); err != nil {
+		return err
+	}
 	for _, h := range headerActions {
 		action := h.onBucket
 		if c.key != "" {
@@ -129,6 +133,26 @@ func (c *call) authorizeHeaders(f fields, pass []string) error {
 		if err := c.authorizeAction(action, c.bucket, c.key, f); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkTags reads the tags in a request's header. What a policy would see otherwise than the store is refused: tags that
+// cannot be decoded, and one tag with two values.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html#API_PutObject_RequestSyntax
+func checkTags(f fields) error {
+	if _, isForm := f.(*form); isForm || !f.hasHeader("x-amz-tagging") {
+		return nil
+	}
+	value := f.header("x-amz-tagging")
+	q, err := parseQuery(value)
+	for i, tag := range q.params {
+		if slices.ContainsFunc(q.params[:i], func(p param) bool { return p.name == tag.name }) {
+			err = errors.New("a tag comes twice")
+		}
+	}
+	if err != nil {
+		return s3.InvalidArgument("x-amz-tagging", value, "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
 	}
 	return nil
 }
@@ -269,7 +293,7 @@ func (c *call) askedConditions(f fields, v iam.Values) {
 		if isForm {
 			tags, _ = formTags(form.header("tagging")) // what cannot be read is refused before it is written
 		}
-		q, _ := parseQuery(tags)
+		q, _ := parseQuery(tags) // authorizeHeaders has refused what cannot be read
 		var names []string
 		for _, tag := range q.params {
 			v.Set("s3:RequestObjectTag/"+tag.name, tag.value)
