@@ -68,7 +68,7 @@ func describeMachine(ctx context.Context) machine {
 	}
 	m.LoadBefore, _, _ = strings.Cut(firstLine(os.ReadFile("/proc/loadavg")), " ")
 	m.Commit = commit(ctx)
-	for _, v := range [][]string{{"nginx", "-v"}, {"minio", "--version"}, {"rclone", "version"}} {
+	for _, v := range [][]string{{"nginx", "-v"}, {"minio", "--version"}, {"rclone", "version"}, {"warp", "--version"}} {
 		if out, err := exec.CommandContext(ctx, v[0], v[1:]...).CombinedOutput(); err == nil {
 			m.Versions = append(m.Versions, firstLine(out, nil))
 		}

@@ -39,6 +39,7 @@ commands:
   data     the data path, along all ways
   memory   peak memory under many streams, and of one large object
   scale    how cost grows with objects, users, keys and parts
+  warp     the field's own load generator, on MinIO (not part of a quick run)
   report   RESULTS.md and the plots anew, from the results there are
   profile  CPU and allocation profiles of waxseal under one cell (-cell, -way)
 
@@ -118,12 +119,13 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 func (o *options) dispatch(ctx context.Context, command string, stdout io.Writer) error {
 	begun := time.Now()
 	steps := map[string][]func(context.Context, time.Time, io.Writer) error{
-		"":        {o.kms, o.scale, o.memory, o.data, o.report},
-		"all":     {o.kms, o.scale, o.memory, o.data, o.report},
+		"":        {o.kms, o.scale, o.memory, o.data, o.warp, o.report},
+		"all":     {o.kms, o.scale, o.memory, o.data, o.warp, o.report},
 		"kms":     {o.kms, o.report},
 		"data":    {o.data, o.report},
 		"memory":  {o.memory, o.report},
 		"scale":   {o.scale, o.report},
+		"warp":    {o.warp, o.report},
 		"report":  {o.report},
 		"cost":    {o.cost},
 		"profile": {o.profile},

@@ -19,6 +19,9 @@ func (r report) write(base string) error {
 	if r.data != nil {
 		r.data.write(&b)
 	}
+	if r.warp != nil {
+		r.warp.write(&b)
+	}
 	if r.memory != nil {
 		r.memory.write(&b)
 	}

@@ -53,6 +53,7 @@ type report struct {
 	data   *dataSection
 	memory *memorySection
 	scale  *scaleSection
+	warp   *warpSection
 }
 
 // resultsDir is where a base directory has its results.
@@ -95,6 +96,9 @@ func loadReport(base string) (r report, err error) {
 	if r.memory, err = loadPart[memorySection](base, "memory"); err != nil {
 		return r, err
 	}
-	r.scale, err = loadPart[scaleSection](base, "scale")
+	if r.scale, err = loadPart[scaleSection](base, "scale"); err != nil {
+		return r, err
+	}
+	r.warp, err = loadPart[warpSection](base, "warp")
 	return r, err
 }
