@@ -241,6 +241,15 @@ func TestEncryptionHeaders(t *testing.T) {
 		c := startContract(t, func(c *Config) { c.CompatCeph = true })
 		c.ask("PUT", c.object("o"), hdr{hdrSSE: algKMS}, "x").fails(t, 400, s3.InvalidArgumentCode, "")
 	})
+	k.run(t, "compat=ceph: another customer key, and a part that is not there", func(t *testing.T) {
+		c := startContract(t, func(c *Config) { c.CompatCeph = true })
+		c.ask("PUT", c.object("o"), sseC(1), "x").ok(t)
+		c.ask("GET", c.object("o"), sseC(2), "").fails(t, 400, s3.InvalidDigest, "")
+		c.ask("GET", c.object("o")+"?partNumber=1", nil, "").fails(t, 400, s3.InvalidRequest, "")
+		c.ask("GET", c.object("o")+"?partNumber=2", nil, "").fails(t, 400, s3.InvalidPart, "")
+		c.ask("HEAD", c.object("o")+"?partNumber=2", nil, "").fails(t, 400, "", "")
+		c.ask("GET", c.object("o"), sseC(1), "").ok(t)
+	})
 }
 
 // TestCustomerKeysOverPlainHTTP are refused, unless the operator says otherwise.

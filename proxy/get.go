@@ -173,7 +173,7 @@ func (f *fetch) abandon() {
 
 // sealed answers with a sealed object's plaintext.
 func (f *fetch) sealed() error {
-	if err := openable(f.stored, f.customer); err != nil {
+	if err := f.openable(); err != nil {
 		return err
 	}
 	if err := readCondition(f.call, "", f.stored); err != nil {
@@ -199,6 +199,14 @@ func (f *fetch) sealed() error {
 	f.headers(p, off, n)
 	f.stream(f.statusFor(n), body, n)
 	return nil
+}
+
+// openable refuses what the request's SSE-C headers do not fit. Ceph looks at the part number before them.
+func (f *fetch) openable() error {
+	if f.s.cfg.CompatCeph && f.env != nil && (f.part > 1 && f.env.HasHeaders || f.tag.Kind == sse.TagParts && f.part > int(f.tag.Parts)) {
+		return f.errNoSuchPart()
+	}
+	return openable(f.stored, f.customer)
 }
 
 // statusFor is 206 for a range or a part of several, as S3 answers them.

@@ -25,7 +25,7 @@ func (c *call) headObject() error {
 		return err
 	}
 	f := &fetch{call: c, read: r, stored: o}
-	if err := openable(o, r.customer); err != nil {
+	if err := f.openable(); err != nil {
 		return err
 	}
 	if err := readCondition(c, "", o); err != nil {

@@ -158,7 +158,7 @@ func (c *call) openKEK(env *sse.Envelope, customer *customerKey, at sealTarget) 
 		}
 	case sse.SSEC:
 		if !sse.CheckVerifier(env.KeyBlob, customer.key) {
-			err = s3.Errorf(s3.AccessDenied, "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.")
+			err = c.errWrongCustomerKey()
 			break
 		}
 		k.inner = customer.key
@@ -170,6 +170,16 @@ func (c *call) openKEK(env *sse.Envelope, customer *customerKey, at sealTarget) 
 		return nil, err
 	}
 	return k, nil
+}
+
+// errWrongCustomerKey is S3's refusal of a customer key that is not the object's, or Ceph's (rgw_crypt.cc,
+// rgw_s3_prepare_decrypt: ERR_INVALID_DIGEST).
+func (c *call) errWrongCustomerKey() error {
+	code := s3.AccessDenied
+	if c.s.cfg.CompatCeph {
+		code = s3.InvalidDigest
+	}
+	return s3.Errorf(code, "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.")
 }
 
 func (c *call) openRoot(k *keks, into *sse.Key, id []byte) error {
