@@ -15,10 +15,18 @@ type Caller struct {
 	SourceIP    string
 	UserAgent   string
 	RequestID   string
+	TLS         TLS
 	// ViaService is "s3.<region>.amazonaws.com" when the call is made on the caller's behalf for an S3 request.
 	ViaService string
 	// Service says that this is the service's own principal, not a user: it may open what it made.
 	Service bool
+}
+
+// TLS tells how a request came in, for the audit log. It is empty where the request came without TLS.
+type TLS struct {
+	Version     string // "TLSv1.3", as CloudTrail writes it
+	CipherSuite string
+	Host        string // the Host header
 }
 
 // Context is a KMS encryption context: authenticated, logged, not secret.

@@ -72,6 +72,14 @@ type TLSDetails struct {
 	ClientProvidedHostHeader string `json:"clientProvidedHostHeader,omitempty"`
 }
 
+// From says where a request came from.
+func (r *Record) From(address, agent string, t TLSDetails) {
+	r.SourceIPAddress, r.UserAgent = address, agent
+	if t.TLSVersion != "" {
+		r.TLSDetails = &t
+	}
+}
+
 // Values of the fields that most records share.
 const (
 	EventVersion = "1.11"

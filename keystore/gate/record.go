@@ -24,12 +24,14 @@ var exceptions = map[keystore.Kind]string{
 func (u *use) record(dk keystore.DataKey, result error) *audit.Record {
 	r := &audit.Record{
 		UserIdentity: u.identity(), EventTime: audit.At(u.now), EventSource: audit.KMSSource, EventName: string(u.action),
-		AWSRegion: u.gate.cfg.Region, SourceIPAddress: u.caller.SourceIP, UserAgent: u.caller.UserAgent,
-		RequestParameters: u.parameters(), RequestID: u.caller.RequestID, ReadOnly: true, ManagementEvent: true,
-		RecipientAccountID: u.gate.cfg.Account,
+		AWSRegion: u.gate.cfg.Region, RequestParameters: u.parameters(), RequestID: u.caller.RequestID, ReadOnly: true,
+		ManagementEvent: true, RecipientAccountID: u.gate.cfg.Account,
 	}
 	if u.caller.ViaService != "" || u.caller.Service {
-		r.SourceIPAddress, r.UserAgent = audit.Internal, audit.Internal
+		r.From(audit.Internal, audit.Internal, audit.TLSDetails{})
+	} else {
+		t := u.caller.TLS
+		r.From(u.caller.SourceIP, u.caller.UserAgent, audit.TLSDetails{TLSVersion: t.Version, CipherSuite: t.CipherSuite, ClientProvidedHostHeader: t.Host})
 	}
 	if _, account, ok := parseKeyARN(u.keyARN); ok {
 		r.Resources = []audit.Resource{{AccountID: account, Type: audit.KMSKey, ARN: u.keyARN}}

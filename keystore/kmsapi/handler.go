@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -173,8 +174,20 @@ func SigV4(v *sigv4.Verifier, users *iam.Directory) func(*fasthttp.RequestCtx, [
 		}
 		return keystore.Caller{
 			ARN: user.ARN, AccountID: user.AccountID, AccessKeyID: user.AccessKey, UserName: user.Name,
-			SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()),
+			SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()), TLS: tlsOf(ctx),
 		}, nil
+	}
+}
+
+func tlsOf(ctx *fasthttp.RequestCtx) keystore.TLS {
+	state := ctx.TLSConnectionState()
+	if state == nil {
+		return keystore.TLS{}
+	}
+	return keystore.TLS{
+		Version:     strings.Replace(tls.VersionName(state.Version), " ", "v", 1),
+		CipherSuite: tls.CipherSuiteName(state.CipherSuite),
+		Host:        string(ctx.Request.Header.Host()),
 	}
 }
 

@@ -3,6 +3,7 @@ package kmsapi
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -32,6 +33,7 @@ const (
 // endpoint is a whole key service behind a socket.
 type endpoint struct {
 	url     string
+	host    string
 	service *local.Service
 	audit   *audit.Memory
 }
@@ -53,6 +55,12 @@ func testUsers(t *testing.T) *iam.Directory {
 
 func start(t *testing.T) *endpoint {
 	t.Helper()
+	return startTLS(t, nil)
+}
+
+// startTLS starts one with TLS, where conf is not nil.
+func startTLS(t *testing.T, conf *tls.Config) *endpoint {
+	t.Helper()
 	users := testUsers(t)
 	e := &endpoint{audit: new(audit.Memory)}
 	service, err := local.Open(context.Background(), local.Config{
@@ -71,10 +79,13 @@ func start(t *testing.T) *endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.url, e.host = "http://"+listener.Addr().String(), listener.Addr().String()
+	if conf != nil {
+		e.url, listener = "https://"+e.host, tls.NewListener(listener, conf)
+	}
 	server := h.Server()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	e.url = "http://" + listener.Addr().String()
 	t.Cleanup(func() {
 		if err := errors.Join(server.Shutdown(), <-served, service.Close()); err != nil {
 			t.Error(err)
@@ -86,7 +97,8 @@ func start(t *testing.T) *endpoint {
 // client is the AWS SDK for Go as one of the users.
 func (e *endpoint) client(name string) *kms.Client {
 	keys := map[string]string{"root": "AKIAROOT", "alice": "AKIAALICE", "eve": "AKIAEVE"}
-	transport := &http.Transport{}
+	// The certificate is the test's own.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	return kms.New(kms.Options{
 		BaseEndpoint: aws.String(e.url), Region: testRegion, RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(keys[name], "secret-of-"+name, ""),

@@ -1,9 +1,11 @@
 package kmsapi
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -156,4 +158,23 @@ func TestAuditFailureIsFailure(t *testing.T) {
 	wantException(t, err, "KMSInternalException", "")
 	e.audit.Fail(nil)
 	must(c.GenerateDataKey(background, dataKeyInput(md.KeyId)))(t)
+}
+
+// TestRecordsSayHowTheRequestCame: tlsDetails as CloudTrail has them, and none where there was no TLS.
+// https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
+func TestRecordsSayHowTheRequestCame(t *testing.T) {
+	authority := httptest.NewTLSServer(nil)
+	conf := &tls.Config{Certificates: authority.TLS.Certificates}
+	authority.Close()
+	e := startTLS(t, conf)
+	must(e.client("alice").ListKeys(background, nil))(t)
+	got := e.audit.Records()[0].TLSDetails
+	if got == nil || got.TLSVersion != "TLSv1.3" || !strings.HasPrefix(got.CipherSuite, "TLS_") || got.ClientProvidedHostHeader != e.host {
+		t.Errorf("tlsDetails %+v", got)
+	}
+	plain := start(t)
+	must(plain.client("alice").ListKeys(background, nil))(t)
+	if got := plain.audit.Records()[0].TLSDetails; got != nil {
+		t.Errorf("tlsDetails without TLS: %+v", got)
+	}
 }

@@ -54,13 +54,15 @@ func (c *call) otherOwners() []string {
 func (c *call) event(result error) *audit.Record {
 	r := &audit.Record{
 		UserIdentity: c.userIdentity(), EventTime: audit.At(c.now), EventSource: audit.KMSSource, EventName: c.op,
-		AWSRegion: c.s.region, SourceIPAddress: c.caller.SourceIP, UserAgent: c.caller.UserAgent,
-		RequestParameters: c.params, RequestID: c.caller.RequestID, EventID: c.eventID,
+		AWSRegion: c.s.region, RequestParameters: c.params, RequestID: c.caller.RequestID, EventID: c.eventID,
 		ReadOnly: readOnly(c.op), EventType: audit.APICall, ManagementEvent: true,
 		RecipientAccountID: c.caller.AccountID, EventCategory: audit.Management,
 	}
 	if c.caller.ViaService != "" || c.caller.Service {
-		r.SourceIPAddress, r.UserAgent = audit.Internal, audit.Internal
+		r.From(audit.Internal, audit.Internal, audit.TLSDetails{})
+	} else {
+		t := c.caller.TLS
+		r.From(c.caller.SourceIP, c.caller.UserAgent, audit.TLSDetails{TLSVersion: t.Version, CipherSuite: t.CipherSuite, ClientProvidedHostHeader: t.Host})
 	}
 	if len(c.extra) > 0 {
 		r.AdditionalEventData = c.extra
