@@ -51,6 +51,10 @@ func (c *call) getObjectAttributes() error {
 	if err != nil {
 		return err
 	}
+	return whileChanging(func() error { return c.attributesOnce(want, r) })
+}
+
+func (c *call) attributesOnce(want *attributes, r *read) error {
 	o, err := c.lookup(c.place(), r.version, "")
 	if err != nil {
 		return err

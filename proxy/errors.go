@@ -86,6 +86,8 @@ func (c *call) toS3(err error) *s3.Error {
 		return authError(auth)
 	case errors.As(err, &kms):
 		return kmsError(kms)
+	case errors.Is(err, errChanged):
+		return s3.Errorf(s3.SlowDown, "The object changes faster than it can be read. Please try again.")
 	case errors.Is(err, errNotSealed):
 		return s3.Errorf(s3.InvalidObjectState, "The object was not written through waxseal, and its bucket is not one that plaintext is read from")
 	case errors.Is(err, errTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):

@@ -59,14 +59,17 @@ func (c *call) getObject() error {
 	if err != nil {
 		return err
 	}
+	return whileChanging(func() error { return c.get(r) })
+}
+
+// whileChanging reads again when the object was written anew between two requests to the store.
+func whileChanging(read func() error) (err error) {
 	for range 3 {
-		err = c.get(r)
-		if !errors.Is(err, errChanged) {
-			return err
+		if err = read(); !errors.Is(err, errChanged) {
+			break
 		}
-		// The object was written anew between two requests to the store.
 	}
-	return s3.Errorf(s3.SlowDown, "The object changes faster than it can be read. Please try again.")
+	return err
 }
 
 var errChanged = errors.New("the object changed while it was read")

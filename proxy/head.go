@@ -16,7 +16,11 @@ func (c *call) headObject() error {
 	if err != nil {
 		return err
 	}
-	o, err := c.lookup(c.place(), r.version, "")
+	return whileChanging(func() error { return c.headOnce(r) })
+}
+
+func (c *call) headOnce(r *read) error {
+	o, err := c.lookupHead(r)
 	if err != nil {
 		return err
 	}
@@ -37,6 +41,18 @@ func (c *call) headObject() error {
 	return f.headSealed()
 }
 
+// lookupHead looks an object up for a HEAD. Of an archived one S3 shows the headers, among them how far its restore is.
+func (c *call) lookupHead(r *read) (*stored, error) {
+	o, err := c.lookup(c.place(), r.version, "")
+	if !errors.Is(err, errArchived) {
+		return o, err
+	}
+	if o, err = c.lookupArchived(c.readRequest(c.place(), r.version, ""), c.place()); err != nil {
+		return nil, err
+	}
+	return o, c.vouch(o)
+}
+
 // addLock asks for the version's lock where the store shows it to a HEAD only: the object was looked up with a GET.
 // What is not versioned has none.
 func (c *call) addLock(o *stored) error {
@@ -49,9 +65,12 @@ func (c *call) addLock(o *stored) error {
 	if err != nil {
 		return err
 	}
+	if resp.StatusCode != http.StatusOK {
+		return upstreamFailure(resp)
+	}
 	defer drain(resp)
 	for name, values := range resp.Header {
-		if resp.StatusCode == http.StatusOK && strings.HasPrefix(name, "X-Amz-Object-Lock-") {
+		if strings.HasPrefix(name, "X-Amz-Object-Lock-") {
 			o.header[name] = values
 		}
 	}

@@ -80,27 +80,7 @@ func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*stored, error)
 	}
 	o, err := l.lookupBy(r, l.placeOf(e), sse.TailSize)
 	if errors.Is(err, errArchived) {
-		return l.lookArchived(r, e)
-	}
-	return o, err
-}
-
-// lookArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
-// manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
-func (l *listing) lookArchived(r *storeRequest, e *s3.ListEntry) (*stored, error) {
-	r.method = http.MethodHead
-	r.header.Del("Range")
-	resp, err := l.send(r)
-	if err != nil {
-		return nil, err
-	}
-	defer drain(resp)
-	if resp.StatusCode != http.StatusOK {
-		return nil, upstreamFailure(resp)
-	}
-	o, err := l.describe(l.placeOf(e), resp)
-	if err == nil && o.env != nil && o.env.Manifest {
-		err = errArchived
+		return l.lookupArchived(r, l.placeOf(e))
 	}
 	return o, err
 }
@@ -118,7 +98,6 @@ func (l *listing) vouchFor(o *stored) error {
 }
 
 var (
-	errArchived   = s3.NewError(s3.InvalidObjectState)
 	errUnnameable = errors.New("the key cannot be told from the listing")
 )
 

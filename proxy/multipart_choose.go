@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -196,7 +197,7 @@ func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &outcome{List: r.list, ETag: tagOf(chosen).String(), Sum: sum, Parts: uint32(len(chosen))}
+	out := &outcome{List: r.list, ETag: tagOf(etagsOf(chosen)).String(), Sum: sum, Parts: uint32(len(chosen))}
 	switch {
 	case r.sumAlg == 0 || !u.Named && r.sumAlg != u.Checksum:
 		// S3 ignores the checksum of an object whose upload was created without naming its algorithm.
@@ -245,24 +246,49 @@ func objectSum(u *upload, chosen []*part) (sse.Checksum, error) {
 }
 
 // tagOf is the object's ETag, in every mode: the MD5 of the parts' ETags, with their number.
-func tagOf(chosen []*part) sse.Tag {
+func tagOf(etags []string) sse.Tag {
 	h := md5.New()
-	for _, p := range chosen {
-		raw, err := hex.DecodeString(p.ETag)
+	for _, etag := range etags {
+		raw, err := hex.DecodeString(etag)
 		if err != nil {
-			raw = []byte(p.ETag) // a store whose ETags are not hexadecimal
+			raw = []byte(etag) // a store whose ETags are not hexadecimal
 		}
 		h.Write(raw)
 	}
-	t := sse.Tag{Kind: sse.TagParts, Parts: uint32(len(chosen))}
+	t := sse.Tag{Kind: sse.TagParts, Parts: uint32(len(etags))}
 	h.Sum(t.MD5[:0])
 	return t
+}
+
+func etagsOf(chosen []*part) []string {
+	etags := make([]string, len(chosen))
+	for i, p := range chosen {
+		etags[i] = p.ETag
+	}
+	return etags
+}
+
+// made says whether an object with that ETag was made of the client's list; m is nil where its parts are not known. In
+// Ceph a part may be listed with the ETag of an earlier send (sentAs), so that only the numbers tell.
+func (r *completeRequest) made(etag string, m *sse.Manifest) bool {
+	sameNumber := func(a s3.CompletePart, b sse.ManifestPart) bool { return a.PartNumber == b.Number }
+	if m != nil && !slices.EqualFunc(r.parts, m.Parts, sameNumber) {
+		return false
+	}
+	if r.ceph && m != nil {
+		return true
+	}
+	etags := make([]string, len(r.parts))
+	for i := range r.parts {
+		etags[i] = r.parts[i].ETag
+	}
+	return tagOf(etags).String() == etag
 }
 
 // manifestOf is what the object's manifest says.
 func manifestOf(u *upload, chosen []*part, sum sse.Checksum) *sse.Manifest {
 	m := &sse.Manifest{
-		UploadID: u.UploadID, ChecksumAlgorithm: u.Checksum, Tag: tagOf(chosen),
+		UploadID: u.UploadID, ChecksumAlgorithm: u.Checksum, Tag: tagOf(etagsOf(chosen)),
 		Facts: sse.Facts{Checksums: []sse.Checksum{sum}},
 		Parts: make([]sse.ManifestPart, len(chosen)),
 	}

@@ -84,8 +84,8 @@ func (p *completion) run() error {
 	}
 	if p.upload.Phase == phaseCompleting {
 		// Asked before anything else: conditions that held for the Complete whose answer was lost need not hold now.
-		if out, header := p.recognise(); out != nil {
-			return p.finish(out, header)
+		if out, header, err := p.recognise(); out != nil || err != nil {
+			return p.recognised(out, header, err)
 		}
 	}
 	if err := p.prepare(); err != nil {
@@ -124,6 +124,22 @@ func (p *completion) openKeys() (err error) {
 
 // prepare chooses the parts, checks all that is to be checked, and records that the store will now be told.
 func (p *completion) prepare() error {
+	if err := p.choose(); err != nil {
+		return err
+	}
+	p.header = p.ownerHeader()
+	if err := p.writeConditions(p.header); err != nil {
+		return err
+	}
+	if err := p.s.honouredOnComplete(p.header); err != nil {
+		return err
+	}
+	p.upload.Phase, p.upload.Changed, p.upload.Outcome = phaseCompleting, p.s.cfg.Now().UTC(), p.out
+	return p.s.uploads.save(p.up, p.upload, heldOf(p.chosen))
+}
+
+// choose finds the parts that the client names, and what comes of them.
+func (p *completion) choose() error {
 	known, err := p.s.uploads.parts(p.up, p.upload)
 	if err != nil {
 		return err
@@ -141,18 +157,8 @@ func (p *completion) prepare() error {
 	if p.chosen, err = p.want.choose(p.upload, all, atStore); err != nil {
 		return err
 	}
-	if p.out, err = p.want.outcome(p.upload, p.chosen); err != nil {
-		return err
-	}
-	p.header = p.ownerHeader()
-	if err := p.writeConditions(p.header); err != nil {
-		return err
-	}
-	if err := p.s.honouredOnComplete(p.header); err != nil {
-		return err
-	}
-	p.upload.Phase, p.upload.Changed, p.upload.Outcome = phaseCompleting, p.s.cfg.Now().UTC(), p.out
-	return p.s.uploads.save(p.up, p.upload, heldOf(p.chosen))
+	p.out, err = p.want.outcome(p.upload, p.chosen)
+	return err
 }
 
 // heldOf are the parts that are not at the store: none, or the last.
@@ -249,10 +255,18 @@ func (p *completion) afterFailure(err error) error {
 			return err
 		}
 	}
-	if out, header := p.recognise(); out != nil {
-		return p.finish(out, header)
+	if out, header, other := p.recognise(); out != nil || other != nil {
+		return p.recognised(out, header, other)
 	}
 	return err
+}
+
+// recognised answers from an object that is there already.
+func (p *completion) recognised(out *outcome, header http.Header, err error) error {
+	if err != nil {
+		return err
+	}
+	return p.finish(out, header)
 }
 
 // overtaken says whether another replica has gone on with the same upload meanwhile.
@@ -273,30 +287,45 @@ func (c *call) objectOf(u *upload) *stored {
 	return o
 }
 
-// recognise says whether the object was made of this upload, and what of it is to be answered: which of several
-// Completes has made it, its manifest tells.
-func (p *completion) recognise() (*outcome, http.Header) {
+// recognise says whether the object was made of this upload, and what of it is to be answered. When it was made of
+// another list than the client's, the upload is over for this one: NoSuchUpload, and nothing is recorded of it.
+func (p *completion) recognise() (*outcome, http.Header, error) {
 	o := p.objectOf(p.upload)
 	if o == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	header := make(http.Header)
 	if o.version != "" {
 		header.Set("X-Amz-Version-Id", o.version)
 	}
 	if p.blind {
-		out := p.upload.Outcome
-		if out == nil || out.ETag != o.visibleETag() {
-			return nil, nil
-		}
-		out.Version = o.version
-		return out, header
+		return p.recogniseBlind(o, header)
 	}
 	m, err := p.readManifest(&opened{stored: o, keys: p.keys})
 	if err != nil || m.UploadID != p.upload.UploadID || len(m.Facts.Checksums) != 1 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return &outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.version}, header
+	if !p.want.made(m.Tag.String(), m) {
+		return nil, nil, errNoSuchUpload(p.upload.UploadID)
+	}
+	return &outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.version}, header, nil
+}
+
+// recogniseBlind is recognise without the key that opens the manifest. The object's checksum is then what was recorded, or
+// what the parts give again.
+func (p *completion) recogniseBlind(o *stored, header http.Header) (*outcome, http.Header, error) {
+	if !p.want.made(o.visibleETag(), nil) {
+		return nil, nil, errNoSuchUpload(p.upload.UploadID)
+	}
+	out := p.upload.Outcome
+	if out == nil || out.List != p.want.list {
+		if err := p.choose(); err != nil {
+			return nil, nil, err
+		}
+		out = p.out
+	}
+	out.Version = o.version
+	return out, header, nil
 }
 
 // finish records the outcome, so that the same Complete gets the same answer for a while, clears up, and answers.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
@@ -250,5 +251,42 @@ func TestMultipartCompleteTwiceAtOnce(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestCompleteOfAnotherList: when the answer to a Complete was lost, only the list that made the object is told that it did,
+// whatever was asked in between, with the upload's key and without.
+func TestCompleteOfAnotherList(t *testing.T) {
+	for name, header := range map[string]map[string]string{"SSE-S3": nil, "SSE-C, completed without the key": sseC(1)} {
+		t.Run(name, func(t *testing.T) {
+			k, u := overMemory(t, proxytest.Options{ForgetCompleted: true}, func(c *Config) { c.AllowInsecureSSEC = true })
+			m := k.rawUpload(t, "/bkt/a", header)
+			m.mustPut(1, header, noise(1, 5*mib))
+			m.mustPut(2, header, noise(2, 100))
+			var completed atomic.Bool
+			u.SetHook(func(op proxytest.Op) proxytest.Fault {
+				if op.Name == "CompleteMultipartUpload" {
+					completed.Store(true)
+					return proxytest.Fault{CutAfter: true}
+				}
+				return proxytest.Fault{CutBefore: completed.Load()} // the store is away
+			})
+			if resp, body := m.complete(nil); resp.StatusCode != 503 {
+				t.Fatalf("the lost answer: %s %s", resp.Status, body)
+			}
+			second := m.etags[2]
+			delete(m.etags, 2)
+			if resp, body := m.complete(nil); resp.StatusCode != 503 {
+				t.Errorf("list [1] while the store is away: %s %s", resp.Status, body)
+			}
+			u.SetHook(nil)
+			if resp, body := m.complete(nil); resp.StatusCode != 404 {
+				t.Errorf("list [1], of which the object is not: %s %s", resp.Status, body)
+			}
+			m.etags[2] = second
+			if resp, body := m.complete(nil); resp.StatusCode != 200 {
+				t.Errorf("list [1 2], of which the object is: %s %s", resp.Status, body)
+			}
+		})
 	}
 }

@@ -77,7 +77,15 @@ func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored
 
 // lookupBy looks with a request of the caller's making, who vouches for what is unvouched. It reads nothing of the
 // client's request and leaves nothing at the call, so that many may run at once.
-func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error) {
+func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (o *stored, err error) {
+	err = whileChanging(func() error {
+		o, err = c.lookupOnce(r, at, n)
+		return err
+	})
+	return o, err
+}
+
+func (c *call) lookupOnce(r *storeRequest, at sealTarget, n int64) (*stored, error) {
 	r.header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
 	resp, err := c.send(r)
 	if err != nil {
@@ -105,22 +113,46 @@ func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (*stored, error
 }
 
 func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
-	r.method = http.MethodHead
-	r.header.Del("Range")
-	resp, err := c.send(r)
-	if err != nil {
+	o, err := c.describeByHead(r, at)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, upstreamFailure(resp)
-	}
-	o, err := c.describe(at, resp)
-	if err == nil && o.env != nil && !o.env.Bodyless() {
+	case o.bodySize > 0:
+		return nil, errChanged // it was written anew since the read found nothing
+	case o.env != nil && !o.env.Bodyless():
 		return nil, tampered(errors.New("its body is empty"))
+	}
+	return o, nil
+}
+
+// lookupArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
+// manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+func (c *call) lookupArchived(r *storeRequest, at sealTarget) (*stored, error) {
+	o, err := c.describeByHead(r, at)
+	if err == nil && o.env != nil && o.env.Manifest {
+		err = errArchived
 	}
 	return o, err
 }
+
+// describeByHead makes a HEAD of a request to read.
+func (c *call) describeByHead(r *storeRequest, at sealTarget) (*stored, error) {
+	head := *r
+	head.method, head.header = http.MethodHead, r.header.Clone()
+	head.header.Del("Range")
+	resp, err := c.send(&head)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, upstreamFailure(resp)
+	}
+	defer drain(resp)
+	return c.describe(at, resp)
+}
+
+// errArchived is the store's answer to a read of what has to be restored first.
+var errArchived = s3.NewError(s3.InvalidObjectState)
 
 // readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
 func (c *call) readTail(o *stored, resp *http.Response, n int64) error {
@@ -351,7 +383,7 @@ func (c *call) readManifest(p *opened) (*sse.Manifest, error) {
 	if int64(len(p.tail)) < need {
 		whole, err := c.lookupBy(c.readRequest(p.at, p.version, p.stored.etag), p.at, need)
 		if err != nil {
-			return nil, err
+			return nil, changedError(err)
 		}
 		p.tail = whole.tail
 	}

@@ -101,6 +101,9 @@ func (c *call) updateOnce(enc *encryption) error {
 		}
 		return s3.Errorf(s3.NotImplemented, "waxseal can only update the encryption of an object's current version")
 	}
+	if err := c.addLock(o); err != nil {
+		return err
+	}
 	if err := updatable(o, c.s.cfg.Now()); err != nil {
 		return err
 	}
