@@ -25,6 +25,9 @@ const (
 // checksumSizes by algorithm; zero is none.
 var checksumSizes = [...]int{0, 4, 4, 8, 20, 32, 64, 16, 8, 8, 16}
 
+// maxChecksum is the length of the longest value of any algorithm.
+var maxChecksum = slices.Max(checksumSizes[:])
+
 // ChecksumSize is the length of an algorithm's value, 0 for an unknown algorithm.
 func ChecksumSize(algorithm uint8) int {
 	if int(algorithm) >= len(checksumSizes) {
@@ -54,12 +57,13 @@ type Facts struct {
 // the order of the bits, that of bit 6 after its algorithm's number, so one
 // set of facts has one encoding.
 const (
-	factsMD5      = 1 << 0
-	factsLater    = 1 << 6
-	factsKnown    = 1<<7 - 1
-	factsPrefix   = 2
-	factsMaxPlain = factsPrefix + 16 + 4 + 4 + 8 + 20 + 32 + 1 + 64
+	factsMD5    = 1 << 0
+	factsLater  = 1 << 6
+	factsKnown  = 1<<7 - 1
+	factsPrefix = 2
 )
+
+var factsMaxPlain = factsPrefix + 16 + 4 + 4 + 8 + 20 + 32 + 1 + maxChecksum
 
 // factsBit is the bit of an algorithm.
 func factsBit(algorithm uint8) byte {

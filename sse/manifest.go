@@ -11,17 +11,19 @@ const (
 	// FooterSize is the fixed size of what ends a manifest, and with it the body.
 	FooterSize = 64
 	// TailSize is the length of a suffix read that always holds the facts box,
-	// the public box and the footer. The two boxes have at most 144 bytes today;
-	// the rest is for facts to come.
+	// the public box and the footer. Those have at most 268 bytes today; the rest is for facts to come.
 	TailSize = 512
 
 	footerMagic = "WAXSEAL"
 	maxUploadID = 1024
-	// tableMax bounds a table so that a footer cannot make a reader fetch without end.
-	tableMax = 2*maxUploadID + MaxParts*partMaxSize
 
 	partMinSize = 2 + 8 + 1 + len(StreamHeader{})
-	partMaxSize = 2 + 8 + 1 + 2*len(StreamHeader{}) + 16 + 32
+)
+
+var (
+	partMaxSize = 2 + 8 + 1 + 2*len(StreamHeader{}) + 16 + maxChecksum
+	// tableMax bounds a table so that a footer cannot make a reader fetch without end.
+	tableMax = 2*maxUploadID + MaxParts*partMaxSize
 )
 
 // ManifestPart is a part as the manifest's table has it.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -82,13 +83,13 @@ func TestManifestRoundTrip(t *testing.T) {
 // TestTailSize: the largest boxes and the footer fit the suffix read.
 func TestTailSize(t *testing.T) {
 	m := testManifest(2, false)
-	m.Facts = *md5Facts(CRC32, CRC32C, CRC64NVME, SHA1, SHA256)
+	m.Facts = *md5Facts(CRC32, CRC32C, CRC64NVME, SHA1, SHA256, SHA512)
 	k := NewKeys(false)
 	f, err := ParseFooter(sealManifest(t, m, k))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := f.FactsSize + f.PublicSize + FooterSize; got > TailSize || got != 102+37+64 {
+	if got := f.FactsSize + f.PublicSize + FooterSize; got > TailSize || got != 167+37+64 {
 		t.Errorf("tail of %d bytes", got)
 	}
 }
@@ -109,18 +110,40 @@ func TestManifestAnnounced(t *testing.T) {
 	}
 }
 
+// TestManifestOf10000Parts: also of the largest parts, with the longest checksum of all and the longest upload id.
 func TestManifestOf10000Parts(t *testing.T) {
 	for _, double := range []bool{false, true} {
-		k := NewKeys(double)
-		m := testManifest(MaxParts, double)
-		sealed := sealManifest(t, m, k)
-		got, err := OpenManifest(sealed, k)
-		if err != nil || !reflect.DeepEqual(got, m) {
-			t.Fatal(double, err)
+		for a := CRC32; a <= XXHASH128; a++ {
+			k := NewKeys(double)
+			m := testManifest(MaxParts, double)
+			m.UploadID = strings.Repeat("u", maxUploadID)
+			m.setAlgorithm(a)
+			sealed := sealManifest(t, m, k)
+			got, err := OpenManifest(sealed, k)
+			if err != nil || !reflect.DeepEqual(got, m) {
+				t.Fatalf("%d layers, algorithm %d, %d bytes: %v", k.Layers(), a, len(sealed), err)
+			}
 		}
-		if len(sealed) > tableMax {
-			t.Error("longer than the bound:", len(sealed))
-		}
+	}
+}
+
+// setAlgorithm gives the parts and the object checksums of an algorithm.
+func (m *Manifest) setAlgorithm(a uint8) {
+	value := bytes.Repeat([]byte{a}, ChecksumSize(a))
+	m.ChecksumAlgorithm = a
+	m.Facts.Checksums = []Checksum{{Algorithm: a, Composite: true, Value: value}}
+	for i := range m.Parts {
+		m.Parts[i].Checksum = value
+	}
+}
+
+// TestTableBound: what FORMAT.md says of the largest table.
+func TestTableBound(t *testing.T) {
+	m := testManifest(MaxParts, true)
+	m.UploadID = strings.Repeat("u", maxUploadID)
+	m.setAlgorithm(SHA512)
+	if f := m.footer(2); f.TableSize != 1_691_064 || tableMax != 1_692_048 || f.TableSize > tableMax {
+		t.Errorf("%d bytes, bound to %d", f.TableSize, tableMax)
 	}
 }
 

@@ -88,6 +88,9 @@ func (m *Manifest) sealWith(k ManifestKey, svc ServiceKey, salt [saltSize]byte) 
 		return nil, err
 	}
 	f := m.footer(int(k.layers))
+	if err := f.check(); err != nil {
+		return nil, fmt.Errorf("sse: a manifest that no reader takes: %v", err) // of the caller's making, not the store's
+	}
 	f.service, f.salt = svc.ID, salt
 	footer := f.append(nil)
 	commitment := k.commitment

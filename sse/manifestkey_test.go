@@ -90,6 +90,20 @@ func TestManifestKeyEveryBit(t *testing.T) {
 	}
 }
 
+// TestUnreadableManifestIsNotSealed: what a reader would refuse for its footer is an error before anything has it, and
+// none that accuses the store.
+func TestUnreadableManifestIsNotSealed(t *testing.T) {
+	key, _ := NewKeys(true).ManifestKey()
+	key.layers = 3 // no other table is larger than the bound
+	m := testManifest(MaxParts, true)
+	if f := m.footer(3); f.check() == nil {
+		t.Fatal("the footer passes")
+	}
+	if b, err := m.sealWith(key, testService, [saltSize]byte{}); b != nil || err == nil || errors.Is(err, ErrMalformed) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+}
+
 func TestManifestKeyRefuses(t *testing.T) {
 	if _, err := (Keys{}).ManifestKey(); !errors.Is(err, ErrNoKey) {
 		t.Error("of no data key:", err)
