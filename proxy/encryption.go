@@ -269,12 +269,12 @@ func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
 	if want, err := base64.StdEncoding.DecodeString(sum); err != nil || hex.EncodeToString(want) != hex.EncodeToString(digest[:]) {
 		return nil, s3.InvalidArgument(h.md5, sum, "The calculated MD5 hash of the key did not match the hash that was provided.")
 	}
-	k, err := sse.KeyFrom(raw)
-	if err != nil {
+	k := &customerKey{md5: b64(digest[:])}
+	if k.key, err = sse.KeyFrom(raw); err != nil {
 		return nil, err
 	}
-	c.onDone(k.Zero)
-	return &customerKey{key: k, md5: b64(digest[:])}, nil
+	c.onDone(k.key.Zero)
+	return k, nil
 }
 
 // algorithmOf is what x-amz-server-side-encryption says of a mode; empty for SSE-C.

@@ -118,8 +118,7 @@ func (p *completion) openKeys() (err error) {
 		}
 		return nil
 	}
-	p.keys, err = p.uploadKeys(p.upload, p.customer)
-	return err
+	return p.uploadKeys(&p.keys, p.upload, p.customer)
 }
 
 // prepare chooses the parts, checks all that is to be checked, and records that the store will now be told.
@@ -301,7 +300,9 @@ func (p *completion) recognise() (*outcome, http.Header, error) {
 	if p.blind {
 		return p.recogniseBlind(o, header)
 	}
-	m, err := p.readManifest(&opened{stored: o, keys: p.keys})
+	object := &opened{stored: o, keys: p.keys}
+	defer object.keys.Zero()
+	m, err := p.readManifest(object)
 	if err != nil || m.UploadID != p.upload.UploadID || len(m.Facts.Checksums) != 1 {
 		return nil, nil, nil
 	}

@@ -109,7 +109,7 @@ func (c *call) mayListParts(u *upload) error {
 	case u.env.Mode == sse.SSEC && customer == nil && u.Named:
 		return errPartEncryption()
 	case u.env.Mode == sse.SSEKMS, u.env.Mode == sse.DSSEKMS:
-		_, err = c.uploadKeys(u, customer)
+		err = c.uploadKeys(new(sse.Keys), u, customer)
 	}
 	return err
 }

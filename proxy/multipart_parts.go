@@ -78,20 +78,16 @@ func (c *call) newPartWrite() (*partWrite, error) {
 	if w.customer, err = c.partKey(u); err != nil {
 		return nil, err
 	}
-	if w.keys, err = c.uploadKeys(u, w.customer); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return w, c.uploadKeys(&w.keys, u, w.customer)
 }
 
-// uploadKeys opens an upload's data keys, to be zeroed when the call is done.
-func (c *call) uploadKeys(u *upload, customer *customerKey) (sse.Keys, error) {
-	keys, _, err := c.openEnvelope(u.env, customer, c.place())
-	if err != nil {
-		return sse.Keys{}, openError(err)
+// uploadKeys opens an upload's data keys into where the caller keeps them. There they are zeroed when the call is done.
+func (c *call) uploadKeys(into *sse.Keys, u *upload, customer *customerKey) (err error) {
+	if *into, _, err = c.openEnvelope(u.env, customer, c.place()); err != nil {
+		return openError(err)
 	}
-	c.onDone(keys.Zero)
-	return keys, nil
+	c.onDone(into.Zero)
+	return nil
 }
 
 // checkAlgorithm refuses a checksum of another algorithm than the upload was created with. An upload that was created

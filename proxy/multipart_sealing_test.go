@@ -7,13 +7,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
+	"waxseal/keystore/sigv4"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -211,6 +214,51 @@ func TestMultipartKMS(t *testing.T) {
 			_, got := k.mustDo(t, "GET", "/"+b+"/k", nil, nil)
 			if !bytes.Equal(got, append(noise(1, 5*mib), noise(2, 9)...)) {
 				t.Error("other bytes came back")
+			}
+		})
+	}
+}
+
+// TestKeysOfACallAreZeroed: the keys that a call keeps, an upload's data keys and the client's own, are gone when it is done.
+func TestKeysOfACallAreZeroed(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.AllowInsecureSSEC = true })
+	for mode, header := range encryptionHeaders() {
+		t.Run(mode, func(t *testing.T) {
+			m := k.rawUpload(t, "/bkt/a", header)
+			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), up: t.Context(), bucket: "bkt", key: "a", auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}
+			c.query, _ = parseQuery("partNumber=1&uploadId=" + url.QueryEscape(m.id))
+			if mode == "SSE-C" {
+				for name, value := range header {
+					c.head = append(c.head, sigv4.Header{Name: name, Value: value})
+				}
+			}
+			w, err := c.newPartWrite()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &completion{call: c, upload: w.upload}
+			if err := p.openKeys(); err != nil {
+				t.Fatal(err)
+			}
+			kept := []*sse.Key{&w.keys.Data, &p.keys.Data}
+			if mode == "DSSE-KMS" {
+				kept = append(kept, &w.keys.Outer, &p.keys.Outer)
+			}
+			if mode == "SSE-C" {
+				kept = append(kept, &w.customer.key, &p.customer.key)
+			}
+			for i, key := range kept {
+				if key.IsZero() {
+					t.Errorf("key %d is not there in the first place", i)
+				}
+			}
+			for _, f := range c.cleanups {
+				f()
+			}
+			for i, key := range kept {
+				if !key.IsZero() {
+					t.Errorf("key %d is still there", i)
+				}
 			}
 		})
 	}
