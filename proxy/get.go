@@ -206,15 +206,21 @@ func (f *fetch) sealed() error {
 
 // openable refuses what the request's SSE-C headers do not fit. Ceph looks at the part number before them.
 func (f *fetch) openable() error {
-	if f.s.cfg.CompatCeph && f.env != nil && (f.part > 1 && f.env.HasHeaders || f.tag.Kind == sse.TagParts && f.part > int(f.tag.Parts)) {
+	if f.s.cfg.CompatCeph && f.env != nil && (f.part > 1 && f.onePart() || f.tag.Kind == sse.TagParts && f.part > int(f.tag.Parts)) {
 		return f.errNoSuchPart()
 	}
 	return openable(f.stored, f.customer)
 }
 
-// statusFor is 206 for a range or a part of several, as S3 answers them.
+// onePart says whether a sealed object was written as a whole.
+func (f *fetch) onePart() bool { return f.env.HasHeaders || f.env.Bodyless() }
+
+// partial says whether an answer of n bytes has a Content-Range: a range's and a part's have, but of nothing there is none.
+func (f *fetch) partial(n int64) bool { return f.ranged || f.part > 0 && n > 0 }
+
+// statusFor is 206 for a range or a part, as S3 answers them.
 func (f *fetch) statusFor(n int64) int {
-	if f.ranged || f.part > 0 && f.size > 0 { // of nothing there is no Content-Range
+	if f.partial(n) {
 		return http.StatusPartialContent
 	}
 	return http.StatusOK
@@ -225,7 +231,7 @@ func (f *fetch) span(m *sse.Manifest) (off, n int64, err error) {
 	switch {
 	case f.part > 0 && m != nil:
 		return f.partSpan(m, f.part)
-	case f.part > 1 && f.stored.env.HasHeaders:
+	case f.part > 1 && f.onePart():
 		return 0, 0, f.errNoSuchPart()
 	case !f.ranged || f.ignoredRange():
 		f.ranged = false
@@ -413,7 +419,7 @@ func (f *fetch) headers(p *opened, off, n int64) {
 	if f.sums {
 		f.showReadChecksums(p)
 	}
-	if f.ranged || f.part > 0 && f.size > 0 {
+	if f.partial(n) {
 		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 }
@@ -499,7 +505,7 @@ func (f *fetch) plain() error {
 		return err
 	}
 	f.describeTo(f.stored, nil)
-	if f.ranged {
+	if f.partial(n) {
 		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 	f.stream(f.statusFor(n), &limitedBody{io.LimitReader(resp.Body, n), resp.Body}, n)

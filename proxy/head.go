@@ -102,7 +102,7 @@ func (f *fetch) headPlain() error {
 		return err
 	}
 	f.describeTo(f.stored, nil)
-	if f.ranged {
+	if f.partial(n) {
 		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 	f.answerHead(n)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -158,4 +159,59 @@ func TestMultipartListParts(t *testing.T) {
 			t.Errorf("%s", body)
 		}
 	})
+}
+
+// TestPartOfNothing: an empty part has no Content-Range, and an object that was written as a whole, with or without a
+// body at the store, has one part only.
+func TestPartOfNothing(t *testing.T) {
+	k, store := overMemory(t, proxytest.Options{}, func(c *Config) { c.ReadThrough = []string{"bkt"} })
+	u := k.rawUpload(t, "/bkt/parts", nil)
+	u.mustPut(1, nil, noise(1, 5*mib))
+	u.mustPut(2, nil, nil)
+	if resp, body := u.complete(nil); resp.StatusCode != 200 {
+		t.Fatalf("%s\n%s", resp.Status, body)
+	}
+	for _, path := range []string{"/bkt/dir/", "/bkt/dir"} {
+		k.mustDo(t, "PUT", path, nil, nil)
+	}
+	k.mustDo(t, "PUT", "/bkt/whole", nil, []byte("12345"))
+	store.PutObject("bkt", "plain", []byte("12345"), nil)
+	for _, c := range []struct {
+		path, part   string
+		status       int
+		contentRange string
+	}{
+		{"/bkt/parts", "1", 206, "bytes 0-5242879/5242880"},
+		{"/bkt/parts", "2", 200, ""},
+		{"/bkt/parts", "3", 416, ""},
+		{"/bkt/dir/", "1", 200, ""},
+		{"/bkt/dir/", "7", 416, ""},
+		{"/bkt/dir", "1", 200, ""},
+		{"/bkt/dir", "7", 416, ""},
+		{"/bkt/whole", "1", 206, "bytes 0-4/5"},
+		{"/bkt/whole", "2", 416, ""},
+		{"/bkt/plain", "1", 206, "bytes 0-4/5"},
+		{"/bkt/plain", "2", 416, ""},
+	} {
+		for _, method := range []string{"GET", "HEAD"} {
+			resp, body := k.do(t, method, c.path+"?partNumber="+c.part, nil, nil)
+			if resp.StatusCode != c.status || resp.Header.Get("Content-Range") != c.contentRange {
+				t.Errorf("%s of part %s of %s: %s, Content-Range %q", method, c.part, c.path, resp.Status, resp.Header.Get("Content-Range"))
+			}
+			if method == "GET" && c.status == 416 && s3.ParseError(416, body).Code != s3.InvalidPartNumber {
+				t.Errorf("part %s of %s: %s", c.part, c.path, body)
+			}
+		}
+	}
+}
+
+// TestPartOfNothingAsCeph: Ceph refuses a part that is not there by another name.
+func TestPartOfNothingAsCeph(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.CompatCeph = true })
+	for _, path := range []string{"/bkt/dir/", "/bkt/dir"} {
+		k.mustDo(t, "PUT", path, nil, nil)
+		if resp, body := k.do(t, "GET", path+"?partNumber=7", nil, nil); s3.ParseError(400, body).Code != s3.InvalidPart {
+			t.Errorf("%s: %s %s", path, resp.Status, body)
+		}
+	}
 }
