@@ -2,7 +2,11 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -217,30 +221,113 @@ func TestMetadataLimit(t *testing.T) {
 	k.mustDo(t, http.MethodPut, "/"+b+"/object", map[string]string{"x-amz-meta-m": strings.Repeat("m", 1300)}, []byte("x"))
 }
 
-// TestLargestPut (attack D3): a PUT that would not fit the store's 5 GiB once sealed is refused by name, before it is
-// asked for.
+// TestLargestPut (attack D3): a PUT or a part that would not fit the store's 5 GiB once sealed, in as many layers as its
+// mode has and with the manifest behind it, is refused by name, before it is read.
 func TestLargestPut(t *testing.T) {
 	k, up := memoryKit(t, nil)
 	b := k.bucket(t)
-	for size, want := range map[int64]int{maxSealable: http.StatusContinue, maxSealable + 1: http.StatusBadRequest, maxPut + 1: http.StatusBadRequest, 1 << 62: http.StatusBadRequest} {
-		c := k.dial(t).send(k.head("PUT", "/"+b+"/object", map[string]string{"Expect": "100-continue"}) + fmt.Sprintf("Content-Length: %d\r\n\r\n", size))
-		resp, err := http.ReadResponse(c.r, nil)
-		if err != nil {
-			t.Fatal(err)
+	double := map[string]string{hdrSSE: algDSSE, hdrKMSKey: testKeyARN}
+	upload := func(header map[string]string) string {
+		return k.rawUpload(t, "/"+b+"/parts", header).target + "&partNumber=1"
+	}
+	for _, c := range []struct {
+		name, target string
+		header       map[string]string
+		largest      int64
+	}{
+		{"PUT", "/" + b + "/object", nil, 5367398079},
+		{"PUT in two layers", "/" + b + "/object", double, 5366087600},
+		{"part", upload(nil), nil, 5367398360},
+		{"part in two layers", upload(double), nil, 5366087920},
+	} {
+		if got := k.offer(t, c.target, c.header, c.largest); got != "400 IncompleteBody " {
+			t.Errorf("%s of %d bytes: %s", c.name, c.largest, got)
 		}
-		if resp.StatusCode == http.StatusContinue && want != http.StatusContinue {
-			resp, err = http.ReadResponse(c.r, nil)
-			if err != nil {
-				t.Fatal(err)
+		want := fmt.Sprintf("400 EntityTooLarge %d", c.largest)
+		if got := k.offer(t, c.target, c.header, c.largest+1); got != want {
+			t.Errorf("%s of one byte more: %s", c.name, got)
+		}
+		for _, size := range []int64{maxPut + 1, 1 << 62} {
+			if got := k.offer(t, c.target, c.header, size); !strings.HasPrefix(got, "400 EntityTooLarge ") {
+				t.Errorf("%s of %d bytes: %s", c.name, size, got)
 			}
 		}
-		if resp.StatusCode != want {
-			t.Errorf("%d bytes: %s, want %d", size, resp.Status, want)
-		}
-		c.Close()
 	}
 	if _, there := up.Object(b, "object"); there {
 		t.Error("it became an object")
+	}
+}
+
+// offer announces a PUT of a size and breaks off where it is let in. It gives the status, and what the error names.
+func (k *kit) offer(t *testing.T, target string, header map[string]string, size int64) string {
+	t.Helper()
+	h := map[string]string{"Expect": "100-continue"}
+	maps.Copy(h, header)
+	c := k.dial(t).send(k.head("PUT", target, h) + fmt.Sprintf("Content-Length: %d\r\n\r\n", size))
+	defer c.Close()
+	resp, err := http.ReadResponse(c.r, nil)
+	if err == nil && resp.StatusCode == http.StatusContinue {
+		c.send(strings.Repeat("x", prefetchBytes)).Conn.(*net.TCPConn).CloseWrite()
+		resp, err = http.ReadResponse(c.r, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	_, largest, _ := strings.Cut(string(body), "<MaxSizeAllowed>")
+	largest, _, _ = strings.Cut(largest, "<")
+	return fmt.Sprint(resp.StatusCode, " ", s3.ParseError(resp.StatusCode, body).Code, " ", largest)
+}
+
+// TestLargestPutFits: what a PUT may have is exactly what fits the store's with the longest manifest behind it, and no
+// streamed object's manifest is longer.
+func TestLargestPutFits(t *testing.T) {
+	for layers := 1; layers <= 2; layers++ {
+		for _, behind := range []int64{0, longestManifest[layers]} {
+			n := maxSealable(layers, behind)
+			if got := sse.SealedSize(n, layers) + behind; got > maxPut {
+				t.Errorf("%d bytes seal into %d", n, got)
+			}
+			if got := sse.SealedSize(n+1, layers) + behind; got <= maxPut {
+				t.Errorf("%d bytes would fit", n+1)
+			}
+		}
+	}
+	k, up := memoryKit(t, nil)
+	b := k.bucket(t)
+	k.mustDo(t, "PUT", "/"+b+"/source", nil, noise(1, inlineLimit+1))
+	for mode, header := range encryptionHeaders() {
+		if mode == "SSE-C" {
+			continue // a kit without TLS; it seals as SSE-KMS does
+		}
+		h := map[string]string{"x-amz-copy-source": "/" + b + "/source", "x-amz-checksum-algorithm": "SHA512"}
+		maps.Copy(h, header)
+		k.mustDo(t, "PUT", "/"+b+"/copy", h, nil)
+		layers := 1
+		if mode == "DSSE-KMS" {
+			layers = 2
+		}
+		o, _ := up.Object(b, "copy")
+		manifest := int64(len(o.Body)) - sse.SealedSize(inlineLimit+1, layers)
+		if manifest <= 0 || manifest > longestManifest[layers] || mode == "SSE-S3" && manifest != longestManifest[layers] {
+			t.Errorf("%s: a manifest of %d bytes, the longest has %d", mode, manifest, longestManifest[layers])
+		}
+	}
+}
+
+// TestLargestCopy: a copy that is sealed anew has the limit of a PUT, although its source may have 5 GiB.
+func TestLargestCopy(t *testing.T) {
+	for mode, largest := range map[sse.Mode]int64{sse.SSES3: 5367398079, sse.SSEKMS: 5367398079, sse.DSSEKMS: 5366087600} {
+		for _, size := range []int64{largest + 1, maxPut} {
+			p := &copying{source: &stored{size: size}, enc: &encryption{mode: mode}}
+			var e *s3.Error
+			if err := p.checkSize(size); err != nil {
+				t.Errorf("%v, %d bytes: %v", mode, size, err)
+			}
+			if err := p.reencrypt(); !errors.As(err, &e) || e.Code != s3.EntityTooLarge {
+				t.Errorf("%v, %d bytes: %v", mode, size, err)
+			}
+		}
 	}
 }
 

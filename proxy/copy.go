@@ -449,6 +449,9 @@ func (p *copying) sourceChanged(err error) error {
 // reencrypt reads the source and writes it anew: for plaintext, for DSSE-KMS, and for a checksum that must be
 // computed. It is pinned to the source, and in place to what it replaces.
 func (p *copying) reencrypt() error {
+	if err := checkPut(p.source.size, layersOf(p.enc.mode)); err != nil {
+		return err
+	}
 	body, err := p.plaintext()
 	if err != nil {
 		return err

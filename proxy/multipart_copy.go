@@ -6,7 +6,6 @@ import (
 	"net/http"
 
 	"waxseal/proxy/s3"
-	"waxseal/sse"
 )
 
 // uploadPartCopy makes a part of an object, or of a range of one. It is read and sealed anew: the part belongs to
@@ -66,7 +65,7 @@ func (w *partWrite) copyRange(src *copying) (off, n int64, err error) {
 		if err := src.checkSize(size); err != nil {
 			return 0, 0, err
 		}
-		return 0, size, w.checkCopied(size)
+		return 0, size, checkPart(size, w.keys.Layers())
 	}
 	r, err := s3.ParseCopyRange(v)
 	if err != nil {
@@ -77,14 +76,7 @@ func (w *partWrite) copyRange(src *copying) (off, n int64, err error) {
 			With("RangeRequested", v).With("ActualObjectSize", itoa64(size))
 	}
 	n = r.Last - r.First + 1
-	return r.First, n, w.checkCopied(n)
-}
-
-func (w *partWrite) checkCopied(n int64) error {
-	if n > maxPut || sse.SealedSize(n, w.keys.Layers()) > maxPut {
-		return s3.NewError(s3.EntityTooLarge).With("ProposedSize", itoa64(n)).With("MaxSizeAllowed", itoa64(maxSealable))
-	}
-	return nil
+	return r.First, n, checkPart(n, w.keys.Layers())
 }
 
 // plaintextOf reads a run of the source's plaintext.

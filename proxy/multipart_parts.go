@@ -29,6 +29,9 @@ func (c *call) uploadPart() error {
 	if w.body, w.size, err = c.body(); err != nil {
 		return err
 	}
+	if err := checkPart(w.size, w.keys.Layers()); err != nil {
+		return err
+	}
 	p, header, err := w.send()
 	if err != nil {
 		return err

@@ -1,14 +1,12 @@
 package proxy
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
-	"waxseal/sse"
 )
 
 // postObject seals a file that a browser's form uploads.
@@ -35,8 +33,9 @@ func (c *call) postObject() error {
 		return err
 	}
 	defer file.close()
-	if w.size = file.size; sse.SealedSize(w.size, layersOf(w.enc.mode)) > maxPut {
-		return errFormTooLarge(w.size)
+	w.size = file.size
+	if err := checkPut(w.size, layersOf(w.enc.mode)); err != nil {
+		return err
 	}
 	if w.body, err = file.reader(); err != nil {
 		return err
@@ -46,13 +45,6 @@ func (c *call) postObject() error {
 		return err
 	}
 	return c.answerForm(f, w, done)
-}
-
-func layersOf(m sse.Mode) int {
-	if m.Double() {
-		return 2
-	}
-	return 1
 }
 
 // admitForm checks who signed the form, that its policy allows it, and that the signer may write the object.
@@ -161,9 +153,4 @@ func (f *form) redirect(bucket, key, etag string) string {
 	}
 	u.RawQuery += "bucket=" + escapeQuery(bucket) + "&key=" + escapeQuery(key) + "&etag=" + escapeQuery(quote(etag))
 	return u.String()
-}
-
-func errFormTooLarge(size int64) error {
-	return s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size").
-		With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxSealable)))
 }

@@ -70,8 +70,8 @@ func (c *call) readForm() (*form, error) {
 	if length < 0 {
 		return nil, s3.Errorf(s3.MissingContentLength, "You must provide the Content-Length HTTP header.")
 	}
-	if length > maxSealable+maxFormHead+maxFormRest {
-		return nil, errFormTooLarge(length)
+	if err := checkPut(length-maxFormHead-maxFormRest, 1); err != nil {
+		return nil, err
 	}
 	src := io.Reader(bytes.NewReader(nil))
 	if s := c.ctx.RequestBodyStream(); s != nil {

@@ -13,13 +13,9 @@ import (
 	"waxseal/sse"
 )
 
-const (
-	// maxPut is S3's limit on one PUT or part, on plaintext here and on ciphertext at the store.
-	maxPut = 5 << 30
-	// inlineLimit is the size up to which a body is digested before it is sent, so that all its facts fit into the
-	// envelope and the object needs no manifest.
-	inlineLimit = 1 << 20
-)
+// inlineLimit is the size up to which a body is digested before it is sent, so that all its facts fit into the
+// envelope and the object needs no manifest.
+const inlineLimit = 1 << 20
 
 // write is one object on its way to the store.
 type write struct {
@@ -56,6 +52,9 @@ func (c *call) putObject() error {
 	if err != nil {
 		return err
 	}
+	if err := checkPut(size, layersOf(enc.mode)); err != nil {
+		return err
+	}
 	w := &write{call: c, at: c.place(), enc: enc, header: c.storeHeader(), body: body, size: size, want: want}
 	if err := c.writeConditions(w.header); err != nil {
 		return err
@@ -83,9 +82,6 @@ func (c *call) body() (io.Reader, int64, error) {
 	if size < 0 {
 		return nil, 0, s3.Errorf(s3.MissingContentLength, "You must provide the Content-Length HTTP header.")
 	}
-	if err := checkPut(size); err != nil {
-		return nil, 0, err
-	}
 	raw := io.Reader(bytes.NewReader(nil))
 	if s := c.ctx.RequestBodyStream(); s != nil {
 		raw = s
@@ -96,22 +92,6 @@ func (c *call) body() (io.Reader, int64, error) {
 	}
 	return &requestBody{call: c, src: decoded}, size, nil
 }
-
-// checkPut holds a body's size to what one PUT or part can have.
-func checkPut(size int64) error {
-	switch {
-	case size > maxPut:
-		return s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size").
-			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxPut)))
-	case size >= 0 && sse.SealedSize(size, 1) > maxPut:
-		return s3.Errorf(s3.EntityTooLarge, "Sealed, your upload exceeds the store's limit of 5 GiB for one PUT. Use a multipart upload.").
-			With("ProposedSize", fmt.Sprint(size)).With("MaxSizeAllowed", fmt.Sprint(int64(maxSealable)))
-	}
-	return nil
-}
-
-// maxSealable is the largest plaintext whose sealed form fits one PUT (FORMAT.md, sizes).
-const maxSealable = 5367398360
 
 // requestBody is a request's body on its way in: it knows when there is nothing left on the wire.
 type requestBody struct {

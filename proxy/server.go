@@ -275,7 +275,7 @@ func (c *call) admit() error {
 		err = c.verify()
 	}
 	if err == nil && c.route.class == seal && c.method == "PUT" {
-		err = checkPut(c.auth.DecodedLength)
+		err = c.checkLength()
 	}
 	c.admission = &err
 	return err
