@@ -58,6 +58,54 @@ func TestReplayedPart(t *testing.T) {
 	}
 }
 
+// TestPartsOfAnEarlierComplete: what the store refused to complete it can still serve, for it has been given a manifest:
+// the whole set of parts of that Complete, and nothing that is of two.
+func TestPartsOfAnEarlierComplete(t *testing.T) {
+	store, up := memoryStore(t, proxytest.Options{})
+	k := start(t, up, nil)
+	b := k.bucket(t)
+	path := "/" + b + "/object"
+	k.mustDo(t, "PUT", path, nil, []byte("there"))
+	u := k.rawUpload(t, path, nil)
+	u.mustPut(1, nil, noise(1, 5*mib))
+	u.mustPut(2, nil, noise(2, 5*mib))
+	if resp, body := u.complete(map[string]string{"If-None-Match": "*"}); resp.StatusCode != http.StatusPreconditionFailed {
+		t.Fatalf("%s\n%s", resp.Status, body)
+	}
+	kept := map[int][]byte{}
+	store.MutateParts(func(_ string, n int, body []byte) []byte {
+		if kept[n] == nil {
+			kept[n] = slices.Clone(body)
+		}
+		return body
+	})
+	u.mustPut(2, nil, noise(3, 5*mib))
+	if resp, body := u.complete(nil); resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s\n%s", resp.Status, body)
+	}
+	o, _ := store.Object(b, "object")
+	n := len(kept[1])
+	part2, manifest := o.Body[n:2*n], o.Body[2*n:]
+	for _, c := range []struct {
+		name            string
+		part2, manifest []byte
+		want            []byte
+	}{
+		{"the completed set", part2, manifest, noise(3, 5*mib)},
+		{"the set of the refused Complete", kept[2], kept[lastPart], noise(2, 5*mib)},
+		{"the withdrawn part", kept[2], manifest, nil},
+		{"the refused manifest", part2, kept[lastPart], nil},
+	} {
+		k := start(t, up, func(c *Config) { c.Root = k.root }) // nothing is cached
+		store.Mutate(b, "object", func(s *proxytest.Stored) { s.Body = slices.Concat(kept[1], c.part2, c.manifest) })
+		status, got := k.readCut(t, path)
+		opened := status == http.StatusOK && len(got) == 10*mib
+		if opened != (c.want != nil) || opened && !bytes.Equal(got[5*mib:], c.want) {
+			t.Errorf("%s: answered %d with %d bytes", c.name, status, len(got))
+		}
+	}
+}
+
 // readCut reads an object whose answer may be cut short, and gives what came.
 func (k *kit) readCut(t *testing.T, path string) (status int, got []byte) {
 	t.Helper()
