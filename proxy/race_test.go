@@ -126,7 +126,9 @@ func (l *killLoad) upload(ctx context.Context, core minio.Core, key string, seed
 	l.sending(key, u.data)
 	if _, err := core.CompleteMultipartUpload(ctx, "bucket", key, id, u.parts, minio.PutObjectOptions{}); err != nil {
 		l.mu.Lock()
-		l.open = append(l.open, u) // its answer was lost: it must be possible to ask again
+		// Its answer was lost: it must be possible to ask again, before another upload of the same key hides that it
+		// has made the object.
+		l.open = append([]*killUpload{u}, l.open...)
 		l.mu.Unlock()
 		return err
 	}
