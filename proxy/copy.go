@@ -416,7 +416,7 @@ func (p *copying) copyByStore() error {
 	}
 	var doc s3.CopyObjectResult
 	if err := p.storeResult(resp, &doc); err != nil {
-		return p.sourceChanged(err)
+		return changedError(err) // the pin is the only condition
 	}
 	p.resp, p.storeTag, p.modified = resp.Header, s3.Unquote(doc.ETag), doc.LastModified
 	return nil
@@ -438,10 +438,11 @@ func (c *call) storeResult(resp *http.Response, doc any) error {
 	return s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, doc)
 }
 
-// sourceChanged is a pin that no longer held: the source was written between looking and copying.
-func (p *copying) sourceChanged(err error) error {
+// targetChanged tells what a write's condition on its target means: in place it is the pin of what was copied, which
+// was written meanwhile.
+func (p *copying) targetChanged(err error) error {
 	if p.conditional() && !p.inPlace() {
-		return err // it may be the client's own condition
+		return err // it is the client's own
 	}
 	return changedError(err)
 }
@@ -476,7 +477,7 @@ func (p *copying) reencrypt() error {
 		return err
 	})
 	if err != nil {
-		return p.sourceChanged(err)
+		return p.targetChanged(err)
 	}
 	p.env, p.facts, p.resp, p.storeTag = done.env, &done.facts, done.resp.Header, done.etag
 	p.findModified()

@@ -146,3 +146,27 @@ func TestCopyThatHappened(t *testing.T) {
 		}
 	}
 }
+
+// TestConditionalCopyOfAChangedSource: a source that is written meanwhile is copied as it is then. The client's condition
+// is on the target, and only that fails by it.
+func TestConditionalCopyOfAChangedSource(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("old"))
+	header := map[string]string{"x-amz-copy-source": "/bkt/a", "If-None-Match": "*"}
+	at, release := blockFirst(u, "UploadPartCopy")
+	done := k.asyncDo(t, "PUT", "/bkt/b", header, nil)
+	<-at
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("new"))
+	release()
+	if answer := <-done; !strings.HasPrefix(answer, "200") {
+		t.Errorf("there is no /bkt/b: %s", answer)
+	}
+	if _, got := k.mustDo(t, "GET", "/bkt/b", nil, nil); string(got) != "new" {
+		t.Errorf("%q was copied", got)
+	}
+	resp, body := k.do(t, "PUT", "/bkt/b", header, nil)
+	wantError(t, resp, body, http.StatusPreconditionFailed, s3.PreconditionFailed)
+	if u.Uploads() != 0 {
+		t.Errorf("%d uploads are left", u.Uploads())
+	}
+}

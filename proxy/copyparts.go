@@ -37,15 +37,25 @@ func (p *copying) copyByParts() error {
 	if err != nil {
 		return err
 	}
-	parts, err := p.copyParts(id)
-	if err == nil {
-		err = p.inTurn(func() error { return p.completeCopy(id, parts, ifMatch, ifNone) })
-	}
-	if err != nil {
+	if err := p.fillCopy(id, ifMatch, ifNone); err != nil {
 		p.abortCopy(id)
-		return p.sourceChanged(err)
+		return err
 	}
 	p.findModified()
+	return nil
+}
+
+// fillCopy makes the object of an upload. Of its parts waxseal's own pin is the only condition; the client's are
+// Complete's.
+func (p *copying) fillCopy(id, ifMatch, ifNone string) error {
+	parts, err := p.copyParts(id)
+	if err != nil {
+		return changedError(err)
+	}
+	err = p.inTurn(func() error { return p.completeCopy(id, parts, ifMatch, ifNone) })
+	if err != nil {
+		return p.targetChanged(err)
+	}
 	return nil
 }
 
