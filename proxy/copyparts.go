@@ -37,8 +37,11 @@ func (p *copying) copyByParts() error {
 	if err != nil {
 		return err
 	}
-	if err := p.fillCopy(id, ifMatch, ifNone); err != nil {
-		p.abortCopy(id)
+	err = p.fillCopy(id, ifMatch, ifNone)
+	if err == nil || p.abandonUpload(p.to, id) == nil {
+		p.forgetCopy(id)
+	}
+	if err != nil {
 		return err
 	}
 	p.findModified()
@@ -98,8 +101,11 @@ func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
 			h.Set("X-Amz-Copy-Source-Range", s3.Range{First: off, Last: last}.String())
 		}
 		number := len(parts) + 1
+		if err := p.s.uploads.noteCopy(p.up, p.to, id); err != nil {
+			return nil, err
+		}
 		resp, err := p.send(&storeRequest{method: http.MethodPut, bucket: p.to.bucket, key: p.to.key,
-			query: fmt.Sprintf("partNumber=%d&uploadId=%s", number, escapeQuery(id)), header: h})
+			query: fmt.Sprintf("partNumber=%d&%s", number, uploadQuery(id)), header: h})
 		if err != nil {
 			return nil, err
 		}
@@ -125,7 +131,7 @@ func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNo
 		h.Set("If-None-Match", ifNone)
 	}
 	resp, err := p.send(&storeRequest{method: http.MethodPost, bucket: p.to.bucket, key: p.to.key,
-		query: "uploadId=" + escapeQuery(id), header: h, body: body})
+		query: uploadQuery(id), header: h, body: body})
 	if err != nil {
 		return err
 	}
@@ -135,17 +141,6 @@ func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNo
 	}
 	p.resp, p.storeTag = resp.Header, s3.Unquote(doc.ETag)
 	return nil
-}
-
-// abortCopy gives the store's upload up; what it leaves when that fails, the store's own sweeping of incomplete
-// uploads removes.
-func (p *copying) abortCopy(id string) {
-	resp, err := p.send(&storeRequest{method: http.MethodDelete, bucket: p.to.bucket, key: p.to.key, query: "uploadId=" + escapeQuery(id)})
-	if err != nil {
-		p.s.log.Warn("an upload for a copy was left at the store", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "upload", id, "err", err)
-		return
-	}
-	drain(resp)
 }
 
 // sourceOwner puts what the client expects of a copy's source in the place of what it expects of the target.

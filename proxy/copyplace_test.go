@@ -109,6 +109,56 @@ func TestChangesInPlaceETags(t *testing.T) {
 	})
 }
 
+// TestCutChangeLeavesNoUpload: what the end of waxseal cuts is given up at the store before it ends.
+func TestCutChangeLeavesNoUpload(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
+	at, release := blockFirst(u, "UploadPartCopy")
+	defer release()
+	done := k.asyncDo(t, "PUT", "/bkt/a?encryption", withMD5(toTestKey), []byte(toTestKey))
+	<-at
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := k.server.Shutdown(ended); err == nil {
+		t.Error("nothing was cut")
+	}
+	if n := u.Uploads(); n != 0 {
+		t.Errorf("%d uploads stay at the store", n)
+	}
+	nothingLeft(t, k)
+	<-done
+}
+
+// TestSweepOfCopies: the upload of a copy that was broken off by a crash is aborted a day after its last part was begun.
+func TestSweepOfCopies(t *testing.T) {
+	now := time.Now()
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Now = func() time.Time { return now } })
+	left := func(when string, uploads, notes int) {
+		t.Helper()
+		if err := k.server.sweepOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := k.state.Range(t.Context(), copyPrefix, "", 0)
+		if n := u.Uploads(); n != uploads || len(entries) != notes || err != nil {
+			t.Errorf("%s: %d uploads and %d notes, not %d and %d; %v", when, n, len(entries), uploads, notes, err)
+		}
+	}
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
+	k.mustDo(t, "PUT", "/bkt/a?encryption", withMD5(toTestKey), []byte(toTestKey))
+	left("after a copy", 0, 0)
+	// As after a kill: no part gets an answer, nor an Abort.
+	u.SetHook(proxytest.Hooks(proxytest.FailNotPersist("UploadPartCopy", 0), proxytest.FailNotPersist("AbortMultipartUpload", 0)))
+	resp, _ := k.do(t, "PUT", "/bkt/a?encryption", withMD5(toTestKey), []byte(toTestKey))
+	if resp.StatusCode < 500 {
+		t.Fatal(resp.Status)
+	}
+	left("at once", 1, 1)
+	now = now.Add(copyOrphan)
+	left("while the store fails", 1, 1)
+	u.SetHook(nil)
+	left("later", 0, 0)
+}
+
 // TestTurnsEnd: who gives up waiting for a turn leaves nothing behind, and keeps nobody else from it.
 func TestTurnsEnd(t *testing.T) {
 	turns := newTurns()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,12 +15,14 @@ import (
 )
 
 // send sends a request to the store with the requester's own credentials there, where they have some.
-func (c *call) send(r *storeRequest) (*http.Response, error) {
+func (c *call) send(r *storeRequest) (*http.Response, error) { return c.sendWithin(c.up, r) }
+
+func (c *call) sendWithin(ctx context.Context, r *storeRequest) (*http.Response, error) {
 	if r.creds == nil && !r.own {
 		r.creds = c.storeCredentials()
 	}
 	begin := c.s.cfg.Now()
-	resp, err := c.s.up.send(c.up, r)
+	resp, err := c.s.up.send(ctx, r)
 	c.s.metrics.storeRequest(r.method, resp, err, c.s.cfg.Now().Sub(begin))
 	if err == nil && resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified {
 		return nil, errRedirect(resp)

@@ -1,11 +1,13 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
@@ -51,7 +53,7 @@ func (c *call) createMultipartUpload() error {
 	}
 	u.UploadID = doc.UploadID
 	if err := c.s.uploads.create(c.up, u); err != nil {
-		c.abandonUpload(u)
+		_ = c.abandonUpload(c.place(), u.UploadID) // it is in the log
 		return err
 	}
 	c.copyHeaders(without(resp.Header, "Content-Type"))
@@ -86,14 +88,36 @@ func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
 	return nil
 }
 
-// abandonUpload gives up an upload whose record could not be written; nobody knows its id.
-func (c *call) abandonUpload(u *upload) {
-	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: u.Bucket, key: u.Key, query: uploadQuery(u.UploadID)})
-	if err != nil {
-		c.s.log.Warn("an upload was left at the store", "id", c.id, "bucket", u.Bucket, "key", u.Key, "upload", u.UploadID, "err", err)
-		return
+// abandonUpload gives up an upload of which no client knows the id. A call that was cut does that, too: at the end of
+// waxseal, Shutdown waits for it.
+func (c *call) abandonUpload(at sealTarget, id string) error {
+	ctx, cancel := c.outlasting()
+	defer cancel()
+	resp, err := c.sendWithin(ctx, &storeRequest{method: http.MethodDelete, bucket: at.bucket, key: at.key, query: uploadQuery(id)})
+	if err == nil {
+		err = uploadEnded(resp)
 	}
-	drain(resp)
+	if err != nil {
+		c.s.log.Warn("an upload was left at the store", "id", c.id, "bucket", at.bucket, "key", at.key, "upload", id, "err", err)
+	}
+	return err
+}
+
+// outlasting is for what must be done although the call was cut.
+func (c *call) outlasting() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(c.up), 30*time.Second)
+}
+
+// uploadEnded reads the answer to an Abort. That there is no such upload is as good.
+func uploadEnded(resp *http.Response) error {
+	if resp.StatusCode/100 == 2 {
+		drain(resp)
+		return nil
+	}
+	if err := upstreamFailure(resp); !isNoSuchUpload(err) && !errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}) {
+		return err
+	}
+	return nil
 }
 
 func uploadQuery(id string) string { return "uploadId=" + escapeQuery(id) }

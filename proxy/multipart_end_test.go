@@ -85,7 +85,7 @@ func (k *kit) forgetUploads(t testing.TB) {
 // nothingLeft checks that no upload's state, nor a held part, is left but for what was completed.
 func nothingLeft(t testing.TB, k *kit) {
 	t.Helper()
-	for _, prefix := range []string{uploadPrefix, partPrefix} {
+	for _, prefix := range []string{uploadPrefix, partPrefix, copyPrefix} {
 		entries, err := k.server.cfg.State.Range(context.Background(), prefix, "", 0)
 		if err != nil || len(entries) > 0 {
 			t.Errorf("%d entries left below %s, %v", len(entries), prefix, err)

@@ -227,16 +227,28 @@ func (s *Server) Serve(l net.Listener, conf *tls.Config) error {
 	return s.http.Serve(l)
 }
 
+const cutTime = 5 * time.Second
+
 // Shutdown finishes what is in flight, or cuts it when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.ShutdownWithContext(ctx)
 	s.stop()
+	if err != nil {
+		s.awaitCut()
+	}
 	s.janitor.Wait()
 	s.up.close()
 	if err != nil {
 		return fmt.Errorf("proxy: requests were cut at shutdown: %w", err)
 	}
 	return nil
+}
+
+// awaitCut waits a little for the requests that were cut: what they had begun at the store they give up.
+func (s *Server) awaitCut() {
+	for limit := time.Now().Add(cutTime); len(s.inflight) > 0 && time.Now().Before(limit); {
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 // serve is the whole life of one request.

@@ -63,6 +63,9 @@ func (s *Server) sweepOnce(ctx context.Context) error {
 	if err := s.sweepParts(ctx); err != nil {
 		return err
 	}
+	if err := s.sweepCopies(ctx); err != nil {
+		return err
+	}
 	return s.sweepHeld(ctx)
 }
 
