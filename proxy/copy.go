@@ -301,6 +301,8 @@ func (p *copying) rewrappable() bool {
 		return false // both layers need keys of their own
 	case src.Compressed && p.enc.mode == sse.SSEC, src.Bodyless():
 		return false
+	case p.source.size == 0 && strings.HasSuffix(p.to.key, "/"):
+		return false // a folder's marker has no body (see sendBodyless)
 	}
 	alg := p.call.header("x-amz-checksum-algorithm")
 	return alg == "" || p.keepETag || p.hasChecksum(alg)

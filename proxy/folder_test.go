@@ -88,3 +88,19 @@ func TestHeadersNeedTheirActions(t *testing.T) {
 		}
 	}
 }
+
+// TestCopyToFolderMarker: a copy of an empty object under a folder's name has no body either, whatever its source has.
+func TestCopyToFolderMarker(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, nil)
+	for source, header := range map[string]map[string]string{"s3": nil, "kms": {hdrSSE: algKMS, hdrKMSKey: testKeyARN}} {
+		k.mustDo(t, "PUT", "/bkt/"+source, with(header, hdr{"X-Amz-Meta-Colour": "red"}), nil)
+		k.mustDo(t, "PUT", "/bkt/"+source+"-dir/", with(header, hdr{"x-amz-copy-source": "/bkt/" + source}), nil)
+		if o, there := u.Object("bkt", source+"-dir/"); !there || len(o.Body) != 0 {
+			t.Errorf("%s: %d bytes under a folder's name", source, len(o.Body))
+		}
+		resp, body := k.mustDo(t, "GET", "/bkt/"+source+"-dir/", nil, nil)
+		if len(body) != 0 || resp.Header.Get("X-Amz-Meta-Colour") != "red" {
+			t.Errorf("%s: %q %v", source, body, resp.Header)
+		}
+	}
+}
