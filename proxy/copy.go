@@ -308,10 +308,15 @@ func (p *copying) rewrappable() bool {
 	return alg == "" || p.keepETag || p.hasChecksum(alg)
 }
 
-// hasChecksum says whether the source's checksum is already of the algorithm that the copy is to have.
+// hasChecksum says whether the source's checksum is already what the copy is to have: of that algorithm, and of the whole
+// object, as that of a copy is.
 func (p *copying) hasChecksum(alg string) bool {
 	o, err := p.openSource()
-	return err == nil && o.facts != nil && len(o.facts.Checksums) > 0 && o.facts.Checksums[0].Algorithm == checksumID(alg)
+	if err != nil || o.facts == nil || len(o.facts.Checksums) == 0 {
+		return false
+	}
+	sum := o.facts.Checksums[0]
+	return sum.Algorithm == checksumID(alg) && !sum.Composite
 }
 
 // openSource opens the source's data key, once.

@@ -111,6 +111,36 @@ func TestMultipartChecksums(t *testing.T) {
 	})
 }
 
+// TestCopyOfACompositeChecksum: a copy keeps its source's parts, and with them the checksum of their checksums. One that
+// is asked for is of the whole object.
+func TestCopyOfACompositeChecksum(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	u := k.rawUpload(t, "/bkt/a", map[string]string{"x-amz-checksum-algorithm": "SHA256"})
+	for n, data := range map[int][]byte{1: noise(1, 5*mib), 2: noise(2, 100)} {
+		sum := b64(newSum(sse.SHA256, data))
+		u.mustPut(n, map[string]string{"x-amz-checksum-sha256": sum}, data)
+		u.sums[n] = "<ChecksumSHA256>" + sum + "</ChecksumSHA256>"
+	}
+	whole := append(noise(1, 5*mib), noise(2, 100)...)
+	if resp, body := u.complete(nil); resp.StatusCode != 200 {
+		t.Fatalf("%s\n%s", resp.Status, body)
+	}
+	copied := func(header map[string]string) *s3.CopyObjectResult {
+		_, body := k.mustDo(t, "PUT", "/bkt/b", with(header, hdr{"x-amz-copy-source": "/bkt/a"}), nil)
+		return reply[s3.CopyObjectResult](t, body)
+	}
+	if doc := copied(nil); doc.ChecksumType != "COMPOSITE" || !strings.HasSuffix(doc.ChecksumSHA256, "-2") {
+		t.Errorf("as it is: %+v", doc)
+	}
+	if doc := copied(hdr{"x-amz-checksum-algorithm": "SHA256"}); doc.ChecksumType != "FULL_OBJECT" || doc.ChecksumSHA256 != b64(newSum(sse.SHA256, whole)) {
+		t.Errorf("asked for: %+v", doc)
+	}
+	resp, _ := k.mustDo(t, "HEAD", "/bkt/b", map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil)
+	if resp.Header.Get("x-amz-checksum-type") != "FULL_OBJECT" || resp.Header.Get("x-amz-checksum-sha256") != b64(newSum(sse.SHA256, whole)) {
+		t.Errorf("HEAD: %v", resp.Header)
+	}
+}
+
 func TestMultipartListParts(t *testing.T) {
 	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
 		k := start(t, up, nil)
