@@ -470,7 +470,7 @@ func (p *copying) reencrypt() error {
 		return err
 	}
 	if p.tags == tagsOfSource {
-		if err := p.takeTags(); err != nil {
+		if err := p.takeTagsOfData(); err != nil {
 			return err
 		}
 	}

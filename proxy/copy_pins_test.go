@@ -170,3 +170,27 @@ func TestConditionalCopyOfAChangedSource(t *testing.T) {
 		t.Errorf("%d uploads are left", u.Uploads())
 	}
 }
+
+// TestCopiedTagsAreOfTheData: a source that is written between the reads of its data and its tags is copied as it is then.
+func TestCopiedTagsAreOfTheData(t *testing.T) {
+	for _, versioning := range []string{"", "Enabled"} {
+		k, u := overMemory(t, proxytest.Options{}, nil)
+		if versioning != "" {
+			u.SetVersioning("bkt", versioning)
+		}
+		k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-tagging": "is=old"}, []byte("old"))
+		at, release := blockFirst(u, "GetObjectTagging")
+		done := k.asyncDo(t, "PUT", "/bkt/b", map[string]string{"x-amz-copy-source": "/bkt/a", hdrSSE: algDSSE, hdrKMSKey: testKeyARN}, nil)
+		<-at
+		k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-tagging": "is=new"}, []byte("new"))
+		release()
+		if answer := <-done; !strings.HasPrefix(answer, "200") {
+			t.Error(answer)
+		}
+		_, data := k.mustDo(t, "GET", "/bkt/b", nil, nil)
+		_, tags := k.mustDo(t, "GET", "/bkt/b?tagging", nil, nil)
+		if string(data) != "new" || !strings.Contains(string(tags), "<Value>new<") {
+			t.Errorf("versioning %q: %q with tags %s", versioning, data, tags)
+		}
+	}
+}

@@ -174,6 +174,17 @@ func (p *copying) takeTags() error {
 	return err
 }
 
+// takeTagsOfData is takeTags for data that was fetched already. Nothing pins tags but the version's name, and who may read
+// an object need not be allowed to name versions: when the source is still the same afterwards, they are its own.
+func (p *copying) takeTagsOfData() error {
+	err := p.takeTags()
+	if err != nil || p.version != "" || p.inPlace() {
+		return err // a version does not change, and in place there is a look at the end
+	}
+	_, err = p.sourceNow()
+	return err
+}
+
 // tagsOf reads the source's tags as a header has them; o is what was last seen of it.
 func (p *copying) tagsOf(o *stored) (string, error) {
 	if n := o.header.Get("X-Amz-Tagging-Count"); n == "0" {

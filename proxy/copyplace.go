@@ -28,24 +28,30 @@ func (t sealTarget) name() string { return t.bucket + "/" + t.key }
 
 // lookAgain is errChanged when envelope or tags are no longer what was copied.
 func (p *copying) lookAgain() error {
-	now, err := p.lookupBy(p.readRequest(p.to, "", p.source.etag), p.to, sse.TailSize)
-	if err != nil {
-		if isNotFound(err) {
-			return errChanged
-		}
-		return changedError(err)
-	}
-	if now.header.Get(envelopeHeader) != p.source.header.Get(envelopeHeader) {
-		return errChanged
-	}
-	if p.tags != tagsOfSource {
-		return nil
+	now, err := p.sourceNow()
+	if err != nil || p.tags != tagsOfSource {
+		return err
 	}
 	tags, err := p.tagsOf(now)
 	if err == nil && tags != p.header.Get("X-Amz-Tagging") {
 		err = errChanged
 	}
 	return err
+}
+
+// sourceNow is the current version under the source's name, or errChanged when that is another than was copied.
+func (p *copying) sourceNow() (*stored, error) {
+	at := p.source.at
+	now, err := p.lookupBy(p.readRequest(at, "", p.source.etag), at, sse.TailSize)
+	switch {
+	case err != nil && isNotFound(err):
+		return nil, errChanged
+	case err != nil:
+		return nil, changedError(err)
+	case now.header.Get(envelopeHeader) != p.source.header.Get(envelopeHeader):
+		return nil, errChanged
+	}
+	return now, nil
 }
 
 // changeTags forwards a change of an object's tags, when no change of the object in place is about to overwrite them.
