@@ -452,6 +452,74 @@ func TestWhoConfiguresBuckets(t *testing.T) {
 	}
 }
 
+// TestReadsWithoutNamingVersions: who may read at the store, but not by a version's name, reads what takes waxseal several
+// requests. Those that name a version are pinned to what the user's own request has shown; a version that the client names
+// is asked for as the user.
+func TestReadsWithoutNamingVersions(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) {
+		users, err := iam.NewDirectory([]iam.User{
+			{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Root: true},
+			{Name: "reader", ARN: iam.UserARN("000000000000", "reader"), AccountID: "000000000000", AccessKey: "READER", Secret: iam.NewSecret("s"),
+				Upstream: &iam.Credentials{AccessKey: "store-reader", Secret: iam.NewSecret("s")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Users = users
+	})
+	u.SetVersioning("bkt", "Enabled")
+	k.mustDo(t, "PUT", "/bkt/streamed", nil, noise(1, 2*mib))
+	m := k.rawUpload(t, "/bkt/parts", nil)
+	for n := 1; n <= 5; n++ { // a manifest longer than what HEAD and copies fetch of one
+		m.mustPut(n, nil, noise(uint64(n), 5*mib))
+	}
+	if resp, body := m.complete(nil); resp.StatusCode != 200 {
+		t.Fatalf("%s\n%s", resp.Status, body)
+	}
+	resp, _ := k.mustDo(t, "HEAD", "/bkt/streamed", nil, nil)
+	version := resp.Header.Get("X-Amz-Version-Id")
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		reader := strings.Contains(op.Header.Get("Authorization"), "=store-reader/")
+		if reader && op.Query.Has("versionId") || op.Key == "secret" {
+			return proxytest.Fault{Before: s3.NewError(s3.AccessDenied)}
+		}
+		return proxytest.Fault{}
+	})
+	u.ClearRequests()
+	for _, r := range []struct {
+		method, target string
+		header         map[string]string
+	}{
+		{"GET", "/bkt/streamed", nil}, {"GET", "/bkt/streamed", hdr{"Range": "bytes=-5"}}, {"GET", "/bkt/parts", nil},
+		{"GET", "/bkt/parts?partNumber=3", nil}, {"HEAD", "/bkt/parts", hdr{"x-amz-checksum-mode": "ENABLED"}},
+		{"PUT", "/bkt/copy", hdr{"x-amz-copy-source": "/bkt/parts"}},
+		{"PUT", "/bkt/copy", hdr{"x-amz-copy-source": "/bkt/parts", "x-amz-checksum-algorithm": "SHA256"}},
+	} {
+		if resp, body := k.doAs(t, "READER", "s", r.method, r.target, r.header, nil); resp.StatusCode/100 != 2 {
+			t.Errorf("%s %s %v: %s %.300s", r.method, r.target, r.header, resp.Status, body)
+		}
+	}
+	own := 0
+	for _, r := range u.Requests() {
+		switch named := r.Query.Has("versionId"); {
+		case r.AccessKey != "own" && named:
+			t.Errorf("%s %s names a version as the user", r.Operation, r.URI)
+		case r.AccessKey == "own" && r.Key != "copy":
+			own++
+			if !named || r.Header.Get("If-Match") == "" {
+				t.Errorf("waxseal's own read of %s is not pinned: %v", r.URI, r.Header)
+			}
+		}
+	}
+	if own == 0 {
+		t.Error("no read was waxseal's own")
+	}
+	for _, target := range []string{"/bkt/streamed?versionId=" + version, "/bkt/secret"} {
+		resp, body := k.doAs(t, "READER", "s", "GET", target, nil, nil)
+		wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+	}
+}
+
 // TestPolicyConditionKeys: a Deny that is accepted holds; one on what waxseal cannot know is refused.
 func TestPolicyConditionKeys(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`))

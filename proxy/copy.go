@@ -516,7 +516,9 @@ func (p *copying) plaintext() (io.ReadCloser, error) {
 // becomes of the question: without an answer it is as old as this request.
 func (p *copying) findModified() {
 	p.modified = s3.FormatTime(p.s.cfg.Now().UTC())
-	o, err := p.lookup(p.to, p.resp.Get("X-Amz-Version-Id"), "")
+	r := p.readRequest(p.to, p.resp.Get("X-Amz-Version-Id"), "")
+	r.own = r.query != "" // of the version that this request has made
+	o, err := p.lookupBy(r, p.to, sse.TailSize)
 	if err != nil {
 		p.s.log.Warn("a copy could not be looked at", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "err", err)
 		return

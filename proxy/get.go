@@ -118,7 +118,7 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 	default:
 		return nil, nil, upstreamFailure(resp)
 	}
-	o, err := c.describe(c.place(), resp)
+	o, err := c.describe(c.place(), q, resp)
 	if err == nil && o.env != nil && o.env.Manifest {
 		err = c.findTail(o)
 	}
@@ -138,7 +138,10 @@ func (c *call) findTail(o *stored) error {
 	if tail := c.s.facts.tail(o); tail != nil {
 		return c.useTail(o, tail)
 	}
-	p, err := c.lookupTail(o.at, o.version, o.etag, tailRead)
+	p, err := c.lookupBy(c.readMore(o), o.at, tailRead)
+	if err == nil {
+		err = c.vouch(p)
+	}
 	if err != nil {
 		return changedError(err)
 	}
@@ -330,7 +333,7 @@ func (f *fetch) bytes(p *opened, rng sse.Range) (*http.Response, error) {
 			return resp, nil
 		}
 	}
-	q := f.readRequest(f.at, f.stored.version, f.etag)
+	q := f.readMore(f.stored)
 	q.header.Set("Range", s3.Range{First: rng.Offset, Last: rng.Offset + rng.Length - 1}.String())
 	resp, err := f.call.send(q)
 	if err != nil {

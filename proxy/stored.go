@@ -29,6 +29,9 @@ type stored struct {
 	footer *sse.Footer
 	tail   []byte // the last bytes of the body, where there is a manifest
 
+	// ownReads says that further reads of this very version are waxseal's own (see readMore).
+	ownReads bool
+
 	// unvouched says that the service key which vouched for tag and size is not in this deployment's state. They are
 	// then had from what the data key seals (see vouch).
 	unvouched bool
@@ -100,7 +103,7 @@ func (c *call) lookupOnce(r *storeRequest, at sealTarget, n int64) (*stored, err
 		return nil, upstreamFailure(resp)
 	}
 	defer drain(resp) // to its end, or the connection is lost
-	o, err := c.describe(at, resp)
+	o, err := c.describe(at, r, resp)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +151,7 @@ func (c *call) describeByHead(r *storeRequest, at sealTarget) (*stored, error) {
 		return nil, upstreamFailure(resp)
 	}
 	defer drain(resp)
-	return c.describe(at, resp)
+	return c.describe(at, r, resp)
 }
 
 // errArchived is the store's answer to a read of what has to be restored first.
@@ -267,8 +270,18 @@ func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
 	return r
 }
 
-// describe reads what an answer's headers say of an object. Of one with a manifest, size and tag are still unknown.
-func (c *call) describe(at sealTarget, resp *http.Response) (*stored, error) {
+// readMore is a GET of more of what an answer has shown, pinned to exactly that. Where the store named the version and the
+// client did not, it goes with waxseal's own credentials: the requester's were good for these very bytes a moment ago, but
+// naming a version takes another permission (s3:GetObjectVersion). A version that the client names stays the client's to ask for.
+func (c *call) readMore(o *stored) *storeRequest {
+	r := c.readRequest(o.at, o.version, o.etag)
+	r.own = o.ownReads
+	return r
+}
+
+// describe reads what the headers of the answer to r say of an object. Of one with a manifest, size and tag are still
+// unknown.
+func (c *call) describe(at sealTarget, r *storeRequest, resp *http.Response) (*stored, error) {
 	h := resp.Header
 	o := &stored{at: at, header: h, etag: etagOf(h), version: h.Get("X-Amz-Version-Id"), bodySize: resp.ContentLength}
 	if cr := h.Get("Content-Range"); resp.StatusCode == http.StatusPartialContent {
@@ -280,6 +293,7 @@ func (c *call) describe(at sealTarget, resp *http.Response) (*stored, error) {
 		o.bodySize = size
 	}
 	o.modified, _ = s3.ParseTime(h.Get("Last-Modified"))
+	o.ownReads = r.own || r.query == "" && o.version != ""
 	return o, c.readEnvelope(o, h.Get(envelopeHeader))
 }
 
@@ -381,7 +395,7 @@ func (c *call) findLayout(p *opened) error {
 func (c *call) readManifest(p *opened) (*sse.Manifest, error) {
 	need := p.footer.ManifestSize()
 	if int64(len(p.tail)) < need {
-		whole, err := c.lookupBy(c.readRequest(p.at, p.version, p.stored.etag), p.at, need)
+		whole, err := c.lookupBy(c.readMore(p.stored), p.at, need)
 		if err != nil {
 			return nil, changedError(err)
 		}
