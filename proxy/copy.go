@@ -325,8 +325,11 @@ func (p *copying) openSource() (*opened, error) {
 		return p.from, nil
 	}
 	o, err := p.open(p.source, p.customer)
+	if err != nil {
+		return nil, changedError(err) // a manifest is fetched pinned
+	}
 	p.from = o
-	return o, err
+	return o, nil
 }
 
 // rewrap opens the source's data key and seals it under the copy's key-encryption key.

@@ -12,10 +12,14 @@ import (
 
 // blockFirst holds the store's first operation of a name back. at is closed when it has come.
 func blockFirst(u *proxytest.Upstream, operation string) (at chan struct{}, release func()) {
-	var once atomic.Bool
+	return blockNth(u, operation, 1)
+}
+
+func blockNth(u *proxytest.Upstream, operation string, n int32) (at chan struct{}, release func()) {
+	var seen atomic.Int32
 	at, block := make(chan struct{}), make(chan struct{})
 	u.SetHook(func(op proxytest.Op) proxytest.Fault {
-		if op.Name == operation && once.CompareAndSwap(false, true) {
+		if op.Name == operation && seen.Add(1) == n {
 			close(at)
 			return proxytest.Fault{Block: block}
 		}
@@ -192,5 +196,32 @@ func TestCopiedTagsAreOfTheData(t *testing.T) {
 		if string(data) != "new" || !strings.Contains(string(tags), "<Value>new<") {
 			t.Errorf("versioning %q: %q with tags %s", versioning, data, tags)
 		}
+	}
+}
+
+// TestCopyOverwrittenBeforeItsManifest: a source that is written before all of its manifest is read is copied as it is then.
+func TestCopyOverwrittenBeforeItsManifest(t *testing.T) {
+	for name, header := range map[string]map[string]string{"rewrapped": nil, "sealed anew": {"x-amz-checksum-algorithm": "SHA256"}} {
+		t.Run(name, func(t *testing.T) {
+			k, u := overMemory(t, proxytest.Options{}, nil)
+			m := k.rawUpload(t, "/bkt/a", nil)
+			for n := 1; n <= 5; n++ { // a manifest longer than what is fetched of one at first
+				m.mustPut(n, nil, noise(uint64(n), 5*mib))
+			}
+			if resp, body := m.complete(nil); resp.StatusCode != 200 {
+				t.Fatalf("%s\n%s", resp.Status, body)
+			}
+			at, release := blockNth(u, "GetObject", 2)
+			done := k.asyncDo(t, "PUT", "/bkt/b", with(header, hdr{"x-amz-copy-source": "/bkt/a"}), nil)
+			<-at
+			k.mustDo(t, "PUT", "/bkt/a", nil, []byte("new"))
+			release()
+			if answer := <-done; !strings.HasPrefix(answer, "200") {
+				t.Error(answer)
+			}
+			if _, got := k.mustDo(t, "GET", "/bkt/b", nil, nil); string(got) != "new" {
+				t.Errorf("%d bytes were copied", len(got))
+			}
+		})
 	}
 }
