@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/spf13/cobra"
@@ -99,8 +101,27 @@ func (j *job) migrate(ctx context.Context, key string) (string, error) {
 const maxSingleCopy = 5_000_000_000
 
 // keptOnCopy is what S3's CopyObject does not take over by itself.
-var keptOnCopy = []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location", "X-Amz-Object-Lock-Mode",
-	"X-Amz-Object-Lock-Retain-Until-Date", "X-Amz-Object-Lock-Legal-Hold"}
+var keptOnCopy = []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location", lockMode, lockUntil, "X-Amz-Object-Lock-Legal-Hold"}
+
+const (
+	lockMode  = "X-Amz-Object-Lock-Mode"
+	lockUntil = "X-Amz-Object-Lock-Retain-Until-Date"
+)
+
+// kept is what an object has of keptOnCopy. A retention that has run out is left behind: a store refuses to set one.
+func kept(h http.Header, now time.Time) map[string]string {
+	set := make(map[string]string)
+	for _, name := range keptOnCopy {
+		if v := h.Get(name); v != "" {
+			set[name] = v
+		}
+	}
+	if until, err := time.Parse(time.RFC3339, set[lockUntil]); err == nil && !until.After(now) {
+		delete(set, lockMode)
+		delete(set, lockUntil)
+	}
+	return set
+}
 
 // copyOntoItself has an object written anew in its place, unless it is another by then. h is what HEAD said of it, and
 // how says how it is to be encrypted.
@@ -112,15 +133,9 @@ func (j *job) copyOntoItself(ctx context.Context, key string, h http.Header, how
 	if size > maxSingleCopy && how[orderHeader] != orderRewrap {
 		return j.copyInParts(ctx, key, h, how, size)
 	}
-	set := map[string]string{"x-amz-copy-source-if-match": h.Get("Etag")}
-	for _, name := range keptOnCopy {
-		if v := h.Get(name); v != "" {
-			set[name] = v
-		}
-	}
-	for name, v := range how {
-		set[name] = v
-	}
+	set := kept(h, time.Now())
+	set["x-amz-copy-source-if-match"] = h.Get("Etag")
+	maps.Copy(set, how)
 	_, err = j.s3.core.CopyObject(ctx, j.bucket, key, j.bucket, key, set, minio.CopySrcOptions{}, minio.PutObjectOptions{})
 	return err
 }
@@ -158,9 +173,12 @@ var describes = []string{"Content-Type", "Cache-Control", "Content-Disposition",
 func (j *job) createCopy(ctx context.Context, key string, h http.Header, how map[string]string) (id string, err error) {
 	set := make(http.Header)
 	for name, values := range h {
-		if slices.Contains(describes, name) || slices.Contains(keptOnCopy, name) || strings.HasPrefix(name, "X-Amz-Meta-") {
+		if slices.Contains(describes, name) || strings.HasPrefix(name, "X-Amz-Meta-") {
 			set[name] = values
 		}
+	}
+	for name, v := range kept(h, time.Now()) {
+		set.Set(name, v)
 	}
 	for name, v := range how {
 		set.Set(name, v)

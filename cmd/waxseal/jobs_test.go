@@ -662,6 +662,37 @@ func TestOrdersAreTheOperators(t *testing.T) {
 	}
 }
 
+// TestRetentionIsKept while it lasts: a store refuses to set one that is over.
+func TestRetentionIsKept(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	b.store.SetHook(func(op proxytest.Op) proxytest.Fault {
+		until, err := time.Parse(time.RFC3339, op.Header.Get(lockUntil))
+		if err == nil && until.Before(time.Now()) {
+			return proxytest.Fault{Before: s3.InvalidArgument(lockUntil, op.Header.Get(lockUntil), "The retain until date must be in the future!")}
+		}
+		return proxytest.Fault{}
+	})
+	const hold = "X-Amz-Object-Lock-Legal-Hold"
+	past, future := "2020-01-01T00:00:00Z", time.Now().Add(time.Hour).UTC().Format("2006-01-02T15:04:05.000Z")
+	for key, until := range map[string]string{"past": past, "past-parts": past, "future": future, "future-parts": future} {
+		b.store.PutObject(jobBucket, key, []byte("secret"), http.Header{lockMode: {"GOVERNANCE"}, lockUntil: {until}, hold: {"ON"}})
+		if strings.HasSuffix(key, "-parts") {
+			if err := b.job().copyInParts(context.Background(), key, b.head(key), nil, 6); err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+		}
+	}
+	if err := b.migrate(noBookmark()); err != nil {
+		t.Fatal(err, b.out.String())
+	}
+	for key, until := range map[string]string{"past": "", "past-parts": "", "future": future, "future-parts": future} {
+		h := b.head(key)
+		if h.Get(lockUntil) != until || (h.Get(lockMode) != "") != (until != "") || h.Get(hold) != "ON" || h.Get("X-Waxseal-Plaintext") != "" {
+			t.Errorf("%s: %v", key, h)
+		}
+	}
+}
+
 // TestLargeCopies: what is too large for one copy is copied in parts, pinned like the rest.
 func TestLargeCopies(t *testing.T) {
 	b := newJobBench(t, proxytest.Options{})
