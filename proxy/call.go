@@ -311,21 +311,21 @@ type answerBody struct {
 	closed bool
 }
 
-func (b *answerBody) Read(p []byte) (int, error) {
-	n, err := b.body.Read(p)
-	b.note(int64(n), err)
-	return n, err
+func (b *answerBody) Read(p []byte) (n int, err error) {
+	defer func() { b.note(int64(n), err) }()
+	defer caught(&err)
+	return b.body.Read(p)
 }
 
 // WriteTo lets large blocks go from the decrypter to the connection without a copy.
-func (b *answerBody) WriteTo(w io.Writer) (int64, error) {
+func (b *answerBody) WriteTo(w io.Writer) (n int64, err error) {
 	wt, ok := b.body.(io.WriterTo)
 	if !ok {
 		return io.Copy(w, struct{ io.Reader }{b})
 	}
-	n, err := wt.WriteTo(w)
-	b.note(n, err)
-	return n, err
+	defer func() { b.note(n, err) }()
+	defer caught(&err)
+	return wt.WriteTo(w)
 }
 
 func (b *answerBody) note(n int64, err error) {

@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"bytes"
+	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
 
+	"waxseal/keystore"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 )
@@ -88,5 +92,76 @@ func TestEarlySuccess(t *testing.T) {
 	resp, body := k.do(t, "PUT", "/bkt/a", map[string]string{"Content-MD5": b64(make([]byte, 16))}, noise(3, 40<<20))
 	if resp.StatusCode < 400 {
 		t.Errorf("a body with a wrong digest: %s %s", resp.Status, body)
+	}
+}
+
+// faultyProvider has a fault of its own.
+type faultyProvider struct{ keystore.Provider }
+
+func (faultyProvider) GenerateDataKey(context.Context, keystore.Caller, string, keystore.Context) (keystore.DataKey, error) {
+	var none map[string]int
+	none["a key's bytes"]++
+	return keystore.DataKey{}, nil
+}
+
+// TestFaultInOneRequest: a panic is an InternalError of its own request, before the body and behind "100 Continue", and the
+// server serves on.
+func TestFaultInOneRequest(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.Provider = faultyProvider{c.Provider} })
+	for _, header := range []map[string]string{{hdrSSE: algKMS}, {hdrSSE: algKMS, "Expect": "100-continue"}} {
+		resp, body := k.do(t, "PUT", "/bkt/a", header, []byte("x"))
+		if resp.StatusCode != 500 || !strings.Contains(string(body), "<Code>InternalError</Code>") || strings.Contains(string(body), "map") {
+			t.Errorf("%v: %s %s", header, resp.Status, body)
+		}
+	}
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
+	if n := len(k.server.inflight); n != 0 {
+		t.Errorf("%d requests count as in flight", n)
+	}
+}
+
+// faultyBody panics after its first bytes.
+type faultyBody struct{ sent bool }
+
+func (b *faultyBody) Read(p []byte) (int, error) {
+	if b.sent {
+		panic("a key's bytes")
+	}
+	b.sent = true
+	return copy(p, "first"), nil
+}
+
+func (*faultyBody) Close() error { return nil }
+
+// TestFaultInAnswer: a panic while an answer is sent cuts that answer.
+func TestFaultInAnswer(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	b := &answerBody{call: &call{s: k.server}, body: &faultyBody{}, left: 10}
+	text, err := io.ReadAll(b)
+	if string(text) != "first" || err == nil || strings.Contains(err.Error(), "bytes") {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestShutdownOfWhatJustStarts: a Serve that has hardly begun, or begins later, ends with the server.
+func TestShutdownOfWhatJustStarts(t *testing.T) {
+	for range 20 {
+		k, _ := overMemory(t, proxytest.Options{}, nil)
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- k.server.Serve(l, nil) }()
+		if err := k.server.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if c, err := net.Dial("tcp", l.Addr().String()); err == nil {
+			c.Close()
+			t.Error("it still listens")
+		}
 	}
 }

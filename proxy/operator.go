@@ -29,7 +29,7 @@ const (
 // ServeOperator answers requests of the operator's own jobs from l, until Shutdown. Whoever can connect to l can have
 // any object sealed anew, if they have credentials for it.
 func (s *Server) ServeOperator(l net.Listener) error {
-	return s.http.Serve(operatorListener{s.limitListener(l)})
+	return s.serveAt(operatorListener{s.limitListener(l)})
 }
 
 type operatorListener struct{ net.Listener }

@@ -81,6 +81,7 @@ type Server struct {
 
 	compressing chan struct{}
 	http        *fasthttp.Server
+	listening   listening
 	metrics     *Metrics
 	probe       atomic.Pointer[Capabilities]
 
@@ -224,14 +225,16 @@ func (s *Server) Serve(l net.Listener, conf *tls.Config) error {
 	if conf != nil {
 		l = tls.NewListener(l, conf)
 	}
-	return s.http.Serve(l)
+	return s.serveAt(l)
 }
 
 const cutTime = 5 * time.Second
 
 // Shutdown finishes what is in flight, or cuts it when ctx ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.listening.refuse()
 	err := s.http.ShutdownWithContext(ctx)
+	s.listening.close()
 	s.stop()
 	if err != nil {
 		s.awaitCut()
@@ -270,19 +273,28 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 }
 
 // handle verifies, routes and runs a request. Expect already did the first two for a client that waits for 100.
-func (c *call) handle() error {
+func (c *call) handle() (err error) {
+	defer caught(&err)
 	if err := c.admit(); err != nil {
 		return err
 	}
 	return c.route.run(c)
 }
 
+// caught makes an error of a panic: a fault of waxseal's own in one request does not end the others.
+func caught(err *error) {
+	if v := recover(); v != nil {
+		*err = keystore.Panicked(v)
+	}
+}
+
 // admit parses, verifies, routes and authorises: everything that needs no body.
-func (c *call) admit() error {
+func (c *call) admit() (err error) {
 	if c.admission != nil {
 		return *c.admission
 	}
-	err := c.parse()
+	defer caught(&err)
+	err = c.parse()
 	if err == nil {
 		err = c.verify()
 	}

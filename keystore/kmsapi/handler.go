@@ -76,7 +76,12 @@ func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	clear(encoded) // it may hold a plaintext key
 }
 
-func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (any, error) {
+func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = keystore.Panicked(v)
+		}
+	}()
 	if !ctx.IsPost() {
 		return nil, unknownOperation()
 	}
