@@ -3,11 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +23,7 @@ import (
 	"waxseal/keystore/audit"
 	"waxseal/keystore/local"
 	"waxseal/keystore/state"
+	"waxseal/proxy/proxytest"
 )
 
 func TestBackupIsWholeOrRefused(t *testing.T) {
@@ -78,6 +83,73 @@ func readBy(r io.Reader, step int) ([]byte, error) {
 		if err != nil {
 			return all, err
 		}
+	}
+}
+
+// TestStandingBackupHoldsNobodyUp: a client of the control socket asks for a backup and reads nothing of it. The key
+// service goes on.
+func TestStandingBackupHoldsNobodyUp(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	create := func(n int) (err error) {
+		for range n {
+			_, failed := b.parts.local.CreateKey(context.Background(), rootCaller(), &local.CreateKeyRequest{Description: strings.Repeat("d", 8192)})
+			err = errors.Join(err, failed)
+		}
+		return err
+	}
+	if err := create(40); err != nil { // more than the socket's buffers hold
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("unix", dataDir(b.conf.DataDir).control())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /backup HTTP/1.1\r\nHost: control\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 10)); err != nil { // it is under way
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- create(300) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the key service stands while the reader of a backup does")
+	}
+}
+
+// TestPacedWriterCutsAReaderThatStands: and not one that is slow.
+func TestPacedWriterCutsAReaderThatStands(t *testing.T) {
+	const patience = 500 * time.Millisecond
+	written := make(chan error, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(pacedWriter{w, patience}, io.LimitReader(rand.Reader, 64<<20))
+		written <- err
+	}))
+	defer s.Close()
+	resp, err := http.Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for range 3 * patience / (100 * time.Millisecond) {
+		time.Sleep(100 * time.Millisecond)
+		if _, err := io.CopyN(io.Discard, resp.Body, 1<<20); err != nil {
+			t.Fatalf("while it reads: %v", err)
+		}
+	}
+	select {
+	case err := <-written:
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("once it stands: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a reader that stands is waited for")
 	}
 }
 

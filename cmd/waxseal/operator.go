@@ -85,7 +85,12 @@ func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) erro
 	}
 	s := &http.Server{Handler: p.control(c), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	p.atEnd(s.Shutdown)
+	p.atEnd(func(ctx context.Context) error {
+		if err := s.Shutdown(ctx); err != nil {
+			return errors.Join(err, s.Close()) // what is still under way is cut, and not left to what is gone behind it
+		}
+		return nil
+	})
 	go func() {
 		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("the control socket has ended", "err", err)
@@ -97,7 +102,8 @@ func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) erro
 func (p *parts) control(c *config) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /backup", func(w http.ResponseWriter, _ *http.Request) {
-		if err := writeBackup(w, p.state); err != nil {
+		w.Header().Set("Connection", "close") // its write deadline is of no use to another request
+		if err := writeBackup(pacedWriter{w, controlPatience}, p.state); err != nil {
 			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
 		}
 	})
@@ -120,6 +126,22 @@ func (p *parts) control(c *config) http.Handler {
 	})
 	mux.HandleFunc("GET /s3", p.tellJobs(c))
 	return mux
+}
+
+// controlPatience is how long a reader of the control socket may take nothing of an answer before it is cut.
+const controlPatience = time.Minute
+
+// pacedWriter is an answer that ends when its reader has stopped.
+type pacedWriter struct {
+	http.ResponseWriter
+	patience time.Duration
+}
+
+func (w pacedWriter) Write(p []byte) (int, error) {
+	if err := http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
+		return 0, err
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // errNobodyServes says that no waxseal answers on the control socket.

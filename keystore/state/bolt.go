@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -79,6 +80,9 @@ func openBolt(path string) (*boltStore, error) {
 		return nil, fmt.Errorf("state: %w", err)
 	}
 	err = db.Update(initialise)
+	if err == nil {
+		err = removeBackups(path)
+	}
 	if err == nil && errors.Is(statErr, os.ErrNotExist) {
 		err = syncDir(filepath.Dir(path))
 	}
@@ -194,16 +198,60 @@ func (s *boltStore) Watch(ctx context.Context, prefix string) (<-chan Event, err
 	return s.hub.watch(ctx, prefix)
 }
 
-func (s *boltStore) Backup(w io.Writer) error {
-	err := s.db.View(func(tx *bbolt.Tx) error {
-		_, err := tx.WriteTo(w)
+// Backup goes through a file beside the state, however slow w is: while a transaction is open the file cannot grow, and
+// the first write that needs it to would wait for w, and everything else for that write.
+func (s *boltStore) Backup(w io.Writer) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(s.db.Path()), backupPrefix(s.db.Path())+"*")
+	if err != nil {
+		return fmt.Errorf("state: backup: %w", err)
+	}
+	defer func() {
+		if end := errors.Join(f.Close(), removeOnce(f.Name())); err == nil && end != nil {
+			err = fmt.Errorf("state: backup: %w", end)
+		}
+	}()
+	err = s.db.View(func(tx *bbolt.Tx) error {
+		_, err := tx.WriteTo(f)
 		return err
 	})
-	switch {
-	case errors.Is(err, bolterrors.ErrDatabaseNotOpen):
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
-	case err != nil:
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		_, err = io.Copy(w, f)
+	}
+	if err != nil {
 		return fmt.Errorf("state: backup: %w", err)
+	}
+	return nil
+}
+
+// backupPrefix is what the names of a state file's copies begin with, which are there while they are handed out.
+func backupPrefix(path string) string { return filepath.Base(path) + ".backup-" }
+
+// removeBackups removes copies that a process that was killed has left.
+func removeBackups(path string) error {
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), backupPrefix(path)) {
+			if err := removeOnce(filepath.Join(filepath.Dir(path), f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// removeOnce removes a file, which another process may have done before.
+func removeOnce(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
 	return nil
 }

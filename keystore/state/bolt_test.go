@@ -3,13 +3,16 @@ package state
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -194,6 +197,121 @@ func TestGroupCommit(t *testing.T) {
 		t.Errorf("%d concurrent transactions took %d commits", writers*each, commits)
 	}
 	t.Logf("%d transactions, %d commits", writers*each, commits)
+}
+
+// standing is a reader of a backup that has stopped reading, until it is let go on.
+type standing struct {
+	began, free chan struct{}
+	once        sync.Once
+}
+
+func (s *standing) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.began) })
+	<-s.free
+	return len(p), nil
+}
+
+// beginBackup begins a backup of a state with something in it, whose reader takes nothing.
+func beginBackup(t *testing.T, s Store) (reader *standing, ended chan error) {
+	t.Helper()
+	for i := range 20 {
+		if _, err := s.Txn(t.Context(), nil, []Op{{Key: fmt.Sprint("old/", i), Value: make([]byte, 2000)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reader, ended = &standing{began: make(chan struct{}), free: make(chan struct{})}, make(chan error, 1)
+	go func() { ended <- s.Backup(reader) }()
+	<-reader.began
+	return reader, ended
+}
+
+// TestBackupHoldsNobodyUp: while the reader of a backup stands, the file grows, and the store can be closed.
+func TestBackupHoldsNobodyUp(t *testing.T) {
+	s, err := OpenBolt(filepath.Join(t.TempDir(), "state.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, ended := beginBackup(t, s)
+	done := make(chan error, 1)
+	go func() {
+		var failed []error
+		for i := range 60 {
+			_, err := s.Txn(context.Background(), nil, []Op{{Key: fmt.Sprint("new/", i), Value: make([]byte, 100_000)}})
+			failed = append(failed, err)
+		}
+		_, err := s.Get(context.Background(), "old/1")
+		done <- errors.Join(append(failed, err, s.Close())...)
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the store stands while the reader of its backup does")
+	}
+	close(reader.free)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if err := s.Backup(io.Discard); !errors.Is(err, ErrClosed) {
+		t.Errorf("a backup of a closed store: %v", err)
+	}
+}
+
+// TestBackupLeavesNoCopy: the copy that a backup is read from is private, goes with it, and is removed at the next start
+// when the process was killed before.
+func TestBackupLeavesNoCopy(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "with [brackets]")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "state.db")
+	s, err := OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, ended := beginBackup(t, s)
+	copies := copiesIn(t, dir)
+	if len(copies) != 1 || copies[0].Mode() != 0o600 {
+		t.Errorf("while it is read there are %v", copies)
+	}
+	close(reader.free)
+	if err := errors.Join(<-ended, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if copies := copiesIn(t, dir); len(copies) != 0 {
+		t.Errorf("left after it: %v", copies)
+	}
+	if err := os.WriteFile(path+".backup-123", []byte("half a copy"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = OpenBolt(path); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if copies := copiesIn(t, dir); len(copies) != 0 {
+		t.Errorf("left after the next start: %v", copies)
+	}
+}
+
+// copiesIn are the files in a directory besides the state.
+func copiesIn(t *testing.T, dir string) (found []os.FileInfo) {
+	t.Helper()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Name() != "state.db" {
+			found = append(found, info)
+		}
+	}
+	return found
 }
 
 // lastCommit is the number of the file's last commit.

@@ -81,7 +81,7 @@ type Store interface {
 	// the store ends, and then closes the channel. A slow reader never delays a writer: see Event.Lagged.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 
-	// Backup writes a consistent copy, which OpenBolt can open, while others go on reading and writing.
+	// Backup writes a consistent copy, which OpenBolt can open, while others go on reading and writing, however slow w is.
 	Backup(w io.Writer) error
 
 	// Close ends all watches and releases the store.
