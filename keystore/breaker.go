@@ -63,6 +63,15 @@ func (b *breaker) Authorize(ctx context.Context, caller Caller, action Action, k
 	return err
 }
 
+// KeyVersion implements KeyVersions, if the key service does.
+func (b *breaker) KeyVersion(ctx context.Context, keyARN string, blob []byte) (version, newest string, err error) {
+	_, err = through(ctx, b, func() (_ struct{}, err error) {
+		version, newest, err = KeyVersion(ctx, b.Provider, keyARN, blob)
+		return struct{}{}, err
+	})
+	return version, newest, err
+}
+
 func through[T any](ctx context.Context, b *breaker, call func() (T, error)) (T, error) {
 	probe, ok := b.enter()
 	if !ok {

@@ -123,6 +123,22 @@ type Provider interface {
 	Close() error
 }
 
+// KeyVersions is a provider that can tell which version of its KMS key is the newest.
+type KeyVersions interface {
+	// KeyVersion names the version of a KMS key that a blob is under, and the one that new blobs are under. It is empty
+	// where that cannot be told. It opens nothing, and so asks nobody's permission.
+	KeyVersion(ctx context.Context, keyARN string, blob []byte) (version, newest string, err error)
+}
+
+// KeyVersion asks a provider, if it is one of those.
+func KeyVersion(ctx context.Context, p Provider, keyARN string, blob []byte) (version, newest string, err error) {
+	v, ok := p.(KeyVersions)
+	if !ok {
+		return "", "", nil
+	}
+	return v.KeyVersion(ctx, keyARN, blob)
+}
+
 // Root is where the key-encryption keys of SSE-S3 come from, and the keys of the service itself.
 type Root interface {
 	// Current returns the key-encryption key that wraps new data, and the id to store with what it wraps. The

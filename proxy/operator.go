@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"context"
 	"encoding/hex"
 	"net"
 
+	"waxseal/keystore"
 	"waxseal/sse"
 )
 
@@ -61,12 +61,6 @@ func (p *copying) keepContext() {
 	}
 }
 
-// KeyVersions is what a provider offers that can tell versions of a KMS key apart.
-type KeyVersions interface {
-	// KeyVersion names the version of its KMS key that a blob is under, and the one that new blobs are under.
-	KeyVersion(ctx context.Context, blob []byte) (version, current string, err error)
-}
-
 // showKeyVersion tells the operator, and nobody else, which version of its key an object hangs on. What cannot be told
 // is left out.
 func (c *call) showKeyVersion(e *sse.Envelope) {
@@ -76,7 +70,7 @@ func (c *call) showKeyVersion(e *sse.Envelope) {
 	var version string
 	current := true
 	for _, of := range c.keyBlobs(e) {
-		v, now, err := of.version(c, of.blob)
+		v, now, err := of.version(c, e.KeyID, of.blob)
 		if err != nil || v == "" {
 			return
 		}
@@ -95,7 +89,7 @@ func (c *call) showKeyVersion(e *sse.Envelope) {
 // keyBlob is one of an envelope's blobs, and how to tell the version of its key.
 type keyBlob struct {
 	blob    []byte
-	version func(c *call, blob []byte) (version, current string, err error)
+	version func(c *call, keyID string, blob []byte) (version, current string, err error)
 }
 
 func (c *call) keyBlobs(e *sse.Envelope) []keyBlob {
@@ -110,7 +104,7 @@ func (c *call) keyBlobs(e *sse.Envelope) []keyBlob {
 	return nil
 }
 
-func (c *call) rootVersion(id []byte) (version, current string, err error) {
+func (c *call) rootVersion(_ string, id []byte) (version, current string, err error) {
 	h, now, err := c.s.cfg.Root.Current(c.up)
 	if err != nil {
 		return "", "", err
@@ -119,10 +113,6 @@ func (c *call) rootVersion(id []byte) (version, current string, err error) {
 	return hex.EncodeToString(id), hex.EncodeToString(now), nil
 }
 
-func (c *call) kmsVersion(blob []byte) (version, current string, err error) {
-	p, ok := c.s.cfg.Provider.(KeyVersions)
-	if !ok {
-		return "", "", nil
-	}
-	return p.KeyVersion(c.up, blob)
+func (c *call) kmsVersion(keyID string, blob []byte) (version, current string, err error) {
+	return keystore.KeyVersion(c.up, c.s.cfg.Provider, keyID, blob)
 }

@@ -21,6 +21,7 @@ const (
 	reencrypted = "encrypted anew"
 	wouldRewrap = "to be rewrapped"
 	asWanted    = "as wanted already"
+	unknown     = "under a version of their key that is not known"
 	otherKey    = "under other keys, left"
 )
 
@@ -102,10 +103,15 @@ func (f *rewrapFlags) check(operator bool) error {
 		return errors.New("--to-key: sse-s3 has no KMS key")
 	case f.reencrypt && !operator:
 		return errors.New("--reencrypt is for the waxseal of this data directory: it cannot be asked for by --endpoint")
-	case !operator && f.mode == "" && f.toKey == "" && f.bucketKey == "" && !f.countOnly:
+	case !operator && f.newest() && !f.countOnly:
 		return errors.New("--endpoint does not tell versions of keys apart: name --to-key or --mode")
 	}
 	return nil
+}
+
+// newest says that there is no target but the newest version of the key that an object is under.
+func (f rewrapFlags) newest() bool {
+	return f.mode == "" && f.toKey == "" && f.bucketKey == "" && !f.reencrypt
 }
 
 // sealedAs is how an object is encrypted.
@@ -144,7 +150,7 @@ func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
 	})
 	if err == nil {
 		r.census()
-		err = r.summary(rewrapped, reencrypted, wouldRewrap, asWanted, otherKey, customerKey, inTheClear, gone)
+		err = r.summary(rewrapped, reencrypted, wouldRewrap, asWanted, unknown, otherKey, customerKey, inTheClear, gone)
 	}
 	return errors.Join(err, mark.close(err == nil))
 }
@@ -162,6 +168,9 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	}
 	now := hangingOf(h)
 	want, what := r.plan(now)
+	if what == unknown && !r.dryRun {
+		return "", errUnknownVersion
+	}
 	if what != rewrapped && what != reencrypted || r.dryRun {
 		r.count(now)
 		if r.dryRun && (what == rewrapped || what == reencrypted) {
@@ -178,9 +187,18 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	if h, err = r.s3.head(ctx, r.bucket, key); err != nil {
 		return "", err
 	}
-	r.count(hangingOf(h))
+	now = hangingOf(h)
+	r.count(now)
+	if r.newest() && now.current == "false" {
+		return "", errOlderStill
+	}
 	return what, nil
 }
+
+var (
+	errUnknownVersion = errors.New("the version of its key is not known, as this key service does not tell it: name another key with --to-key, or have a new data key with --reencrypt")
+	errOlderStill     = errors.New("it is rewrapped, but under an older version of its key still: Bucket Keys are renewed after --bucket-key-period")
+)
 
 // plan says what an object is to become.
 func (r *rewrap) plan(now hanging) (sealedAs, string) {
@@ -205,6 +223,8 @@ func (r *rewrap) plan(now hanging) (sealedAs, string) {
 	switch {
 	case r.reencrypt:
 		return want, reencrypted
+	case r.newest() && now.current == "":
+		return want, unknown
 	case want == now.sealedAs && now.current != "false":
 		return want, asWanted
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,13 +43,16 @@ type jobBench struct {
 const jobBucket = "photos"
 
 // newJobBench is one in front of a store in memory. The bucket is one whose plaintext is served.
-func newJobBench(t *testing.T, options proxytest.Options) *jobBench {
+func newJobBench(t *testing.T, options proxytest.Options, change ...func(*config)) *jobBench {
 	t.Helper()
 	store, url := proxytest.StartUpstream(t, options, jobBucket)
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")
 	t.Setenv("WAXSEAL_UPSTREAM_SECRET_KEY", "memory-secret")
 	b := &jobBench{t: t, store: store, conf: defaults()}
 	b.conf.UpstreamEndpoint = url
+	for _, c := range change {
+		c(&b.conf)
+	}
 	b.start()
 	return b
 }
@@ -435,6 +439,82 @@ func TestRewrapVersions(t *testing.T) {
 	o, _ := b.store.Object(jobBucket, "a")
 	if env := envelopeOf(t, o.Header); env.Context["department"] != "7" {
 		t.Errorf("the context is %v", env.Context)
+	}
+}
+
+// TestRewrapVersionsOfTransit: the engine rotates a key and tells nobody. An object under a Bucket Key cannot follow
+// before that is renewed, and the job does not end well.
+func TestRewrapVersionsOfTransit(t *testing.T) {
+	engine := newTransitEngine("s.token", "root", "photos")
+	server := httptest.NewServer(engine)
+	defer server.Close()
+	t.Setenv(envKMSToken, "s.token")
+	b := newJobBench(t, proxytest.Options{}, func(c *config) {
+		c.KMSProvider, c.KMSEndpoint, c.KMSRootKey = providerTransit, server.URL, "root"
+	})
+	const key = "arn:aws:kms:us-east-1:000000000000:key/photos"
+	kms, err := encrypt.NewSSEKMS(key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.put("kms", []byte("one"), kms)
+	b.put("root", []byte("two"), nil)
+	if err := b.rewrap(rewrapFlags{}); err != nil {
+		t.Fatal(err, b.out.String())
+	}
+	b.wantOut("1  aws:kms  "+key+"  version v1  (newest)", "2 objects: 2 as wanted already")
+	engine.rotate("photos")
+	time.Sleep(1100 * time.Millisecond) // what the provider knows of a key's versions is a second old at most
+	if err := b.rewrap(rewrapFlags{countOnly: true}); err != nil {
+		t.Fatal(err, b.out.String())
+	}
+	b.wantOut("1  aws:kms  "+key+"  version v1  (older)", "2 objects: 1 to be rewrapped, 1 as wanted already")
+	if err := b.rewrap(rewrapFlags{}); err != nil {
+		t.Fatal(err, b.out.String())
+	}
+	b.wantOut("1  aws:kms  "+key+"  version v2  (newest)", "2 objects: 1 rewrapped, 1 as wanted already")
+	if got := b.read("kms"); string(got) != "one" {
+		t.Errorf("read %q", got)
+	}
+
+	if err := b.rewrap(rewrapFlags{bucketKey: "true", fromKey: key}); err != nil {
+		t.Fatal(err, b.out.String())
+	}
+	engine.rotate("photos")
+	time.Sleep(1100 * time.Millisecond)
+	if err := b.rewrap(rewrapFlags{}); err == nil || err.Error() != "1 of 2 objects failed" {
+		t.Errorf("rewrap says %v", err)
+	}
+	b.wantOut("FAILED  kms: it is rewrapped, but under an older version of its key still")
+}
+
+// TestRewrapOfUnknownVersions: what hangs on a version that nobody tells is not "as wanted", unless a target is named.
+func TestRewrapOfUnknownVersions(t *testing.T) {
+	const key = "arn:aws:kms:us-east-1:000000000000:key/photos"
+	kms := hanging{sealedAs: sealedAs{"aws:kms", key, true}}
+	older, newest := kms, kms
+	older.version, older.current = "v1", "false"
+	newest.version, newest.current = "v2", "true"
+	for _, row := range []struct {
+		f    rewrapFlags
+		now  hanging
+		what string
+	}{
+		{rewrapFlags{}, kms, unknown},
+		{rewrapFlags{fromKey: key}, kms, unknown},
+		{rewrapFlags{fromKey: key + "s"}, kms, otherKey},
+		{rewrapFlags{}, older, rewrapped},
+		{rewrapFlags{}, newest, asWanted},
+		{rewrapFlags{toKey: key}, kms, asWanted},
+		{rewrapFlags{toKey: key + "s"}, kms, rewrapped},
+		{rewrapFlags{mode: "sse-kms"}, kms, asWanted},
+		{rewrapFlags{bucketKey: "true"}, kms, asWanted},
+		{rewrapFlags{reencrypt: true}, kms, reencrypted},
+	} {
+		r := &rewrap{rewrapFlags: row.f}
+		if _, what := r.plan(row.now); what != row.what {
+			t.Errorf("%+v, %v: %q, want %q", row.f, row.now, what, row.what)
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -221,30 +222,55 @@ func (h headers) Marshal(into http.Header) {
 	}
 }
 
-// startTransit runs as much of a Transit engine as a round trip needs: AES-256-GCM keys that bind associated data.
+// startTransit runs a Transit engine with these keys.
 func startTransit(ts *testscript.TestScript, _ bool, args []string) {
-	keys := make(map[string]cipher.AEAD)
-	for _, name := range args {
-		block, err := aes.NewCipher(random(32))
-		ts.Check(err)
-		keys[name], err = cipher.NewGCM(block)
-		ts.Check(err)
-	}
-	token := ts.Getenv(envKMSToken) // here: the script's environment is not for other goroutines
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Vault-Token") != token {
-			http.Error(w, `{"errors":["permission denied","invalid token"]}`, http.StatusForbidden)
-			return
-		}
-		out, err := transitAnswer(keys, r)
-		if err != nil {
-			http.Error(w, `{"errors":["`+err.Error()+`"]}`, http.StatusBadRequest)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"data": out})
-	}))
+	s := httptest.NewServer(newTransitEngine(ts.Getenv(envKMSToken), args...))
 	ts.Defer(s.Close)
 	ts.Setenv("TRANSIT", s.URL)
+}
+
+// transitEngine is as much of a Transit engine as a round trip needs: AES-256-GCM keys that bind associated data, and
+// their versions.
+type transitEngine struct {
+	token string
+	mu    sync.Mutex
+	keys  map[string][]cipher.AEAD
+}
+
+func newTransitEngine(token string, names ...string) *transitEngine {
+	e := &transitEngine{token: token, keys: make(map[string][]cipher.AEAD)}
+	for _, name := range names {
+		e.rotate(name)
+	}
+	return e
+}
+
+// rotate gives a key its next version.
+func (e *transitEngine) rotate(name string) {
+	block, err := aes.NewCipher(random(32))
+	if err != nil {
+		panic(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.keys[name] = append(e.keys[name], aead)
+}
+
+func (e *transitEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-Vault-Token") != e.token {
+		http.Error(w, `{"errors":["permission denied","invalid token"]}`, http.StatusForbidden)
+		return
+	}
+	out, err := e.answer(r)
+	if err != nil {
+		http.Error(w, `{"errors":["`+err.Error()+`"]}`, http.StatusBadRequest)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"data": out})
 }
 
 func random(n int) []byte {
@@ -253,17 +279,19 @@ func random(n int) []byte {
 	return b
 }
 
-func transitAnswer(keys map[string]cipher.AEAD, r *http.Request) (map[string]any, error) {
+func (e *transitEngine) answer(r *http.Request) (map[string]any, error) {
 	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/v1/"), "/")
 	if len(path) != 3 || path[0] != "transit" {
 		return map[string]any{"ttl": 0}, nil // sys/health, auth/token/lookup-self
 	}
-	aead := keys[path[2]]
-	if aead == nil {
+	e.mu.Lock()
+	versions := e.keys[path[2]]
+	e.mu.Unlock()
+	if versions == nil {
 		return nil, errors.New("no such key")
 	}
 	if path[1] == "keys" {
-		return map[string]any{"type": "aes256-gcm96", "supports_encryption": true}, nil
+		return map[string]any{"type": "aes256-gcm96", "supports_encryption": true, "latest_version": len(versions)}, nil
 	}
 	var in struct {
 		Plaintext, Ciphertext string
@@ -273,11 +301,18 @@ func transitAnswer(keys map[string]cipher.AEAD, r *http.Request) (map[string]any
 		return nil, err
 	}
 	if path[1] == "encrypt" {
+		aead := versions[len(versions)-1]
 		nonce := random(aead.NonceSize())
 		box := aead.Seal(nonce, nonce, []byte(in.Plaintext), in.AssociatedData)
-		return map[string]any{"ciphertext": "vault:v1:" + base64.StdEncoding.EncodeToString(box)}, nil
+		return map[string]any{"ciphertext": fmt.Sprintf("vault:v%d:%s", len(versions), base64.StdEncoding.EncodeToString(box))}, nil
 	}
-	box, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(in.Ciphertext, "vault:v1:"))
+	var version int
+	var text string
+	if _, err := fmt.Sscanf(in.Ciphertext, "vault:v%d:%s", &version, &text); err != nil || version < 1 || version > len(versions) {
+		return nil, errors.New("invalid ciphertext")
+	}
+	aead := versions[version-1]
+	box, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(box) < aead.NonceSize() {
 		return nil, errors.New("invalid ciphertext")
 	}

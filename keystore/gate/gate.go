@@ -115,6 +115,11 @@ func (g *gate) Authorize(ctx context.Context, caller keystore.Caller, action key
 	return err
 }
 
+// KeyVersion implements keystore.KeyVersions, if the key service does. No key is used, so there is nothing to record.
+func (g *gate) KeyVersion(ctx context.Context, keyARN string, blob []byte) (version, newest string, err error) {
+	return keystore.KeyVersion(ctx, g.Provider, keyARN, blob)
+}
+
 // dataKey authorises, makes the call, and records it. Without a record there is no key.
 func (g *gate) dataKey(ctx context.Context, caller keystore.Caller, action keystore.Action, keyID string, ec keystore.Context,
 	call func(keyARN string) (keystore.DataKey, error),

@@ -91,6 +91,38 @@ func TestProvider(t *testing.T) {
 	})
 }
 
+// versions is a key service that tells versions of its keys.
+type versions struct{ keystore.Provider }
+
+func (versions) KeyVersion(_ context.Context, keyARN string, blob []byte) (version, newest string, err error) {
+	return keyARN + " " + string(blob), "newest", nil
+}
+
+// TestKeyVersion: what a key service tells of versions comes through what stands in front of it.
+func TestKeyVersion(t *testing.T) {
+	for name, row := range map[string]struct {
+		behind          keystore.Provider
+		version, newest string
+	}{
+		"it tells":         {versions{keystoretest.NewFake()}, "key blob", "newest"},
+		"it does not tell": {keystoretest.NewFake(), "", ""},
+	} {
+		users, err := iam.NewDirectory(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := gate.New(keystore.WithBreaker(row.behind, keystore.BreakerConfig{}),
+			gate.Config{Identities: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+		if err != nil {
+			t.Fatal(err)
+		}
+		version, newest, err := keystore.KeyVersion(t.Context(), g, "key", []byte("blob"))
+		if err != nil || version != row.version || newest != row.newest {
+			t.Errorf("%s: %q, %q, %v", name, version, newest, err)
+		}
+	}
+}
+
 // TestPolicies: who may do what, by the requester's own policy. The key service is not asked for a use that is denied.
 func TestPolicies(t *testing.T) {
 	bucket := keystore.Context{"aws:s3:arn": "arn:aws:s3:::photos", "team": "blue"}

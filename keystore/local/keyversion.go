@@ -6,9 +6,9 @@ import (
 	"waxseal/keystore"
 )
 
-// KeyVersion names the material that a blob is under and the current one of its key. It opens nothing, so it asks
-// nobody's permission and leaves no record: a report of what still hangs on an older material needs no more.
-func (p *provider) KeyVersion(ctx context.Context, blob []byte) (version, current string, err error) {
+// KeyVersion implements keystore.KeyVersions: it names the material that a blob is under and the current one of its key.
+// It leaves no record: a report of what still hangs on an older material needs no more.
+func (p *provider) KeyVersion(ctx context.Context, _ string, blob []byte) (version, newest string, err error) {
 	h, err := parseBlob(blob)
 	if err != nil {
 		return "", "", &keystore.Error{Kind: keystore.InvalidCiphertext, Err: err}
@@ -18,7 +18,7 @@ func (p *provider) KeyVersion(ctx context.Context, blob []byte) (version, curren
 		return "", "", providerError(err, h.keyID)
 	}
 	if m := k.current(); m != nil {
-		current = m.ID
+		newest = m.ID
 	}
-	return h.material, current, nil
+	return h.material, newest, nil
 }

@@ -85,9 +85,13 @@ type key struct {
 	SoftDeleted bool   `json:"soft_deleted"`
 	Encrypts    bool   `json:"supports_encryption"`
 	Imported    bool   `json:"imported_key"`
+	Latest      int    `json:"latest_version"`
 }
 
-var _ keystore.Provider = (*Provider)(nil)
+var (
+	_ keystore.Provider    = (*Provider)(nil)
+	_ keystore.KeyVersions = (*Provider)(nil)
+)
 
 // New makes no call that it waits for: the service can start while the engine is away.
 func New(cfg Config) (*Provider, error) {
@@ -222,6 +226,25 @@ func (p *Provider) Decrypt(ctx context.Context, _ keystore.Caller, blob []byte, 
 
 // Version implements keystore.Provider: min_decryption_version ends the use of older versions.
 func (p *Provider) Version(blob []byte) string { return version(blob) }
+
+// versionTTL is how long the newest version of a key is remembered. A rotation asks to be seen at once.
+const versionTTL = time.Second
+
+// KeyVersion implements keystore.KeyVersions.
+func (p *Provider) KeyVersion(ctx context.Context, keyARN string, blob []byte) (of, newest string, err error) {
+	name, err := p.name(keyARN)
+	if err != nil {
+		return "", "", err
+	}
+	if !wellFormed(blob) {
+		return "", "", &keystore.Error{Kind: keystore.InvalidCiphertext, KeyARN: p.arn(name)}
+	}
+	k, err := p.describe(ctx, name, versionTTL)
+	if err != nil || k.Latest == 0 {
+		return "", "", err
+	}
+	return version(blob), fmt.Sprintf("v%d", k.Latest), nil
+}
 
 // Authorize implements keystore.Provider with the call itself, whose result is discarded.
 func (p *Provider) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {

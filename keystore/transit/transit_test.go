@@ -155,6 +155,47 @@ func TestOldVersion(t *testing.T) {
 	}
 }
 
+// TestKeyVersion: a rotation is seen within a second, and costs an engine no more than that in calls.
+func TestKeyVersion(t *testing.T) {
+	e := newEngine()
+	k := e.add("photos", "aes256-gcm96")
+	p := start(t, e)
+	dk, err := p.GenerateDataKey(t.Context(), keystore.Caller{}, "photos", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(of, newest string) {
+		t.Helper()
+		v, n, err := keystore.KeyVersion(t.Context(), p, dk.KeyARN, dk.Blob)
+		if err != nil || v != of || n != newest {
+			t.Errorf("it is under %q of %q, %v; want %q of %q", v, n, err, of, newest)
+		}
+	}
+	want("v1", "v1")
+	e.set(func() { k.rotate(); e.requests = nil })
+	time.Sleep(1100 * time.Millisecond)
+	for range 20 {
+		want("v1", "v2")
+	}
+	e.set(func() {
+		if len(e.requests) > 2 {
+			t.Errorf("it asked %v", e.requests)
+		}
+	})
+	for name, row := range map[string]struct {
+		keyARN, blob string
+		kind         keystore.Kind
+	}{
+		"another key":   {arnPrefix + "key/others", string(dk.Blob), keystore.NotFound},
+		"not a name":    {"arn:aws:kms:eu-west-1:1:key/photos", string(dk.Blob), keystore.NotFound},
+		"no ciphertext": {dk.KeyARN, "vault:v1", keystore.InvalidCiphertext},
+	} {
+		if v, n, err := p.KeyVersion(t.Context(), row.keyARN, []byte(row.blob)); v != "" || n != "" || keystore.KindOf(err) != row.kind {
+			t.Errorf("%s: %q, %q, %v", name, v, n, err)
+		}
+	}
+}
+
 func TestTokens(t *testing.T) {
 	e := newEngine()
 	e.add("photos", "aes256-gcm96")
