@@ -21,6 +21,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
@@ -172,7 +173,7 @@ func TestRestoreLeavesWhatIsDue(t *testing.T) {
 		ctx, c := context.Background(), defaults()
 		c.DataDir = t.TempDir()
 		dir := dataDir(c.DataDir)
-		backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-row.ago))
+		backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-row.ago), rootCaller(), "")
 		err := restore(ctx, &c, backup, row.deletions)
 		if row.refused != "" {
 			if err == nil || !strings.Contains(err.Error(), row.refused) || !strings.Contains(err.Error(), doomed) {
@@ -235,9 +236,31 @@ func recorded(t *testing.T, dir dataDir, event string) bool {
 	return false
 }
 
+// TestRestoreKeepsAKeyThatShutsRootOut: the operator has a key back whose policy names somebody else only.
+func TestRestoreKeepsAKeyThatShutsRootOut(t *testing.T) {
+	t.Setenv("WAXSEAL_ROOT_SECRET", "")
+	ctx, c := context.Background(), defaults()
+	c.DataDir = t.TempDir()
+	dir := dataDir(c.DataDir)
+	admin := keystore.Caller{ARN: iam.UserARN(c.Account, "keyadmin"), AccountID: c.Account}
+	backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-100*24*time.Hour), admin, `{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Principal":{"AWS":"`+admin.ARN+`"},"Action":"kms:*","Resource":"*"}]}`)
+	if err := restore(ctx, &c, backup, cancelDeletions); err != nil {
+		t.Fatal(err)
+	}
+	if got := stateOfKey(t, dir, c.Account, doomed); got != keystore.StateDisabled {
+		t.Errorf("the key is %q", got)
+	}
+	for _, text := range []string{`"CancelKeyDeletion"`, `"type":"AWSService"`, doomed} {
+		if !recorded(t, dir, text) {
+			t.Errorf("no record has %s", text)
+		}
+	}
+}
+
 // backupWithDeletion is a backup of a key service in which the deletion of a key was scheduled then. Its root secret is
 // in dir.
-func backupWithDeletion(t *testing.T, dir dataDir, then time.Time) (backup io.Reader, keyID string) {
+func backupWithDeletion(t *testing.T, dir dataDir, then time.Time, by keystore.Caller, policy string) (backup io.Reader, keyID string) {
 	t.Helper()
 	ctx, store := context.Background(), state.NewMemory()
 	defer store.Close()
@@ -250,12 +273,12 @@ func backupWithDeletion(t *testing.T, dir dataDir, then time.Time) (backup io.Re
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := s.CreateKey(ctx, rootCaller(), &local.CreateKeyRequest{})
+	k, err := s.CreateKey(ctx, by, &local.CreateKeyRequest{Policy: policy})
 	if err != nil {
 		t.Fatal(err)
 	}
 	keyID = k.KeyMetadata.KeyId
-	_, err = s.ScheduleKeyDeletion(ctx, rootCaller(), &local.ScheduleKeyDeletionRequest{KeyId: keyID})
+	_, err = s.ScheduleKeyDeletion(ctx, by, &local.ScheduleKeyDeletionRequest{KeyId: keyID})
 	if err = errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}

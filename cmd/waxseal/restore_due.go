@@ -8,9 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"waxseal/keystore"
-	"waxseal/keystore/iam"
-	"waxseal/keystore/local"
 	"waxseal/keystore/state"
 )
 
@@ -68,8 +65,7 @@ func settleDeletions(ctx context.Context, c *config, scratch dataDir, deletions 
 	// What is done here is recorded where the records stay.
 	return withState(ctx, c, scratch, dataDir(c.DataDir), func(p *parts) error {
 		for _, k := range due {
-			root := keystore.Caller{ARN: iam.RootARN(k.Account), AccountID: k.Account}
-			if _, err := p.local.CancelKeyDeletion(ctx, root, &local.KeyRequest{KeyId: k.ID}); err != nil {
+			if err := p.local.KeepKey(ctx, k.Account, k.ID); err != nil {
 				return fmt.Errorf("--deletions: %s: %w", k, err)
 			}
 		}

@@ -45,7 +45,7 @@ func identity(u *iam.User, req *iam.Request) iam.Decision {
 // allow; or a grant must allow. For a caller of another account both policies must allow.
 func (c *call) authorize(k *key, given string, a access) error {
 	if c.caller.Service {
-		return nil // the service opens what it made, once it has authorised the requester
+		return nil // the service opens what it made, once it has authorised the requester, and acts for its operator
 	}
 	if err := checkContext(a.context); err != nil {
 		return err

@@ -268,6 +268,13 @@ func (s *Service) CancelKeyDeletion(ctx context.Context, caller keystore.Caller,
 	})
 }
 
+// KeepKey is CancelKeyDeletion by the operator, who has the state in hand: a key's policy need not let anybody in that he
+// could be. The record names the service.
+func (s *Service) KeepKey(ctx context.Context, account, keyID string) error {
+	_, err := s.CancelKeyDeletion(ctx, keystore.Caller{AccountID: account, Service: true}, &KeyRequest{KeyId: keyID})
+	return err
+}
+
 func orDefault(s, preset string) string {
 	if s == "" {
 		return preset
