@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -27,6 +28,7 @@ type jobAccess struct {
 	Region    string `json:"region"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
+	Store     string `json:"store"` // where the objects are: its URL, the embedded one, or a waxseal elsewhere
 
 	ReadThrough []string `json:"read_through"` // buckets whose plaintext it serves
 	operator    bool     // it is the operator's listener
@@ -89,7 +91,7 @@ func (c *config) accessElsewhere(endpoint string) (*jobAccess, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &jobAccess{Region: c.Region, AccessKey: root.AccessKey, SecretKey: root.SecretKey}
+	a := &jobAccess{Region: c.Region, AccessKey: root.AccessKey, SecretKey: root.SecretKey, Store: "behind " + endpoint}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch pem, err := os.ReadFile(dir.tlsCert()); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -135,8 +137,8 @@ func withOwnS3(ctx context.Context, c *config, stderr io.Writer, do func(*jobAcc
 	l := fasthttputil.NewInmemoryListener()
 	ended := make(chan error, 1)
 	go func() { ended <- p.s3.ServeOperator(l) }()
-	a := &jobAccess{Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey, ReadThrough: c.ReadThrough,
-		operator: true}
+	a := &jobAccess{Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey, Store: c.storeName(),
+		ReadThrough: c.ReadThrough, operator: true}
 	err = a.open("http://operator", nil, func(context.Context, string, string) (net.Conn, error) { return l.Dial() })
 	if err == nil {
 		err = do(a)
@@ -146,6 +148,9 @@ func withOwnS3(ctx context.Context, c *config, stderr io.Writer, do func(*jobAcc
 	defer cancel()
 	return errors.Join(err, p.shutdown(ending), <-ended)
 }
+
+// storeName tells the stores apart that a data directory may have served from.
+func (c *config) storeName() string { return cmp.Or(c.UpstreamEndpoint, "embedded") }
 
 // openJobs serves the operator's own listener, a socket that only this user can open, until the process is taken
 // apart. It is part of the S3 endpoint, and ends with it.
@@ -176,7 +181,7 @@ func (p *parts) openJobs(_ context.Context, c *config, log *slog.Logger) error {
 func (p *parts) tellJobs(c *config) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		a := jobAccess{Socket: dataDir(c.DataDir).jobs(), Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey,
-			ReadThrough: c.ReadThrough}
+			Store: c.storeName(), ReadThrough: c.ReadThrough}
 		if err := json.NewEncoder(w).Encode(a); err != nil {
 			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
 		}

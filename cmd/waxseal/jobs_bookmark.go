@@ -31,6 +31,11 @@ type bookmark struct {
 // saveEvery bounds what is done twice after a crash.
 const saveEvery = time.Second
 
+// bookmark is the job's own: of this store, this bucket and prefix, and how it changes them.
+func (j *job) bookmark(dir dataDir, anew bool, name string, how ...string) (*bookmark, error) {
+	return openBookmark(dir, anew, append([]string{name, j.s3.Store, j.bucket, j.prefix}, how...)...)
+}
+
 // openBookmark reads the bookmark of a job, which is known by everything that decides what it does. With anew it
 // begins from the front. Without a data directory there is no bookmark.
 func openBookmark(dir dataDir, anew bool, what ...string) (*bookmark, error) {

@@ -42,7 +42,7 @@ func migrateCommand() *cobra.Command {
 		mark := noBookmark()
 		if !dryRun {
 			var err error
-			if mark, err = openBookmark(dataDir(c.DataDir), anew, "migrate", j.bucket, j.prefix); err != nil {
+			if mark, err = j.bookmark(dataDir(c.DataDir), anew, "migrate"); err != nil {
 				return err
 			}
 		}

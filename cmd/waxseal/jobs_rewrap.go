@@ -67,7 +67,7 @@ func rewrapCommand() *cobra.Command {
 		mark := noBookmark()
 		if !f.countOnly {
 			var err error
-			mark, err = openBookmark(dataDir(c.DataDir), f.anew, "rewrap", j.bucket, j.prefix, f.mode, f.toKey, f.fromKey, f.bucketKey, fmt.Sprint(f.reencrypt))
+			mark, err = j.bookmark(dataDir(c.DataDir), f.anew, "rewrap", f.mode, f.toKey, f.fromKey, f.bucketKey, fmt.Sprint(f.reencrypt))
 			if err != nil {
 				return err
 			}

@@ -648,7 +648,7 @@ func TestResume(t *testing.T) {
 	dir := dataDir(b.conf.DataDir)
 	open := func(anew bool) *bookmark {
 		t.Helper()
-		m, err := openBookmark(dir, anew, "migrate", jobBucket, "")
+		m, err := b.job().bookmark(dir, anew, "migrate")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -702,6 +702,43 @@ func TestResume(t *testing.T) {
 	}
 	if names, _ := filepath.Glob(filepath.Join(string(dir), "job-*")); len(names) != 0 {
 		t.Errorf("left in the data directory: %v", names)
+	}
+}
+
+// TestBookmarksAreOfOneStore: a job goes on where it was in the same store only. A bucket of the same name elsewhere is
+// another one.
+func TestBookmarksAreOfOneStore(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	dir := dataDir(b.conf.DataDir)
+	elsewhere := func(endpoint string) *jobAccess {
+		a, err := b.conf.accessElsewhere(endpoint)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	other := newJobBench(t, proxytest.Options{})
+	if embedded := defaults(); embedded.storeName() != "embedded" {
+		t.Errorf("the embedded store is %q", embedded.storeName())
+	}
+	for name, s3 := range map[string]*jobAccess{
+		"served": b.s3, "of another store": other.s3, "elsewhere": elsewhere("https://a.example"), "elsewhere too": elsewhere("https://b.example"),
+	} {
+		j := b.job()
+		j.s3 = s3
+		m, err := j.bookmark(dir, false, "migrate")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.after() != "" {
+			t.Errorf("%s: it begins after %q", name, m.after())
+		}
+		if err := errors.Join(m.end(m.begin(name), true), m.close(false)); err != nil {
+			t.Fatal(err)
+		}
+		if m, err = j.bookmark(dir, false, "migrate"); err != nil || m.after() != name {
+			t.Errorf("%s: it goes on after %q, %v", name, m.after(), err)
+		}
 	}
 }
 
