@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 const (
 	rewrapped   = "rewrapped"
 	reencrypted = "encrypted anew"
+	leftVersion = ", with an earlier version left under the old key" // after one of the two above
 	wouldRewrap = "to be rewrapped"
 	asWanted    = "as wanted already"
 	unknown     = "under a version of their key that is not known"
@@ -57,7 +59,8 @@ func rewrapCommand() *cobra.Command {
 			"either, under the newest version of the key that they are under. The data stays where it is, unless it is moved\n" +
 			"to or from DSSE-KMS or --reencrypt gives it a new data key, which is what to do when an old key was disclosed:\n" +
 			"whoever had it may have kept data keys. Clients can go on reading and writing. At the end, and with --dry-run\n" +
-			"instead of anything else, it says how many objects hang on each version of each key.",
+			"instead of anything else, it says how many objects hang on each version of each key. In a versioned bucket earlier\n" +
+			"versions of objects stay as they are.",
 	}, func(ctx context.Context, c *config, j *job) error {
 		if err := f.check(j.s3.operator); err != nil {
 			return err
@@ -139,6 +142,8 @@ type rewrap struct {
 	*job
 	rewrapFlags
 	hang map[hanging]int // guarded by the job's mutex
+
+	versioned atomic.Bool // there are objects with versions
 }
 
 func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
@@ -150,7 +155,10 @@ func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
 	})
 	if err == nil {
 		r.census()
-		err = r.summary(rewrapped, reencrypted, wouldRewrap, asWanted, unknown, otherKey, customerKey, inTheClear, gone)
+		if r.versioned.Load() {
+			r.say("The bucket has versions, and this is of the newest of each object only: waxseal inspect --versions shows what the others hang on.")
+		}
+		err = r.summary(rewrapped, reencrypted, rewrapped+leftVersion, reencrypted+leftVersion, wouldRewrap, asWanted, unknown, otherKey, customerKey, inTheClear, gone)
 	}
 	return errors.Join(err, mark.close(err == nil))
 }
@@ -165,6 +173,10 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 		return "", err
 	case h.Get("X-Waxseal-Plaintext") == "true":
 		return inTheClear, nil
+	}
+	version := versionOf(h)
+	if version != "null" {
+		r.versioned.Store(true)
 	}
 	now := hangingOf(h)
 	want, what := r.plan(now)
@@ -192,8 +204,15 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	if r.newest() && now.current == "false" {
 		return "", errOlderStill
 	}
+	if versionOf(h) != version {
+		r.versioned.Store(true)
+		what += leftVersion
+	}
 	return what, nil
 }
+
+// versionOf is an object's version, null where its bucket has none.
+func versionOf(h http.Header) string { return cmp.Or(h.Get("X-Amz-Version-Id"), "null") }
 
 var (
 	errUnknownVersion = errors.New("the version of its key is not known, as this key service does not tell it: name another key with --to-key, or have a new data key with --reencrypt")

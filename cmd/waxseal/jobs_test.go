@@ -442,6 +442,37 @@ func TestRewrapVersions(t *testing.T) {
 	}
 }
 
+// TestRewrapVersioned: an earlier version cannot be changed, and the job says that it hangs on its key still.
+func TestRewrapVersioned(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	old, next := b.newKey(), b.newKey()
+	kms, err := encrypt.NewSSEKMS(old, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const note = "The bucket has versions"
+	b.put("before", []byte("one"), kms)
+	if err := b.rewrap(rewrapFlags{countOnly: true}); err != nil || strings.Contains(b.out.String(), note) {
+		t.Errorf("without versions: %v\n%s", err, b.out.String())
+	}
+	if err := b.s3.core.EnableVersioning(context.Background(), jobBucket); err != nil {
+		t.Fatal(err)
+	}
+	b.put("a", []byte("two"), kms)
+	if err := b.rewrap(rewrapFlags{countOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("2 objects: 2 as wanted already", note)
+	if err := b.rewrap(rewrapFlags{toKey: next, fromKey: old}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("2 objects: 2 rewrapped, with an earlier version left under the old key", note)
+	if err := b.rewrap(rewrapFlags{reencrypt: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.wantOut("2 objects: 2 encrypted anew, with an earlier version left under the old key", note)
+}
+
 // TestRewrapVersionsOfTransit: the engine rotates a key and tells nobody. An object under a Bucket Key cannot follow
 // before that is renewed, and the job does not end well.
 func TestRewrapVersionsOfTransit(t *testing.T) {
