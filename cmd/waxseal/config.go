@@ -68,6 +68,7 @@ type config struct {
 	SigV2         bool                `yaml:"sigv2"`
 
 	trustedProxies []*net.IPNet
+	kmsTokenFile   string // from the environment
 }
 
 type compressionConfig struct {
@@ -162,6 +163,7 @@ func (c *config) load(f *pflag.FlagSet, env func(string) (string, bool)) error {
 	if err := c.loadFlags(f, given, env); err != nil {
 		return err
 	}
+	c.kmsTokenFile, _ = env(envKMSTokenFile)
 	if err := c.makeAbsolute(); err != nil {
 		return err
 	}
@@ -189,6 +191,9 @@ func (c *config) loadFlags(f *pflag.FlagSet, given map[string]string, env func(s
 
 func setFlag(v pflag.Value, text string) error {
 	if s, ok := v.(pflag.SliceValue); ok {
+		if text == "" {
+			return s.Replace(nil)
+		}
 		return s.Replace(strings.Split(text, ","))
 	}
 	return v.Set(text)
@@ -207,10 +212,20 @@ func (c *config) loadFile(name string) error {
 	defer f.Close()
 	d := yaml.NewDecoder(f)
 	d.KnownFields(true)
-	if err := d.Decode(c); err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("config: %s: %w", name, oneLine(err))
+	err = d.Decode(c)
+	if errors.Is(err, io.EOF) {
+		return nil // nothing in it
 	}
-	return nil
+	if err == nil {
+		err = d.Decode(new(yaml.Node))
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = errors.New("has a second document, which nobody would read: take out the line --- before it")
+		}
+	}
+	return fmt.Errorf("config: %s: %w", name, oneLine(err))
 }
 
 // oneLine joins the lines of a YAML error, which has one for each mistake.
@@ -221,7 +236,7 @@ func oneLine(err error) error {
 
 // makeAbsolute fixes all paths before the embedded store changes the working directory.
 func (c *config) makeAbsolute() error {
-	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA} {
+	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA, &c.kmsTokenFile} {
 		if *p == "" {
 			continue
 		}
@@ -304,9 +319,17 @@ func checkURL(flag, text, variables string) error {
 	case err == nil && u.User != nil:
 		return fmt.Errorf("%s: credentials do not belong into the URL: use %s", flag, variables)
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return fmt.Errorf("%s: %q is not an http or https URL", flag, text)
+		return errNoURL(flag, text)
 	}
 	return nil
+}
+
+// errNoURL does not show what may have a password in it.
+func errNoURL(flag, text string) error {
+	if strings.Contains(text, "@") {
+		return fmt.Errorf("%s: this is not an http or https URL", flag)
+	}
+	return fmt.Errorf("%s: %q is not an http or https URL", flag, text)
 }
 
 func (c *config) checkTLS() error {

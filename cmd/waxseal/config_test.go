@@ -173,6 +173,12 @@ func TestMistakesAreNamed(t *testing.T) {
 		{arg: "--audit-bucket=*", want: "--audit-bucket"},
 		{arg: "--upstream-endpoint=store:9000", want: "--upstream-endpoint"},
 		{arg: "--upstream-endpoint=http://user:secretsecret@store", want: "WAXSEAL_UPSTREAM_ACCESS_KEY"},
+		{arg: "--upstream-endpoint=https://user:pa%ss-secretsecret@store:9000", want: "--upstream-endpoint: this is not an http"},
+		{arg: "--upstream-endpoint=user:secretsecret@store:9000", want: "--upstream-endpoint: this is not an http"},
+		{file: "kms_provider: transit\nkms_root_key: root\nkms_endpoint: 'http://a:%secretsecret@b'", want: "--kms-endpoint: this is not an http"},
+		{file: "region: a\n---\nsigv2: true", want: "waxseal.yaml: has a second document"},
+		{file: "region: a\n---\n", want: "waxseal.yaml: has a second document"},
+		{file: "region: a\n---\n[", want: "waxseal.yaml: "},
 		{arg: "--upstream-ca=x", want: "--upstream-ca"},
 		{arg: "--tls-cert=x", want: "--tls-key"},
 		{arg: "--trusted-proxy=10.0.0.1", want: "--trusted-proxy"},
@@ -196,6 +202,47 @@ func TestMistakesAreNamed(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "secretsecret") {
 			t.Errorf("a secret is in the error: %v", err)
 		}
+	}
+}
+
+// TestOneDocument: a file may say where its only document begins and ends.
+func TestOneDocument(t *testing.T) {
+	for _, file := range []string{"", "# nothing\n", "---\nregion: a\n", "region: a\n...\n"} {
+		if _, err := loadWith(t, file, nil); err != nil {
+			t.Errorf("%q: %v", file, err)
+		}
+	}
+}
+
+// TestEmptyLists: a list without anything in it is empty, and wins over the file as any other value does.
+func TestEmptyLists(t *testing.T) {
+	env := map[string]string{"WAXSEAL_TRUSTED_PROXY": "", "WAXSEAL_KMS_FORMER_ROOT_KEY": ""}
+	for name, set := range map[string]func() (config, error){
+		"variables": func() (config, error) { return loadWith(t, "trusted_proxy: [10.0.0.0/8]", env) },
+		"a flag":    func() (config, error) { return loadWith(t, "trusted_proxy: [10.0.0.0/8]", nil, "--trusted-proxy=") },
+	} {
+		if c, err := set(); err != nil || len(c.TrustedProxy) != 0 || len(c.KMSFormerRootKey) != 0 {
+			t.Errorf("%s: %q, %q, %v", name, c.TrustedProxy, c.KMSFormerRootKey, err)
+		}
+	}
+}
+
+// TestPathsAreAbsolute: the embedded store changes the working directory, and a token's file is read again later.
+func TestPathsAreAbsolute(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	c, err := loadWith(t, "", map[string]string{envKMSTokenFile: "token", "WAXSEAL_KMS_CA": "ca.pem"},
+		"--kms-provider=transit", "--kms-root-key=root", "--kms-endpoint=https://kms.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"token": c.kmsTokenFile, "ca.pem": c.KMSCA} {
+		if !filepath.IsAbs(path) || filepath.Base(path) != name {
+			t.Errorf("%s is at %q", name, path)
+		}
+	}
+	if c, err = loadWith(t, "", nil); err != nil || c.kmsTokenFile != "" {
+		t.Errorf("without one it is %q, %v", c.kmsTokenFile, err)
 	}
 }
 

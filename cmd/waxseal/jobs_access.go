@@ -72,7 +72,7 @@ func withS3(ctx context.Context, c *config, endpoint string, stderr io.Writer, d
 // open makes the clients.
 func (a *jobAccess) open(endpoint string, conf *tls.Config, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (err error) {
 	if a.url, err = url.Parse(endpoint); err != nil || a.url.Host == "" {
-		return fmt.Errorf("--endpoint: %q is not an http or https URL", endpoint)
+		return errNoURL("--endpoint", endpoint)
 	}
 	t := &http.Transport{DialContext: dial, TLSClientConfig: conf, DisableCompression: true, MaxIdleConnsPerHost: 64,
 		IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 15 * time.Minute}

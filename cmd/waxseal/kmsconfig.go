@@ -111,7 +111,7 @@ func (c *config) awsProvider(ctx context.Context) (keystore.Provider, error) {
 }
 
 func (c *config) transitProvider(log *slog.Logger) (keystore.Provider, error) {
-	token, file := os.Getenv(envKMSToken), os.Getenv(envKMSTokenFile)
+	token, file := os.Getenv(envKMSToken), c.kmsTokenFile
 	if token == "" && file == "" {
 		return nil, fmt.Errorf("%s or %s is needed", envKMSToken, envKMSTokenFile)
 	}
