@@ -349,6 +349,51 @@ func TestHoistedUnsigned(t *testing.T) {
 	}
 }
 
+// TestEncodedSubResourcesUnderV2: a URL that somebody was given for one operation does not become another by a
+// sub-resource in a spelling that is obeyed and not signed.
+func TestEncodedSubResourcesUnderV2(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.AllowSigV2 = true })
+	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-tagging": "class=secret"}, []byte("x"))
+	acl := `<AccessControlPolicy xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Owner><ID>o</ID></Owner><AccessControlList/></AccessControlPolicy>`
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::bkt/*"}]}`
+	for _, r := range []struct{ method, path, add, body string }{
+		{"GET", "/bkt/a", "&taggin%67", ""},
+		{"GET", "/bkt/a", "&%61cl", ""},
+		{"GET", "/bkt/a", "&versionI%64=null", ""},
+		{"GET", "/bkt/", "&polic%79", ""},
+		{"DELETE", "/bkt/a", "&taggin%67", ""},
+		{"DELETE", "/bkt/a", "&versionI%64=null", ""},
+		{"PUT", "/bkt/a", "&ac%6C", acl},
+		{"PUT", "/bkt/a", "&ac%6C=", acl},
+		{"PUT", "/bkt/", "&polic%79", policy},
+	} {
+		u.ClearRequests()
+		req, err := http.NewRequest(r.method, "http://"+k.endpoint+r.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req = signer.PreSignV2(*req, testAccess, testSecret, 600, false)
+		again, err := http.NewRequest(r.method, req.URL.String()+r.add, strings.NewReader(r.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, body := roundTrip(t, again)
+		wantError(t, resp, body, http.StatusForbidden, "SignatureDoesNotMatch")
+		if got := u.Operations(); len(got) > 0 {
+			t.Errorf("%s %s%s: the store was asked: %v", r.method, r.path, r.add, got)
+		}
+	}
+	// A signature in the header signs no more of the query.
+	req, err := http.NewRequest("GET", "http://"+k.endpoint+"/bkt/a", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req = signer.SignV2(*req, testAccess, testSecret, false)
+	req.URL.RawQuery = "taggin%67"
+	resp, body := roundTrip(t, req)
+	wantError(t, resp, body, http.StatusForbidden, "SignatureDoesNotMatch")
+}
+
 // TestHoistedNotPlain: a parameter that no header could hold is the client's fault, not the store's.
 func TestHoistedNotPlain(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, nil)

@@ -197,12 +197,17 @@ func appendAmzHeaders(dst []byte, r *Request) []byte {
 	return dst
 }
 
-// appendSubResources adds the signed part of the query: sorted, and with decoded values.
+// appendSubResources adds the signed part of the query: sorted, and with decoded names and values. Whoever serves the
+// request decodes the names, so that "taggin%67" is as much a sub-resource as "tagging".
 func appendSubResources(dst []byte, query string) ([]byte, bool) {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if _, ok := slices.BinarySearch(subResources, name); !ok {
+		name, ok := decodeQuery(name)
+		if !ok {
+			return dst, false
+		}
+		if _, signed := slices.BinarySearch(subResources, name); !signed {
 			continue
 		}
 		decoded, ok := decodeQuery(value)
