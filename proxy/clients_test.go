@@ -16,14 +16,21 @@ import (
 // limited makes testAccess a user with this policy, beside a root user.
 func limited(t testing.TB, statements string) func(*Config) {
 	t.Helper()
-	policy, err := iam.ParsePolicy([]byte(`{"Version":"2012-10-17","Statement":[`+statements+`]}`), iam.Options{Kind: iam.Identity})
-	if err != nil {
-		t.Fatal(err)
+	return limitedAs(t, iam.UserARN("000000000000", "limited"), statements)
+}
+
+// limitedAs is limited with another ARN; without statements the user has no policy.
+func limitedAs(t testing.TB, arn, statements string) func(*Config) {
+	t.Helper()
+	root := iam.User{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: "AKIAROOT", Secret: iam.NewSecret("s"), Root: true}
+	u := iam.User{Name: "limited", ARN: arn, AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret)}
+	if statements != "" {
+		var err error
+		if u.Policy, err = iam.ParsePolicy([]byte(`{"Version":"2012-10-17","Statement":[`+statements+`]}`), iam.Options{Kind: iam.Identity}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	users, err := iam.NewDirectory([]iam.User{
-		{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: "AKIAROOT", Secret: iam.NewSecret("s"), Root: true},
-		{Name: "limited", ARN: iam.UserARN("000000000000", "limited"), AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Policy: policy},
-	})
+	users, err := iam.NewDirectory([]iam.User{root, u})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -644,6 +651,56 @@ func TestPolicyConditionKeys(t *testing.T) {
 	policy(`{"StringEquals":{"s3:object-lock-legal-hold":"ON"}}`)
 	expect(403, map[string]string{"x-amz-object-lock-legal-hold": "ON"})
 	expect(200, nil)
+}
+
+// TestRequestersConditionKeys: what a bucket's policy sees of the requester is what a key's policy sees: it follows from
+// the ARN. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
+func TestRequestersConditionKeys(t *testing.T) {
+	const account = "000000000000"
+	user, role := "arn:aws:iam::"+account+":user/team/bob", "arn:aws:iam::"+account+":role/deployer"
+	equals := func(key, value string) string { return `{"StringEquals":{"` + key + `":"` + value + `"}}` }
+	for _, test := range []struct {
+		arn, condition string
+		holds          bool
+	}{
+		{user, equals("aws:userid", (&iam.User{ARN: user}).ID()), true},
+		{user, equals("aws:userid", testAccess), false},
+		{user, equals("aws:username", "bob"), true},
+		{user, equals("aws:username", "limited"), false},
+		{user, equals("aws:PrincipalArn", user), true},
+		{user, equals("aws:PrincipalAccount", account), true},
+		{role, `{"Null":{"aws:username":"true"}}`, true},
+	} {
+		k, _ := overMemory(t, proxytest.Options{}, limitedAs(t, test.arn, ""))
+		k.asRoot(t, "PUT", "/bkt?policy", nil, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject",
+			"Resource":"arn:aws:s3:::bkt/*","Condition":`+test.condition+`}]}`))
+		if resp, body := k.do(t, "PUT", "/bkt/a", nil, []byte("x")); (resp.StatusCode == http.StatusForbidden) != test.holds {
+			t.Errorf("%s, %s: %s, holds: %v\n%s", test.arn, test.condition, resp.Status, test.holds, body)
+		}
+	}
+	homes := `{"Effect":"Allow","Action":"s3:*","Resource":"arn:aws:s3:::bkt/home/${aws:username}/*"}`
+	k, _ := overMemory(t, proxytest.Options{}, limitedAs(t, role, homes))
+	resp, body := k.do(t, "PUT", "/bkt/home/limited/a", nil, []byte("x"))
+	wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+	k, _ = overMemory(t, proxytest.Options{}, limitedAs(t, user, homes))
+	k.mustDo(t, "PUT", "/bkt/home/bob/a", nil, []byte("x"))
+}
+
+// TestEmptyListParameters: a parameter that is there and empty is a value of its condition key, one that is not there is none.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_s3_home-directory-console.html
+func TestEmptyListParameters(t *testing.T) {
+	for _, test := range []struct{ condition, yes, no string }{
+		{`{"StringEquals":{"s3:prefix":["","home/"],"s3:delimiter":["/"]}}`, "prefix=&delimiter=%2F", "delimiter=%2F"},
+		{`{"StringEquals":{"s3:prefix":["","home/"],"s3:delimiter":["/"]}}`, "prefix=home/&delimiter=%2F", "prefix=other/&delimiter=%2F"},
+		{`{"StringEquals":{"s3:delimiter":""}}`, "delimiter=", "prefix="},
+		{`{"Null":{"s3:max-keys":"true"}}`, "prefix=", "max-keys="},
+	} {
+		k, _ := overMemory(t, proxytest.Options{}, limited(t,
+			`{"Effect":"Allow","Action":"s3:ListBucket","Resource":"arn:aws:s3:::bkt","Condition":`+test.condition+`}`))
+		k.mustDo(t, "GET", "/bkt?list-type=2&"+test.yes, nil, nil)
+		resp, body := k.do(t, "GET", "/bkt?list-type=2&"+test.no, nil, nil)
+		wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+	}
 }
 
 // TestTagsThatPoliciesWouldNotSee: a Deny on a tag sees what the store would.

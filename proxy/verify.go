@@ -240,7 +240,7 @@ func versionedAction(action string) string {
 }
 
 // conditions are the condition keys that a request gives policies to look at. Encryption keys reflect the request's
-// own headers, never the bucket's default.
+// own headers, never the bucket's default. What is known of the requester, iam derives from the principal.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html
 func (c *call) conditions(f fields) iam.Values {
 	v := iam.Values{}
@@ -256,20 +256,16 @@ func (c *call) conditions(f fields) iam.Values {
 	set("aws:CurrentTime", c.start.UTC().Format("2006-01-02T15:04:05Z"))
 	set("aws:EpochTime", itoa64(c.start.Unix()))
 	set("aws:RequestedRegion", c.s.cfg.Region)
-	if c.user != nil {
-		set("aws:username", c.user.Name)
-		set("aws:userid", c.user.AccessKey)
-		set("aws:PrincipalArn", c.user.ARN)
-		set("aws:PrincipalAccount", c.user.AccountID)
-	}
 	if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
 		set("s3:authType", map[string]string{"AuthHeader": "REST-HEADER", "QueryString": "REST-QUERY-STRING", "": "POST"}[c.auth.Kind.Method()])
 		set("s3:signatureversion", map[bool]string{true: "AWS4-HMAC-SHA256", false: "AWS"}[c.auth.Kind.V4()])
 		set("s3:signatureAge", itoa64(max(c.start.Sub(c.auth.Date).Milliseconds(), 0)))
 	}
-	set("s3:prefix", c.query.get("prefix"))
-	set("s3:delimiter", c.query.get("delimiter"))
-	set("s3:max-keys", c.query.get("max-keys"))
+	for _, name := range []string{"prefix", "delimiter", "max-keys"} {
+		if c.query.has(name) { // "" is a value: policies name the prefix of a bucket's top so
+			v.Set("s3:"+name, c.query.get(name))
+		}
+	}
 	c.askedConditions(f, v)
 	set("s3:VersionId", c.version())
 	for _, h := range conditionHeaders {
