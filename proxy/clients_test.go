@@ -686,6 +686,20 @@ func TestRequestersConditionKeys(t *testing.T) {
 	k.mustDo(t, "PUT", "/bkt/home/bob/a", nil, []byte("x"))
 }
 
+// TestSessionsAreOfTheirRole: a Deny for a role is one for its sessions, and for nobody else's.
+func TestSessionsAreOfTheirRole(t *testing.T) {
+	const role = "arn:aws:iam::000000000000:role/deployer"
+	for _, who := range []string{`"Principal":{"AWS":"` + role + `"}`, `"Principal":"*","Condition":{"ArnEquals":{"aws:PrincipalArn":"` + role + `"}}`} {
+		for name, want := range map[string]int{"deployer": http.StatusForbidden, "auditor": http.StatusOK} {
+			k, _ := overMemory(t, proxytest.Options{}, limitedAs(t, "arn:aws:sts::000000000000:assumed-role/"+name+"/ci", ""))
+			k.asRoot(t, "PUT", "/bkt?policy", nil, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny",`+who+`,"Action":"s3:PutObject","Resource":"arn:aws:s3:::bkt/*"}]}`))
+			if resp, body := k.do(t, "PUT", "/bkt/a", nil, []byte("x")); resp.StatusCode != want {
+				t.Errorf("%s, %s: %s\n%s", who, name, resp.Status, body)
+			}
+		}
+	}
+}
+
 // TestEmptyListParameters: a parameter that is there and empty is a value of its condition key, one that is not there is none.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_examples_s3_home-directory-console.html
 func TestEmptyListParameters(t *testing.T) {

@@ -46,7 +46,7 @@ func (r *Request) values(key string) []string {
 	case "aws:userid":
 		value = r.Principal.UserID
 	case "aws:principalarn":
-		value = r.Principal.ARN
+		value = r.Principal.policyARN()
 	case "aws:principalaccount":
 		value = r.Principal.AccountID
 	}

@@ -95,6 +95,44 @@ type Principal struct {
 	Service   string // the service that makes the request for itself, e.g. "logging.s3.amazonaws.com"
 }
 
+// RoleOf is the ARN of the role that an ARN is about, without the role's path, which a session's ARN does not have: for
+// arn:aws:sts::1:assumed-role/R/S and for arn:aws:iam::1:role/path/R it is arn:aws:iam::1:role/R. An ARN of something
+// else is returned as it is.
+func RoleOf(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 {
+		return arn
+	}
+	kind, name, _ := strings.Cut(parts[5], "/")
+	switch {
+	case parts[2] == "sts" && kind == "assumed-role":
+		name, _, _ = strings.Cut(name, "/")
+	case parts[2] == "iam" && kind == "role":
+		name = name[strings.LastIndexByte(name, '/')+1:]
+	default:
+		return arn
+	}
+	return strings.Join([]string{parts[0], parts[1], "iam", "", parts[4], "role/" + name}, ":")
+}
+
+// session tells whether the principal is a session of a role.
+func (p Principal) session() bool { return strings.Contains(p.ARN, ":assumed-role/") }
+
+// Is tells whether an ARN means the principal: its own, or, for a session, its role's
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles).
+func (p Principal) Is(arn string) bool {
+	return arn == p.ARN || p.session() && strings.Contains(arn, ":role/") && RoleOf(arn) == RoleOf(p.ARN)
+}
+
+// policyARN is aws:PrincipalArn: for a session the role's
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn).
+func (p Principal) policyARN() string {
+	if p.session() {
+		return RoleOf(p.ARN)
+	}
+	return p.ARN
+}
+
 // username is aws:username: what follows the last slash of a user's ARN.
 func (p Principal) username() (string, bool) {
 	_, resource, ok := strings.Cut(p.ARN, ":user/")

@@ -132,6 +132,11 @@ func TestPrincipals(t *testing.T) {
 	stranger := iam.Principal{ARN: iam.UserARN("999999999999", "eve"), AccountID: "999999999999"}
 	nobody := iam.Principal{Anonymous: true}
 	service := iam.Principal{Service: "logging.s3.amazonaws.com"}
+	role := "arn:aws:iam::" + account + ":role/ci/deployer"
+	session := iam.Principal{ARN: "arn:aws:sts::" + account + ":assumed-role/deployer/run-1", AccountID: account}
+	another := iam.Principal{ARN: "arn:aws:sts::" + account + ":assumed-role/deployer/run-2", AccountID: account}
+	asRole := iam.Principal{ARN: role, AccountID: account}
+	othersSession := iam.Principal{ARN: "arn:aws:sts::999999999999:assumed-role/deployer/run-1", AccountID: "999999999999"}
 	type want map[*iam.Principal]iam.Match
 	for _, tc := range []struct {
 		principal string
@@ -148,6 +153,12 @@ func TestPrincipals(t *testing.T) {
 		{`"Principal":{"CanonicalUser":"AIDAALICE"}`, want{&alice: iam.Exactly, &bob: 0, &nobody: 0}},
 		{`"Principal":{"Service":"logging.s3.amazonaws.com"}`, want{&service: iam.ByService, &alice: 0, &nobody: 0}},
 		{`"Principal":{"Service":"other.amazonaws.com"}`, want{&service: 0}},
+		{`"Principal":{"AWS":"` + role + `"}`, want{&session: iam.Exactly, &another: iam.Exactly, &asRole: iam.Exactly, &othersSession: 0, &alice: 0}},
+		{`"Principal":{"AWS":"arn:aws:iam::` + account + `:role/deployer"}`, want{&session: iam.Exactly, &asRole: 0}},
+		{`"Principal":{"AWS":"arn:aws:iam::` + account + `:role/deployer/ci"}`, want{&session: 0}},
+		{`"Principal":{"AWS":"arn:aws:iam::` + account + `:user/deployer"}`, want{&session: 0}},
+		{`"Principal":{"AWS":"` + session.ARN + `"}`, want{&session: iam.Exactly, &another: 0, &asRole: 0}},
+		{`"Principal":{"AWS":"arn:aws:iam::` + account + `:root"}`, want{&session: iam.ByAccount}},
 	} {
 		for who, by := range tc.want {
 			r := decide(t, statement(`"Effect":"Allow","Action":"*","Resource":"*",`+tc.principal), iam.Request{Principal: *who})
@@ -163,7 +174,9 @@ func TestPrincipals(t *testing.T) {
 		{`{"AWS":"` + alice.ARN + `"}`, map[*iam.Principal]bool{&alice: false, &bob: true, &nobody: true, &stranger: true, &service: true}},
 		{`{"AWS":["` + alice.ARN + `","arn:aws:iam::` + account + `:root"]}`, map[*iam.Principal]bool{&alice: false, &root: false, &bob: true}},
 		{`{"Service":"logging.s3.amazonaws.com"}`, map[*iam.Principal]bool{&service: false, &alice: true}},
-		{`"*"`, map[*iam.Principal]bool{&alice: false, &nobody: false}},
+		{`"*"`, map[*iam.Principal]bool{&alice: false, &nobody: false, &session: false}},
+		{`{"AWS":"` + role + `"}`, map[*iam.Principal]bool{&asRole: false, &session: true, &alice: true}},
+		{`{"AWS":["` + role + `","` + session.ARN + `"]}`, map[*iam.Principal]bool{&asRole: false, &session: false, &another: true}},
 	} {
 		for who, denied := range tc.denied {
 			r := decide(t, statement(`"Effect":"Deny","Action":"*","Resource":"*","NotPrincipal":`+tc.notPrincipal), iam.Request{Principal: *who})

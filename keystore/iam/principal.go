@@ -2,6 +2,7 @@ package iam
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"waxseal/keystore/strictjson"
@@ -105,7 +106,7 @@ func (p *principals) match(who Principal) Match {
 			}
 		}
 	case !who.Anonymous:
-		if p.names(who) {
+		if p.names(who) || slices.ContainsFunc(p.arns, who.Is) {
 			return Exactly
 		}
 	}
@@ -122,7 +123,8 @@ func (p *principals) match(who Principal) Match {
 	return NoPrincipal
 }
 
-// names tells whether an entry means this principal alone. The root's ARN does so for the root user.
+// names tells whether an entry means this principal alone, and not the role that it is a session of. The root's ARN does
+// so for the root user.
 func (p *principals) names(who Principal) bool {
 	for _, arn := range p.arns {
 		if arn == who.ARN {
@@ -143,10 +145,10 @@ func (p *principals) names(who Principal) bool {
 }
 
 // excludes tells whether a NotPrincipal element leaves this principal out. An account's entry leaves out only its
-// root user: AWS's examples list it beside the users that they mean.
+// root user, and a role's not its sessions: AWS's examples list them beside the users and sessions that they mean.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html
 func (p *principals) excludes(who Principal) bool {
-	m := p.match(who)
-	return m == Exactly || m == ByService || m == ByAnyone
+	return p.anyone || p.names(who) || p.match(who) == ByService
 }
 
 // matchPrincipal says whether and how a statement is about a principal. A statement of an identity policy is about

@@ -37,7 +37,7 @@ type grantRecord struct {
 	Constraints *GrantConstraints `json:"constraints,omitempty"`
 }
 
-// grantSet is the grants of a key, by grantee and by id.
+// grantSet is the grants of a key, by grantee and by id. Those of a role and of its sessions are in one place: iam.RoleOf.
 type grantSet struct {
 	byGrantee map[string][]*grantRecord
 	byID      map[string]*grantRecord
@@ -62,7 +62,8 @@ func (s *Service) loadGrants(ctx context.Context, keyID string) (grantSet, error
 		if err := decodeJSON(e, g); err != nil {
 			return grantSet{}, err
 		}
-		set.byGrantee[g.Grantee] = append(set.byGrantee[g.Grantee], g)
+		grantee := iam.RoleOf(g.Grantee)
+		set.byGrantee[grantee] = append(set.byGrantee[grantee], g)
 		set.byID[g.ID] = g
 	}
 	return set, nil
@@ -78,12 +79,17 @@ var contextOperations = []string{
 // is not one is refused before (checkTokens).
 func (c *call) grantFor(k *key, req *iam.Request, a access) *grantRecord {
 	op := strings.TrimPrefix(req.Action, "kms:")
-	for _, g := range k.grants.byGrantee[c.caller.ARN] {
-		if has(g.Operations, op) && (!has(contextOperations, op) || g.admits(a.context)) && (a.begets == nil || g.covers(a.begets)) {
+	for _, g := range k.grants.byGrantee[iam.RoleOf(req.Principal.ARN)] {
+		if req.Principal.Is(g.Grantee) && g.allows(op, a) {
 			return g
 		}
 	}
 	return nil
+}
+
+// allows tells whether a grant is for an operation with these particulars.
+func (g *grantRecord) allows(op string, a access) bool {
+	return has(g.Operations, op) && (!has(contextOperations, op) || g.admits(a.context)) && (a.begets == nil || g.covers(a.begets))
 }
 
 // admits tells whether an encryption context meets a grant's constraints.
@@ -300,8 +306,8 @@ func (set grantSet) same(in *CreateGrantRequest, issuer string) *grantRecord {
 	ops := slices.Clone(in.Operations)
 	slices.Sort(ops)
 	ops = slices.Compact(ops)
-	for _, g := range set.byGrantee[in.GranteePrincipal] {
-		if g.Name == in.Name && g.Retiring == in.RetiringPrincipal && g.Issuer == issuer &&
+	for _, g := range set.byGrantee[iam.RoleOf(in.GranteePrincipal)] {
+		if g.Grantee == in.GranteePrincipal && g.Name == in.Name && g.Retiring == in.RetiringPrincipal && g.Issuer == issuer &&
 			slices.Equal(g.Operations, ops) && sameConstraints(g.Constraints, in.Constraints) {
 			return g
 		}
@@ -500,7 +506,7 @@ func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
 		return nil
 	case g != nil && c.caller.ARN == iam.RootARN(g.Issuer):
 		return nil
-	case g != nil && (g.Retiring == c.caller.ARN || g.Grantee == c.caller.ARN && has(g.Operations, "RetireGrant")):
+	case g != nil && (who.Is(g.Retiring) || who.Is(g.Grantee) && has(g.Operations, "RetireGrant")):
 		return nil
 	case own:
 		return c.denied(req.Action, req.Resource, deniedNoIdentity)

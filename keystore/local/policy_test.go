@@ -229,6 +229,56 @@ func TestDenyWins(t *testing.T) {
 	wantCode(t, err, codeAccessDenied)
 }
 
+// A role's sessions are the role to policies and grants: to what names it, to what names it with its path, and to
+// aws:PrincipalArn. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
+func TestSessionsAreOfTheirRole(t *testing.T) {
+	session := keystore.Caller{ARN: "arn:aws:sts::" + testAccount + ":assumed-role/app/i-1", AccountID: testAccount}
+	other := keystore.Caller{ARN: "arn:aws:sts::" + testAccount + ":assumed-role/batch/i-1", AccountID: testAccount}
+	named, pathed := role(testAccount, "app"), role(testAccount, "service/app")
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{session.ARN: noPolicy, other.ARN: noPolicy, pathed.ARN: noPolicy})
+	})
+	md := r.newKey(nil)
+	check := func(name string, allowed bool, who keystore.Caller) {
+		t.Helper()
+		want := codeAccessDenied
+		if allowed {
+			want = ""
+		}
+		if _, err := r.Encrypt(background, who, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}); codeOf(err) != want {
+			t.Errorf("%s, %s: %v, allowed: %v", name, who.ARN, err, allowed)
+		}
+	}
+	allow := `{"Effect":"Allow","Principal":%s,"Action":"kms:Encrypt","Resource":"*"%s}`
+	for name, s := range map[string]string{
+		"the role":          fmt.Sprintf(allow, `{"AWS":"`+named.ARN+`"}`, ""),
+		"the role, by path": fmt.Sprintf(allow, `{"AWS":"`+pathed.ARN+`"}`, ""),
+		"the session":       fmt.Sprintf(allow, `{"AWS":"`+session.ARN+`"}`, ""),
+		"aws:PrincipalArn":  fmt.Sprintf(allow, `"*"`, `,"Condition":{"ArnEquals":{"aws:PrincipalArn":"`+named.ARN+`"}}`),
+	} {
+		must(r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: one(s)}))(t)
+		check(name, true, session)
+		check(name, false, other)
+		must(r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: one(
+			fmt.Sprintf(allow, `"*"`, "") + "," + strings.Replace(s, "Allow", "Deny", 1))}))(t)
+		check(name+", denied", false, session)
+		check(name+", denied", true, other)
+	}
+	must(r.PutKeyPolicy(background, alice, &PutKeyPolicyRequest{KeyId: md.KeyId, Policy: one(
+		`{"Effect":"Deny","Principal":"*","Action":"kms:CreateKey","Resource":"*"}`)}))(t)
+	check("nothing", false, session)
+	for _, grantee := range []string{named.ARN, pathed.ARN, session.ARN} {
+		g := must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: grantee, RetiringPrincipal: grantee,
+			Name: "n", Operations: []string{"Encrypt"}}))(t)
+		check("a grant", true, session)
+		check("a grant", false, other)
+		check("a grant", grantee == pathed.ARN, pathed)
+		wantCode(t, failed(r.RetireGrant(background, other, &RetireGrantRequest{KeyId: md.Arn, GrantId: g.GrantId})), codeAccessDenied)
+		must(r.RetireGrant(background, session, &RetireGrantRequest{KeyId: md.Arn, GrantId: g.GrantId}))(t)
+		check("a retired grant", false, session)
+	}
+}
+
 // A key without the delegating statement is beyond the reach of its account's identity policies.
 func TestKeyWithoutItsAccount(t *testing.T) {
 	bob := user(testAccount, "bob")
