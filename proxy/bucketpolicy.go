@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 
@@ -113,16 +115,51 @@ func (c *call) putBucketPolicy() error {
 func (s *Server) checkConditions(p *iam.Policy) error {
 	alike := slices.ContainsFunc(s.cfg.Users.Users(), func(u *iam.User) bool { return u.Upstream == nil })
 	for _, st := range p.Statements() {
-		if st.Effect != iam.EffectDeny || !alike && !onEncryption(st) {
+		if !alike && !onEncryption(st) {
 			continue
 		}
-		for _, key := range st.ConditionKeys() {
-			if !tellsCondition(st, key) {
-				return s3.Errorf(s3.NotImplemented, "waxseal does not support the condition key %s in a Deny statement about these actions", key)
+		if keys := untoldConditions(st); len(keys) > 0 {
+			return s3.Errorf(s3.NotImplemented, "waxseal does not support the condition key %s in a Deny statement about these actions", keys[0])
+		}
+	}
+	return nil
+}
+
+// untoldConditions are the condition keys of a Deny that requests do not tell waxseal.
+func untoldConditions(st *iam.Statement) []string {
+	if st.Effect != iam.EffectDeny {
+		return nil
+	}
+	return slices.DeleteFunc(st.ConditionKeys(), func(key string) bool { return tellsCondition(st, key) })
+}
+
+// checkUsers holds users' own policies to the same: a Deny that would not hold must not be started with. KMS's own keys
+// no request to S3 has, on AWS neither.
+func checkUsers(users *iam.Directory) error {
+	for _, u := range users.Users() {
+		if u.Policy == nil {
+			continue
+		}
+		for _, st := range u.Policy.Statements() {
+			keys := slices.DeleteFunc(untoldConditions(st), func(key string) bool { return strings.HasPrefix(key, "kms:") })
+			if len(keys) > 0 && aboutS3(st) {
+				return fmt.Errorf("proxy: the policy of user %q: waxseal does not support the condition key %s in a Deny statement about actions of S3", u.Name, keys[0])
 			}
 		}
 	}
 	return nil
+}
+
+// aboutS3 tells whether a statement may be about an action of S3.
+func aboutS3(st *iam.Statement) bool {
+	if len(st.NotActions) > 0 {
+		return !slices.ContainsFunc(st.NotActions, func(pattern string) bool { return pattern == "*" || strings.EqualFold(pattern, "s3:*") })
+	}
+	return slices.ContainsFunc(st.Actions, func(pattern string) bool {
+		service, _, _ := strings.Cut(strings.ToLower(pattern), ":")
+		ok, err := path.Match(service, "s3")
+		return ok || err != nil
+	})
 }
 
 // putPolicy gives the store its part and keeps the whole, if there is one to keep.

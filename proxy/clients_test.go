@@ -653,6 +653,38 @@ func TestPolicyConditionKeys(t *testing.T) {
 	expect(200, nil)
 }
 
+// TestUsersPolicyConditionKeys: waxseal does not start with a Deny in a user's policy that would not hold, and says which.
+func TestUsersPolicyConditionKeys(t *testing.T) {
+	for _, test := range []struct{ statement, key string }{
+		{`"Deny","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/class":"secret"}}`, "s3:existingobjecttag/class"},
+		{`"Deny","Action":"*","Resource":"*","Condition":{"StringNotEquals":{"kms:CallerAccount":"1","aws:PrincipalOrgID":"o-1"}}`, "aws:principalorgid"},
+		{`"Deny","Action":["kms:*","S?:Put*"],"Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"v-1"}}`, "aws:sourcevpce"},
+		{`"Deny","NotAction":"kms:*","Resource":"*","Condition":{"StringNotEquals":{"aws:SourceVpce":"v-1"}}`, "aws:sourcevpce"},
+		{`"Deny","Action":"s3:PutObjectTagging","Resource":"*","Condition":{"StringEquals":{"s3:RequestObjectTag/class":"secret"}}`, "s3:requestobjecttag/class"},
+		{`"Allow","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"s3:ExistingObjectTag/class":"public"}}`, ""}, // allows nothing
+		{`"Deny","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:EncryptionContext:team":"red","aws:ResourceTag/team":"red"}}`, ""},
+		{`"Deny","NotAction":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/team":"red"}}`, ""},
+		{`"Deny","Action":"*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"ec2.us-east-1.amazonaws.com"}}`, ""},
+		{`"Deny","Action":"s3:*","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false","aws:ViaAWSService":"true"}}`, ""},
+	} {
+		c := Config{}
+		limited(t, `{"Effect":`+test.statement+`}`)(&c)
+		err := checkUsers(c.Users)
+		if (err == nil) != (test.key == "") || err != nil && (!strings.Contains(err.Error(), test.key) || !strings.Contains(err.Error(), `"limited"`)) {
+			t.Errorf("%s: %v, want %q", test.statement, err, test.key)
+		}
+	}
+	c := Config{}
+	limited(t, `{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"StringNotEquals":{"aws:PrincipalOrgID":"o-1"}}}`)(&c)
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/a", nil, nil)
+	again := k.server.cfg
+	again.Users = c.Users
+	if s, err := New(again); err == nil {
+		t.Errorf("waxseal starts: %v", s)
+	}
+}
+
 // TestRequestersConditionKeys: what a bucket's policy sees of the requester is what a key's policy sees: it follows from
 // the ARN. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
 func TestRequestersConditionKeys(t *testing.T) {

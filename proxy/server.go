@@ -187,7 +187,7 @@ func (c *Config) check() error {
 	case c.HeldDir == "":
 		return errors.New("proxy: no directory for held parts")
 	}
-	return nil
+	return checkUsers(c.Users)
 }
 
 // Limits of what is read before a request is understood.

@@ -256,6 +256,7 @@ func (c *call) conditions(f fields) iam.Values {
 	set("aws:CurrentTime", c.start.UTC().Format("2006-01-02T15:04:05Z"))
 	set("aws:EpochTime", itoa64(c.start.Unix()))
 	set("aws:RequestedRegion", c.s.cfg.Region)
+	set("aws:ViaAWSService", "false")
 	if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
 		set("s3:authType", map[string]string{"AuthHeader": "REST-HEADER", "QueryString": "REST-QUERY-STRING", "": "POST"}[c.auth.Kind.Method()])
 		set("s3:signatureversion", map[bool]string{true: "AWS4-HMAC-SHA256", false: "AWS"}[c.auth.Kind.V4()])
@@ -314,7 +315,7 @@ var lockHeaders = []string{"x-amz-object-lock-mode", "x-amz-object-lock-retain-u
 // otherConditions are the keys that requests have beside conditionHeaders.
 var otherConditions = []string{
 	"aws:SourceIp", "aws:UserAgent", "aws:Referer", "aws:SecureTransport", "aws:CurrentTime", "aws:EpochTime", "aws:RequestedRegion",
-	"aws:username", "aws:userid", "aws:PrincipalArn", "aws:PrincipalAccount", "s3:authType", "s3:signatureversion", "s3:signatureAge",
+	"aws:ViaAWSService", "aws:username", "aws:userid", "aws:PrincipalArn", "aws:PrincipalAccount", "s3:authType", "s3:signatureversion", "s3:signatureAge",
 	"s3:prefix", "s3:delimiter", "s3:max-keys", "s3:VersionId", "s3:ObjectCreationOperation", "s3:if-match", "s3:if-none-match",
 	"s3:object-lock-mode", "s3:object-lock-retain-until-date", "s3:object-lock-legal-hold", "s3:RequestObjectTagKeys",
 }
