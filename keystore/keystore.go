@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"sort"
+	"strconv"
 )
 
 // Caller is who asks: the authenticated requester of the S3 or KMS request that is being served.
@@ -16,10 +17,35 @@ type Caller struct {
 	UserAgent   string
 	RequestID   string
 	TLS         TLS
+	Transport   Transport
 	// ViaService is "s3.<region>.amazonaws.com" when the call is made on the caller's behalf for an S3 request.
 	ViaService string
 	// Service says that this is the service's own principal, not a user: it may open what it made.
 	Service bool
+}
+
+// Transport says whether a request came over TLS, for the condition key aws:SecureTransport. With a proxy in front that ends
+// TLS it did, though nothing is known of it for the audit log.
+type Transport uint8
+
+// The transports.
+const (
+	NoTransport Transport = iota // the process's own call, which came over none
+	PlainHTTP
+	OverTLS
+)
+
+// TransportOf is that of a request.
+func TransportOf(tls bool) Transport {
+	if tls {
+		return OverTLS
+	}
+	return PlainHTTP
+}
+
+// SecureTransport is the value of aws:SecureTransport, which a call that came over no transport does not have.
+func (t Transport) SecureTransport() (value string, ok bool) {
+	return strconv.FormatBool(t == OverTLS), t != NoTransport
 }
 
 // TLS tells how a request came in, for the audit log. It is empty where the request came without TLS.

@@ -69,7 +69,13 @@ func hash(label, a, b string, c []byte) id {
 	return sha256.Sum256(appendField(buf, c))
 }
 
-// requester is whom an authorisation is for. Two access keys of one user are two: their policies may differ.
-type requester struct{ arn, accountID, accessKeyID string }
+// requester is whom an authorisation is for. Two access keys of one user are two: their policies may differ. So are requests
+// with and without TLS: policies that ask for it are common.
+type requester struct {
+	arn, accountID, accessKeyID string
+	transport                   Transport
+}
 
-func requesterOf(c Caller) requester { return requester{c.ARN, c.AccountID, c.AccessKeyID} }
+func requesterOf(c Caller) requester {
+	return requester{c.ARN, c.AccountID, c.AccessKeyID, c.Transport}
+}

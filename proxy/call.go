@@ -227,6 +227,7 @@ func (c *call) caller() keystore.Caller {
 		SourceIP:   c.ctx.RemoteIP().String(),
 		UserAgent:  c.header("User-Agent"),
 		RequestID:  c.id,
+		Transport:  keystore.TransportOf(c.secure),
 		ViaService: "s3." + c.s.cfg.Region + ".amazonaws.com",
 	}
 	if c.user != nil {

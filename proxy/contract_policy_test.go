@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -168,6 +169,24 @@ func TestIdentityPolicyConditions(t *testing.T) {
 	k.askAs("alice", "PUT", k.object("o"), sseKMS(key), "x").ok(t)
 	k.askAs("alice", "GET", k.object("o"), nil, "").fails(t, 403, s3.AccessDenied,
 		"User: arn:aws:iam::"+testAccount+":user/alice is not authorized to perform: kms:Decrypt on resource: "+key+" with an explicit deny in an identity-based policy")
+}
+
+// TestKeyPolicyOnTLS: a key's policy sees how the request to S3 came, also where an authorisation is remembered.
+func TestKeyPolicyOnTLS(t *testing.T) {
+	_, local, _ := net.ParseCIDR("127.0.0.0/8")
+	k := startContract(t, func(c *Config) { c.TrustedProxies = []*net.IPNet{local} })
+	key := k.newKey(func(r *embedded.CreateKeyRequest) {
+		r.Policy = `{"Version":"2012-10-17","Statement":[
+			{"Effect":"Allow","Principal":{"AWS":"` + iam.RootARN(testAccount) + `"},"Action":"kms:*","Resource":"*"},
+			{"Effect":"Deny","Principal":"*","Action":["kms:GenerateDataKey","kms:Decrypt"],"Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}`
+	})
+	secure := hdr{"X-Forwarded-Proto": "https"}
+	for name, put := range map[string]hdr{"KMS key": sseKMS(key), "Bucket Key": with(sseKMS(key), hdr{"x-amz-server-side-encryption-bucket-key-enabled": "true"})} {
+		k.ask("PUT", k.object(name), with(put, secure), "x").ok(t)
+		k.ask("GET", k.object(name), secure, "").ok(t)
+		k.ask("PUT", k.object(name), put, "x").fails(t, 403, s3.AccessDenied, "")
+		k.ask("GET", k.object(name), nil, "").fails(t, 403, s3.AccessDenied, "")
+	}
 }
 
 // TestKeyPolicies: a KMS key's policy and grants apply to the requester, with and without Bucket Keys.

@@ -209,6 +209,9 @@ func (u *use) request(user *iam.User) *iam.Request {
 			v.Set(key, value)
 		}
 	}
+	if secure, ok := u.caller.Transport.SecureTransport(); ok {
+		v.Set("aws:SecureTransport", secure)
+	}
 	var names []string
 	for name, value := range u.ec {
 		v.Set("kms:EncryptionContext:"+name, value)

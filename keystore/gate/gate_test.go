@@ -62,7 +62,8 @@ func open(t *testing.T, policies map[string]string) *rig {
 
 func caller(account, name string) keystore.Caller {
 	return keystore.Caller{ARN: iam.UserARN(account, name), AccountID: account, AccessKeyID: "AKIA" + name, UserName: name,
-		SourceIP: "192.0.2.7", UserAgent: "test/1", RequestID: "R1", ViaService: viaS3}
+		SourceIP: "192.0.2.7", UserAgent: "test/1", RequestID: "R1", ViaService: viaS3,
+		Transport: keystore.PlainHTTP}
 }
 
 // statement is an identity policy of one statement.
@@ -145,6 +146,9 @@ func TestPolicies(t *testing.T) {
 		"a name that may not be there":   {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"ForAllValues:StringEquals":{"kms:EncryptionContextKeys":["aws:s3:arn"]}}`)), false, false},
 		"the caller's account":           {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"StringEquals":{"kms:CallerAccount":"`+account+`"}}`)), true, true},
 		"an address that is not his":     {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}`)), false, false},
+		"over TLS only":                  {account + "/u", policy(statement("Allow", "kms:*", `,"Condition":{"Bool":{"aws:SecureTransport":"true"}}`)), false, false},
+		"a deny of plain HTTP":           {account + "/u", policy(statement("Deny", "kms:*", `,"Condition":{"Bool":{"aws:SecureTransport":"false"}}`), statement("Allow", "*", "")), false, false},
+		"a deny of TLS":                  {account + "/u", policy(statement("Deny", "kms:*", `,"Condition":{"Bool":{"aws:SecureTransport":"true"}}`), statement("Allow", "*", "")), true, true},
 		"a deny of use through services": {account + "/u", policy(statement("Deny", "kms:*", `,"Condition":{"Bool":{"aws:ViaAWSService":"true"}}`), statement("Allow", "*", "")), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {

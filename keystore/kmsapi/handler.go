@@ -180,6 +180,7 @@ func SigV4(v *sigv4.Verifier, users *iam.Directory) func(*fasthttp.RequestCtx, [
 		return keystore.Caller{
 			ARN: user.ARN, AccountID: user.AccountID, AccessKeyID: user.AccessKey, UserName: user.Name,
 			SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()), TLS: tlsOf(ctx),
+			Transport: keystore.TransportOf(ctx.IsTLS()),
 		}, nil
 	}
 }

@@ -163,10 +163,7 @@ func TestAuditFailureIsFailure(t *testing.T) {
 // TestRecordsSayHowTheRequestCame: tlsDetails as CloudTrail has them, and none where there was no TLS.
 // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html
 func TestRecordsSayHowTheRequestCame(t *testing.T) {
-	authority := httptest.NewTLSServer(nil)
-	conf := &tls.Config{Certificates: authority.TLS.Certificates}
-	authority.Close()
-	e := startTLS(t, conf)
+	e := startTLS(t, testTLS())
 	must(e.client("alice").ListKeys(background, nil))(t)
 	got := e.audit.Records()[0].TLSDetails
 	if got == nil || got.TLSVersion != "TLSv1.3" || !strings.HasPrefix(got.CipherSuite, "TLS_") || got.ClientProvidedHostHeader != e.host {
@@ -177,4 +174,28 @@ func TestRecordsSayHowTheRequestCame(t *testing.T) {
 	if got := plain.audit.Records()[0].TLSDetails; got != nil {
 		t.Errorf("tlsDetails without TLS: %+v", got)
 	}
+}
+
+// TestSecureTransport: AWS's example of a Deny without TLS holds for keys.
+func TestSecureTransport(t *testing.T) {
+	policy := `{"Version":"2012-10-17","Statement":[
+		{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + testAccount + `:root"},"Action":"kms:*","Resource":"*"},
+		{"Effect":"Deny","Principal":"*","Action":"kms:Encrypt","Resource":"*","Condition":{"Bool":{"aws:SecureTransport":"false"}}}]}`
+	for _, conf := range []*tls.Config{testTLS(), nil} {
+		c := startTLS(t, conf).client("alice")
+		md := newKey(t, c, &kms.CreateKeyInput{Policy: aws.String(policy)})
+		_, err := c.Encrypt(background, &kms.EncryptInput{KeyId: md.KeyId, Plaintext: []byte("x")})
+		if conf == nil {
+			wantException(t, err, "AccessDeniedException", "")
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// testTLS has the certificate of httptest.
+func testTLS() *tls.Config {
+	authority := httptest.NewTLSServer(nil)
+	defer authority.Close()
+	return &tls.Config{Certificates: authority.TLS.Certificates}
 }

@@ -152,6 +152,9 @@ func (c *call) callerConditions() iam.Values {
 	if c.caller.UserAgent != "" {
 		v.Set("aws:UserAgent", c.caller.UserAgent)
 	}
+	if secure, ok := c.caller.Transport.SecureTransport(); ok {
+		v.Set("aws:SecureTransport", secure)
+	}
 	return v
 }
 

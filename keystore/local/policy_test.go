@@ -184,6 +184,18 @@ func TestPolicyConditions(t *testing.T) {
 				elsewhere.SourceIP = "198.51.100.1"
 				return failed(r.Encrypt(background, elsewhere, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))
 			}},
+		{"TLS", `{"Bool":{"aws:SecureTransport":"true"}}`,
+			func() error {
+				secure := bob
+				secure.Transport = keystore.OverTLS
+				return failed(r.Encrypt(background, secure, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))
+			},
+			func() error {
+				plain := bob
+				plain.Transport = keystore.PlainHTTP
+				return failed(r.Encrypt(background, plain, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")}))
+			}},
+		{"no transport", `{"Null":{"aws:SecureTransport":"true"}}`, func() error { return encrypt(md.KeyId, nil) }, nil},
 		{"algorithm", `{"StringEquals":{"kms:EncryptionAlgorithm":"RSAES_OAEP_SHA_256"}}`, nil, func() error { return encrypt(md.KeyId, nil) }},
 		{"deletion window", `{"NumericLessThan":{"kms:ScheduleKeyDeletionPendingWindowInDays":"30"}}`, nil,
 			func() error {
