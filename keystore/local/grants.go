@@ -365,14 +365,11 @@ func (s *Service) ListGrants(ctx context.Context, caller keystore.Caller, in *Li
 // ListRetirableGrants lists the grants that a principal may retire, in all keys of all accounts.
 func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Caller, in *ListRetirableGrantsRequest) (*ListGrantsResponse, error) {
 	return perform(ctx, s, caller, "ListRetirableGrants", in, func(c *call) (*ListGrantsResponse, error) {
-		if err := c.allowAccount("kms:ListRetirableGrants", "*", nil); err != nil {
+		if err := c.checkRetiring(in.RetiringPrincipal); err != nil {
 			return nil, err
 		}
-		if !validPrincipal(in.RetiringPrincipal) {
-			return nil, failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", in.RetiringPrincipal)
-		}
-		if parts := strings.Split(in.RetiringPrincipal, ":"); len(parts) > 4 && parts[4] != c.caller.AccountID {
-			return nil, c.denied("kms:ListRetirableGrants", in.RetiringPrincipal, deniedNoResource)
+		if err := c.allowAccount("kms:ListRetirableGrants", in.RetiringPrincipal, nil); err != nil {
+			return nil, err
 		}
 		p, err := openMarker("retirable", in.Marker, in.Limit, 50)
 		if err != nil {
@@ -380,6 +377,21 @@ func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Calle
 		}
 		return s.listRetirable(ctx, in.RetiringPrincipal, p)
 	})
+}
+
+// checkRetiring refuses principals whose grants are not the caller's to see: those of other accounts, and services.
+// https://docs.aws.amazon.com/kms/latest/APIReference/API_ListRetirableGrants.html#API_ListRetirableGrants_RequestParameters
+func (c *call) checkRetiring(principal string) error {
+	parts := strings.Split(principal, ":")
+	switch {
+	case !validPrincipal(principal):
+		return failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", principal)
+	case len(parts) < 6:
+		return failf(codeInvalidArn, "You must specify a principal in your AWS account: %s", principal)
+	case parts[4] != c.caller.AccountID:
+		return c.denied("kms:ListRetirableGrants", principal, deniedNoResource)
+	}
+	return nil
 }
 
 // listRetirable reads on from the marker, in the order of keys, until the page is full.

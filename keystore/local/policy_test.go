@@ -540,3 +540,41 @@ func TestForeignKeysLookAlike(t *testing.T) {
 		t.Errorf("%q and %q", a, b)
 	}
 }
+
+// Whose grants somebody sees is authorised by the retiring principal, which is one of the caller's account.
+// https://docs.aws.amazon.com/kms/latest/APIReference/API_ListRetirableGrants.html
+func TestWhoListsRetirableGrants(t *testing.T) {
+	const service = "rds.amazonaws.com"
+	app := role(testAccount, "app")
+	allowed, denied := user(testAccount, "allowed"), user(testAccount, "denied")
+	allowOne := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:ListRetirableGrants","Resource":"` + app.ARN + `"}]}`
+	denyOne := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"},
+		{"Effect":"Deny","Action":"kms:ListRetirableGrants","Resource":"` + app.ARN + `"}]}`
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{allowed.ARN: allowOne, denied.ARN: denyOne})
+	})
+	md := r.newKey(nil)
+	for _, retiring := range []string{app.ARN, service} {
+		must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: alice.ARN, RetiringPrincipal: retiring, Operations: []string{"Decrypt"}}))(t)
+	}
+	for _, test := range []struct {
+		caller          keystore.Caller
+		principal, code string
+	}{
+		{alice, app.ARN, ""},
+		{allowed, app.ARN, ""},
+		{allowed, alice.ARN, codeAccessDenied},
+		{denied, app.ARN, codeAccessDenied},
+		{denied, alice.ARN, ""},
+		{alice, service, codeInvalidArn},
+		{user(otherAccount, "mallory"), service, codeInvalidArn},
+		{user(otherAccount, "mallory"), app.ARN, codeAccessDenied},
+		{alice, user(otherAccount, "bob").ARN, codeAccessDenied},
+		{alice, "app", codeInvalidArn},
+	} {
+		out, err := r.ListRetirableGrants(background, test.caller, &ListRetirableGrantsRequest{RetiringPrincipal: test.principal})
+		if codeOf(err) != test.code || err == nil && (len(out.Grants) == 1) != (test.principal == app.ARN) {
+			t.Errorf("%s, %s: %+v, %v, want %q", test.caller.ARN, test.principal, out, err, test.code)
+		}
+	}
+}
