@@ -1,22 +1,38 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // check is one of the targets, beside its figure.
 type check struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
 	Figure string `json:"figure"`
-	Met    string `json:"met"` // yes, no, or why it was not measured
+	Met    string `json:"met"` // yes, no, or why there is no verdict
 }
 
-const notMeasured = "not measured"
+const (
+	notMeasured = "not measured"
+	hadErrors   = "errors" // requests failed: the figure is not of what was to be measured
+)
 
 func verdict(ok bool) string {
 	if ok {
 		return "yes"
 	}
 	return "no"
+}
+
+// verdict is that on a target which these ways' rounds are held to.
+func (m *measured) verdict(ok bool, ways ...string) string {
+	for _, way := range ways {
+		if slices.ContainsFunc(m.Rounds[way], func(f figures) bool { return f.Errors > 0 }) {
+			return hadErrors
+		}
+	}
+	return verdict(ok)
 }
 
 // checks are all targets of the data path.
@@ -67,7 +83,7 @@ func (d *dataResults) bulkThroughput(o op) check {
 		return c
 	}
 	if r, ok := idealRatio(m, d.aes(o)/1024, mibps); ok {
-		c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r >= .80)
+		c.Figure, c.Met = fmt.Sprintf("%.2f", r), m.verdict(r >= .80, sseKMS, nginxWay)
 	}
 	return c
 }
@@ -83,7 +99,7 @@ func (d *dataResults) bulkCPU(o op) check {
 	limit := n + 1.5*d.aes(o)
 	c.Target = fmt.Sprintf("at most %.2f (nginx %.2f + 1.5 x AES-GCM %.2f)", limit, n, d.aes(o))
 	if ok && ok2 {
-		c.Figure, c.Met = fmt.Sprintf("%.2f", w), verdict(w <= limit)
+		c.Figure, c.Met = fmt.Sprintf("%.2f", w), m.verdict(w <= limit, sseKMS, nginxWay)
 	}
 	return c
 }
@@ -99,7 +115,7 @@ func (d *dataResults) md5CPU() check {
 	limit := n + 1.5*d.Primitives.SealPerGiB + d.Primitives.MD5PerGiB
 	c.Target = fmt.Sprintf("at most %.2f (the line above + one MD5 pass %.2f)", limit, d.Primitives.MD5PerGiB)
 	if ok && ok2 {
-		c.Figure, c.Met = fmt.Sprintf("%.2f", w), verdict(w <= limit)
+		c.Figure, c.Met = fmt.Sprintf("%.2f", w), m.verdict(w <= limit, sseS3, nginxWay)
 	}
 	return c
 }
@@ -112,7 +128,7 @@ func (d *dataResults) smallThroughput(o op) check {
 		return c
 	}
 	if r, ok := idealRatio(m, extra, opsPerSec); ok {
-		c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r >= .80)
+		c.Figure, c.Met = fmt.Sprintf("%.2f", r), m.verdict(r >= .80, sseKMS, nginxWay)
 	}
 	return c
 }
@@ -130,7 +146,7 @@ func (d *dataResults) rival(o op, size int64, way, other string) check {
 			continue
 		}
 		if r, ok := m.ratio(way, other, figure); ok {
-			c.Figure, c.Met = fmt.Sprintf("%.2f", r), verdict(r > 1)
+			c.Figure, c.Met = fmt.Sprintf("%.2f", r), m.verdict(r > 1, way, other)
 		}
 	}
 	return c
@@ -146,7 +162,7 @@ func (d *dataResults) listing() check {
 		return c
 	}
 	if r, ok := m.ratio(sseKMS, straightWay, p50); ok {
-		c.Figure, c.Met = fmt.Sprintf("%.2f times", r), verdict(r <= 1.3)
+		c.Figure, c.Met = fmt.Sprintf("%.2f times", r), m.verdict(r <= 1.3, sseKMS, straightWay)
 	}
 	return c
 }
@@ -164,9 +180,17 @@ func (d *dataResults) memory(o op) check {
 	limit := 1.1*a + 8
 	c.Target = fmt.Sprintf("64 MiB objects: at most %.0f MiB (1 MiB objects: %.0f)", limit, a)
 	if ok && ok2 {
-		c.Figure, c.Met = fmt.Sprintf("%.0f MiB", b), verdict(b <= limit)
+		c.Figure, c.Met = fmt.Sprintf("%.0f MiB", b), bothVerdicts(small, large, b <= limit)
 	}
 	return c
+}
+
+// bothVerdicts is the verdict on two cells of waxseal's.
+func bothVerdicts(small, large *measured, ok bool) string {
+	if v := small.verdict(ok, sseKMS); v == hadErrors {
+		return v
+	}
+	return large.verdict(ok, sseKMS)
 }
 
 // segmentAllocs spreads over the segments what a request for 64 MiB allocates more than one for 1 MiB.
@@ -180,7 +204,7 @@ func (d *dataResults) segmentAllocs(o op) check {
 	b, ok2 := large.of(sseKMS, allocsOf)
 	if ok && ok2 && a >= 0 && b >= 0 {
 		per := (b - a) / (63 * mib / segment)
-		c.Figure, c.Met = fmt.Sprintf("%.2f", per), verdict(per < .5)
+		c.Figure, c.Met = fmt.Sprintf("%.2f", per), bothVerdicts(small, large, per < .5)
 	}
 	return c
 }
@@ -194,7 +218,7 @@ func (d *dataResults) rangeDelay() check {
 	a, ok := m.of(sseKMS, firstByte)
 	b, ok2 := m.of(straightWay, firstByte)
 	if ok && ok2 {
-		c.Figure, c.Met = fmt.Sprintf("%.2f ms", a-b), verdict(a-b <= 1)
+		c.Figure, c.Met = fmt.Sprintf("%.2f ms", a-b), m.verdict(a-b <= 1, sseKMS, straightWay)
 	}
 	return c
 }

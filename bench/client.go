@@ -88,6 +88,7 @@ type client struct {
 	conn  net.Conn
 	in    *bufio.Reader
 	moved *atomic.Int64 // counts body bytes, where it is not nil
+	last  int64         // of them, those of the worker's operation under way
 }
 
 // answer is what came back.
@@ -182,7 +183,13 @@ func (c *client) send(w *wire) error {
 func (c *client) count(n int64) {
 	if c.moved != nil {
 		c.moved.Add(n)
+		c.last += n
 	}
+}
+
+// uncount takes back the bytes of an operation that failed.
+func (c *client) uncount() {
+	c.count(-c.last)
 }
 
 func (c *client) readHead() (a answer, err error) {

@@ -78,11 +78,13 @@ func (l *load) run(ctx context.Context, warm, window time.Duration) (figures, er
 func (l *load) work(w *worker) {
 	failed := 0
 	for i := 0; !l.stop.Load(); i++ {
+		w.client.last = 0
 		a, err := w.next(i)
 		if err == nil && a.status/100 != 2 {
 			err = fmt.Errorf("status %d", a.status)
 		}
 		if err != nil {
+			w.client.uncount()
 			l.errors.Add(1)
 			if l.tolerant {
 				time.Sleep(refusedRest)
@@ -157,7 +159,7 @@ func (l *load) measure(ctx context.Context, warm, window time.Duration) (figures
 }
 
 func (l *load) between(a, b look) figures {
-	f := figures{Seconds: b.at.Sub(a.at).Seconds(), Ops: float64(b.ops - a.ops), Bytes: b.moved - a.moved, Errors: b.errors - a.errors,
+	f := figures{Seconds: b.at.Sub(a.at).Seconds(), Ops: float64(b.ops - a.ops), Bytes: max(0, b.moved-a.moved), Errors: b.errors - a.errors,
 		CPUPerGiB: -1, CPUPer1000: -1, AllocsPerOp: -1}
 	f.MiBps = float64(f.Bytes) / (1 << 20) / f.Seconds
 	if l.opSize >= mib {

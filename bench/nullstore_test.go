@@ -69,3 +69,36 @@ func TestNullStoreUploads(t *testing.T) {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
+
+// TestFailuresAreNotMeasured: the bytes of operations that failed are not counted, and a round with errors has no verdict.
+func TestFailuresAreNotMeasured(t *testing.T) {
+	l := &load{t: startNullStore(t), opSize: mib}
+	put := sign(l.t.putAsk("drop/x", mib))
+	w := &worker{client: client{addr: l.t.addr, moved: &l.moved}}
+	n := 0
+	w.act = func(c *client) (answer, error) {
+		n++
+		l.stop.Store(n == 6)
+		a, err := c.do(put, nil)
+		if n%2 == 0 {
+			a.status = http.StatusServiceUnavailable
+		}
+		return a, err
+	}
+	l.work(w)
+	if moved, ops, failed := l.moved.Load(), l.ops.Load(), l.errors.Load(); moved != 3*mib || ops != 3 || failed != 3 {
+		t.Errorf("%d bytes, %d operations, %d errors", moved, ops, failed)
+	}
+	w.client.close()
+
+	m := measured{Cell: cell{Op: opGet, Size: 4 * kib, Conc: 8}, Rounds: map[string][]figures{
+		sseKMS: {{OpsPerSec: 100}, {OpsPerSec: 100}}, nginxWay: {{OpsPerSec: 1}, {OpsPerSec: 1}}, sseC: {{Errors: 1}}}}
+	d := dataResults{Cells: []measured{m}}
+	if c := d.smallThroughput(opGet); c.Met != "yes" {
+		t.Errorf("%+v", c)
+	}
+	m.Rounds[nginxWay][1].Errors = 1
+	if c := d.smallThroughput(opGet); c.Met != hadErrors {
+		t.Errorf("%+v", c)
+	}
+}

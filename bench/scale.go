@@ -149,20 +149,20 @@ func (s *scaler) cost(ctx context.Context, asks []*ask) (float64, error) {
 	return f.CPUPer1000, err
 }
 
-// asksAtOnce is how many different requests one measurement has, spread over all that there are.
+// asksAtOnce is how many different objects one measurement asks for, spread over all that there are.
 const asksAtOnce = 4000
 
 func (s *scaler) byUsers(ctx context.Context) (*scaleCurve, error) {
 	c := &scaleCurve{Name: "Users", File: "scale-users", X: "users", Y: cpuMillis,
-		Note: "GET and PUT of 4 KiB in one bucket under one bucket key, by so many users in turn. Each user is authorised anew in each window; that is part of the figure."}
+		Note: "GET and PUT of 4 KiB in one bucket under one bucket key, by so many users in turn. An authorisation lasts five minutes: that of a user falls into their first turn, with few users before the measurement."}
 	t := s.target()
 	if _, _, err := once(t.putAsk(keptPrefix+"users", 4*kib)); err != nil {
 		return nil, err
 	}
 	for _, n := range upTo(1, len(s.users)) {
 		var gets, puts []*ask
-		for i := range max(8, min(n, asksAtOnce)) {
-			u := s.users[i*max(1, n/asksAtOnce)%n]
+		for i := range max(8, n) {
+			u := s.users[i%n]
 			get, put := t.getAsk(keptPrefix+"users"), t.putAsk(fmt.Sprintf("drop/%d", i), 4*kib)
 			get.user, put.user = u, u
 			gets, puts = append(gets, get), append(puts, put)
@@ -205,7 +205,7 @@ func (s *scaler) makeKeys(ctx context.Context, n int) ([]string, error) {
 
 func (s *scaler) byKeys(ctx context.Context) (*scaleCurve, error) {
 	c := &scaleCurve{Name: "KMS keys", File: "scale-keys", X: "KMS keys", Y: cpuMillis,
-		Note: "GET and PUT of 4 KiB in one bucket, under so many KMS keys in turn, with Bucket Keys. Each key's bucket key is opened anew in each window; that is part of the figure."}
+		Note: "GET and PUT of 4 KiB in one bucket, under so many KMS keys in turn, with Bucket Keys. Each bucket key has been opened before the measurement and stays in memory: opening it is not part of the figure."}
 	arns, err := s.makeKeys(ctx, s.most(100, 1000))
 	if err != nil {
 		return nil, err
