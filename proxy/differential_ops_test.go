@@ -569,6 +569,9 @@ func (d *differential) adapt(op *diffOp) {
 	if r := op.Header["x-amz-copy-source-range"]; r == "bytes=5-" || r == "nonsense" {
 		delete(op.Header, "x-amz-copy-source-range")
 	}
+	if d.kind == "minio" && strings.HasSuffix(op.Src, "/") {
+		op.Src = "a" // it refuses to copy a part from such a key, and copies the object with other tags than were asked for
+	}
 	if d.kind == "versitygw" && op.Kind == "versioning" {
 		op.Body = "" // it keeps versions in its own way, and IsLatest is not what it says
 	}
@@ -584,6 +587,8 @@ func (d *differential) quirk(op *diffOp, a, b *diffAnswer) bool {
 	switch {
 	case a.status == 0: // the answer was lost
 		return b.status >= 400
+	case d.kind == "versitygw" && a.status >= 400 && b.code == s3.ServiceUnavailable:
+		return true // it was lost on its way to waxseal
 	case a.status == http.StatusNotModified && b.status == http.StatusNotModified:
 		return true // with few headers
 	case refused && a.status == b.status:
@@ -618,6 +623,9 @@ func (d *differential) headerAccepted(op *diffOp, name string, straight *diffAns
 	}
 	if op.Kind == "copy" && d.kind == "minio" && strings.HasPrefix(name, "X-Amz-Checksum-") {
 		return true // it is in the document, where S3 has it
+	}
+	if name == "Expires" && d.kind == "minio" && straight.header.Get(name) == "" {
+		return true // its CopyObject loses it
 	}
 	// versitygw takes the spaces out of a list of encodings, once aws-chunked was one of them.
 	return name == "Content-Encoding" && d.kind == "versitygw"

@@ -85,7 +85,11 @@ func (u *Upstream) copyOf(q *request, src *version, from *bucket) (*version, err
 	if err := v.rechecksum(q.Header.Get(s3.HeaderChecksumAlgorithm)); err != nil {
 		return nil, err
 	}
-	self := from.name == q.bucket && src.key == q.key && from.current(q.key) == src
+	named, err := s3.ParseCopySource(q.Header.Get(s3.HeaderCopySource))
+	if err != nil {
+		return nil, err
+	}
+	self := from.name == q.bucket && src.key == q.key && named.VersionID == ""
 	if self && !replace && q.Header.Get(s3.HeaderStorageClass) == "" && q.Header.Get(s3.HeaderSSE) == "" {
 		return nil, s3.Errorf(s3.InvalidRequest, "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.")
 	}
