@@ -572,6 +572,20 @@ func (d *differential) adapt(op *diffOp) {
 	if d.kind == "minio" && strings.HasSuffix(op.Src, "/") {
 		op.Src = "a" // it refuses to copy a part from such a key, and copies the object with other tags than were asked for
 	}
+	if d.kind == "versitygw" && op.Kind == "copy" && op.Src == op.Key && op.Header["x-amz-metadata-directive"] == "REPLACE" {
+		for name, value := range map[string]string{"Cache-Control": "no-cache", "Content-Disposition": "inline", "Content-Encoding": "gzip",
+			"Content-Language": "de", "Content-Type": "image/png", "Expires": "Wed, 21 Oct 2045 07:28:00 GMT"} {
+			if op.Header[name] == "" {
+				op.Header[name] = value // it keeps those that the request does not replace
+			}
+		}
+	}
+	if d.kind == "minio" && op.Kind == "copy" && op.Header["x-amz-tagging-directive"] != "REPLACE" {
+		delete(op.Header, "x-amz-tagging") // it takes the tags even so; S3 copies the source's
+	}
+	if d.kind == "minio" && op.Kind == "copy" && op.Src == op.Key {
+		delete(op.Header, "x-amz-tagging-directive") // to it other tags are a change, to S3 they are none
+	}
 	if d.kind == "versitygw" && op.Kind == "versioning" {
 		op.Body = "" // it keeps versions in its own way, and IsLatest is not what it says
 	}
