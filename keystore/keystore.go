@@ -50,9 +50,9 @@ func (t Transport) SecureTransport() (value string, ok bool) {
 
 // TLS tells how a request came in, for the audit log. It is empty where the request came without TLS.
 type TLS struct {
-	Version     string // "TLSv1.3", as CloudTrail writes it
-	CipherSuite string
-	Host        string // the Host header
+	TLSVersion               string // "TLSv1.3", as CloudTrail writes it
+	CipherSuite              string
+	ClientProvidedHostHeader string
 }
 
 // Context is a KMS encryption context: authenticated, logged, not secret.

@@ -30,8 +30,7 @@ func (u *use) record(dk keystore.DataKey, result error) *audit.Record {
 	if u.caller.ViaService != "" || u.caller.Service {
 		r.From(audit.Internal, audit.Internal, audit.TLSDetails{})
 	} else {
-		t := u.caller.TLS
-		r.From(u.caller.SourceIP, u.caller.UserAgent, audit.TLSDetails{TLSVersion: t.Version, CipherSuite: t.CipherSuite, ClientProvidedHostHeader: t.Host})
+		r.From(u.caller.SourceIP, u.caller.UserAgent, audit.TLSDetails(u.caller.TLS))
 	}
 	if _, account, ok := parseKeyARN(u.keyARN); ok {
 		r.Resources = []audit.Resource{{AccountID: account, Type: audit.KMSKey, ARN: u.keyARN}}

@@ -191,9 +191,9 @@ func tlsOf(ctx *fasthttp.RequestCtx) keystore.TLS {
 		return keystore.TLS{}
 	}
 	return keystore.TLS{
-		Version:     strings.Replace(tls.VersionName(state.Version), " ", "v", 1),
-		CipherSuite: tls.CipherSuiteName(state.CipherSuite),
-		Host:        string(ctx.Request.Header.Host()),
+		TLSVersion:               strings.Replace(tls.VersionName(state.Version), " ", "v", 1),
+		CipherSuite:              tls.CipherSuiteName(state.CipherSuite),
+		ClientProvidedHostHeader: string(ctx.Request.Header.Host()),
 	}
 }
 

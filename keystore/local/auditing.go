@@ -61,8 +61,7 @@ func (c *call) event(result error) *audit.Record {
 	if c.caller.ViaService != "" || c.caller.Service {
 		r.From(audit.Internal, audit.Internal, audit.TLSDetails{})
 	} else {
-		t := c.caller.TLS
-		r.From(c.caller.SourceIP, c.caller.UserAgent, audit.TLSDetails{TLSVersion: t.Version, CipherSuite: t.CipherSuite, ClientProvidedHostHeader: t.Host})
+		r.From(c.caller.SourceIP, c.caller.UserAgent, audit.TLSDetails(c.caller.TLS))
 	}
 	if len(c.extra) > 0 {
 		r.AdditionalEventData = c.extra
