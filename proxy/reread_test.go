@@ -146,4 +146,17 @@ func TestUpdateOfLockedWhereOnlyHeadShowsLocks(t *testing.T) {
 	if mode := head.Header.Get("X-Amz-Object-Lock-Mode"); mode != "COMPLIANCE" {
 		t.Errorf("its lock is now %q", mode)
 	}
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		if op.Name != "HeadObject" {
+			return proxytest.Fault{Header: func(h http.Header) { h.Del("X-Amz-Object-Lock-Mode") }}
+		}
+		return proxytest.Fault{Before: &s3.Error{Code: s3.AccessDenied, HTTPStatus: 403}}
+	})
+	head, _ = k.mustDo(t, "HEAD", "/bkt/a", nil, nil)
+	if mode := head.Header.Get("X-Amz-Object-Lock-Mode"); mode != "" {
+		t.Errorf("who may not see the lock sees %q", mode)
+	}
+	if resp, body := k.do(t, "PUT", "/bkt/a?encryption", withMD5(doc), []byte(doc)); resp.StatusCode != 403 {
+		t.Errorf("update of an object whose lock cannot be seen: %s %s", resp.Status, body)
+	}
 }
