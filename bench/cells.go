@@ -116,6 +116,7 @@ var cells = []cell{
 	{opMultipart, 8 * mib, 1, []string{straightWay, nginxWay, sseKMS}, 0},
 	{opMultipart, 8 * mib, 8, mainWays, 3},
 	{opMultipart, 64 * mib, 8, []string{straightWay, nginxWay, sseKMS}, 0},
+	{opList, 1000, 1, minioWays, 0},
 	{opGet, 4 * kib, 8, minioWays, 0},
 	{opPut, 4 * kib, 8, minioWays, 0},
 	{opGet, 64 * mib, 8, minioWays, 0},

@@ -23,6 +23,8 @@ type factsCache struct {
 	secret [16]byte // of the process
 	tails  *lru.Cache[factsKey, []byte]
 	lists  *lru.Cache[factsKey, listFacts]
+	// prefixes are those whose last listed page had hardly an object that was not in lists.
+	prefixes *lru.Cache[factsKey, struct{}]
 }
 
 // factsKey is a keyed hash of what an entry belongs to: much smaller than that, and nobody who chooses names can make
@@ -54,7 +56,7 @@ func (f *factsCache) keyOf(o *stored, version string) factsKey {
 type listFacts struct {
 	known    bool
 	plain    bool // stored without an envelope
-	settled  bool // see settleTime
+	settled  bool // known, and to be used without a look: see settleTime
 	size     int64
 	etag     string       // as clients see it, in quotes; empty where it is the store's own
 	envelope envelopeHash // what the facts were read from
@@ -90,6 +92,8 @@ func (o *stored) listFacts(text string, answer http.Header) listFacts {
 const (
 	cachedTails = 20_000
 	cachedLists = 200_000
+	// cachedPrefixes is for programs that list many prefixes in turn, as those do that keep tables in partitions.
+	cachedPrefixes = 50_000
 	// cachedTail is what is kept of a manifest: enough for its facts and tag, not for a large table.
 	cachedTail = sse.TailSize
 )
@@ -103,7 +107,11 @@ func newFactsCache() *factsCache {
 	if err != nil {
 		panic(err)
 	}
-	f := &factsCache{tails: tails, lists: lists}
+	prefixes, err := lru.New[factsKey, struct{}](cachedPrefixes)
+	if err != nil {
+		panic(err)
+	}
+	f := &factsCache{tails: tails, lists: lists, prefixes: prefixes}
 	rand.Read(f.secret[:])
 	return f
 }
@@ -129,6 +137,21 @@ func (f *factsCache) listed(k factsKey) listFacts {
 }
 
 func (f *factsCache) putListed(k factsKey, l listFacts) { f.lists.Add(k, l) }
+
+// prefix names a bucket's prefix.
+func (f *factsCache) prefix(bucket, prefix string) factsKey {
+	return f.key(sealTarget{bucket, prefix}, "", "", 0, time.Time{})
+}
+
+func (f *factsCache) prefixKnown(prefix factsKey) bool { return f.prefixes.Contains(prefix) }
+
+func (f *factsCache) setPrefixKnown(prefix factsKey, known bool) {
+	if known {
+		f.prefixes.Add(prefix, struct{}{})
+	} else {
+		f.prefixes.Remove(prefix)
+	}
+}
 
 // saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
 // replaces whatever the cache believed.

@@ -15,33 +15,60 @@ import (
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 func (c *call) listObjects() error {
 	for try := 1; ; try++ {
-		resp, page, err := c.listPage()
+		l, err := c.listing()
 		if err != nil {
 			return err
 		}
-		l := &listing{call: c, page: page, answer: resp.Header, metadata: c.wantsMetadata()}
-		if err := l.fill(); err != nil {
+		if err := l.lookAll(); err != nil {
 			return err
 		}
 		if l.allGone() && try < 3 {
 			// A truncated page without a key would leave clients of ListObjects nothing to go on from.
 			continue
 		}
-		c.copyHeaders(resp.Header)
-		body := page.Append
-		if c.query.get("encoding-type") == "url" && !page.Encoded() {
-			body = page.AppendEncoded
+		c.copyHeaders(l.answer)
+		body := l.page.Append
+		if c.query.get("encoding-type") == "url" && !l.page.Encoded() {
+			body = l.page.AppendEncoded
 		}
 		c.answer(http.StatusOK, "application/xml", body(nil))
 		return nil
 	}
 }
 
+// listing gets the page and fills in what can be without a look at the objects.
+//
+// A page with metadata costs MinIO three to four times as much as one without, and tells nothing where the cache knows
+// the objects: it is asked for where the last page of the prefix had objects that were not known, and where a page
+// without turns out to have.
+func (c *call) listing() (*listing, error) {
+	extended, prefix := c.route.name != "ListObjects", c.s.facts.prefix(c.bucket, c.query.get("prefix"))
+	metadata := c.wantsMetadata() || extended && !c.s.facts.prefixKnown(prefix)
+	for {
+		resp, page, err := c.listPage(metadata)
+		if err != nil {
+			return nil, err
+		}
+		l := &listing{call: c, page: page, answer: resp.Header, metadata: c.wantsMetadata()}
+		l.fill()
+		known := l.strangers <= looksPerList
+		if extended {
+			c.s.facts.setPrefixKnown(prefix, known)
+		}
+		if metadata || known || !extended {
+			return l, nil
+		}
+		metadata = true
+	}
+}
+
 // listPage gets the page that the client asked for, with the client's own rights at the store.
-func (c *call) listPage() (*http.Response, *s3.Listing, error) {
-	resp, err := c.send(&storeRequest{
-		method: http.MethodGet, bucket: c.bucket, query: c.listQuery(), header: c.storeHeader(),
-	})
+func (c *call) listPage(metadata bool) (*http.Response, *s3.Listing, error) {
+	q := c.storeQuery()
+	if metadata {
+		q += "&" + metadataParam + "=true"
+	}
+	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, query: q, header: c.storeHeader()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -63,14 +90,6 @@ func (c *call) listPage() (*http.Response, *s3.Listing, error) {
 // metadata, and most objects' facts with them. Other stores pass over it.
 const metadataParam = "metadata"
 
-func (c *call) listQuery() string {
-	q := c.storeQuery()
-	if c.route.name == "ListObjects" {
-		return q
-	}
-	return q + "&" + metadataParam + "=true"
-}
-
 // wantsMetadata says whether the client itself asked for it.
 func (c *call) wantsMetadata() bool {
 	return c.route.name != "ListObjects" && c.query.get(metadataParam) == "true"
@@ -79,15 +98,16 @@ func (c *call) wantsMetadata() bool {
 // listing is one page on its way to the client.
 type listing struct {
 	*call
-	page     *s3.Listing
-	answer   http.Header // that the page came with
-	metadata bool        // the client gets MinIO's metadata
-	cold     []*s3.ListEntry
-	vouching sync.Mutex
+	page      *s3.Listing
+	answer    http.Header // that the page came with
+	metadata  bool        // the client gets MinIO's metadata
+	strangers int         // entries that the cache alone could not fill
+	cold      []*s3.ListEntry
+	vouching  sync.Mutex
 }
 
-// fill turns every entry's facts into the plaintext's, from what is at hand where that is enough.
-func (l *listing) fill() error {
+// fill turns the entries' facts into the plaintext's, from what is at hand; those for which that is not enough are cold.
+func (l *listing) fill() {
 	for i := range l.page.Entries {
 		e := &l.page.Entries[i]
 		text := envelopeOf(e)
@@ -96,7 +116,6 @@ func (l *listing) fill() error {
 			l.cold = append(l.cold, e)
 		}
 	}
-	return l.lookAll()
 }
 
 func (l *listing) allGone() bool {
@@ -140,15 +159,20 @@ func (l *listing) hide(e *s3.ListEntry) {
 
 // warm fills an entry without a request to the store, if that can be.
 func (l *listing) warm(e *s3.ListEntry, text string) bool {
-	key, f := l.factsKeyOf(e), listFacts{}
-	known := l.s.facts.listed(key)
+	key := l.factsKeyOf(e)
+	f := l.s.facts.listed(key)
+	if !f.settled {
+		l.strangers++
+	}
 	switch {
-	case text == "" && known.known && known.settled:
-		f = known
+	case text == "" && f.settled:
 	case text == "":
 		return false
-	case known.known && known.envelope == hashEnvelope(text):
-		f = known
+	case f.known && f.envelope == hashEnvelope(text):
+		if !f.settled && settled(l.answer, modifiedOf(e)) {
+			f.settled = true
+			l.s.facts.putListed(key, f)
+		}
 	default:
 		o := &stored{at: l.placeOf(e), etag: s3.Unquote(e.ETag), bodySize: e.Size, modified: modifiedOf(e)}
 		if err := l.readEnvelope(o, text); err != nil || o.env.Manifest || o.unvouched {

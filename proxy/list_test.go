@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,81 @@ func TestListAsksOncePerObject(t *testing.T) {
 		}
 		if n := looks("/bkt"); n != 0 {
 			t.Errorf("metadata %v: %d looks for a warm page", metadata, n)
+		}
+	}
+}
+
+// TestListAsksForMetadataOnlyWhereItTells: MinIO's metadata costs it more than the page itself. A prefix whose objects
+// were all known is listed without; a page that turns out to have many others is asked for once more, with it.
+func TestListAsksForMetadataOnlyWhereItTells(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{ListMetadata: true}, nil)
+	n := 0
+	add := func(prefix string, more int) {
+		for range more {
+			put(t, k.client(t), "bkt", fmt.Sprintf("%s%03d", prefix, n), make([]byte, 10), nil)
+			n++
+		}
+	}
+	add("a/", looksPerList+8)
+	const plain, full = "ListObjectsV2", "ListObjectsV2 with metadata"
+	for _, step := range []struct {
+		prefix string
+		more   int
+		want   []string
+		looks  int
+	}{
+		{"a/", 0, []string{full}, 0},
+		{"a/", 0, []string{full}, 0}, // it might have been the second page of many
+		{"a/", 0, []string{plain}, 0},
+		{"a/", 3, []string{plain}, 3},
+		{"a/", looksPerList + 1, []string{plain, full}, 0},
+		{"a/", 0, []string{full}, 0},
+		{"a/", 0, []string{plain}, 0},
+		{"b/", looksPerList + 1, []string{full}, 0},
+		{"b/", 0, []string{full}, 0},
+		{"b/", 0, []string{plain}, 0},
+		{"a/", 0, []string{plain}, 0},
+	} {
+		add(step.prefix, step.more)
+		u.ClearRequests()
+		_, doc := k.mustDo(t, "GET", "/bkt?list-type=2&prefix="+step.prefix, nil, nil)
+		for _, e := range entriesOf(t, doc) {
+			if e.size != 10 {
+				t.Errorf("%+v: %v", step, e)
+			}
+		}
+		var got []string
+		for _, r := range u.Requests() {
+			switch {
+			case r.Operation == plain && strings.Contains(r.URI, "metadata=true"):
+				got = append(got, full)
+			case r.Operation == plain:
+				got = append(got, plain)
+			}
+		}
+		if looks := count(u.Operations(), "GetObject"); !slices.Equal(got, step.want) || looks != step.looks {
+			t.Errorf("%+v: %v and %d looks", step, got, looks)
+		}
+	}
+}
+
+// TestListSettles: what was young when a page told it is not asked for for ever once it is old.
+func TestListSettles(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{ListMetadata: true, Now: time.Now}, nil)
+	for i := range looksPerList + 1 {
+		put(t, k.client(t), "bkt", fmt.Sprint("k", i), nil, nil)
+	}
+	asksForMetadata := func() bool {
+		u.ClearRequests()
+		k.mustDo(t, "GET", "/bkt?list-type=2", nil, nil)
+		return strings.Contains(u.Requests()[0].URI, "metadata=true")
+	}
+	if !asksForMetadata() {
+		t.Fatal("the first page was asked for without metadata")
+	}
+	for deadline := time.Now().Add(10 * settleTime); asksForMetadata(); time.Sleep(settleTime / 10) {
+		if time.Now().After(deadline) {
+			t.Fatal("old objects are never settled")
 		}
 	}
 }
