@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,6 +65,27 @@ func TestConcurrentMisses(t *testing.T) {
 	if n != 1 {
 		t.Errorf("%d different keys", n)
 	}
+}
+
+// TestPanicInCall: a fault in a call that several requests wait for is theirs, and not the process's end.
+func TestPanicInCall(t *testing.T) {
+	r := newRig(t)
+	r.kms.Hook = func(context.Context, keystoretest.Call) error { panic("a key's bytes") }
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			h, err := r.BucketKeys.ForWrite(t.Context(), alice, photos, r.key, nil)
+			if err == nil {
+				h.Release()
+			}
+			if err == nil || !strings.Contains(err.Error(), "panic (string)") || strings.Contains(err.Error(), "bytes") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	wg.Wait()
+	r.kms.Hook = nil
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
 }
 
 // TestConcurrentRequesters: requesters who come at the same time cost one call each, and get the same key.

@@ -82,7 +82,7 @@ func (f *flights) do(ctx context.Context, key flightKey, limit time.Duration, ca
 func (f *flights) fly(ctx context.Context, key flightKey, fl *flight, limit time.Duration, call func(context.Context) (landing, error)) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	result, err := call(ctx)
+	result, err := safely(ctx, call)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.m, key)
@@ -94,6 +94,16 @@ func (f *flights) fly(ctx context.Context, key flightKey, fl *flight, limit time
 		result.key.release()
 	}
 	close(fl.done)
+}
+
+// safely makes an error of a panic, which would end the process here: no request's recover is below it.
+func safely(ctx context.Context, call func(context.Context) (landing, error)) (result landing, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			result, err = landing{}, Panicked(v)
+		}
+	}()
+	return call(ctx)
 }
 
 // leave is for a waiter that gave up. When the flight landed at that very moment, it owns a reference.

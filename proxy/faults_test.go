@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"waxseal/keystore"
@@ -115,6 +116,34 @@ func TestFaultInOneRequest(t *testing.T) {
 	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
 	if n := len(k.server.inflight); n != 0 {
 		t.Errorf("%d requests count as in flight", n)
+	}
+}
+
+// faultyRoot has a fault of its own, at times.
+type faultyRoot struct {
+	keystore.Root
+	faulty atomic.Bool
+}
+
+func (r *faultyRoot) ServiceKeyByID(id uint32) (keystore.Secret, bool) {
+	if r.faulty.Load() {
+		panic("a key's bytes")
+	}
+	return r.Root.ServiceKeyByID(id)
+}
+
+// TestFaultInLook: a panic in a goroutine that a listing looks at an object in is an InternalError of that listing.
+func TestFaultInLook(t *testing.T) {
+	var root faultyRoot
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { root.Root, c.Root = c.Root, &root })
+	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
+	root.faulty.Store(true)
+	resp, body := k.do(t, "GET", "/bkt", nil, nil)
+	wantError(t, resp, body, 500, s3.InternalError)
+	root.faulty.Store(false)
+	k.mustDo(t, "GET", "/bkt", nil, nil)
+	if n := len(k.server.looks); n != 0 {
+		t.Errorf("%d looks are still going on", n)
 	}
 }
 

@@ -36,7 +36,10 @@ func (l *listing) lookAll() error {
 		if ctx.Err() != nil {
 			break
 		}
-		g.Go(func() error { return l.look(ctx, e, header.Clone()) })
+		g.Go(func() (err error) {
+			defer caught(&err)
+			return l.look(ctx, e, header.Clone())
+		})
 	}
 	return g.Wait()
 }
