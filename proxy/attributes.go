@@ -78,7 +78,7 @@ func (c *call) attributesOnce(want *attributes, r *read) error {
 
 // attributeHeaders are the few that S3 has here: none about encryption, none that belong to the object's body.
 func (c *call) attributeHeaders(o *stored) {
-	h := &c.ctx.Response.Header
+	h := &c.res.Header
 	for _, name := range []string{s3.HeaderLastModified, s3.HeaderVersionID, s3.HeaderRequestCharged} {
 		if v := o.header.Get(name); v != "" {
 			h.Set(name, v)

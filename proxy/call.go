@@ -24,6 +24,7 @@ import (
 type call struct {
 	s     *Server
 	ctx   *fasthttp.RequestCtx
+	res   *fasthttp.Response // where the answer is made
 	id    string
 	start time.Time
 
@@ -64,11 +65,11 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	if c, ok := ctx.UserValue(callKey).(*call); ok {
 		return c
 	}
-	c := &call{s: s, ctx: ctx, id: newRequestID(), start: s.cfg.Now(), unread: true}
+	c := &call{s: s, ctx: ctx, res: &ctx.Response, id: newRequestID(), start: s.cfg.Now(), unread: true}
 	c.method = string(ctx.Method())
 	c.up, c.cancel = context.WithCancel(s.base)
 	ctx.SetUserValue(callKey, c)
-	ctx.Response.Header.Set("x-amz-request-id", c.id)
+	c.res.Header.Set("x-amz-request-id", c.id)
 	return c
 }
 
@@ -276,11 +277,11 @@ func (c *call) finish() {
 func (c *call) answer(status int, contentType string, body []byte) {
 	c.status = status
 	c.showCORS()
-	c.ctx.Response.SetStatusCode(status)
+	c.res.SetStatusCode(status)
 	if contentType != "" {
-		c.ctx.Response.Header.SetContentType(contentType)
+		c.res.Header.SetContentType(contentType)
 	}
-	c.ctx.Response.SetBodyRaw(body)
+	c.res.SetBodyRaw(body)
 	c.sentBytes = int64(len(body))
 }
 
@@ -300,8 +301,8 @@ func (c *call) stream(status int, body io.ReadCloser, size int64) {
 	c.status = status
 	c.showCORS()
 	c.streaming = true
-	c.ctx.Response.SetStatusCode(status)
-	c.ctx.Response.SetBodyStream(&answerBody{call: c, body: body, left: size}, int(size))
+	c.res.SetStatusCode(status)
+	c.res.SetBodyStream(&answerBody{call: c, body: body, left: size}, int(size))
 }
 
 // answerBody is an answer's body on its way out; its Close ends the call.

@@ -533,7 +533,7 @@ func (p *copying) findModified() {
 func (p *copying) answerCopy() error {
 	p.copyHeaders(without(p.resp, "Content-Type", "Last-Modified"))
 	if p.source.version != "" {
-		p.ctx.Response.Header.Set("x-amz-copy-source-version-id", p.source.version)
+		p.res.Header.Set("x-amz-copy-source-version-id", p.source.version)
 	}
 	p.showEncryption(p.env, p.enc.customer)
 	doc := s3.CopyObjectResult{LastModified: p.modified, ETag: quote(p.shownETag())}

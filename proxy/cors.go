@@ -27,8 +27,8 @@ func (c *call) noteCORS(r *storeRequest, resp *http.Response) {
 // showCORS puts into the answer what the store said, where it is not there yet.
 func (c *call) showCORS() {
 	for _, name := range corsHeaders {
-		if v := c.cors.Values(name); len(v) > 0 && len(c.ctx.Response.Header.Peek(name)) == 0 {
-			c.ctx.Response.Header.Set(name, strings.Join(v, ", "))
+		if v := c.cors.Values(name); len(v) > 0 && len(c.res.Header.Peek(name)) == 0 {
+			c.res.Header.Set(name, strings.Join(v, ", "))
 		}
 	}
 }

@@ -250,7 +250,7 @@ func (d *digestReader) wantedChecksum() ([]byte, error) {
 
 // showChecksums sets x-amz-checksum-* of an answer; parts is the number of parts behind a composite one.
 func (c *call) showChecksums(sums []sse.Checksum, parts uint32) {
-	h := &c.ctx.Response.Header
+	h := &c.res.Header
 	for _, s := range sums {
 		h.Set(checksumHeaderOf(s.Algorithm), checksumText(s, parts))
 		h.Set("x-amz-checksum-type", checksumType(s))

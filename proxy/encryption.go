@@ -10,6 +10,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/valyala/fasthttp"
+
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
@@ -292,8 +294,11 @@ func algorithmOf(m sse.Mode) string {
 
 // showEncryption sets the answer's encryption headers. The context is never shown, and a Bucket Key only when used.
 func (c *call) showEncryption(e *sse.Envelope, customer *customerKey) {
-	h := &c.ctx.Response.Header
 	c.showKeyVersion(e)
+	showEncryption(&c.res.Header, e, customer)
+}
+
+func showEncryption(h *fasthttp.ResponseHeader, e *sse.Envelope, customer *customerKey) {
 	if alg := algorithmOf(e.Mode); alg != "" {
 		h.Set(hdrSSE, alg)
 	}

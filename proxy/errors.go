@@ -26,11 +26,15 @@ var (
 	errTampered = errors.New("the object failed authentication")
 )
 
-// fail answers a request with an error. It is the one place where an error becomes a status.
+// fail answers a request with an error.
 func (c *call) fail(err error) {
-	if c.streaming {
-		return // the status is on the wire; the body's reader cuts the connection
+	if !c.streaming { // else the status is on the wire; the body's reader cuts the connection
+		c.refuse(err)
 	}
+}
+
+// refuse is the one place where an error becomes a status.
+func (c *call) refuse(err error) {
 	e := c.toS3(err)
 	if e.Resource == "" {
 		e.Resource = c.rawPath
@@ -46,16 +50,16 @@ func (c *call) fail(err error) {
 		c.copyHeaders(withoutBodyHeaders(answered.header))
 	}
 	for _, h := range e.Header {
-		c.ctx.Response.Header.Set(h.Name, h.Value)
+		c.res.Header.Set(h.Name, h.Value)
 	}
 	status := e.Status()
 	if status == http.StatusServiceUnavailable {
-		c.ctx.Response.Header.Set("Retry-After", "1")
+		c.res.Header.Set("Retry-After", "1")
 	}
-	c.ctx.Response.ResetBody()
+	c.res.ResetBody()
 	if c.method == http.MethodHead || status == http.StatusNotModified {
 		c.answer(status, "", nil)
-		c.ctx.Response.SkipBody = true
+		c.res.SkipBody = true
 	} else {
 		c.answer(status, "application/xml", e.AppendXML(nil))
 	}

@@ -93,11 +93,11 @@ func (c *call) relay(resp *http.Response) error {
 	}
 	c.copyHeaders(resp.Header)
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" {
-		c.ctx.Response.Header.Set("Content-Encoding", enc)
+		c.res.Header.Set("Content-Encoding", enc)
 	}
 	c.answer(resp.StatusCode, resp.Header.Get("Content-Type"), body)
 	if c.method == http.MethodHead {
-		c.ctx.Response.SkipBody = true
+		c.res.SkipBody = true
 	}
 	return nil
 }

@@ -423,7 +423,7 @@ func (f *fetch) headers(p *opened, off, n int64) {
 		f.showReadChecksums(p)
 	}
 	if f.partial(n) {
-		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 }
 
@@ -447,7 +447,7 @@ func isComposite(f *sse.Facts) bool {
 // describeTo sets the headers that GET and HEAD have in common.
 func (c *call) describeTo(o *stored, m *sse.Manifest) {
 	c.copyHeaders(o.header)
-	h := &c.ctx.Response.Header
+	h := &c.res.Header
 	h.Set("Etag", quote(o.visibleETag()))
 	h.Set("Accept-Ranges", "bytes")
 	if o.env == nil {
@@ -472,7 +472,7 @@ var overrides = []struct{ param, header string }{
 func (c *call) overrideHeaders() {
 	for _, o := range overrides {
 		if c.query.has(o.param) {
-			c.ctx.Response.Header.Set(o.header, c.query.get(o.param))
+			c.res.Header.Set(o.header, c.query.get(o.param))
 		}
 	}
 }
@@ -509,7 +509,7 @@ func (f *fetch) plain() error {
 	}
 	f.describeTo(f.stored, nil)
 	if f.partial(n) {
-		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 	f.stream(f.statusFor(n), &limitedBody{io.LimitReader(resp.Body, n), resp.Body}, n)
 	return nil

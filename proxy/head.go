@@ -104,7 +104,7 @@ func (f *fetch) headPlain() error {
 	}
 	f.describeTo(f.stored, nil)
 	if f.partial(n) {
-		f.ctx.Response.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 	f.answerHead(n)
 	return nil
@@ -113,8 +113,8 @@ func (f *fetch) headPlain() error {
 func (f *fetch) answerHead(n int64) {
 	status := f.statusFor(n)
 	f.answer(status, "", nil)
-	f.ctx.Response.SkipBody = true
-	f.ctx.Response.Header.SetContentLength(int(n))
+	f.res.SkipBody = true
+	f.res.Header.SetContentLength(int(n))
 }
 
 // isNotFound says whether an error is that there is no such object.

@@ -279,7 +279,7 @@ func returned(lower string) bool {
 
 // copyHeaders gives the client what of the store's answer is true of the plaintext too.
 func (c *call) copyHeaders(h http.Header) {
-	out := &c.ctx.Response.Header
+	out := &c.res.Header
 	for name, values := range h {
 		lower := lowerName(name)
 		if !returned(lower) {

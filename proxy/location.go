@@ -34,7 +34,7 @@ func (c *call) createBucket() error {
 	if err := c.forwardWith(c.storeQuery(), body); err != nil || c.status != http.StatusOK {
 		return err
 	}
-	c.ctx.Response.Header.Set("Location", "/"+c.bucket)
+	c.res.Header.Set("Location", "/"+c.bucket)
 	if !c.s.cfg.BlockSSEC {
 		return nil
 	}
@@ -99,7 +99,7 @@ func (c *call) headBucket() error {
 	if err := c.forward(); err != nil || c.status != http.StatusOK {
 		return err
 	}
-	c.ctx.Response.Header.Set(s3.HeaderBucketRegion, c.s.cfg.Region)
+	c.res.Header.Set(s3.HeaderBucketRegion, c.s.cfg.Region)
 	return nil
 }
 
@@ -123,6 +123,6 @@ func (c *call) listBuckets() error {
 		return err
 	}
 	element := func(region string) []byte { return []byte("<BucketRegion>" + region + "</BucketRegion>") }
-	c.answer(c.status, "", bytes.ReplaceAll(c.ctx.Response.Body(), element(store), element(own)))
+	c.answer(c.status, "", bytes.ReplaceAll(c.res.Body(), element(store), element(own)))
 	return nil
 }

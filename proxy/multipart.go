@@ -59,8 +59,8 @@ func (c *call) createMultipartUpload() error {
 	c.copyHeaders(without(resp.Header, "Content-Type"))
 	c.showEncryption(u.env, enc.customer)
 	if u.Named {
-		c.ctx.Response.Header.Set("x-amz-checksum-algorithm", checksumName(u.Checksum))
-		c.ctx.Response.Header.Set("x-amz-checksum-type", checksumType(sse.Checksum{Composite: u.Composite}))
+		c.res.Header.Set("x-amz-checksum-algorithm", checksumName(u.Checksum))
+		c.res.Header.Set("x-amz-checksum-type", checksumType(sse.Checksum{Composite: u.Composite}))
 	}
 	return c.answerXML(http.StatusOK, s3.InitiateMultipartUploadResult{Bucket: c.bucket, Key: c.key, UploadID: u.UploadID})
 }

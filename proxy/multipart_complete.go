@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -44,13 +46,19 @@ func (c *call) completeMultipartUpload() error {
 	if p.want, err = c.completeRequest(); err != nil {
 		return err
 	}
-	release, err := c.s.uploads.working.take(c.up, u.name)
+	early := func(h *fasthttp.ResponseHeader) { showEncryption(h, u.env, nil) }
+	return c.patiently(early, func() error { return p.complete(u.name) })
+}
+
+// complete is everything after the request has been read.
+func (p *completion) complete(name string) error {
+	release, err := p.s.uploads.working.take(p.up, name)
 	if err != nil {
 		return err
 	}
 	defer release()
 	for attempt := range 5 {
-		if p.upload, err = c.upload(); err != nil {
+		if p.upload, err = p.call.upload(); err != nil {
 			return err
 		}
 		if p.upload.Phase == phaseDone {
@@ -346,7 +354,7 @@ func (p *completion) finish(out *outcome, header http.Header) error {
 
 func (p *completion) answerComplete(out *outcome, header http.Header) error {
 	p.copyHeaders(without(header, "Content-Type"))
-	h := &p.ctx.Response.Header
+	h := &p.res.Header
 	if out.Version != "" {
 		h.Set("x-amz-version-id", out.Version)
 	}

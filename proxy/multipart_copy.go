@@ -47,7 +47,7 @@ func (w *partWrite) copyFrom() error {
 		return err
 	}
 	if src.source.version != "" {
-		w.ctx.Response.Header.Set("x-amz-copy-source-version-id", src.source.version)
+		w.res.Header.Set("x-amz-copy-source-version-id", src.source.version)
 	}
 	w.showEncryption(w.upload.env, w.customer)
 	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: quote(p.ETag)}

@@ -37,7 +37,7 @@ func (c *call) uploadPart() error {
 		return err
 	}
 	c.copyHeaders(header)
-	c.ctx.Response.Header.Set("Etag", quote(p.ETag))
+	c.res.Header.Set("Etag", quote(p.ETag))
 	c.showEncryption(w.upload.env, w.customer)
 	if w.want.named {
 		c.showPartChecksum(p, w.want.algorithm)
@@ -48,7 +48,7 @@ func (c *call) uploadPart() error {
 
 func (c *call) showPartChecksum(p *part, algorithm uint8) {
 	if sum := p.sum(algorithm); sum != nil {
-		c.ctx.Response.Header.Set(checksumHeaderOf(algorithm), b64(sum))
+		c.res.Header.Set(checksumHeaderOf(algorithm), b64(sum))
 	}
 }
 

@@ -81,8 +81,8 @@ func (c *call) showKeyVersion(e *sse.Envelope) {
 		current = current && v == now
 	}
 	if version != "" {
-		c.ctx.Response.Header.Set(hdrKeyVersion, version)
-		c.ctx.Response.Header.Set(hdrKeyCurrent, boolText(current))
+		c.res.Header.Set(hdrKeyVersion, version)
+		c.res.Header.Set(hdrKeyCurrent, boolText(current))
 	}
 }
 

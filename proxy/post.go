@@ -108,7 +108,7 @@ func (c *call) writeOf(f *form) (*write, error) {
 // answerForm answers as the form asks: with a redirect, with the status it names, else with 204.
 func (c *call) answerForm(f *form, w *write, done *written) error {
 	c.copyHeaders(done.resp.Header)
-	h := &c.ctx.Response.Header
+	h := &c.res.Header
 	h.Set("Etag", quote(done.etag))
 	h.Set("Location", c.objectURL())
 	c.showEncryption(done.env, w.enc.customer)

@@ -64,7 +64,7 @@ func (c *call) putObject() error {
 		return err
 	}
 	c.copyHeaders(done.resp.Header)
-	h := &c.ctx.Response.Header
+	h := &c.res.Header
 	h.Set("Etag", quote(done.etag))
 	c.showEncryption(done.env, enc.customer)
 	c.showChecksums(done.facts.Checksums, 0)

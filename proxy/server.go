@@ -54,7 +54,9 @@ type Config struct {
 	RateWindow     time.Duration // of waiting for the client, over which MinRate is judged; default a minute
 	Now            func() time.Time
 	Log            *slog.Logger
-	Metrics        *Metrics
+
+	patience time.Duration // see patiently; of tests
+	Metrics  *Metrics
 }
 
 // CompressionRule switches S2 on for a bucket's objects of some content types.
@@ -152,6 +154,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 1024
+	}
+	if c.patience == 0 {
+		c.patience = defaultPatience
 	}
 	if c.IdleTimeout == 0 {
 		c.IdleTimeout = time.Minute

@@ -80,7 +80,7 @@ func (e *Error) Status() int {
 // AppendXML appends the document, in the order AWS writes it. Values are escaped, and characters that XML
 // cannot hold are replaced, so that an error about a strange key is still readable.
 func (e *Error) AppendXML(dst []byte) []byte {
-	dst = append(dst, xmlDeclaration...)
+	dst = append(dst, Declaration...)
 	dst = append(dst, "<Error>"...)
 	dst = appendElement(dst, "Code", string(e.Code))
 	dst = appendElement(dst, "Message", e.Message)

@@ -118,7 +118,7 @@ func TestDocumentsRoundTrip(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := xmlDeclaration + strings.ReplaceAll(d.text, "NS", Namespace)
+		want := Declaration + strings.ReplaceAll(d.text, "NS", Namespace)
 		if string(got) != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}

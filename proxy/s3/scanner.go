@@ -285,7 +285,7 @@ func normalise(src []byte) (string, error) {
 	raw := &guard{d: xml.NewDecoder(bytes.NewReader(src))}
 	d := xml.NewTokenDecoder(raw)
 	b := make([]byte, 0, len(src)+64)
-	b = append(b, xmlDeclaration...)
+	b = append(b, Declaration...)
 	root, depth, done := "", 0, false
 	for {
 		t, err := d.Token()

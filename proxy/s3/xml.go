@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-const xmlDeclaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
+// Declaration begins every document, its line end included.
+const Declaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 
 // No S3 document is deeper than about eight elements.
 const maxDepth = 24
@@ -23,7 +24,7 @@ func Encode(v any) ([]byte, error) {
 	if name != "PostResponse" && name != "Error" {
 		start.Name.Space = Namespace
 	}
-	b := bytes.NewBufferString(xmlDeclaration)
+	b := bytes.NewBufferString(Declaration)
 	e := xml.NewEncoder(b)
 	if err := e.EncodeElement(v, start); err != nil {
 		return nil, err
