@@ -1,0 +1,102 @@
+package local
+
+import (
+	"context"
+
+	"waxseal/keystore"
+	"waxseal/keystore/iam"
+)
+
+// RevokeGrant ends a grant, by the key's owner.
+func (s *Service) RevokeGrant(ctx context.Context, caller keystore.Caller, in *RevokeGrantRequest) (*Empty, error) {
+	return perform(ctx, s, caller, "RevokeGrant", in, func(c *call) (*Empty, error) {
+		a := access{facts: facts{"kms:GrantIsForAWSResource": {boolText(caller.ViaService != "")}}}
+		k, err := c.changeGrants(ctx, in.KeyId, a, func(k *key, e *edit) error { return e.dropGrant(k, in.GrantId, in.DryRun) })
+		if err == nil {
+			c.reply = map[string]any{"keyId": k.arn()}
+		}
+		return &Empty{}, err
+	})
+}
+
+func (e *edit) dropGrant(k *key, grantID string, dryRun bool) error {
+	if k.grants.byID[grantID] == nil {
+		return failf(codeNotFound, "Grant ID %s not found", grantID)
+	}
+	if dryRun {
+		return errDryRun()
+	}
+	e.Grants--
+	e.remove(grantPath(k.ID, grantID))
+	return nil
+}
+
+// RetireGrant ends a grant, by whom the grant says: see mayRetire.
+func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *RetireGrantRequest) (*Empty, error) {
+	return perform(ctx, s, caller, "RetireGrant", in, func(c *call) (*Empty, error) {
+		keyID, grantID, err := retireTarget(in)
+		if err != nil {
+			return nil, err
+		}
+		err = retry(ctx, func() error {
+			k, err := c.find(ctx, keyID, false)
+			if err != nil {
+				return err
+			}
+			c.touched(k.record)
+			if err := c.mayRetire(k, keyID, k.grants.byID[grantID]); err != nil {
+				return err
+			}
+			e := &edit{record: k.clone()}
+			if err := e.dropGrant(k, grantID, in.DryRun); err != nil {
+				return err
+			}
+			return s.save(ctx, k, e)
+		})
+		return &Empty{}, err
+	})
+}
+
+// mayRetire authorises RetireGrant, which is the grant's own business: its retiring principal, its grantee if it has the
+// operation RetireGrant, the accounts of the key and of whoever made it. The key's account, and one that is the retiring
+// principal, may hand that on with their users' policies. Those may deny it, too; a key policy has no say
+// (https://docs.aws.amazon.com/kms/latest/developerguide/grant-delete.html). Of a grant that is not there, the key's
+// account alone learns so.
+func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
+	if c.caller.Service {
+		return nil
+	}
+	who, user := c.principal()
+	req := &iam.Request{
+		Principal: who, Action: "kms:RetireGrant", Resource: k.arn(), Conditions: c.conditions(k.record, given, access{}),
+	}
+	account := iam.RootARN(c.caller.AccountID)
+	own := account == iam.RootARN(k.Account) || g != nil && account == g.Retiring
+	switch byUser := identity(user, req); {
+	case byUser == iam.Deny:
+		return c.denied(req.Action, req.Resource, deniedIdentity)
+	case own && (byUser == iam.Allow || c.caller.ARN == account):
+		return nil
+	case g != nil && c.caller.ARN == iam.RootARN(g.Issuer):
+		return nil
+	case g != nil && (who.Is(g.Retiring) || who.Is(g.Grantee) && has(g.Operations, "RetireGrant")):
+		return nil
+	case own:
+		return c.denied(req.Action, req.Resource, deniedNoIdentity)
+	}
+	return c.denied(req.Action, req.Resource, deniedNoResource)
+}
+
+func retireTarget(in *RetireGrantRequest) (keyID, grantID string, err error) {
+	switch {
+	case in.GrantToken != "" && in.KeyId == "" && in.GrantId == "":
+		account, id, grant, err := parseToken(in.GrantToken)
+		if err != nil {
+			return "", "", err
+		}
+		return "arn:aws:kms::" + account + ":key/" + id, grant, nil
+	case in.GrantToken == "" && in.KeyId != "" && in.GrantId != "":
+		return in.KeyId, in.GrantId, nil
+	}
+	return "", "", invalid("Please specify either a grant token or both a key ID and a grant ID.")
+}

@@ -1,0 +1,281 @@
+package proxy
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strings"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// run copies, by the cheapest way that is exact and safe.
+func (p *copying) run() error {
+	rewrap := p.rewrappable()
+	if err := p.checkStore(rewrap); err != nil {
+		return err
+	}
+	if !rewrap || !p.inPlace() && !p.s.capabilities().CopySourcePinned {
+		// Unpinned, the store might copy another object than the one that was opened, under its envelope. In place the
+		// condition on the target says the same.
+		return p.reencrypt()
+	}
+	if err := p.rewrap(); err != nil {
+		return err
+	}
+	if p.inPlace() || p.source.bodySize > maxPut || p.conditional() {
+		// A store's CopyObject onto itself loses concurrent writes, has a size limit, and ignores conditions on its
+		// target: attacks on earlier drafts of the design, B1.
+		return p.copyByParts()
+	}
+	return p.copyByStore()
+}
+
+// checkStore refuses a change in place at a store that cannot compare and replace in one step: an acknowledged write
+// that comes between would be lost.
+func (p *copying) checkStore(rewrap bool) error {
+	caps := p.s.capabilities()
+	switch {
+	case !p.inPlace():
+	case rewrap && !caps.CompleteIfMatch:
+		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on CompleteMultipartUpload, without which an object cannot be changed in place safely")
+	case !rewrap && !caps.PutIfMatch:
+		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on PutObject, without which an object cannot be changed in place safely")
+	}
+	return nil
+}
+
+func (p *copying) conditional() bool {
+	return p.header.Get("If-Match") != "" || p.header.Get("If-None-Match") != ""
+}
+
+// rewrappable says whether the ciphertext can stay as it is.
+func (p *copying) rewrappable() bool {
+	src := p.source.env
+	switch {
+	case src == nil:
+		return false // plaintext
+	case p.ordered(orderReencrypt):
+		return false
+	case src.Mode.Double() != p.enc.mode.Double():
+		return false // another number of layers
+	case src.Mode.Double():
+		return false // both layers need keys of their own
+	case src.Compressed && p.enc.mode == sse.SSEC, src.Bodyless():
+		return false
+	case p.source.size == 0 && strings.HasSuffix(p.to.key, "/"):
+		return false // a folder's marker has no body (see sendBodyless)
+	}
+	alg := p.call.header("x-amz-checksum-algorithm")
+	return alg == "" || p.keepETag || p.hasChecksum(alg)
+}
+
+// hasChecksum says whether the source's checksum is already what the copy is to have: of that algorithm, and of the whole
+// object, as that of a copy is.
+func (p *copying) hasChecksum(alg string) bool {
+	o, err := p.openSource()
+	if err != nil || o.facts == nil || len(o.facts.Checksums) == 0 {
+		return false
+	}
+	sum := o.facts.Checksums[0]
+	return sum.Algorithm == checksumID(alg) && !sum.Composite
+}
+
+// openSource opens the source's data key, once.
+func (p *copying) openSource() (*opened, error) {
+	if p.from != nil {
+		return p.from, nil
+	}
+	o, err := p.open(p.source, p.customer)
+	if err != nil {
+		return nil, changedError(err) // a manifest is fetched pinned
+	}
+	p.from = o
+	return o, nil
+}
+
+// rewrap opens the source's data key and seals it under the copy's key-encryption key.
+func (p *copying) rewrap() error {
+	src, err := p.openSource()
+	if err != nil {
+		return err
+	}
+	old := p.source.env
+	p.env = &sse.Envelope{
+		Manifest: old.Manifest, Compressed: old.Compressed, Size: old.Size, Headers: old.Headers, HasHeaders: old.HasHeaders,
+	}
+	p.facts = src.facts
+	tag := p.etagAfter(src)
+	kek, err := p.newKEK(p.env, p.enc, p.to)
+	if err != nil {
+		return err
+	}
+	defer kek.Release()
+	// The facts of an object with a manifest stay where they are.
+	facts := src.facts
+	if old.Manifest {
+		facts, tag = nil, nil
+	}
+	text, err := p.sealEnvelope(p.env, src.keys, kek, p.to, facts, tag)
+	if err != nil {
+		return err
+	}
+	p.header.Set(envelopeHeader, text)
+	return checkMetadata(p.header)
+}
+
+// etagAfter decides the copy's ETag. An SSE-S3 object shows the MD5 of its plaintext where it is known. Where it is
+// not, or where a manifest that stays shows an MD5 that the new mode must not, the ETag gets a hyphen, which tells
+// clients not to take it for an MD5.
+func (p *copying) etagAfter(src *opened) *sse.Tag {
+	md5Wanted := p.enc.mode == sse.SSES3 && !p.s.cfg.OpaqueETag
+	switch {
+	case p.keepETag:
+		return p.keptETag(src)
+	case src.tag.Kind == sse.TagParts:
+		p.shown = src.tag.String()
+		return &src.tag
+	case md5Wanted && src.tag.Kind == sse.TagMD5:
+		p.shown = src.tag.String()
+		return &src.tag
+	case md5Wanted && !src.env.Manifest && src.facts != nil && src.facts.HasMD5:
+		t := &sse.Tag{Kind: sse.TagMD5, MD5: src.facts.MD5}
+		p.shown = t.String()
+		return t
+	case md5Wanted, src.env.Manifest && src.tag.Kind == sse.TagMD5:
+		p.env.VisibleETag = hyphenETag()
+		p.shown = p.env.VisibleETag
+	}
+	return &sse.Tag{}
+}
+
+// keptETag keeps what the source shows, the store's own ETag included, which changes under it.
+func (p *copying) keptETag(src *opened) *sse.Tag {
+	p.shown = src.visibleETag()
+	if src.tag.Kind == sse.TagNone || src.env.VisibleETag != "" {
+		p.env.VisibleETag = p.shown
+	}
+	return &src.tag
+}
+
+func hyphenETag() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:]) + "-1"
+}
+
+// pin is the store's name of exactly the source that was looked at.
+func (p *copying) pin(h http.Header) {
+	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key, VersionID: p.version}
+	h.Set("X-Amz-Copy-Source", src.String())
+	h.Set("X-Amz-Copy-Source-If-Match", quote(p.source.etag))
+	if v := p.call.header(hdrSourceOwner); v != "" {
+		h.Set(hdrSourceOwner, v)
+	}
+}
+
+// copyByStore is one CopyObject at the store, to another name.
+func (p *copying) copyByStore() error {
+	h := p.header.Clone()
+	p.pin(h)
+	h.Set("X-Amz-Metadata-Directive", "REPLACE")
+	if p.tags == tagsOfRequest {
+		h.Set("X-Amz-Tagging-Directive", "REPLACE")
+	}
+	resp, err := p.send(&storeRequest{method: http.MethodPut, bucket: p.to.bucket, key: p.to.key, header: h})
+	if err != nil {
+		return err
+	}
+	var doc s3.CopyObjectResult
+	if err := p.storeResult(resp, &doc); err != nil {
+		return changedError(err) // the pin is the only condition
+	}
+	p.resp, p.storeTag, p.modified = resp.Header, s3.Unquote(doc.ETag), doc.LastModified
+	return nil
+}
+
+// storeResult reads a document of the store. A long operation's error comes with status 200.
+func (c *call) storeResult(resp *http.Response, doc any) error {
+	if resp.StatusCode != http.StatusOK {
+		return upstreamFailure(resp)
+	}
+	body, err := readDocument(resp)
+	if err != nil {
+		return err
+	}
+	if e := s3.ParseError(http.StatusInternalServerError, body); e.Code != "" {
+		e.HTTPStatus = 0
+		return &storeAnswer{cause: e, header: resp.Header}
+	}
+	return s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, doc)
+}
+
+// targetChanged tells what a write's condition on its target means: in place it is the pin of what was copied, which
+// was written meanwhile.
+func (p *copying) targetChanged(err error) error {
+	if p.conditional() && !p.inPlace() {
+		return err // it is the client's own
+	}
+	return changedError(err)
+}
+
+// reencrypt reads the source and writes it anew: for plaintext, for DSSE-KMS, and for a checksum that must be
+// computed. It is pinned to the source, and in place to what it replaces.
+func (p *copying) reencrypt() error {
+	if err := checkPut(p.source.size, layersOf(p.enc.mode)); err != nil {
+		return err
+	}
+	body, err := p.plaintext()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	want := &declared{}
+	if want.algorithm, err = p.checksumOfCopy(); err != nil {
+		return err
+	}
+	if p.tags == tagsOfSource {
+		if err := p.takeTagsOfData(); err != nil {
+			return err
+		}
+	}
+	if p.replaces() && !p.conditional() {
+		p.header.Set("If-Match", quote(p.source.etag))
+	}
+	w := &write{call: p.call, at: p.to, enc: p.enc, header: p.header, body: body, size: p.source.size, want: want}
+	var done *written
+	err = p.inTurn(func() (err error) {
+		done, err = w.send()
+		return err
+	})
+	if err != nil {
+		return p.targetChanged(err)
+	}
+	p.env, p.facts, p.resp, p.storeTag = done.env, &done.facts, done.resp.Header, done.etag
+	p.findModified()
+	return nil
+}
+
+// checksumOfCopy is the algorithm that the request names, else the source's.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
+func (p *copying) checksumOfCopy() (uint8, error) {
+	if alg := p.call.header("x-amz-checksum-algorithm"); alg != "" {
+		id := checksumID(alg)
+		if id == 0 {
+			return 0, s3.InvalidArgument("x-amz-checksum-algorithm", alg, "Checksum algorithm provided is unsupported.")
+		}
+		return id, nil
+	}
+	if p.from != nil && p.from.facts != nil && len(p.from.facts.Checksums) > 0 {
+		return p.from.facts.Checksums[0].Algorithm, nil
+	}
+	return sse.CRC64NVME, nil
+}
+
+// plaintext is the source's plaintext, pinned to the version that was looked at.
+func (p *copying) plaintext() (io.ReadCloser, error) {
+	return p.plaintextOf(0, p.source.size)
+}

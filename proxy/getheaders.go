@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"strconv"
+
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// headers sets what an answer says of the object.
+func (f *fetch) headers(p *opened, off, n int64) {
+	f.describeTo(p.stored, p.manifest)
+	f.showEncryption(p.env, f.customer)
+	if f.sums {
+		f.showReadChecksums(p)
+	}
+	if f.partial(n) {
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+	}
+}
+
+// showReadChecksums shows the whole object's checksums for a whole read, and a part's own for a read of that part.
+func (f *fetch) showReadChecksums(p *opened) {
+	switch {
+	case f.ranged:
+	case f.part > 0 && p.manifest != nil:
+		if part := p.manifest.Parts[f.part-1]; part.Checksum != nil && (isComposite(p.facts) || f.s.cfg.CompatCeph) {
+			f.showChecksums([]sse.Checksum{{Algorithm: p.manifest.ChecksumAlgorithm, Value: part.Checksum, Composite: isComposite(p.facts)}}, 0)
+		}
+	case p.facts != nil:
+		f.showChecksums(p.facts.Checksums, p.tag.Parts)
+	}
+}
+
+func isComposite(f *sse.Facts) bool {
+	return f != nil && len(f.Checksums) > 0 && f.Checksums[0].Composite
+}
+
+// describeTo sets the headers that GET and HEAD have in common.
+func (c *call) describeTo(o *stored, m *sse.Manifest) {
+	c.copyHeaders(o.header)
+	h := &c.res.Header
+	h.Set("Etag", quote(o.visibleETag()))
+	h.Set("Accept-Ranges", "bytes")
+	if o.env == nil {
+		h.Set("x-waxseal-plaintext", "true")
+	}
+	if m != nil && c.query.has("partNumber") {
+		h.Set("x-amz-mp-parts-count", strconv.Itoa(len(m.Parts)))
+	}
+	c.overrideHeaders()
+}
+
+// overrides are the query parameters that set headers of the answer.
+var overrides = []struct{ param, header string }{
+	{"response-content-type", "Content-Type"},
+	{"response-content-language", "Content-Language"},
+	{"response-expires", "Expires"},
+	{"response-cache-control", "Cache-Control"},
+	{"response-content-disposition", "Content-Disposition"},
+	{"response-content-encoding", "Content-Encoding"},
+}
+
+func (c *call) overrideHeaders() {
+	for _, o := range overrides {
+		if c.query.has(o.param) {
+			c.res.Header.Set(o.header, c.query.get(o.param))
+		}
+	}
+}
+
+// checkOverrides refuses header overrides of unsigned requests, as S3 does.
+func (c *call) checkOverrides() error {
+	if c.auth.Kind != sigv4.Anonymous {
+		return nil
+	}
+	for _, o := range overrides {
+		if c.query.has(o.param) {
+			return s3.Errorf(s3.InvalidRequest, "Request specific response headers cannot be used for anonymous GET requests.")
+		}
+	}
+	return nil
+}

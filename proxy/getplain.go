@@ -1,0 +1,61 @@
+package proxy
+
+import (
+	"io"
+	"net/http"
+
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
+
+// plain answers with an object that was there before waxseal, from a bucket that the configuration names.
+func (f *fetch) plain() error {
+	if err := openable(f.stored, f.customer); err != nil {
+		return err
+	}
+	if err := readCondition(f.call, "", f.stored); err != nil {
+		return err
+	}
+	f.s.metrics.plaintextReads.Inc()
+	off, n, err := f.plainSpan()
+	if err != nil {
+		return err
+	}
+	resp, err := f.plainBytes(off, n)
+	if err != nil {
+		return err
+	}
+	f.describeTo(f.stored, nil)
+	if f.partial(n) {
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+	}
+	f.stream(f.statusFor(n), &limitedBody{io.LimitReader(resp.Body, n), resp.Body}, n)
+	return nil
+}
+
+func (f *fetch) plainSpan() (off, n int64, err error) {
+	if f.part > 1 {
+		return 0, 0, f.errNoSuchPart()
+	}
+	if !f.ranged || f.ignoredRange() {
+		f.ranged = false
+		return 0, f.size, nil
+	}
+	off, n, ok := f.want.Resolve(f.size)
+	if !ok {
+		return 0, 0, errRange(f.call, f.size)
+	}
+	return off, n, nil
+}
+
+func (f *fetch) plainBytes(off, n int64) (*http.Response, error) {
+	if n == 0 && f.resp == nil {
+		return &http.Response{Body: http.NoBody}, nil
+	}
+	return f.bytes(nil, sse.Range{Offset: off, Length: n})
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}
