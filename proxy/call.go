@@ -20,7 +20,8 @@ import (
 
 // call is one request: what was parsed of it, who sent it, and what is to be cleaned up after it.
 //
-// Everything kept beyond the handler (response bodies run after it returns) is copied out of fasthttp's buffers.
+// Everything kept beyond the handler (response bodies run after it returns) is copied out of fasthttp's buffers. What
+// begins its answer early (see patiently) may go on reading the request's head: it is there until the answer ends.
 type call struct {
 	s     *Server
 	ctx   *fasthttp.RequestCtx

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -25,6 +26,7 @@ type factsCache struct {
 	lists  *lru.Cache[factsKey, listFacts]
 	// prefixes are those whose last listed page had hardly an object that was not in lists.
 	prefixes *lru.Cache[factsKey, struct{}]
+	told     atomic.Bool // the store has given an envelope in a listing
 }
 
 // factsKey is a keyed hash of what an entry belongs to: much smaller than that, and nobody who chooses names can make

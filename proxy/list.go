@@ -39,8 +39,8 @@ func (c *call) listObjects() error {
 // listing gets the page and fills in what can be without a look at the objects.
 //
 // A page with metadata costs MinIO three to four times as much as one without, and tells nothing where the cache knows
-// the objects: it is asked for where the last page of the prefix had objects that were not known, and where a page
-// without turns out to have.
+// the objects: it is asked for where the last page of the prefix had more objects that were not known than are looked
+// up at once, and once more where a page without turns out to have.
 func (c *call) listing() (*listing, error) {
 	extended, prefix := c.route.name != "ListObjects", c.s.facts.prefix(c.bucket, c.query.get("prefix"))
 	metadata := c.wantsMetadata() || extended && !c.s.facts.prefixKnown(prefix)
@@ -51,11 +51,11 @@ func (c *call) listing() (*listing, error) {
 		}
 		l := &listing{call: c, page: page, answer: resp.Header, metadata: c.wantsMetadata()}
 		l.fill()
-		known := l.strangers <= looksPerList
-		if extended {
-			c.s.facts.setPrefixKnown(prefix, known)
+		many := l.strangers > looksPerList
+		if extended && (many || l.strangers < len(page.Entries)) { // one strange object says nothing of the others
+			c.s.facts.setPrefixKnown(prefix, !many)
 		}
-		if metadata || known || !extended {
+		if metadata || !many || !extended || !c.s.facts.told.Load() {
 			return l, nil
 		}
 		metadata = true
@@ -111,6 +111,9 @@ func (l *listing) fill() {
 	for i := range l.page.Entries {
 		e := &l.page.Entries[i]
 		text := envelopeOf(e)
+		if text != "" {
+			l.s.facts.told.Store(true)
+		}
 		l.hide(e)
 		if e.Kind != s3.KindDeleteMarker && !l.warm(e, text) {
 			l.cold = append(l.cold, e)

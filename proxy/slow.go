@@ -105,6 +105,9 @@ func (a *slowAnswer) Close() error {
 	a.closed = true
 	<-a.over
 	c := a.call
+	if a.err != nil && !a.last {
+		c.refuse(a.err) // nobody reads it, but the operator's log and counters have it
+	}
 	c.res = &c.ctx.Response
 	fasthttp.ReleaseResponse(a.res)
 	c.status, c.sentBytes, c.streaming = http.StatusOK, a.sent, false
