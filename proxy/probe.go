@@ -66,7 +66,7 @@ func (s *Server) probeOnce(ctx context.Context) error {
 	var b [6]byte
 	rand.Read(b[:])
 	p := &prober{s: s, ctx: ctx, bucket: "waxseal-probe-" + hex.EncodeToString(b[:])}
-	if err := p.expect(http.MethodPut, "", "", nil, nil, http.StatusOK); err != nil {
+	if err := p.make(nil); err != nil {
 		return fmt.Errorf("making the scratch bucket %s: %w", p.bucket, err)
 	}
 	defer p.clean()
@@ -142,10 +142,34 @@ func (p *prober) do(method, key, query string, header http.Header, body []byte) 
 func (p *prober) expect(method, key, query string, header http.Header, body []byte, want int) error {
 	status, b, err := p.do(method, key, query, header, body)
 	if err == nil && status != want {
-		e := s3.ParseError(status, b)
-		err = fmt.Errorf("the store answered %d %s", status, e.Code)
+		err = &otherAnswer{status, s3.ParseError(status, b).Code}
 	}
 	return err
+}
+
+// otherAnswer is an answer of the store's that was not expected.
+type otherAnswer struct {
+	status int
+	code   s3.Code
+}
+
+func (e *otherAnswer) Error() string {
+	return fmt.Sprintf("the store answered %d %s", e.status, e.code)
+}
+
+// make makes the prober's bucket. AWS wants its region named, but for us-east-1; a store that has no regions may know
+// none of the name that waxseal signs for.
+func (p *prober) make(header http.Header) error {
+	err := p.expect(http.MethodPut, "", "", header, nil, http.StatusOK)
+	var answered *otherAnswer
+	if !errors.As(err, &answered) || answered.code != s3.IllegalLocationConstraintException {
+		return err
+	}
+	body, err := s3.Encode(s3.CreateBucketConfiguration{LocationConstraint: p.s.up.cfg.Region})
+	if err != nil {
+		return err
+	}
+	return p.expect(http.MethodPut, "", "", header, body, http.StatusOK)
 }
 
 func (p *prober) exists(key string) (bool, error) {
@@ -293,9 +317,12 @@ func (p *prober) cleansPaths() (bool, error) {
 // lock ends by itself, should nobody be left to lift it.
 func (p *prober) lockInHeadOnly() (bool, error) {
 	l := &prober{s: p.s, ctx: p.ctx, bucket: p.bucket + "-lock"}
-	status, _, err := l.do(http.MethodPut, "", "", http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}, nil)
-	if err != nil || status != http.StatusOK {
-		return false, err // no locks
+	if err := l.make(http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}); err != nil {
+		var answered *otherAnswer
+		if errors.As(err, &answered) {
+			err = nil // no locks
+		}
+		return false, err
 	}
 	defer func() {
 		if err := l.expect(http.MethodDelete, "", "", nil, nil, http.StatusNoContent); err != nil {

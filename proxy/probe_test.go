@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 )
 
@@ -34,6 +35,19 @@ func TestProbeFindsWhatStoresHonour(t *testing.T) {
 			t.Errorf("%d buckets before the probe, %d after", len(before), len(after))
 		}
 	})
+}
+
+// TestProbeInARegion: a store that wants its region named is probed as well.
+func TestProbeInARegion(t *testing.T) {
+	const region = "eu-central-1"
+	u, endpoint := proxytest.StartUpstream(t, proxytest.Options{Region: region})
+	k := start(t, UpstreamConfig{Endpoint: endpoint, AccessKey: "own", SecretKey: "own-secret", Region: region}, func(c *Config) { c.Region = region })
+	if err := k.server.probeOnce(context.Background()); err != nil || !k.server.capabilities().Probed {
+		t.Errorf("%v, %+v", err, k.server.capabilities())
+	}
+	if n := count(u.Operations(), "DeleteBucket"); n != 2 {
+		t.Errorf("%d buckets were made and removed", n)
+	}
 }
 
 // TestPathsBeforeProbe: a key that a store may take for another one's name reaches no store before the probe has seen
