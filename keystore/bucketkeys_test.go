@@ -401,6 +401,91 @@ func TestOutage(t *testing.T) {
 	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
 }
 
+// TestOutageSparesWhatIsOpen: a call that fails for one requester, because the key service is away, takes nothing from
+// another whose authorisation and key are good.
+func TestOutageSparesWhatIsOpen(t *testing.T) {
+	r := newRig(t)
+	r.kms.SetVersion("1") // the service opens the current key again in each window
+	down := false
+	r.kms.Hook = func(context.Context, keystoretest.Call) error {
+		if down {
+			return keystore.Errorf(keystore.Unavailable, "", "down")
+		}
+		return nil
+	}
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.clock.Advance(4 * time.Minute)
+	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	write(t, r.BucketKeys, carol, photos, r.key, nil)
+	r.clock.Advance(time.Minute)
+	down = true
+	h, err := r.ForWrite(t.Context(), carol, photos, r.key, nil)
+	refusedWith(t, "a write that needs the key service", h, err, keystore.Unavailable)
+	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+}
+
+// TestSlowRefusal: a refusal that took its time is remembered from when it came.
+func TestSlowRefusal(t *testing.T) {
+	r := newRig(t)
+	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	next := r.replica() // has nothing open
+	slow := time.Duration(0)
+	r.kms.Hook = func(_ context.Context, c keystoretest.Call) error {
+		if c.Op == keystoretest.OpDecrypt {
+			r.clock.Advance(slow)
+			return keystore.Errorf(keystore.Unavailable, "", "down")
+		}
+		return nil
+	}
+	slow = 5 * time.Second
+	r.kms.Reset()
+	for range 3 {
+		h, err := next.ForWrite(t.Context(), alice, photos, r.key, nil)
+		refusedWith(t, "write", h, err, keystore.Unavailable)
+	}
+	if n := r.kms.Count(keystoretest.OpDecrypt); n != 1 {
+		t.Errorf("%d calls to open one blob", n)
+	}
+}
+
+// TestResolveWhileAway: once the key service was away, nobody waits for it to say again what a key is.
+func TestResolveWhileAway(t *testing.T) {
+	r := newRig(t)
+	r.kms.SetAlias("alias/photos", r.key)
+	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil {
+		t.Fatal(err)
+	}
+	hang, asked := make(chan struct{}), make(chan struct{}, 10)
+	first := true
+	r.kms.Hook = func(ctx context.Context, _ keystoretest.Call) error {
+		if first {
+			first = false
+			return keystore.Errorf(keystore.Unavailable, "", "down")
+		}
+		asked <- struct{}{}
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return nil
+	}
+	r.clock.Advance(2 * time.Minute)
+	for range 5 { // the first waits for the refusal, the others for nothing
+		if info, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil || info.ARN != r.key {
+			t.Fatalf("%+v, %v", info, err)
+		}
+		r.clock.Advance(2 * time.Second)
+	}
+	<-asked // somebody asks all the same
+	close(hang)
+	r.clock.Advance(5 * time.Minute)
+	if info, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil || info.ARN != r.key {
+		t.Errorf("%+v, %v", info, err)
+	}
+}
+
 // history writes one blob a day.
 func (r *rig) history(days int) [][]byte {
 	blobs := make([][]byte, days)

@@ -26,7 +26,7 @@ func (b *BucketKeys) granted(caller Caller, action Action, t *target, subject, b
 // authorize has the provider authorise and audit an action for a requester. A blob, for Decrypt, is one of the subject's
 // that was opened already, so that what the provider says of it holds for the others.
 func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, subject id, blob []byte) error {
-	who, epoch := requesterOf(caller), b.memory.currentEpoch()
+	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := flightKey{flyAuthorize, who, action, subject, epoch}
 	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		issued := b.now()
@@ -41,7 +41,7 @@ func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action
 // decrypt has the provider open a blob for a caller, a requester or the service, and caches the key for all. The key
 // comes with a reference for the caller of this function.
 func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id id, blob []byte) (*opened, error) {
-	who, epoch := requesterOf(caller), b.memory.currentEpoch()
+	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := flightKey{flyDecrypt, who, Decrypt, id, epoch}
 	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		issued := b.now()
@@ -55,7 +55,7 @@ func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id i
 		b.remember(t, grantKey{who, Decrypt, subject}, issued, err, epoch)
 		if err != nil {
 			if caller.Service {
-				b.memory.putKey(t, id, &cachedKey{err: err, keyARN: t.keyARN, issued: issued, ttl: b.negativeTTL(err)}, epoch)
+				b.memory.putKey(t, id, &cachedKey{err: err, keyARN: t.keyARN, issued: b.now(), ttl: b.negativeTTL(err)}, epoch)
 			}
 			return landing{}, err
 		}
@@ -70,7 +70,7 @@ func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id i
 // generate makes a new current key as the requester. It returns no handle and no error when somebody else's was there
 // first: the requester is authorised then, and goes on with that.
 func (b *BucketKeys) generate(ctx context.Context, caller Caller, t *target) (*Handle, error) {
-	who, epoch := requesterOf(caller), b.memory.currentEpoch()
+	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := flightKey{flyGenerate, who, GenerateDataKey, t.id, epoch}
 	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		return b.generateNow(ctx, caller, t, epoch)
@@ -171,13 +171,23 @@ func (b *BucketKeys) Resolve(ctx context.Context, caller Caller, keyID string) (
 		}
 		return old.info, old.err
 	}
-	epoch := b.memory.currentEpoch()
+	stale := ok && old.err == nil && old.checked != old.issued && b.now().age(old.issued) < b.cfg.PlaintextTTL
+	if stale {
+		// The key service was away when it was last asked: ask again, and let nobody wait for it.
+		var nobody context.CancelFunc
+		ctx, nobody = context.WithCancel(ctx)
+		nobody()
+	}
+	epoch := b.memory.anyEpoch()
 	key := flightKey{kind: flyResolve, id: id, epoch: epoch}
 	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		r := b.resolveNow(ctx, caller, keyID, old)
 		b.memory.putResolved(id, r, epoch)
 		return landing{info: r.info}, r.err
 	})
+	if stale {
+		return old.info, nil
+	}
 	return l.info, err
 }
 

@@ -235,6 +235,33 @@ func TestForgetDuringCall(t *testing.T) {
 	r.counts("after", ops{keystoretest.OpGenerateDataKey: 1})
 }
 
+// TestForgetOfAnotherKey: a change of one KMS key takes nothing from calls for others that are under way.
+func TestForgetOfAnotherKey(t *testing.T) {
+	r := newRig(t)
+	g := newGate()
+	r.kms.Hook = g.hook(keystoretest.OpGenerateDataKey)
+	done := make(chan error)
+	go func() {
+		h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
+		if err == nil {
+			h.Release()
+		}
+		done <- err
+	}()
+	<-g.entered
+	r.Forget(r.kms.AddKey())
+	close(g.open)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	r.kms.Reset()
+	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	r.counts("after", nil)
+	if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != 1 {
+		t.Errorf("%d records in the state, %v", len(entries), err)
+	}
+}
+
 // TestSweep: a key that nobody asks for again is zeroed when its window ends, not when another needs its place.
 func TestSweep(t *testing.T) {
 	r := newRig(t)

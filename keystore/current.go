@@ -80,7 +80,7 @@ func (b *BucketKeys) current(ctx context.Context, t *target) (*current, error) {
 	if !t.shared {
 		return nil, nil
 	}
-	epoch := b.memory.currentEpoch()
+	epoch := b.memory.epochOf(t.keyARN)
 	c, _, err := b.lookup(ctx, t)
 	if err != nil || c == nil {
 		return nil, err
@@ -299,7 +299,7 @@ func (m *memory) dropCurrent(t *target, c *current) {
 func (m *memory) setCurrent(t *target, c *current, epoch uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.epoch != epoch || m.closed {
+	if m.late(t.keyARN, epoch) {
 		return false
 	}
 	m.currents.Add(t.id, c)
@@ -331,7 +331,7 @@ func (m *memory) roomLocked(t *target) bool {
 func (m *memory) addContext(t *target, c *current, epoch uint64) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.epoch != epoch || m.closed {
+	if m.late(t.keyARN, epoch) {
 		return true, nil // serves this request only
 	}
 	now := m.clock()

@@ -26,6 +26,7 @@ type memory struct {
 
 	mu         sync.Mutex
 	epoch      uint64            // counts Forgets
+	forgot     map[string]uint64 // the epoch of each KMS key's last Forget: what is under way for others goes on
 	forgetting map[string]uint64 // KMS keys whose records in the state must go, by the epoch that said so
 	sweeper    *time.Timer       // nil: not armed
 	closed     bool
@@ -82,7 +83,7 @@ func (m *memory) init(cfg BucketKeysConfig, clock func() stamp, stats *counters)
 	m.resolved = newLRU[id, *resolved](cfg.Capacity, nil)
 	m.currents = newLRU[id, *current](cfg.Capacity, nil)
 	m.byScope = make(map[scopedKey]map[id]*current)
-	m.forgetting = make(map[string]uint64)
+	m.forgetting, m.forgot = make(map[string]uint64), make(map[string]uint64)
 }
 
 func newShare(capacity int) share {
@@ -113,11 +114,21 @@ func (m *memory) share(t *target) *share {
 	return &m.contexts
 }
 
-func (m *memory) currentEpoch() uint64 {
+// anyEpoch is for what may concern any KMS key, epochOf for what concerns one.
+func (m *memory) anyEpoch() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.epoch
 }
+
+func (m *memory) epochOf(keyARN string) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.forgot[keyARN]
+}
+
+// late says that a KMS key was forgotten since the epoch. mu is held.
+func (m *memory) late(keyARN string, epoch uint64) bool { return m.closed || m.forgot[keyARN] != epoch }
 
 // key returns an opened key, opened within the last maxAge, with a reference for the caller, or nil, or why it cannot be
 // opened.
@@ -153,13 +164,16 @@ func (m *memory) over(k *cachedKey, now stamp) bool {
 func (m *memory) putKey(t *target, id id, k *cachedKey, epoch uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.epoch != epoch || m.closed {
+	if m.late(t.keyARN, epoch) {
 		k.release()
 		return
 	}
 	keys := m.share(t).keys
-	if old, ok := keys.Peek(id); ok { // replaced: no evict function would be called for it
-		old.release()
+	if old, ok := keys.Peek(id); ok {
+		if Transient(k.err) && old.o != nil && !m.over(old, m.clock()) {
+			return // that the key service is away says nothing of a key that is open
+		}
+		old.release() // replaced: no evict function would be called for it
 	}
 	if keys.Add(id, k) {
 		m.stats.evictions.Add(1)
@@ -196,10 +210,15 @@ func (m *memory) grant(t *target, key grantKey) (bool, error) {
 func (m *memory) putGrant(t *target, key grantKey, g *grant, epoch uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.epoch == epoch && !m.closed {
-		m.share(t).grants.Add(key, g)
-		m.arm()
+	if m.late(t.keyARN, epoch) {
+		return
 	}
+	grants := m.share(t).grants
+	if old, ok := grants.Peek(key); ok && Transient(g.err) && old.err == nil && m.clock().age(old.issued) < old.ttl {
+		return // nor of what it has authorised
+	}
+	grants.Add(key, g)
+	m.arm()
 }
 
 func (m *memory) putResolved(id id, r *resolved, epoch uint64) {
@@ -216,7 +235,7 @@ func (m *memory) forget(keyARN string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.epoch++
-	m.forgetting[keyARN] = m.epoch
+	m.forgot[keyARN], m.forgetting[keyARN] = m.epoch, m.epoch
 	m.resolved.Purge()
 	m.drop(
 		func(k *cachedKey) bool { return k.keyARN == keyARN },
