@@ -70,9 +70,6 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	if cfg.MaxConns <= 0 {
 		cfg.MaxConns = 64
 	}
-	if err := checkEndpoint(cfg); err != nil {
-		return nil, err
-	}
 	hc, err := httpClient(cfg)
 	if err != nil {
 		return nil, err
@@ -99,27 +96,33 @@ func New(ctx context.Context, cfg Config) (*Provider, error) {
 	if sdk.Region == "" {
 		return nil, errors.New("awskms: no region is configured")
 	}
+	endpoint := cfg.Endpoint
 	client := kms.NewFromConfig(sdk, func(o *kms.Options) {
-		if cfg.Endpoint != "" {
-			o.BaseEndpoint = aws.String(cfg.Endpoint)
+		if endpoint != "" {
+			o.BaseEndpoint = aws.String(endpoint)
+		} else if o.BaseEndpoint != nil { // of AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_KMS or a profile
+			endpoint = *o.BaseEndpoint
 		}
 	})
+	if err := checkEndpoint(endpoint, cfg.AllowPlaintext); err != nil {
+		return nil, err
+	}
 	return &Provider{client: client, http: hc, timeout: cfg.Timeout}, nil
 }
 
 // checkEndpoint refuses to send data keys over a network in clear.
-func checkEndpoint(cfg Config) error {
-	if cfg.Endpoint == "" {
-		return nil
+func checkEndpoint(endpoint string, allowPlaintext bool) error {
+	if endpoint == "" {
+		return nil // AWS's own, by region
 	}
-	u, err := url.Parse(cfg.Endpoint)
+	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return fmt.Errorf("awskms: endpoint %q is not an http or https URL", cfg.Endpoint)
+		return fmt.Errorf("awskms: endpoint %q is not an http or https URL", endpoint)
 	}
 	ip := net.ParseIP(u.Hostname())
 	local := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	if u.Scheme == "http" && !local && !cfg.AllowPlaintext {
-		return fmt.Errorf("awskms: endpoint %s is not https: data keys would travel in clear", cfg.Endpoint)
+	if u.Scheme == "http" && !local && !allowPlaintext {
+		return fmt.Errorf("awskms: endpoint %s is not https: data keys would travel in clear", endpoint)
 	}
 	return nil
 }

@@ -294,3 +294,20 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 }
+
+// TestEndpointOfTheEnvironment: what other tools are told of an endpoint sends no data key in clear either.
+func TestEndpointOfTheEnvironment(t *testing.T) {
+	cfg := awskms.Config{Region: "us-east-1", AccessKeyID: "AKIA", SecretAccessKey: "secret"}
+	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "http://192.0.2.1:9000")
+			if _, err := awskms.New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "data keys would travel in clear") {
+				t.Errorf("got %v", err)
+			}
+			t.Setenv(name, "https://192.0.2.1:9000")
+			if _, err := awskms.New(t.Context(), cfg); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
