@@ -148,6 +148,9 @@ func (c *call) retarget(ctx context.Context, e *edit, name string) error {
 	}
 	e.conds = append(e.conds, state.Cond{Key: path, Revision: revision})
 	if old.ID != e.ID {
+		if old.stale { // as in save
+			return orError(c.s.expireKey(ctx, old), state.ErrConflict)
+		}
 		if err := c.s.addAlias(e, name); err != nil {
 			return err
 		}

@@ -58,6 +58,14 @@ func (c *call) authorize(k *key, given string, a access) error {
 	return c.decide(k, k.policy, req, user, a)
 }
 
+// acrossAccounts are the actions that a key's policy can allow to other accounts. For all others its permission has no
+// effect. https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+var acrossAccounts = []string{
+	"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
+	"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "Sign", "Verify", "GenerateMac", "VerifyMac", "DeriveSharedSecret",
+	"DescribeKey", "GetPublicKey", "GetKeyRotationStatus", "CreateGrant", "ListGrants", "RevokeGrant", "RetireGrant",
+}
+
 func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.User, a access) error {
 	byKey := policy.Decide(req)
 	byUser := identity(user, req)
@@ -68,6 +76,8 @@ func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.Us
 		return c.denied(req.Action, req.Resource, deniedResource)
 	case byUser == iam.Deny:
 		return c.denied(req.Action, req.Resource, deniedIdentity)
+	case !sameAccount && !slices.Contains(acrossAccounts, strings.TrimPrefix(req.Action, "kms:")):
+		return c.denied(req.Action, req.Resource, deniedNoResource)
 	case byKey.Decision == iam.Allow && (direct || byUser == iam.Allow):
 		return nil
 	}

@@ -115,6 +115,9 @@ func (c *call) check(k *key, given string, a access) error {
 		return err
 	}
 	if err := c.authorize(k, given, a); err != nil {
+		if k.Account != c.caller.AccountID && strings.Contains(given, ":"+aliasNamePrefix) && isCode(err, codeAccessDenied) {
+			return c.denied("kms:"+c.op, given, deniedNoResource) // as of one that is not there: what it names is its owner's business
+		}
 		return err
 	}
 	if a.fit != nil {

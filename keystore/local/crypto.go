@@ -23,6 +23,9 @@ func (s *Service) Encrypt(ctx context.Context, caller keystore.Caller, in *Encry
 		if err := checkAlgorithm(k.record, alg, in.EncryptionContext); err != nil {
 			return nil, err
 		}
+		if err := checkSize(k.record, alg, in.Plaintext); err != nil {
+			return nil, err
+		}
 		if in.DryRun {
 			return nil, errDryRun()
 		}
@@ -52,13 +55,19 @@ func checkAlgorithm(r *record, alg string, ec keystore.Context) error {
 	return nil
 }
 
+// checkSize refuses what does not fit into one block of RSA.
+func checkSize(r *record, alg string, plaintext []byte) error {
+	if alg == algSymmetric {
+		return nil
+	}
+	if limit := maxRSAPlaintext(r.spec(), alg); len(plaintext) > limit {
+		return invalid("Algorithm %s and key spec %s cannot encrypt data larger than %d bytes.", alg, r.Spec, limit)
+	}
+	return nil
+}
+
 // encrypt seals under the current material of a key.
 func (c *call) encrypt(k *key, alg string, plaintext []byte, ec keystore.Context) (blob []byte, materialID string, err error) {
-	if alg != algSymmetric {
-		if limit := maxRSAPlaintext(k.spec(), alg); len(plaintext) > limit {
-			return nil, "", invalid("Algorithm %s and key spec %s cannot encrypt data larger than %d bytes.", alg, k.Spec, limit)
-		}
-	}
 	c.crypto = true
 	m := k.current()
 	secret, err := c.s.openMaterial(k.record, m)
@@ -233,6 +242,9 @@ func (s *Service) ReEncrypt(ctx context.Context, caller keystore.Caller, in *ReE
 			return nil, err
 		}
 		if err := checkAlgorithm(dest.record, destAlg, in.DestinationEncryptionContext); err != nil {
+			return nil, err
+		}
+		if err := checkSize(dest.record, destAlg, plaintext); err != nil {
 			return nil, err
 		}
 		if in.DryRun {

@@ -226,6 +226,45 @@ func TestWrongClockDeletesNothing(t *testing.T) {
 	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: enc.CiphertextBlob}))(t)
 }
 
+// TestUpdateAliasNeverExpires moves an alias away from a key whose material's time is over: the material goes with a record
+// of its own, and not by a clock that jumped.
+func TestUpdateAliasNeverExpires(t *testing.T) {
+	imported := func(r *rig, in *ImportKeyMaterialRequest) *specimen {
+		s := &specimen{rig: r}
+		s.id = r.newKey(&CreateKeyRequest{Origin: originExternal}).KeyId
+		s.prepareImport()
+		in.KeyId, in.ImportToken, in.EncryptedKeyMaterial = s.id, s.token, s.wrapped
+		must(r.ImportKeyMaterial(background, alice, in))(t)
+		return s
+	}
+	for _, jump := range []bool{false, true} {
+		r := newRig(t)
+		old := imported(r, &ImportKeyMaterialRequest{ValidTo: &Time{r.clock().Add(10 * day)}})
+		enc := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: old.id, Plaintext: []byte("x")}))(t)
+		next := imported(r, &ImportKeyMaterialRequest{ExpirationModel: expiresNever})
+		must(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/a", old.id}))(t)
+		r.turn(11 * day)
+		if !jump { // the new time has lasted
+			r.watch.look(r.clock(), time.Now())
+			r.watch.look(r.clock(), time.Now())
+		}
+		_, err := r.UpdateAlias(background, alice, &UpdateAliasRequest{"alias/a", next.id})
+		if jump {
+			wantCode(t, err, codeKeyUnavailable)
+			r.turn(-11 * day)
+			must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: enc.CiphertextBlob}))(t)
+			continue
+		}
+		wantCode(t, err, "")
+		if n := r.audit.Count("DeleteExpiredKeyMaterial"); n != 1 {
+			t.Errorf("%d records of the material's end", n)
+		}
+		if got := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: "alias/a"}))(t).KeyMetadata.KeyId; got != next.id {
+			t.Errorf("the alias names %s", got)
+		}
+	}
+}
+
 // TestChangeNeverDeletes changes a key whose deletion and whose material's expiry are both overdue: the material goes,
 // the key is the reaper's.
 func TestChangeNeverDeletes(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -308,6 +309,64 @@ func TestLastUsage(t *testing.T) {
 	use := must(r.GetKeyLastUsage(background, alice, &KeyRequest{md.KeyId}))(t).KeyLastUsage
 	if use == nil || use.Operation != "Encrypt" || use.CloudTrailEventId != event.EventID || use.KmsRequestId != event.RequestID {
 		t.Errorf("last use %+v", use)
+	}
+}
+
+// unwritable fails the next transactions.
+type unwritable struct {
+	state.Store
+	fails int
+}
+
+func (s *unwritable) Txn(ctx context.Context, conds []state.Cond, ops []state.Op) (int64, error) {
+	if s.fails > 0 {
+		s.fails--
+		return 0, errors.New("the disk is full")
+	}
+	return s.Store.Txn(ctx, conds, ops)
+}
+
+// TestLastUsageAfterAFault: last uses that could not be written are written the next time, unless there are newer ones.
+func TestLastUsageAfterAFault(t *testing.T) {
+	store := &unwritable{}
+	r := newRig(t, func(c *Config) { store.Store, c.State = c.State, store })
+	first, second := r.newKey(nil).KeyId, r.newKey(nil).KeyId
+	encrypt := func(id string) {
+		must(r.Encrypt(background, alice, &EncryptRequest{KeyId: id, Plaintext: []byte("x")}))(t)
+	}
+	encrypt(first)
+	encrypt(second)
+	of := map[string]string{first: "", second: ""}
+	for _, rec := range r.audit.Records() {
+		if rec.EventName == "Encrypt" {
+			of[strings.TrimPrefix(rec.Resources[0].ARN, keyARN(testRegion, testAccount, ""))] = rec.EventID
+		}
+	}
+	store.fails = 1
+	if err := r.flushUsage(background); err == nil {
+		t.Fatal("the fault was swallowed")
+	}
+	encrypt(second)
+	of[second] = r.last().EventID
+	if err := r.flushUsage(background); err != nil {
+		t.Fatal(err)
+	}
+	for id, event := range of {
+		if use := must(r.GetKeyLastUsage(background, alice, &KeyRequest{id}))(t).KeyLastUsage; use == nil || use.CloudTrailEventId != event {
+			t.Errorf("%s: last use %+v, want %s", id, use, event)
+		}
+	}
+}
+
+// TestDryRunSaysWhatWouldFail: what is too large for the key is refused, dry or not.
+func TestDryRunSaysWhatWouldFail(t *testing.T) {
+	r := newRig(t)
+	rsaKey, aes := r.newKey(&CreateKeyRequest{KeySpec: "RSA_2048", KeyUsage: usageEncrypt}).KeyId, r.newKey(nil).KeyId
+	large := make([]byte, 300)
+	blob := must(r.Encrypt(background, alice, &EncryptRequest{KeyId: aes, Plaintext: large}))(t).CiphertextBlob
+	for _, dry := range []bool{false, true} {
+		wantCode(t, failed(r.Encrypt(background, alice, &EncryptRequest{KeyId: rsaKey, Plaintext: large, EncryptionAlgorithm: algOAEPSHA256, DryRun: dry})), codeValidation)
+		wantCode(t, failed(r.ReEncrypt(background, alice, &ReEncryptRequest{CiphertextBlob: blob, DestinationKeyId: rsaKey, DestinationEncryptionAlgorithm: algOAEPSHA256, DryRun: dry})), codeValidation)
 	}
 }
 

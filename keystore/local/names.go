@@ -54,7 +54,7 @@ func parseRef(given, callerAccount string) (keyRef, error) {
 	resource := given
 	if strings.HasPrefix(given, "arn:") {
 		parts := strings.SplitN(given, ":", 6)
-		if len(parts) != 6 || parts[2] != "kms" || parts[4] == "" {
+		if len(parts) != 6 || parts[2] != "kms" || !isAccount(parts[4]) {
 			return keyRef{}, failf(codeInvalidArn, "Invalid arn %s", given)
 		}
 		ref.region, ref.account, resource = parts[3], parts[4], parts[5]
@@ -67,6 +67,9 @@ func parseRef(given, callerAccount string) (keyRef, error) {
 		}
 	}
 	if strings.HasPrefix(resource, aliasNamePrefix) {
+		if len(resource) > maxAlias {
+			return keyRef{}, failf(codeNotFound, "Alias %.300s is not found.", resource)
+		}
 		ref.alias = resource
 		return ref, nil
 	}
@@ -75,6 +78,13 @@ func parseRef(given, callerAccount string) (keyRef, error) {
 	}
 	ref.id = resource
 	return ref, nil
+}
+
+// maxAlias is how long an alias can be, its prefix included.
+const maxAlias = 256
+
+func isAccount(s string) bool {
+	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
 // isKeyID accepts the canonical form of a UUID only, as KMS does. Multi-Region ids are well formed names of keys

@@ -541,6 +541,69 @@ func TestForeignKeysLookAlike(t *testing.T) {
 	}
 }
 
+// Nor whether there is an alias of a name, or what it names.
+func TestForeignAliasesLookAlike(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	must(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/payroll", md.KeyId}))(t)
+	eve := user(otherAccount, "eve")
+	encrypt := func(name string) string {
+		_, err := r.Encrypt(background, eve, &EncryptRequest{KeyId: aliasARN(testRegion, testAccount, name), Plaintext: []byte("x")})
+		wantCode(t, err, codeAccessDenied)
+		return strings.ReplaceAll(err.Error(), name, "x")
+	}
+	if a, b := encrypt("alias/payroll"), encrypt("alias/missing"); a != b || strings.Contains(a, md.KeyId) {
+		t.Errorf("%q and %q", a, b)
+	}
+}
+
+// TestAcrossAccounts: whatever its policy says, a key is used by other accounts, and managed by its own.
+// https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+func TestAcrossAccounts(t *testing.T) {
+	r := newRig(t)
+	foreign := user(otherAccount, "bob")
+	policy := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":["` + testAccount + `","` + otherAccount + `"]},"Action":"kms:*","Resource":"*"}]}`
+	md := r.newKey(&CreateKeyRequest{Policy: policy})
+	blob := must(r.Encrypt(background, foreign, &EncryptRequest{KeyId: md.Arn, Plaintext: []byte("x")}))(t).CiphertextBlob
+	must(r.ReEncrypt(background, foreign, &ReEncryptRequest{CiphertextBlob: blob, DestinationKeyId: md.Arn}))(t)
+	must(r.DescribeKey(background, foreign, &DescribeKeyRequest{KeyId: md.Arn}))(t)
+	must(r.GetKeyRotationStatus(background, foreign, &KeyRequest{md.Arn}))(t)
+	grant := must(r.CreateGrant(background, foreign, &CreateGrantRequest{KeyId: md.Arn, GranteePrincipal: foreign.ARN, Operations: []string{"Decrypt"}}))(t)
+	must(r.ListGrants(background, foreign, &ListGrantsRequest{KeyId: md.Arn}))(t)
+	must(r.RevokeGrant(background, foreign, &RevokeGrantRequest{KeyId: md.Arn, GrantId: grant.GrantId}))(t)
+	for name, err := range map[string]error{
+		"ScheduleKeyDeletion":  failed(r.ScheduleKeyDeletion(background, foreign, &ScheduleKeyDeletionRequest{KeyId: md.Arn})),
+		"PutKeyPolicy":         failed(r.PutKeyPolicy(background, foreign, &PutKeyPolicyRequest{KeyId: md.Arn, Policy: policy, BypassPolicyLockoutSafetyCheck: true})),
+		"GetKeyPolicy":         failed(r.GetKeyPolicy(background, foreign, &GetKeyPolicyRequest{KeyId: md.Arn})),
+		"DisableKey":           failed(r.DisableKey(background, foreign, &KeyRequest{md.Arn})),
+		"UpdateKeyDescription": failed(r.UpdateKeyDescription(background, foreign, &UpdateKeyDescriptionRequest{md.Arn, "d"})),
+		"EnableKeyRotation":    failed(r.EnableKeyRotation(background, foreign, &EnableKeyRotationRequest{KeyId: md.Arn})),
+		"RotateKeyOnDemand":    failed(r.RotateKeyOnDemand(background, foreign, &KeyRequest{md.Arn})),
+		"TagResource":          failed(r.TagResource(background, foreign, &TagResourceRequest{KeyId: md.Arn, Tags: []Tag{{"a", "b"}}})),
+	} {
+		if !isCode(err, codeAccessDenied) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if got := must(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: md.Arn}))(t).KeyMetadata; got.KeyState != keystore.StateEnabled || got.Description != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestNamesThatCannotBe: what is no name of a key is refused as such, however long.
+func TestNamesThatCannotBe(t *testing.T) {
+	r := newRig(t)
+	long := strings.Repeat("x", 1500)
+	for given, code := range map[string]string{
+		"alias/" + long: codeNotFound,
+		aliasARN(testRegion, testAccount, "alias/"+long):                            codeNotFound,
+		"arn:aws:kms:" + testRegion + ":" + long + ":alias/a":                       codeInvalidArn,
+		"arn:aws:kms:" + testRegion + ":1:key/00000000-0000-4000-8000-000000000000": codeInvalidArn,
+	} {
+		wantCode(t, failed(r.DescribeKey(background, alice, &DescribeKeyRequest{KeyId: given})), code)
+	}
+}
+
 // Whose grants somebody sees is authorised by the retiring principal, which is one of the caller's account.
 // https://docs.aws.amazon.com/kms/latest/APIReference/API_ListRetirableGrants.html
 func TestWhoListsRetirableGrants(t *testing.T) {

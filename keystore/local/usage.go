@@ -48,6 +48,16 @@ func (l *usageLog) take() map[string]lastUse {
 	return uses
 }
 
+// back takes uses back that could not be written. Those since then are newer.
+func (l *usageLog) back(uses map[string]lastUse) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, use := range l.uses {
+		uses[id] = use
+	}
+	l.uses = uses
+}
+
 func (l *usageLog) get(keyID string) (lastUse, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,8 +65,17 @@ func (l *usageLog) get(keyID string) (lastUse, bool) {
 	return use, ok
 }
 
-// flushUsage writes the collected uses, in transactions of bounded size.
+// flushUsage writes the collected uses, in transactions of bounded size. What one of them fails to write stays collected.
 func (s *Service) flushUsage(ctx context.Context) error {
+	uses := s.usage.take()
+	err := s.writeUsage(ctx, uses)
+	if err != nil {
+		s.usage.back(uses)
+	}
+	return err
+}
+
+func (s *Service) writeUsage(ctx context.Context, uses map[string]lastUse) error {
 	var ops []state.Op
 	flush := func() error {
 		if len(ops) == 0 {
@@ -66,7 +85,7 @@ func (s *Service) flushUsage(ctx context.Context) error {
 		ops = nil
 		return err
 	}
-	for id, use := range s.usage.take() {
+	for id, use := range uses {
 		value, err := json.Marshal(use)
 		if err != nil {
 			return err
