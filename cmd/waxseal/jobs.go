@@ -94,6 +94,9 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 		place := mark.begin(o.Key)
 		g.Go(func() error {
 			what, err := do(ctx, o)
+			if err == nil && what == gone {
+				err = j.checkGone(ctx, o)
+			}
 			if ctx.Err() != nil {
 				return ctx.Err() // not this object's fault: it will be done the next time
 			}
@@ -102,6 +105,25 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 		})
 	}
 	return errors.Join(g.Wait(), ctx.Err())
+}
+
+var errListedOnly = errors.New("is listed, and not there")
+
+// checkGone tells an object that was deleted since it was listed from one that the store lists and does not have.
+func (j *job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for now := range j.s3.core.Client.ListObjects(ctx, j.bucket, minio.ListObjectsOptions{Prefix: o.Key, Recursive: true, WithVersions: j.versions}) {
+		switch {
+		case now.Err != nil:
+			return now.Err
+		case now.Key != o.Key: // the key itself comes first
+			return nil
+		case now.VersionID == o.VersionID && now.ETag == o.ETag && now.LastModified.Equal(o.LastModified) && !now.IsDeleteMarker:
+			return errListedOnly
+		}
+	}
+	return nil
 }
 
 // note counts what came of an object, and reports it when that is a failure.
@@ -257,7 +279,7 @@ func settle(ctx context.Context, once func(context.Context) (string, error)) (st
 		what, err = once(ctx)
 		switch {
 		case isGone(err):
-			return "deleted meanwhile", nil
+			return gone, nil
 		case err == nil, !changedMeanwhile(err):
 			return what, err
 		}

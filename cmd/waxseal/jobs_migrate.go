@@ -60,7 +60,8 @@ func (j *job) servesPlaintext() bool {
 }
 
 func (j *job) migrateAll(ctx context.Context, mark *bookmark) error {
-	if from := mark.after(); from != "" {
+	from := mark.after()
+	if from != "" {
 		j.say("going on after %s", from)
 	}
 	err := j.each(ctx, mark, func(ctx context.Context, o minio.ObjectInfo) (string, error) {
@@ -69,7 +70,11 @@ func (j *job) migrateAll(ctx context.Context, mark *bookmark) error {
 	if err == nil {
 		err = j.summary(encrypted, keptVersion, wouldEncrypt, alreadySealed, gone)
 	}
-	if err == nil && !j.dryRun && j.prefix == "" {
+	switch {
+	case err != nil || j.dryRun:
+	case from != "":
+		j.say("What came to the store since the first run, up to %s, was not looked at: run it again, from the front, before you rely on it.", from)
+	case j.prefix == "":
 		j.say("Take %s out of read_through now.", j.bucket)
 	}
 	return errors.Join(err, mark.close(err == nil))

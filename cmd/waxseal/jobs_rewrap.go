@@ -147,13 +147,17 @@ type rewrap struct {
 }
 
 func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
-	if from := mark.after(); from != "" {
+	from := mark.after()
+	if from != "" {
 		r.say("going on after %s, and counting only what comes after it", from)
 	}
 	err := r.each(ctx, mark, func(ctx context.Context, o minio.ObjectInfo) (string, error) {
 		return settle(ctx, func(ctx context.Context) (string, error) { return r.one(ctx, o.Key) })
 	})
 	if err == nil {
+		if from != "" {
+			r.say("What was written, or rotated, since the first run, up to %s, was not looked at: run it again, from the front, before you let a key go.", from)
+		}
 		r.census()
 		if r.versioned.Load() {
 			r.say("The bucket has versions, and this is of the newest of each object only: waxseal inspect --versions shows what the others hang on.")

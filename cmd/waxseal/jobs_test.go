@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -670,6 +671,42 @@ func (j *job) verifyAll() error {
 	return j.summary(opened, inTheClear, customerKey, gone)
 }
 
+// TestListedAndNotThere: an object that the store lists and does not have is no deleted one.
+func TestListedAndNotThere(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{ListMetadata: true}) // else the listing itself looks for it, and leaves it out
+	jobs := map[string]func() error{
+		"verify": func() error { return b.job().verifyAll() },
+		"rewrap": func() error { return b.rewrap(rewrapFlags{mode: "sse-s3"}) },
+	}
+	for name, job := range jobs {
+		for _, key := range []string{"a", "ab", "b"} {
+			b.put(key, []byte("secret"), nil)
+		}
+		b.store.SetHook(func(op proxytest.Op) proxytest.Fault {
+			if op.Key == "a" && (op.Method == http.MethodGet || op.Method == http.MethodHead) {
+				return proxytest.Fault{Before: s3.NewError(s3.NoSuchKey)}
+			}
+			return proxytest.Fault{}
+		})
+		b.out.Reset()
+		if err := job(); err == nil || !strings.Contains(b.out.String(), "FAILED  a: is listed, and not there") {
+			t.Errorf("%s: %v\n%s", name, err, b.out.String())
+		}
+		var deleted atomic.Bool
+		b.store.SetHook(func(op proxytest.Op) proxytest.Fault {
+			if op.Key == "a" && !deleted.Swap(true) {
+				b.store.Delete(jobBucket, "a")
+			}
+			return proxytest.Fault{}
+		})
+		b.out.Reset()
+		if err := job(); err != nil || !strings.Contains(b.out.String(), "1 deleted meanwhile") {
+			t.Errorf("%s of a deleted one: %v\n%s", name, err, b.out.String())
+		}
+		b.store.SetHook(nil)
+	}
+}
+
 // TestResume: a job that was interrupted goes on where it was, and one that failed goes on before the failure.
 func TestResume(t *testing.T) {
 	b := newJobBench(t, proxytest.Options{})
@@ -702,7 +739,7 @@ func TestResume(t *testing.T) {
 	if err := b.migrate(m); err != nil {
 		t.Fatal(err)
 	}
-	b.wantOut("going on after k24", "15 objects: 1 encrypted, 14 encrypted already")
+	b.wantOut("going on after k24", "15 objects: 1 encrypted, 14 encrypted already", "up to k24, was not looked at")
 	if m := open(false); m.after() != "" {
 		t.Errorf("the bookmark of a job that is through is still there: %q", m.after())
 	}

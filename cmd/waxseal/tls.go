@@ -50,6 +50,7 @@ type reloader struct {
 	current *tls.Certificate
 	stamp   [2]time.Time
 	looked  time.Time
+	warned  time.Time
 }
 
 // relookAfter bounds how often the files are looked at.
@@ -65,7 +66,16 @@ func (r *reloader) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			r.log.Info("the certificate has changed", "file", r.cert)
 		}
 	}
+	r.warn(time.Now())
 	return r.current, nil
+}
+
+// warn says once a day that the certificate ends soon. One of waxseal's own is made anew at the next start.
+func (r *reloader) warn(now time.Time) {
+	if left := r.current.Leaf.NotAfter.Sub(now); left < selfSignedRenew && now.Sub(r.warned) >= 24*time.Hour {
+		r.warned = now
+		r.log.Warn("the certificate ends soon", "file", r.cert, "ends", r.current.Leaf.NotAfter.UTC().Format(time.RFC3339))
+	}
 }
 
 func (r *reloader) changed() bool {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -104,5 +106,26 @@ func TestSelfSignedIsVerified(t *testing.T) {
 	}
 	if !stillServes(cert, key, []string{"127.0.0.1"}) || stillServes(cert, key, []string{"other.example"}) {
 		t.Error("a certificate is made again without need, or not when there is")
+	}
+}
+
+// TestCertificateEnds: the log says it once a day, from thirty days before on.
+func TestCertificateEnds(t *testing.T) {
+	var log bytes.Buffer
+	cert, key, err := newCertificate([]string{"localhost"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reloader{cert: "c.pem", current: &pair, log: slog.New(slog.NewTextHandler(&log, nil))}
+	end := pair.Leaf.NotAfter
+	for _, left := range []time.Duration{100 * 24 * time.Hour, 30*24*time.Hour + time.Hour, 29 * 24 * time.Hour, 29*24*time.Hour - time.Hour, 28 * 24 * time.Hour} {
+		r.warn(end.Add(-left))
+	}
+	if n := strings.Count(log.String(), "ends soon"); n != 2 || !strings.Contains(log.String(), "file=c.pem") {
+		t.Errorf("%d lines: %s", n, log.String())
 	}
 }
