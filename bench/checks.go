@@ -36,14 +36,14 @@ func (m *measured) verdict(ok bool, ways ...string) string {
 }
 
 // checks are all targets of the data path.
-func (d *dataResults) checks() []check {
+func (d *dataResults) checks(processors int) []check {
 	var all []check
 	for _, o := range []op{opGet, opPut} {
-		all = append(all, d.bulkThroughput(o), d.bulkCPU(o))
+		all = append(all, d.bulkThroughput(o, processors), d.bulkCPU(o))
 	}
 	all = append(all, d.md5CPU())
 	for _, o := range []op{opGet, opPut} {
-		all = append(all, d.smallThroughput(o))
+		all = append(all, d.smallThroughput(o, processors))
 	}
 	for _, c := range []struct {
 		o    op
@@ -51,7 +51,7 @@ func (d *dataResults) checks() []check {
 	}{{opGet, 64 * mib}, {opPut, 64 * mib}, {opGet, 4 * kib}, {opPut, 4 * kib}} {
 		all = append(all, d.rival(c.o, c.size, sseKMS, rcloneWay), d.rival(c.o, c.size, onMinIO, minioSSE))
 	}
-	return append(all, d.listing(), d.memory(opGet), d.memory(opPut), d.segmentAllocs(opGet), d.segmentAllocs(opPut), d.rangeDelay())
+	return append(all, d.listing(), d.segmentAllocs(opGet), d.segmentAllocs(opPut), d.rangeDelay())
 }
 
 // aes is the cost of the pass that an operation cannot do without.
@@ -64,25 +64,25 @@ func (d *dataResults) aes(o op) float64 {
 
 // idealRatio is the median, round by round, of what waxseal did over what nginx would have done, had it had so much
 // more to do for each unit: rate is in units a second, and the machine's processors share the work.
-func idealRatio(m *measured, extra float64, rate func(figures) float64) (float64, bool) {
+func idealRatio(m *measured, extra float64, processors int, rate func(figures) float64) (float64, bool) {
 	a, b := m.Rounds[sseKMS], m.Rounds[nginxWay]
 	var all []float64
 	for i := range min(len(a), len(b)) {
 		if r := rate(b[i]); r > 0 {
-			ideal := 1 / (1/r + extra/float64(processors()))
+			ideal := 1 / (1/r + extra/float64(processors))
 			all = append(all, rate(a[i])/ideal)
 		}
 	}
 	return median(all), len(all) > 0
 }
 
-func (d *dataResults) bulkThroughput(o op) check {
+func (d *dataResults) bulkThroughput(o op, processors int) check {
 	c := check{Name: fmt.Sprintf("%s 64 MiB c8, %s: throughput against the ideal", o, sseKMS), Target: "at least 0.80", Met: notMeasured}
 	m := d.find(o, 64*mib, 8)
 	if m == nil {
 		return c
 	}
-	if r, ok := idealRatio(m, d.aes(o)/1024, mibps); ok {
+	if r, ok := idealRatio(m, d.aes(o)/1024, processors, mibps); ok {
 		c.Figure, c.Met = fmt.Sprintf("%.2f", r), m.verdict(r >= .80, sseKMS, nginxWay)
 	}
 	return c
@@ -120,14 +120,14 @@ func (d *dataResults) md5CPU() check {
 	return c
 }
 
-func (d *dataResults) smallThroughput(o op) check {
+func (d *dataResults) smallThroughput(o op, processors int) check {
 	extra := (2*d.Primitives.Verify + d.Primitives.Derive) / 1e6
 	c := check{Name: fmt.Sprintf("%s 4 KiB c8, %s: requests a second against the ideal", o, sseKMS), Target: "at least 0.80", Met: notMeasured}
 	m := d.find(o, 4*kib, 8)
 	if m == nil {
 		return c
 	}
-	if r, ok := idealRatio(m, extra, opsPerSec); ok {
+	if r, ok := idealRatio(m, extra, processors, opsPerSec); ok {
 		c.Figure, c.Met = fmt.Sprintf("%.2f", r), m.verdict(r >= .80, sseKMS, nginxWay)
 	}
 	return c
@@ -163,24 +163,6 @@ func (d *dataResults) listing() check {
 	}
 	if r, ok := m.ratio(sseKMS, straightWay, p50); ok {
 		c.Figure, c.Met = fmt.Sprintf("%.2f times", r), m.verdict(r <= 1.3, sseKMS, straightWay)
-	}
-	return c
-}
-
-// memory compares the peak at the largest object measured with that at 1 MiB. A tenth and 8 MiB are allowed for what
-// the garbage collector does at other speeds.
-func (d *dataResults) memory(o op) check {
-	c := check{Name: fmt.Sprintf("%s: peak memory is flat in object size", o), Met: notMeasured}
-	small, large := d.find(o, mib, 8), d.find(o, 64*mib, 8)
-	if small == nil || large == nil {
-		return c
-	}
-	a, ok := small.of(sseKMS, peakMiB)
-	b, ok2 := large.of(sseKMS, peakMiB)
-	limit := 1.1*a + 8
-	c.Target = fmt.Sprintf("64 MiB objects: at most %.0f MiB (1 MiB objects: %.0f)", limit, a)
-	if ok && ok2 {
-		c.Figure, c.Met = fmt.Sprintf("%.0f MiB", b), bothVerdicts(small, large, b <= limit)
 	}
 	return c
 }

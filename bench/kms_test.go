@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -27,4 +28,28 @@ func TestWorkloadCounts(t *testing.T) {
 		t.Errorf("with Bucket Keys: %d calls for %d requests", on.Calls, on.Requests)
 	}
 	t.Logf("off %d, on %d (%d generate, %d decrypt)", off.Calls, on.Calls, on.Generate, on.Decrypt)
+}
+
+// TestChoose: what was written before the month is read in proportion to what it stands for.
+func TestChoose(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	h := &tenant{objects: 30, history: 20, stands: 90}
+	var old, recent [30]int
+	for range 100_000 {
+		if i := h.choose(rng); i < h.history {
+			old[i]++
+		} else {
+			recent[i]++
+		}
+	}
+	for i := range h.history {
+		if n := old[i]; n < 4200 || n > 4800 { // 0.9/20
+			t.Errorf("object %d of the history: %d of 100,000 reads", i, n)
+		}
+	}
+	for i := h.history; i < h.objects; i++ {
+		if n := recent[i]; n < 900 || n > 1100 { // 0.1/10
+			t.Errorf("object %d of the month: %d of 100,000 reads", i, n)
+		}
+	}
 }

@@ -216,7 +216,7 @@ func (o *options) data(ctx context.Context, begun time.Time, stdout io.Writer) e
 	if err != nil {
 		return err
 	}
-	s.dataResults, s.Checks = *d, d.checks()
+	s.dataResults, s.Checks = *d, d.checks(s.Machine.Processors)
 	s.end()
 	fmt.Fprintf(stdout, "data path: %.0f s\n", s.Seconds)
 	for _, c := range s.Checks {

@@ -26,13 +26,14 @@ const memoryTarget = 256
 type memorySizes struct {
 	streams     int
 	each, large int64
+	flat        int64 // what each of eight streams moves, in objects of 1 MiB or in one
 }
 
 func sizesFor(quick bool) memorySizes {
 	if quick {
-		return memorySizes{streams: 64, each: 16 * mib, large: 512 * mib}
+		return memorySizes{streams: 64, each: 16 * mib, large: 512 * mib, flat: 64 * mib}
 	}
-	return memorySizes{streams: 64, each: 256 * mib, large: 5 * gib}
+	return memorySizes{streams: 64, each: 256 * mib, large: 5 * gib, flat: 1 * gib}
 }
 
 // memoryRun measures loads one after the other, each on a waxseal that is started for it: the peak is of its whole life.
@@ -50,22 +51,14 @@ func runMemory(ctx context.Context, bin string, quick bool) ([]memoryFigure, err
 	defer ways.stop()
 	m := &memoryRun{t: ways.find(sseKMS), sizes: sizesFor(quick), prep: &prepared{done: make(map[string]bool)}}
 	large := m.t.keep + "large"
-	loads := []struct {
-		name    string
-		streams int
-		size    int64
-		prepare func() error
-		stream  func(worker int) error
-	}{
-		{"PUT", m.sizes.streams, m.sizes.each, nil, func(worker int) error {
-			_, _, err := once(m.t.putAsk(fmt.Sprintf("drop/memory-%d", worker), m.sizes.each))
-			return err
-		}},
-		{"GET", m.sizes.streams, m.sizes.each, func() error { return m.prep.ensure(m.t, m.sizes.each) }, func(int) error {
-			return m.read(m.t.keepKey(m.sizes.each), m.sizes.each)
-		}},
-		{"multipart upload", 1, m.sizes.large, nil, func(int) error { return m.upload(large, m.sizes.large) }},
-		{"GET", 1, m.sizes.large, nil, func(int) error { return m.read(large, m.sizes.large) }},
+	loads := []memoryLoad{
+		m.put(m.sizes.streams, m.sizes.each, m.sizes.each),
+		m.get(m.sizes.streams, m.sizes.each, m.sizes.each),
+		{"multipart upload", 1, m.sizes.large, m.sizes.large, nil, func(int) error { return m.upload(large, m.sizes.large) }},
+		{"GET", 1, m.sizes.large, m.sizes.large, nil, func(int) error { return m.read(large, m.sizes.large) }},
+	}
+	for _, size := range []int64{mib, m.sizes.flat} {
+		loads = append(loads, m.put(flatStreams, size, m.sizes.flat), m.get(flatStreams, size, m.sizes.flat))
 	}
 	bar := newMeter("memory", int64(len(loads)))
 	defer bar.end()
@@ -86,13 +79,51 @@ func runMemory(ctx context.Context, bin string, quick bool) ([]memoryFigure, err
 		}
 		took := time.Since(begin).Seconds()
 		out = append(out, memoryFigure{Name: l.name, Streams: l.streams, Size: l.size, Seconds: took,
-			PeakMiB: float64(m.t.proc.peakRSS()) / mib, MiBps: float64(int64(l.streams)*l.size) / mib / took})
+			PeakMiB: float64(m.t.proc.peakRSS()) / mib, MiBps: float64(int64(l.streams)*l.each) / mib / took})
 		bar.add(1)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
 	}
 	return out, nil
+}
+
+// flatStreams move the same bytes in small objects and in large ones.
+const flatStreams = 8
+
+// memoryLoad is what one waxseal is started for.
+type memoryLoad struct {
+	name    string
+	streams int
+	size    int64
+	each    int64 // bytes of each stream
+	prepare func() error
+	stream  func(worker int) error
+}
+
+// put writes objects of a size, one after the other in each stream, until it has moved so much.
+func (m *memoryRun) put(streams int, size, each int64) memoryLoad {
+	return memoryLoad{"PUT", streams, size, each, nil, func(worker int) error {
+		return times(each/size, func() error {
+			_, _, err := once(m.t.putAsk(fmt.Sprintf("drop/memory-%d", worker), size))
+			return err
+		})
+	}}
+}
+
+func (m *memoryRun) get(streams int, size, each int64) memoryLoad {
+	return memoryLoad{"GET", streams, size, each, func() error { return m.prep.ensure(m.t, size) }, func(int) error {
+		return times(each/size, func() error { return m.read(m.t.keepKey(size), size) })
+	}}
+}
+
+func times(n int64, do func() error) error {
+	for range n {
+		if err := do(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // together runs n streams at once.
@@ -144,4 +175,32 @@ func (s *memorySection) write(b *strings.Builder) {
 		t.add(f.Name, fmt.Sprint(f.Streams), sizeText(f.Size), fmt.Sprintf("%.0f", f.MiBps), fmt.Sprintf("%.0f", f.PeakMiB), verdict(f.PeakMiB < memoryTarget))
 	}
 	t.write(b)
+	s.flat(b)
+}
+
+// flat compares the peaks of streams of large objects with those of as many bytes in small ones. A tenth and 8 MiB are
+// allowed for what the garbage collector does at other speeds.
+func (s *memorySection) flat(b *strings.Builder) {
+	t := table{head: []string{"memory is flat in object size", "target", "figure", "met"}}
+	for _, name := range []string{"GET", "PUT"} {
+		var small, large *memoryFigure
+		for i := range s.Figures {
+			switch f := &s.Figures[i]; {
+			case f.Name != name || f.Streams != flatStreams:
+			case f.Size == mib:
+				small = f
+			default:
+				large = f
+			}
+		}
+		if small == nil || large == nil {
+			continue
+		}
+		limit := 1.1*small.PeakMiB + 8
+		t.add(fmt.Sprintf("%s, %d streams", name, flatStreams), fmt.Sprintf("objects of %s: at most %.0f MiB (of 1 MiB: %.0f)", sizeText(large.Size), limit, small.PeakMiB),
+			fmt.Sprintf("%.0f MiB", large.PeakMiB), verdict(large.PeakMiB <= limit))
+	}
+	if len(t.rows) > 0 {
+		t.write(b)
+	}
 }

@@ -94,11 +94,11 @@ func TestFailuresAreNotMeasured(t *testing.T) {
 	m := measured{Cell: cell{Op: opGet, Size: 4 * kib, Conc: 8}, Rounds: map[string][]figures{
 		sseKMS: {{OpsPerSec: 100}, {OpsPerSec: 100}}, nginxWay: {{OpsPerSec: 1}, {OpsPerSec: 1}}, sseC: {{Errors: 1}}}}
 	d := dataResults{Cells: []measured{m}}
-	if c := d.smallThroughput(opGet); c.Met != "yes" {
+	if c := d.smallThroughput(opGet, processors()); c.Met != "yes" {
 		t.Errorf("%+v", c)
 	}
 	m.Rounds[nginxWay][1].Errors = 1
-	if c := d.smallThroughput(opGet); c.Met != hadErrors {
+	if c := d.smallThroughput(opGet, processors()); c.Met != hadErrors {
 		t.Errorf("%+v", c)
 	}
 }

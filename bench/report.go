@@ -59,7 +59,10 @@ func (s section) write(b *strings.Builder) {
 		b.WriteString(", " + v)
 	}
 	fmt.Fprintf(b, ". Load average before the run: %s", m.LoadBefore)
-	if busy(m.LoadBefore) {
+	switch {
+	case s.follows:
+		b.WriteString(", of the part before it")
+	case busy(m.LoadBefore):
 		b.WriteString(", **so other work ran on the machine: ratios within a round mean something, single figures little**")
 	}
 	b.WriteString(".\n")

@@ -17,6 +17,8 @@ type section struct {
 	Quick   bool      `json:"quick"`
 	Begun   time.Time `json:"begun"`
 	Seconds float64   `json:"seconds"`
+
+	follows bool // it began where another part of the same command ended
 }
 
 // kmsSection is the part about the KMS's bill.
@@ -93,12 +95,44 @@ func loadReport(base string) (r report, err error) {
 	if r.data, err = loadPart[dataSection](base, "data"); err != nil {
 		return r, err
 	}
+	if r.data != nil {
+		r.data.Checks = r.data.checks(r.data.Machine.Processors) // as they are defined now
+	}
 	if r.memory, err = loadPart[memorySection](base, "memory"); err != nil {
 		return r, err
 	}
 	if r.scale, err = loadPart[scaleSection](base, "scale"); err != nil {
 		return r, err
 	}
-	r.warp, err = loadPart[warpSection](base, "warp")
-	return r, err
+	if r.warp, err = loadPart[warpSection](base, "warp"); err != nil {
+		return r, err
+	}
+	r.follow()
+	return r, nil
+}
+
+// follow notes which parts began where another ended: the load average before them is that one's.
+func (r *report) follow() {
+	var all []*section
+	if r.kms != nil {
+		all = append(all, &r.kms.section)
+	}
+	if r.data != nil {
+		all = append(all, &r.data.section)
+	}
+	if r.memory != nil {
+		all = append(all, &r.memory.section)
+	}
+	if r.scale != nil {
+		all = append(all, &r.scale.section)
+	}
+	if r.warp != nil {
+		all = append(all, &r.warp.section)
+	}
+	for _, s := range all {
+		for _, before := range all {
+			gap := s.Begun.Sub(before.Begun) - time.Duration(before.Seconds*float64(time.Second))
+			s.follows = s.follows || s != before && s.Command == before.Command && gap > -time.Second && gap < time.Minute
+		}
+	}
 }

@@ -74,6 +74,8 @@ type tenant struct {
 	bucket, keyARN string
 	users          []user
 	objects        int // written so far
+	history        int // of these, before the month
+	stands         int // how many objects of the month's own density those of the history stand for
 }
 
 // runWorkload runs one part of a month: as many requests as fall into it, at the month's own density, over that part of
@@ -138,11 +140,12 @@ func (r *run) described() int64 {
 	return int64(n)
 }
 
-// writeHistory writes at least one object a day for each tenant.
+// writeHistory writes a few objects a day for each tenant, enough that every replica has a bucket key of each day. More
+// would lie under the same keys; each is read as often as all that it stands for.
 func (r *run) writeHistory(ctx context.Context) error {
 	days := max(1, r.w.History)
-	daily := max(1, r.w.Writes/30/r.v.Scale/int64(r.w.Tenants))
-	daily = min(daily, 20) // more would not add bucket keys, nor change which are read
+	written := max(1, int(r.w.Writes)/30/r.w.Tenants)
+	daily := min(written, 5*max(1, r.v.Replicas))
 	for range days {
 		for _, t := range r.tenants {
 			for range daily {
@@ -150,6 +153,7 @@ func (r *run) writeHistory(ctx context.Context) error {
 					return err
 				}
 			}
+			t.history, t.stands = t.objects, t.stands+written
 		}
 		if r.w.History > 0 {
 			r.clock.advance(24 * time.Hour)
@@ -210,7 +214,15 @@ func (r *run) write(t *tenant) error {
 }
 
 func (r *run) read(t *tenant) error {
-	return r.send(r.anyReplica(), &ask{method: http.MethodGet, path: t.path(r.rng.IntN(t.objects)), user: r.anyUser(t)})
+	return r.send(r.anyReplica(), &ask{method: http.MethodGet, path: t.path(t.choose(r.rng)), user: r.anyUser(t)})
+}
+
+// choose is an object of all that there would be, each as likely as any other.
+func (t *tenant) choose(rng *rand.Rand) int {
+	if i := rng.IntN(t.stands + t.objects - t.history); i >= t.stands {
+		return t.history + i - t.stands
+	}
+	return rng.IntN(t.history)
 }
 
 func (r *run) anyReplica() *replica { return r.replicas[r.rng.IntN(len(r.replicas))] }
