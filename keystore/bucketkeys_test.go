@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -424,6 +425,44 @@ func TestOutageSparesWhatIsOpen(t *testing.T) {
 	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
 }
 
+// TestOutageSparesAuthorisations: nor does a requester's own call that fails take an authorisation from them.
+func TestOutageSparesAuthorisations(t *testing.T) {
+	r := newRig(t)
+	blobs := r.history(2)
+	open, entered := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r.kms.Hook = func(_ context.Context, c keystoretest.Call) error {
+		if c.Op == keystoretest.OpDecrypt {
+			first := false
+			once.Do(func() { first = true })
+			if first {
+				close(entered)
+				<-open
+				return keystore.Errorf(keystore.Unavailable, "", "down")
+			}
+		}
+		return nil
+	}
+	next := r.replica()
+	done := make(chan error, 1)
+	go func() {
+		h, err := next.ForRead(t.Context(), alice, photos, r.key, blobs[0], nil)
+		if err == nil {
+			h.Release()
+		}
+		done <- err
+	}()
+	<-entered
+	read(t, next, alice, photos, r.key, blobs[1], nil)
+	close(open)
+	if err := <-done; keystore.KindOf(err) != keystore.Unavailable {
+		t.Errorf("the call that failed: %v", err)
+	}
+	r.kms.Reset()
+	read(t, next, alice, photos, r.key, blobs[1], nil)
+	r.counts("read again", nil)
+}
+
 // TestSlowRefusal: a refusal that took its time is remembered from when it came.
 func TestSlowRefusal(t *testing.T) {
 	r := newRig(t)
@@ -451,7 +490,7 @@ func TestSlowRefusal(t *testing.T) {
 
 // TestResolveWhileAway: once the key service was away, nobody waits for it to say again what a key is.
 func TestResolveWhileAway(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.CallTimeout = time.Hour })
 	r.kms.SetAlias("alias/photos", r.key)
 	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil {
 		t.Fatal(err)
@@ -473,8 +512,22 @@ func TestResolveWhileAway(t *testing.T) {
 	}
 	r.clock.Advance(2 * time.Minute)
 	for range 5 { // the first waits for the refusal, the others for nothing
-		if info, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil || info.ARN != r.key {
-			t.Fatalf("%+v, %v", info, err)
+		done := make(chan error, 1)
+		go func() {
+			info, err := r.Resolve(t.Context(), alice, "alias/photos")
+			if err == nil && info.ARN != r.key {
+				err = fmt.Errorf("it is %+v", info)
+			}
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(20 * time.Second):
+			close(hang)
+			t.Fatal("it waits for a key service that does not answer")
 		}
 		r.clock.Advance(2 * time.Second)
 	}
