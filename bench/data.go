@@ -89,6 +89,11 @@ func runData(ctx context.Context, bin string, p plan) (*dataResults, error) {
 		out.Cells = append(out.Cells, *m)
 	}
 	out.Skipped = ways.skipped
+	again, err := measurePrimitives(100 * time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	out.Primitives.least(again)
 	return out, nil
 }
 
