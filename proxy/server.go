@@ -54,9 +54,9 @@ type Config struct {
 	RateWindow     time.Duration // of waiting for the client, over which MinRate is judged; default a minute
 	Now            func() time.Time
 	Log            *slog.Logger
+	Metrics        *Metrics
 
-	patience time.Duration // see patiently; of tests
-	Metrics  *Metrics
+	patience time.Duration // see patiently; tests have less
 }
 
 // CompressionRule switches S2 on for a bucket's objects of some content types.
