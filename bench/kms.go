@@ -24,6 +24,7 @@ const (
 	tablePeriod     = "period"
 	tableHistory    = "history"
 	tableReplicas   = "replicas"
+	tableTenants    = "tenants"
 	tableRequesters = "requesters"
 	tableFullMonth  = "full month"
 )
@@ -70,6 +71,17 @@ func kmsRuns(quick bool) []kmsRun {
 	with(tableReplicas, func(v *variant) { v.Replicas = 4 })
 	for _, n := range []int{10, 100} {
 		with(tableRequesters, func(v *variant) { v.Requesters = n })
+	}
+	if quick {
+		return all
+	}
+	for _, days := range []int{1, 30} {
+		for _, m := range []int{5, 60} {
+			w := workloads[len(workloads)-1]
+			v := usual
+			v.History, v.Lifetime, v.Period = w.History, minutes(m), time.Duration(days)*24*time.Hour
+			all = append(all, kmsRun{tableTenants, w, v})
+		}
 	}
 	return all
 }
