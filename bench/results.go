@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -18,7 +19,7 @@ type section struct {
 	Begun   time.Time `json:"begun"`
 	Seconds float64   `json:"seconds"`
 
-	follows bool // it began where another part of the same command ended
+	follows bool // another part of the same command came before it
 }
 
 // kmsSection is the part about the KMS's bill.
@@ -111,28 +112,19 @@ func loadReport(base string) (r report, err error) {
 	return r, nil
 }
 
-// follow notes which parts began where another ended: the load average before them is that one's.
+// follow notes which parts came after another of the same command, which makes them all, kms first: the load average
+// before them is that one's.
 func (r *report) follow() {
-	var all []*section
-	if r.kms != nil {
-		all = append(all, &r.kms.section)
-	}
 	if r.data != nil {
-		all = append(all, &r.data.section)
+		r.data.follows = !strings.HasSuffix(r.data.Command, " data")
 	}
 	if r.memory != nil {
-		all = append(all, &r.memory.section)
+		r.memory.follows = !strings.HasSuffix(r.memory.Command, " memory")
 	}
 	if r.scale != nil {
-		all = append(all, &r.scale.section)
+		r.scale.follows = !strings.HasSuffix(r.scale.Command, " scale")
 	}
 	if r.warp != nil {
-		all = append(all, &r.warp.section)
-	}
-	for _, s := range all {
-		for _, before := range all {
-			gap := s.Begun.Sub(before.Begun) - time.Duration(before.Seconds*float64(time.Second))
-			s.follows = s.follows || s != before && s.Command == before.Command && gap > -time.Second && gap < time.Minute
-		}
+		r.warp.follows = !strings.HasSuffix(r.warp.Command, " warp")
 	}
 }
