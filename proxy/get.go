@@ -235,7 +235,13 @@ func (f *fetch) span(m *sse.Manifest) (off, n int64, err error) {
 		return f.partSpan(m, f.part)
 	case f.part > 1 && f.onePart():
 		return 0, 0, f.errNoSuchPart()
-	case !f.ranged || f.ignoredRange():
+	}
+	return f.rangeSpan()
+}
+
+// rangeSpan is that of a request for no part.
+func (f *fetch) rangeSpan() (off, n int64, err error) {
+	if !f.ranged || f.ignoredRange() {
 		f.ranged = false
 		return 0, f.size, nil
 	}

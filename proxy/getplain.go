@@ -37,15 +37,7 @@ func (f *fetch) plainSpan() (off, n int64, err error) {
 	if f.part > 1 {
 		return 0, 0, f.errNoSuchPart()
 	}
-	if !f.ranged || f.ignoredRange() {
-		f.ranged = false
-		return 0, f.size, nil
-	}
-	off, n, ok := f.want.Resolve(f.size)
-	if !ok {
-		return 0, 0, errRange(f.call, f.size)
-	}
-	return off, n, nil
+	return f.rangeSpan()
 }
 
 func (f *fetch) plainBytes(off, n int64) (*http.Response, error) {
