@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // draw writes all charts that the results allow.
@@ -70,38 +69,50 @@ func requestersOf(v variant) float64    { return float64(max(1, v.Requesters)) }
 func replicasOf(v variant) float64      { return float64(v.Replicas) }
 func historyDays(v variant) float64     { return float64(v.History) }
 
-// charts of the KMS's bill.
+// charts of the KMS's bill. Where the whole month was run, the charts against requests show it; else the part that was
+// run, extrapolated and dashed. A part of a month opens the bucket keys of fewer days than the month, so its line starts
+// too high and ends too low.
 func (k *kmsSection) charts() []chart {
-	calls := chart{file: "kms-calls-objects", title: "KMS calls against requests for objects (deck's workload)", x: "requests for objects in a month", y: "KMS calls in a month", logY: true}
-	dollars := chart{file: "kms-dollars-objects", title: "The bill against requests for objects (deck's workload)", x: "requests for objects in a month", y: "dollars a month"}
+	calls := chart{file: "kms-calls-objects", title: "KMS calls against requests (the cost example)", x: "requests for objects in a month", y: "KMS calls in a month", logX: true, logY: true}
+	dollars := chart{file: "kms-dollars-objects", title: "The KMS bill against requests (the cost example)", x: "requests for objects in a month", y: "dollars a month; the key alone is $1"}
 	add := func(name string, o *kmsOutcome) {
-		c, d := series{name: name}, series{name: name}
-		for _, p := range o.Curve {
-			scale := float64(o.Variant.Scale)
-			c.points = append(c.points, point{p.X * scale, p.Y * scale})
-			d.points = append(d.points, point{p.X * scale, SymmetricMonth(int64(o.Workload.Tenants), int64(p.Y*scale)).Bill().Total.Dollars()})
+		if o == nil {
+			return
 		}
+		c, d := o.curves(name)
 		calls.lines, dollars.lines = append(calls.lines, c), append(dollars.lines, d)
 	}
-	if o := k.deck(false); o != nil {
-		add("no Bucket Keys", o)
+	add("no Bucket Keys", k.deck(false))
+	month := k.find(tableFullMonth, func(kmsOutcome) bool { return true })
+	if month == nil {
+		month = k.deck(true)
 	}
-	lifetimes := k.varied(tableLifetime, lifetimeMinutes)
-	for i := range lifetimes {
-		add("Bucket Keys, "+minutesText(lifetimes[i].Variant.Lifetime), &lifetimes[i])
-	}
+	add("Bucket Keys", month)
 	return append([]chart{calls, dollars},
-		k.variation("kms-lifetime", "The bill against the cache's lifetime", "minutes that an opened bucket key stays in memory", tableLifetime, lifetimeMinutes),
-		k.variation("kms-requesters", "The bill against requesters", "requesters", tableRequesters, requestersOf))
+		k.variation("kms-lifetime", "The KMS bill against the window (extrapolated)", "minutes that an opened bucket key stays in memory", tableLifetime, lifetimeMinutes),
+		k.variation("kms-requesters", "The KMS bill against requesters (extrapolated)", "requesters", tableRequesters, requestersOf))
 }
 
-func minutesText(d time.Duration) string { return fmt.Sprintf("%.0f min", d.Minutes()) }
+// curves are the calls and the dollars of an outcome. A part of a month is extrapolated by its scale.
+func (o *kmsOutcome) curves(name string) (calls, dollars series) {
+	scale := float64(o.Variant.Scale)
+	if scale > 1 {
+		name += fmt.Sprintf(",\n1/%.0f of a month", scale)
+	}
+	calls, dollars = series{name: name, extrapolated: scale > 1}, series{name: name, extrapolated: scale > 1}
+	for _, p := range o.Curve {
+		calls.points = append(calls.points, point{p.X * scale, p.Y * scale})
+		bill := SymmetricMonth(int64(o.Workload.Tenants), int64(p.Y*scale)).Bill()
+		dollars.points = append(dollars.points, point{p.X * scale, bill.Total.Dollars()})
+	}
+	return calls, dollars
+}
 
 // variation is a chart of one thing varied, with the bill without Bucket Keys for comparison.
 func (k *kmsSection) variation(file, title, x, table string, by func(variant) float64) chart {
 	c := chart{file: file, title: title, x: x, y: "dollars a month", logX: true}
-	on, off := series{name: "Bucket Keys"}, series{name: "no Bucket Keys"}
 	without := k.deck(false)
+	on, off := series{name: "Bucket Keys", extrapolated: true}, series{name: "no Bucket Keys", extrapolated: true}
 	for _, o := range k.varied(table, by) {
 		on.points = append(on.points, point{by(o.Variant), o.Bill.Total.Dollars()})
 		if without != nil {
@@ -116,7 +127,7 @@ func (k *kmsSection) variation(file, title, x, table string, by func(variant) fl
 func (d *dataSection) charts() []chart {
 	var all []chart
 	for _, o := range []op{opGet, opPut} {
-		size := chart{file: fmt.Sprintf("data-%s-size", o), title: fmt.Sprintf("%s at concurrency 8: throughput against size", o), x: "bytes", y: "MiB/s", logX: true, logY: true}
+		size := chart{file: fmt.Sprintf("data-%s-size", o), title: fmt.Sprintf("%s at concurrency 8: throughput against size", o), x: "size of the objects", y: "MiB/s", logX: true, logY: true, bytes: true}
 		conc := chart{file: fmt.Sprintf("data-%s-concurrency", o), title: fmt.Sprintf("%s of 4 KiB: requests a second against concurrency", o), x: "connections", y: "requests a second", logX: true}
 		for _, way := range mainWays {
 			bySize, byConc := series{name: way}, series{name: way}

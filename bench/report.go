@@ -113,7 +113,7 @@ func (k *kmsSection) write(b *strings.Builder) {
 }
 
 func (k *kmsSection) writeWorkloads(b *strings.Builder) {
-	t := table{head: []string{"workload", "writes a month", "reads a month", "part run", "KMS calls without Bucket Keys", "with", "fewer", "bill without", "with"}}
+	t := table{head: []string{"workload", "writes a month", "reads a month", "part run", "KMS calls without Bucket Keys, extrapolated", "with", "fewer", "bill without", "with"}}
 	for _, w := range workloads {
 		var found [2]*kmsOutcome
 		for i, on := range []bool{false, true} {
@@ -139,7 +139,7 @@ func (k *kmsSection) writeVaried(b *strings.Builder, name, title, column string,
 		return
 	}
 	fmt.Fprintf(b, "\n%s (the deck's workload, Bucket Keys on):\n", title)
-	t := table{head: []string{column, "calls run", "calls a month", "of these GenerateDataKey", "bill"}}
+	t := table{head: []string{column, "calls run", "calls a month, extrapolated", "of these GenerateDataKey", "bill"}}
 	for _, o := range all {
 		t.add(fmt.Sprintf("%.0f", by(o.Variant)), thousands(o.Calls), thousands(o.Monthly), thousands(o.Generate*o.Variant.Scale), o.Bill.Total.String())
 	}

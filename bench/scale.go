@@ -34,7 +34,7 @@ type scaleLine struct {
 func (s scaleCurve) chart() chart {
 	c := chart{file: s.File, title: s.Name, x: s.X, y: s.Y, logX: true}
 	for _, l := range s.Lines {
-		c.lines = append(c.lines, series{l.Name, l.Points})
+		c.lines = append(c.lines, series{name: l.Name, points: l.Points})
 	}
 	return c
 }
