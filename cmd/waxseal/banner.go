@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
@@ -17,6 +20,7 @@ type banner struct {
 	dir       dataDir
 	region    string
 	root      credentials
+	embedded  bool // the store is the embedded one
 	made      bool // the credentials are new: show them, once
 }
 
@@ -46,6 +50,8 @@ func (b banner) print(w io.Writer) error {
 	return err
 }
 
+// commands are to be pasted: with the embedded key service they make a KMS key the default of a bucket, with a Bucket
+// Key, and show how an object is sealed; with the embedded store, that its disk holds no plaintext.
 func (b banner) commands(t *strings.Builder, s3, kms string) {
 	fmt.Fprintf(t, "\nIts root credentials were made now and are kept in %s. To try it, paste:\n\n", b.dir.credentials())
 	fmt.Fprintf(t, "export AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_DEFAULT_REGION=%s\n",
@@ -53,18 +59,36 @@ func (b banner) commands(t *strings.Builder, s3, kms string) {
 	if b.ca != "" {
 		fmt.Fprintf(t, "export AWS_CA_BUNDLE=%s\n", shellQuote(b.ca))
 	}
-	for _, command := range []string{
-		"s3 mb s3://my-bucket",
-		"s3 cp /etc/hostname s3://my-bucket/hello",
-		"s3 ls s3://my-bucket",
-		"s3api head-object --bucket my-bucket --key hello",
-	} {
-		fmt.Fprintf(t, "aws --endpoint-url %s %s\n", s3, command)
-	}
+	aws := "aws --endpoint-url " + s3 + " "
+	fmt.Fprintln(t, aws+"s3 mb s3://my-bucket")
 	if b.kms != "" {
-		fmt.Fprintf(t, "aws --endpoint-url %s kms create-key --description 'my first key'\n", kms)
+		fmt.Fprintf(t, "key=$(aws --endpoint-url %s kms create-key --description 'my first key' --query KeyMetadata.Arn --output text)\n", kms)
+		fmt.Fprintln(t, aws+"s3api put-bucket-encryption --bucket my-bucket --server-side-encryption-configuration \\\n"+
+			`  '{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"aws:kms","KMSMasterKeyID":"'$key'"},"BucketKeyEnabled":true}]}'`)
+	}
+	fmt.Fprintln(t, "echo 'my first secret' | "+aws+"s3 cp - s3://my-bucket/hello")
+	fmt.Fprintln(t, aws+"s3api head-object --bucket my-bucket --key hello")
+	fmt.Fprintf(t, "%s inspect s3://my-bucket/hello --data-dir %s\n", programName(), shellQuote(string(b.dir)))
+	if b.embedded {
+		fmt.Fprintf(t, "grep -rqF 'my first secret' %s && echo plaintext || echo 'no plaintext on the disk'\n", shellQuote(b.dir.store()))
 	}
 	t.WriteByte('\n')
+}
+
+// programName is how a person who started this process starts it again: by name where the PATH has it, and by
+// `go run` where that made it.
+func programName() string {
+	self, err := os.Executable()
+	switch {
+	case err != nil:
+		return "waxseal"
+	case strings.Contains(self, string(filepath.Separator)+"go-build"):
+		return "go run ./cmd/waxseal"
+	}
+	if found, err := exec.LookPath(filepath.Base(self)); err == nil && found == self {
+		return filepath.Base(self)
+	}
+	return shellQuote(self)
 }
 
 // reachable is an address that a client on this machine can use.

@@ -116,12 +116,12 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.Account, "account", c.Account, "account `NUMBER` in ARNs")
 	c.kmsFlags(f)
 	f.StringVar(&c.AuditBucket, "audit-bucket", c.AuditBucket, "deliver audit records to this `BUCKET`, too; it must exist")
-	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "how old records may get before they are delivered")
+	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "`DURATION` that records wait for delivery, at most")
 	f.BoolVar(&c.AllowInsecureSSEC, "allow-insecure-ssec", c.AllowInsecureSSEC, "take SSE-C keys over plain HTTP; for tests")
 	f.BoolVar(&c.Anonymous, "anonymous", c.Anonymous, "let unsigned requests in, where a bucket's policy allows them")
-	f.StringVar(&c.ETag, "etag", c.ETag, "ETags of SSE-S3 objects: `md5`, as on S3, or opaque, which is faster")
-	f.DurationVar(&c.BucketKeyTTL, "bucket-key-ttl", c.BucketKeyTTL, "how long an opened bucket key may stay in memory: the revocation window")
-	f.DurationVar(&c.BucketKeyPeriod, "bucket-key-period", c.BucketKeyPeriod, "how long one bucket key wraps new objects")
+	f.StringVar(&c.ETag, "etag", c.ETag, "`KIND` of the ETags of SSE-S3 objects: md5, as on S3, or opaque, which is faster")
+	f.DurationVar(&c.BucketKeyTTL, "bucket-key-ttl", c.BucketKeyTTL, "`DURATION` that an opened bucket key may stay in memory: the revocation window")
+	f.DurationVar(&c.BucketKeyPeriod, "bucket-key-period", c.BucketKeyPeriod, "`DURATION` that one bucket key wraps new objects")
 }
 
 // list is a flag of several values.

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,20 +13,14 @@ import (
 
 // healthcheckCommand asks a running waxseal with the same configuration whether it lives, for a container's sake.
 func healthcheckCommand() *cobra.Command {
-	c := defaults()
-	cmd := &cobra.Command{
-		Use:   "healthcheck",
-		Short: "Ask the admin endpoint of a running waxseal whether it lives",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.load(cmd.Flags(), os.LookupEnv); err != nil {
-				return err
-			}
-			return healthcheck(cmd.Context(), c.AdminListen)
-		},
-	}
-	c.flags(cmd.Flags())
-	return cmd
+	return operatorCommand(&cobra.Command{
+		Use:     "healthcheck",
+		Short:   "Ask the admin endpoint of a running waxseal whether it lives",
+		Example: "  waxseal healthcheck --admin-listen 127.0.0.1:9802",
+		Args:    cobra.NoArgs,
+	}, func(cmd *cobra.Command, c *config, _ []string) error {
+		return healthcheck(cmd.Context(), c.AdminListen)
+	}, "admin-listen")
 }
 
 func healthcheck(ctx context.Context, addr string) error {

@@ -32,7 +32,7 @@ const (
 func (c *config) external() bool { return c.KMSProvider != providerLocal }
 
 func (c *config) kmsFlags(f *pflag.FlagSet) {
-	f.StringVar(&c.KMSProvider, "kms-provider", c.KMSProvider, "where KMS keys are: `local`, aws, or transit (OpenBao, Vault)")
+	f.StringVar(&c.KMSProvider, "kms-provider", c.KMSProvider, "`PLACE` of the KMS keys: local (embedded), aws, or transit (OpenBao, Vault)")
 	f.StringVar(&c.KMSEndpoint, "kms-endpoint", c.KMSEndpoint, "`URL` of the external key service; aws without one: AWS's own")
 	f.StringVar(&c.KMSRegion, "kms-region", c.KMSRegion, "`REGION` of the keys at aws; none: --region")
 	f.StringVar(&c.KMSCA, "kms-ca", c.KMSCA, "PEM `FILE` with the external key service's certificate authorities")
@@ -40,7 +40,7 @@ func (c *config) kmsFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.KMSNamespace, "kms-namespace", c.KMSNamespace, "`NAMESPACE` of the transit engine")
 	f.StringVar(&c.KMSRootKey, "kms-root-key", c.KMSRootKey, "`KEY` (id, ARN or alias) of the external key service that SSE-S3 stands on")
 	f.Var((*list)(&c.KMSFormerRootKey), "kms-former-root-key", "`ARN` of a key that was --kms-root-key earlier; may be repeated")
-	f.Float64Var(&c.KMSRate, "kms-rate", c.KMSRate, "requests a second that the embedded key service grants one principal; 0: any `NUMBER`")
+	f.Float64Var(&c.KMSRate, "kms-rate", c.KMSRate, "`NUMBER` of requests a second that the embedded key service grants one principal; 0: no limit")
 }
 
 // checkKMS refuses what the chosen provider has no use for: it would be a mistake about where the keys are.
