@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -296,47 +297,81 @@ func TestServiceKeyRing(t *testing.T) {
 		wg.Go(func() { rings[i] = open(root) })
 	}
 	wg.Wait()
-	id, key := rings[0].Current()
-	if id != 1 || key.IsZero() {
-		t.Errorf("the first is %d", id)
+	first, key := rings[0].Current()
+	if key.IsZero() {
+		t.Error("the first key is zero")
 	}
 	for _, r := range rings {
-		if i, k := r.Current(); i != id || !k.Equal(&key) {
+		if i, k := r.Current(); i != first || !k.Equal(&key) {
 			t.Error("replicas have different keys")
 		}
 	}
-	// One rotates; another, which was not told, finds the new key by its number, and not what does not exist.
-	if id, err := rings[0].Rotate(t.Context()); err != nil || id != 2 {
-		t.Errorf("got %d, %v", id, err)
-	}
-	_, second := rings[0].Current()
-	if k, ok := rings[1].ByID(2); !ok || !k.Equal(&second) || second.Equal(&key) {
+	// One rotates; another, which was not told, finds the new key by its id, and not what does not exist.
+	second := must(rings[0].Rotate(t.Context()))
+	_, newer := rings[0].Current()
+	if k, ok := rings[1].ByID(second); !ok || second == first || !k.Equal(&newer) || newer.Equal(&key) {
 		t.Error("the other replica does not know the new key")
 	}
-	if k, ok := rings[1].ByID(1); !ok || !k.Equal(&key) {
+	if id, _ := rings[1].Current(); id != second {
+		t.Error("the other replica goes on with the older key")
+	}
+	if k, ok := rings[1].ByID(first); !ok || !k.Equal(&key) {
 		t.Error("the first key is gone")
 	}
 	if _, ok := rings[2].ByID(77); ok {
 		t.Error("there is no such key")
 	}
-	// A rekey.
+	// A rekey; the ring that made it can rotate afterwards.
 	next := keystore.NewRootSecret(secret(t, 2), secret(t, 1))
-	if err := open(next).Reseal(t.Context()); err != nil {
+	resealer := open(next)
+	if err := resealer.Reseal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if k, ok := open(keystore.NewRootSecret(secret(t, 2))).ByID(1); !ok || !k.Equal(&key) {
+	last := open(keystore.NewRootSecret(secret(t, 2)))
+	if k, ok := last.ByID(first); !ok || !k.Equal(&key) {
 		t.Error("the keys do not open with the new secret alone")
+	}
+	if id, _ := last.Current(); id != second {
+		t.Errorf("after the rekey %d is the current key, not %d", id, second)
+	}
+	if third := must(resealer.Rotate(t.Context())); third == second {
+		t.Error("the key is not rotated")
 	}
 	if _, err := keystore.NewServiceKeyRing(t.Context(), store, root.Sealer("service-key")); !errors.Is(err, keystore.ErrNotSealed) {
 		t.Errorf("the old secret: got %v", err)
 	}
-	// A sealed key is bound to its number.
-	a := must(store.Get(t.Context(), "servicekey/00000001"))
-	if _, err := store.Txn(t.Context(), nil, []state.Op{{Key: "servicekey/00000002", Value: a.Value}}); err != nil {
+	// A sealed key is bound to its id.
+	a := must(store.Get(t.Context(), fmt.Sprintf("servicekey/%08x", first)))
+	if _, err := store.Txn(t.Context(), nil, []state.Op{{Key: fmt.Sprintf("servicekey/%08x", second), Value: a.Value}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := keystore.NewServiceKeyRing(t.Context(), store, next.Sealer("service-key")); !errors.Is(err, keystore.ErrNotSealed) {
-		t.Errorf("a key under another's number: got %v", err)
+		t.Errorf("a key under another's id: got %v", err)
+	}
+}
+
+// TestServiceKeyIDs: two rings have no id in common, and a ring that was numbered from 1 keeps its keys and goes on with
+// a random id.
+func TestServiceKeyIDs(t *testing.T) {
+	ids := map[uint32]bool{}
+	for range 20 {
+		store, root := state.NewMemory(), keystore.NewRootSecret(keystore.RandomSecret())
+		sealer := root.Sealer("service-keys")
+		counted := keystore.RandomSecret()
+		sealed := must(sealer.Seal(counted.Bytes(), []byte("waxseal/v1/servicekey/\x00\x00\x00\x01")))
+		must(store.Txn(t.Context(), nil, []state.Op{{Key: "servicekey/00000001", Value: sealed}}))
+		ring := must(keystore.NewServiceKeyRing(t.Context(), store, sealer))
+		for range 3 {
+			id, _ := ring.Current()
+			if id < 1<<16 || ids[id] {
+				t.Errorf("id %d", id)
+			}
+			ids[id] = true
+			must(ring.Rotate(t.Context()))
+		}
+		if k, ok := must(keystore.NewServiceKeyRing(t.Context(), store, sealer)).ByID(1); !ok || !k.Equal(&counted) {
+			t.Error("the counted key is gone")
+		}
 	}
 }
 
@@ -411,11 +446,12 @@ func TestExternalRoot(t *testing.T) {
 	} else {
 		h.Release()
 	}
-	if n, k, err := root.ServiceKey(context.Background()); err != nil || n != 1 || k.IsZero() {
+	n, k, err := root.ServiceKey(context.Background())
+	if err != nil || k.IsZero() {
 		t.Errorf("got %d, %v", n, err)
 	}
-	if _, ok := root.ServiceKeyByID(1); !ok {
-		t.Error("no service key 1")
+	if _, ok := root.ServiceKeyByID(n); !ok {
+		t.Errorf("no service key %d", n)
 	}
 }
 

@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,33 +13,43 @@ import (
 	"waxseal/keystore/state"
 )
 
-// servicePrefix is where service keys are in the state: prefix, id in 8 hexadecimal digits.
-const servicePrefix = "servicekey/"
+// Service keys in the state: each by its id in 8 hexadecimal digits, and the id of the current one.
+const (
+	servicePrefix  = "servicekey/"
+	serviceCurrent = "servicekeys/current"
+)
 
-// ServiceKeyRing is the service's own keys: random, sealed, in the state, found by a number that is stored with what
-// they vouch for. The highest is the current one. It is safe for concurrent use.
+// firstRandomID is the least id that a ring gives out. Earlier rings counted from 1, so every deployment has a key of
+// number 1 and the number says nothing: see sse.CountedServiceKeys.
+const firstRandomID = 1 << 16
+
+// ServiceKeyRing is the service's own keys: random, sealed, in the state, found by an id that is stored with what
+// they vouch for. Ids are random, so that a ring tells its own from those of another deployment, or of a state that was
+// lost. It is safe for concurrent use.
 type ServiceKeyRing struct {
 	store  state.Store
 	sealer Sealer
 
-	mu      sync.RWMutex
-	keys    map[uint32]*Secret
-	newest  uint32
-	looked  time.Time // when the state was last read for a number that was not known
-	timeout time.Duration
+	mu       sync.RWMutex
+	keys     map[uint32]*Secret
+	current  uint32    // 0: none yet
+	revision int64     // of serviceCurrent; 0: not there
+	looked   time.Time // when the state was last read for an id that was not known
+	timeout  time.Duration
 }
 
-// relook is how often at most the state is read for an unknown number: numbers come from outside, and anybody can make
+// relook is how often at most the state is read for an unknown id: ids come from outside, and anybody can make
 // some up.
 const relook = time.Second
 
-// NewServiceKeyRing opens the ring, and makes its first key when there is none.
+// NewServiceKeyRing opens the ring, and makes a current key when there is none: at the first start, and in a state
+// whose keys are numbered from 1.
 func NewServiceKeyRing(ctx context.Context, s state.Store, sealer Sealer) (*ServiceKeyRing, error) {
 	r := &ServiceKeyRing{store: s, sealer: sealer, timeout: 5 * time.Second}
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
-	if r.newest == 0 {
+	if r.current == 0 {
 		if _, err := r.Rotate(ctx); err != nil {
 			return nil, err
 		}
@@ -46,15 +57,15 @@ func NewServiceKeyRing(ctx context.Context, s state.Store, sealer Sealer) (*Serv
 	return r, nil
 }
 
-// Current returns the newest key and its number.
+// Current returns the current key and its id.
 func (r *ServiceKeyRing) Current() (uint32, Secret) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.newest, *r.keys[r.newest]
+	return r.current, *r.keys[r.current]
 }
 
-// ByID returns the key of a number. Another replica may have made it since the state was read, so an unknown number is
-// looked for there.
+// ByID returns the key of an id. Another replica may have made it since the state was read, so an unknown id is looked
+// for there.
 func (r *ServiceKeyRing) ByID(id uint32) (Secret, bool) {
 	if key, ok := r.known(id); ok || !r.mayLook() {
 		return key, ok
@@ -87,19 +98,23 @@ func (r *ServiceKeyRing) mayLook() bool {
 	return true
 }
 
-// Rotate makes a new current key and returns its number. Earlier ones go on vouching for what they did. When another
+// Rotate makes a new current key and returns its id. Earlier ones go on vouching for what they did. When another
 // replica makes the same step at the same time, its key is taken.
 func (r *ServiceKeyRing) Rotate(ctx context.Context) (uint32, error) {
-	r.mu.RLock()
-	id := r.newest + 1
-	r.mu.RUnlock()
+	id, revision := r.vacant()
 	key := RandomSecret()
 	defer key.Zero()
 	sealed, err := r.sealer.Seal(key.Bytes(), serviceAAD(id))
 	if err != nil {
 		return 0, err
 	}
-	_, err = r.store.Txn(ctx, []state.Cond{{Key: serviceKey(id)}}, []state.Op{{Key: serviceKey(id), Value: sealed}})
+	current, err := r.sealer.Seal(binary.BigEndian.AppendUint32(nil, id), []byte(serviceCurrent))
+	if err != nil {
+		return 0, err
+	}
+	_, err = r.store.Txn(ctx,
+		[]state.Cond{{Key: serviceKey(id)}, {Key: serviceCurrent, Revision: revision}},
+		[]state.Op{{Key: serviceKey(id), Value: sealed}, {Key: serviceCurrent, Value: current}})
 	if err != nil && !errors.Is(err, state.ErrConflict) {
 		return 0, fmt.Errorf("keystore: service key: %w", err)
 	}
@@ -110,6 +125,20 @@ func (r *ServiceKeyRing) Rotate(ctx context.Context) (uint32, error) {
 	return id, nil
 }
 
+// vacant returns a random id that no key of the ring has, and the revision of the current one's record.
+func (r *ServiceKeyRing) vacant() (id uint32, revision int64) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for {
+		var b [4]byte
+		rand.Read(b[:])
+		id = binary.BigEndian.Uint32(b[:])
+		if _, taken := r.keys[id]; id >= firstRandomID && !taken {
+			return id, r.revision
+		}
+	}
+}
+
 // Reseal seals every key again, under the newest root secret: a rekey.
 func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
 	entries, err := r.store.Range(ctx, servicePrefix, "", 0)
@@ -117,50 +146,91 @@ func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
 		return fmt.Errorf("keystore: service keys: %w", err)
 	}
 	for _, e := range entries {
-		id, key, err := r.unseal(e)
+		id, err := serviceID(e.Key)
 		if err != nil {
 			return err
 		}
-		sealed, err := r.sealer.Seal(key.Bytes(), serviceAAD(id))
-		key.Zero()
-		if err != nil {
-			return err
-		}
-		_, err = r.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Value: sealed}})
-		if err != nil {
+		if err := r.reseal(ctx, e, serviceAAD(id)); err != nil {
 			return fmt.Errorf("keystore: service key %d: %w", id, err)
 		}
 	}
-	return nil
+	e, err := r.store.Get(ctx, serviceCurrent)
+	if err == nil {
+		err = r.reseal(ctx, e, []byte(serviceCurrent))
+	}
+	if err != nil {
+		return fmt.Errorf("keystore: current service key: %w", err)
+	}
+	return r.load(ctx) // the current one's record has a new revision
+}
+
+func (r *ServiceKeyRing) reseal(ctx context.Context, e state.Entry, aad []byte) error {
+	plain, err := r.sealer.Open(e.Value, aad)
+	if err != nil {
+		return err
+	}
+	defer clear(plain)
+	sealed, err := r.sealer.Seal(plain, aad)
+	if err != nil {
+		return err
+	}
+	_, err = r.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Value: sealed}})
+	return err
 }
 
 func (r *ServiceKeyRing) load(ctx context.Context) error {
+	current, revision, err := r.loadCurrent(ctx)
+	if err != nil {
+		return err
+	}
 	entries, err := r.store.Range(ctx, servicePrefix, "", 0)
 	if err != nil {
 		return fmt.Errorf("keystore: service keys: %w", err)
 	}
-	keys, newest := make(map[uint32]*Secret, len(entries)), uint32(0)
+	keys := make(map[uint32]*Secret, len(entries))
 	for _, e := range entries {
 		id, key, err := r.unseal(e)
 		if err != nil {
 			return err
 		}
-		keys[id], newest = &key, max(newest, id)
+		keys[id] = &key
+	}
+	if keys[current] == nil {
+		current = 0
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if newest >= r.newest { // an older reading must not take a newer one's place
-		r.keys, r.newest = keys, newest
+	if revision >= r.revision { // an older reading must not take a newer one's place
+		r.keys, r.current, r.revision = keys, current, revision
 	}
 	return nil
 }
 
-func (r *ServiceKeyRing) unseal(e state.Entry) (uint32, Secret, error) {
-	id, err := strconv.ParseUint(e.Key[len(servicePrefix):], 16, 32)
-	if err != nil || e.Key != serviceKey(uint32(id)) {
-		return 0, Secret{}, fmt.Errorf("keystore: %q is not a service key's name", e.Key)
+// loadCurrent reads which key is the current one. It comes before the keys are read: those that it may name are there.
+func (r *ServiceKeyRing) loadCurrent(ctx context.Context) (id uint32, revision int64, err error) {
+	e, err := r.store.Get(ctx, serviceCurrent)
+	if errors.Is(err, state.ErrNotFound) {
+		return 0, 0, nil
 	}
-	plain, err := r.sealer.Open(e.Value, serviceAAD(uint32(id)))
+	if err != nil {
+		return 0, 0, fmt.Errorf("keystore: current service key: %w", err)
+	}
+	plain, err := r.sealer.Open(e.Value, []byte(serviceCurrent))
+	if err != nil {
+		return 0, 0, fmt.Errorf("keystore: current service key: %w", err)
+	}
+	if len(plain) != 4 {
+		return 0, 0, fmt.Errorf("keystore: current service key: an id of %d bytes", len(plain))
+	}
+	return binary.BigEndian.Uint32(plain), e.Revision, nil
+}
+
+func (r *ServiceKeyRing) unseal(e state.Entry) (uint32, Secret, error) {
+	id, err := serviceID(e.Key)
+	if err != nil {
+		return 0, Secret{}, err
+	}
+	plain, err := r.sealer.Open(e.Value, serviceAAD(id))
 	if err != nil {
 		return 0, Secret{}, fmt.Errorf("keystore: service key %d: %w", id, err)
 	}
@@ -169,7 +239,15 @@ func (r *ServiceKeyRing) unseal(e state.Entry) (uint32, Secret, error) {
 	if err != nil {
 		return 0, Secret{}, fmt.Errorf("keystore: service key %d: %w", id, err)
 	}
-	return uint32(id), key, nil
+	return id, key, nil
+}
+
+func serviceID(key string) (uint32, error) {
+	id, err := strconv.ParseUint(key[len(servicePrefix):], 16, 32)
+	if err != nil || key != serviceKey(uint32(id)) {
+		return 0, fmt.Errorf("keystore: %q is not a service key's name", key)
+	}
+	return uint32(id), nil
 }
 
 func serviceKey(id uint32) string { return fmt.Sprintf("%s%08x", servicePrefix, id) }

@@ -16,6 +16,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
+	"waxseal/sse"
 )
 
 // memoryRoot is a keystore.Root that lives as long as a test.
@@ -25,8 +26,20 @@ type memoryRoot struct {
 }
 
 func newMemoryRoot() *memoryRoot {
-	return &memoryRoot{keystore.RandomSecret(), keystore.RandomSecret(), 1}
+	return &memoryRoot{keystore.RandomSecret(), keystore.RandomSecret(), sse.CountedServiceKeys + 1}
 }
+
+// forget puts another service key in the place of the one that there was, as after a loss of the state. A counted id
+// stays what it was: every deployment counted from 1.
+func (r *memoryRoot) forget() {
+	r.service = keystore.RandomSecret()
+	if r.serviceID >= sse.CountedServiceKeys {
+		r.serviceID++
+	}
+}
+
+// serviceIDs are of both kinds.
+var serviceIDs = []uint32{1, sse.CountedServiceKeys + 1}
 
 func (r *memoryRoot) Current(context.Context) (*keystore.Handle, []byte, error) {
 	return keystore.NewHandle(r.kek, "", []byte("root-1")), []byte("root-1"), nil

@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
@@ -384,16 +383,16 @@ func TestListMetadataExtension(t *testing.T) {
 
 // TestListLostServiceKey: facts that the service key vouched for are had from under the data keys.
 func TestListLostServiceKey(t *testing.T) {
-	for _, metadata := range []bool{false, true} {
-		k, _ := overMemory(t, proxytest.Options{ListMetadata: metadata}, nil)
+	for i := range 4 {
+		k, _ := overMemory(t, proxytest.Options{ListMetadata: i%2 == 1}, nil)
+		k.root.serviceID = serviceIDs[i/2]
 		var want []listed
 		for i := range 20 {
 			size := 10 + i%2*inlineLimit
 			info := put(t, k.client(t), "bkt", fmt.Sprintf("%02d", i), make([]byte, size), nil)
 			want = append(want, listed{info.Key, info.ETag, int64(size)})
 		}
-		k.root.service = keystore.RandomSecret()
-		k.root.serviceID++
+		k.root.forget()
 		_, doc := k.mustDo(t, "GET", "/bkt?list-type=2", nil, nil)
 		if got := entriesOf(t, doc); fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%v\nwant %v", got, want)

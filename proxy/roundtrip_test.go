@@ -96,11 +96,12 @@ func TestLostServiceKey(t *testing.T) {
 	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
 		k := start(t, up, nil)
 		c, bucket := k.client(t), k.bucket(t)
-		for _, n := range []int{1000, inlineLimit + 1} {
+		for i := range 4 {
+			n := []int{1000, inlineLimit + 1}[i%2]
+			k.root.serviceID = serviceIDs[i/2]
 			p := random(n)
 			info := put(t, c, bucket, "object", p, nil)
-			k.root.service = keystore.RandomSecret()
-			k.root.serviceID++
+			k.root.forget()
 			st, err := c.StatObject(context.Background(), bucket, "object", minio.StatObjectOptions{})
 			if err != nil || st.ETag != info.ETag || st.Size != int64(n) {
 				t.Fatalf("%d bytes: %+v %v", n, st, err)
@@ -116,11 +117,13 @@ func TestLostServiceKey(t *testing.T) {
 // and overwritten under a condition, whatever key is for what is written.
 func TestLostServiceKeyWrites(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.AllowInsecureSSEC = true })
-	for _, size := range []int{1000, inlineLimit + 5} {
+	for i := range 4 {
+		size := []int{1000, inlineLimit + 5}[i%2]
+		k.root.serviceID = serviceIDs[i/2]
 		data := noise(1, size)
 		customer, _ := k.mustDo(t, "PUT", "/bkt/c", sseC(1), data)
 		plain, _ := k.mustDo(t, "PUT", "/bkt/plain", nil, data)
-		k.root.serviceID, k.root.service = k.root.serviceID+1, keystore.RandomSecret()
+		k.root.forget()
 		for name, h := range map[string]hdr{
 			"from SSE-C":         with(hdr{"x-amz-copy-source": "/bkt/c"}, copyC(1)),
 			"from SSE-C to such": with(hdr{"x-amz-copy-source": "/bkt/c"}, copyC(1), sseC(2)),

@@ -238,17 +238,25 @@ type ServiceKey struct {
 	Key Key
 }
 
+// CountedServiceKeys bounds the ids of service keys that were numbered from 1: every deployment has a key 1. Higher ids
+// are random, and name one deployment's key.
+const CountedServiceKeys = 1 << 16
+
 // ServiceKeys looks a service key up by its id.
 type ServiceKeys func(id uint32) (Key, bool)
 
-// open opens a public box.
+// open opens a public box. One that does not open under a counted id may be of another deployment, or of a state that
+// was lost: for that the error is ErrUnknownServiceKey too, and the data key decides.
 func (look ServiceKeys) open(id uint32, salt []byte, label string, box, aad []byte) (Tag, error) {
 	key, ok := look(id)
 	if !ok {
 		return Tag{}, fmt.Errorf("%w: id %d", ErrUnknownServiceKey, id)
 	}
 	plain, err := key.Derive(salt, label).openBox(box, aad)
-	if err != nil {
+	switch {
+	case err != nil && id < CountedServiceKeys:
+		return Tag{}, fmt.Errorf("%w: %w: public box under the counted id %d", ErrUnknownServiceKey, err, id)
+	case err != nil:
 		return Tag{}, fmt.Errorf("%w: public box", err)
 	}
 	return decodeTag(plain)

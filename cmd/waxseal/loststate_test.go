@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/kmsapi"
+	"waxseal/keystore/local"
+	"waxseal/keystore/sigv4"
+	"waxseal/keystore/state"
+	"waxseal/proxy/proxytest"
+)
+
+// TestLostState: with an external key service, objects need no state, and SSE-C objects need none ever. A waxseal on another data directory (the first was
+// lost, or both are in use) reads what the first wrote: bytes, sizes and ETags, in every mode.
+func TestLostState(t *testing.T) {
+	for name, external := range map[string]func(*testing.T) (configure func(*config), key string){
+		"aws": awsBehind, "transit": transitBehind, "local": func(*testing.T) (func(*config), string) { return func(*config) {}, "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			configure, key := external(t)
+			b := newJobBench(t, proxytest.Options{}, configure)
+			objects := lostObjects(t, key)
+			for path, o := range objects {
+				o.put(t, b, path)
+			}
+			first := *b
+			b.s3.client.CloseIdleConnections()
+			if err := b.parts.shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			b.start() // on another data directory
+			for path, o := range objects {
+				o.wants(t, b, path)
+			}
+			wantListed(t, b, objects)
+
+			// Both in turn: what the second writes, the first reads.
+			for path, o := range objects {
+				o.put(t, b, path)
+			}
+			b.s3.client.CloseIdleConnections()
+			if err := b.parts.shutdown(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			b.conf.DataDir = first.conf.DataDir
+			b.serve()
+			for path, o := range objects {
+				o.wants(t, b, path)
+			}
+		})
+	}
+}
+
+// lostObject is an object that is written before the state is lost.
+type lostObject struct {
+	body []byte
+	side encrypt.ServerSide
+	etag string // as the upload answered it
+}
+
+// lostObjects are small ones, whose facts are in the envelope, and multipart uploads, with a manifest.
+func lostObjects(t *testing.T, key string) map[string]*lostObject {
+	t.Helper()
+	kms, err := encrypt.NewSSEKMS(key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	modes := map[string]encrypt.ServerSide{
+		"sse-s3": nil, "sse-kms": kms, "bucket-key": bucketKey{kms}, "dsse-kms": dsse{kms}, "sse-c": customer(t),
+	}
+	if key == "" { // the embedded key service loses its keys with the state
+		modes = map[string]encrypt.ServerSide{"sse-c": customer(t)}
+	}
+	objects := map[string]*lostObject{}
+	for mode, side := range modes {
+		for size, n := range map[string]int{"empty": 0, "small": 1000, "parts": 5<<20 + 1000} {
+			o := &lostObject{body: make([]byte, n), side: side}
+			rand.Read(o.body)
+			objects[mode+"/"+size] = o
+		}
+	}
+	return objects
+}
+
+func (o *lostObject) put(t *testing.T, b *jobBench, path string) {
+	t.Helper()
+	info, err := b.s3.core.Client.PutObject(t.Context(), jobBucket, path, bytes.NewReader(o.body), int64(len(o.body)),
+		minio.PutObjectOptions{ServerSideEncryption: o.side, PartSize: 5 << 20})
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	o.etag = info.ETag
+}
+
+// get is the side of the requests that read.
+func (o *lostObject) get() (opts minio.GetObjectOptions) {
+	if o.side != nil && o.side.Type() == encrypt.SSEC {
+		opts.ServerSideEncryption = o.side
+	}
+	return opts
+}
+
+func (o *lostObject) wants(t *testing.T, b *jobBench, path string) {
+	t.Helper()
+	info, err := b.s3.core.StatObject(t.Context(), jobBucket, path, o.get())
+	if err != nil || info.ETag != o.etag || info.Size != int64(len(o.body)) {
+		t.Errorf("HEAD %s: %v; %d bytes, ETag %q, want %d, %q", path, err, info.Size, info.ETag, len(o.body), o.etag)
+	}
+	body, _, _, err := b.s3.core.GetObject(t.Context(), jobBucket, path, o.get())
+	if err != nil {
+		t.Errorf("GET %s: %v", path, err)
+		return
+	}
+	defer body.Close()
+	var got bytes.Buffer
+	if _, err := got.ReadFrom(body); err != nil || !bytes.Equal(got.Bytes(), o.body) {
+		t.Errorf("GET %s: %d bytes, %v", path, got.Len(), err)
+	}
+}
+
+// wantListed holds a list to what it can show: of SSE-C it has no key to open anything with.
+func wantListed(t *testing.T, b *jobBench, objects map[string]*lostObject) {
+	t.Helper()
+	found := 0
+	for info := range b.s3.core.Client.ListObjects(t.Context(), jobBucket, minio.ListObjectsOptions{Recursive: true}) {
+		o := objects[info.Key]
+		switch {
+		case info.Err != nil || o == nil:
+			t.Errorf("%q is listed, %v", info.Key, info.Err)
+			continue
+		case o.side != nil && o.side.Type() == encrypt.SSEC:
+		case info.Size != int64(len(o.body)) || info.ETag != o.etag:
+			t.Errorf("%s is listed with %d bytes, ETag %q", info.Key, info.Size, info.ETag)
+		}
+		found++
+	}
+	if found != len(objects) {
+		t.Errorf("%d objects are listed, not %d", found, len(objects))
+	}
+}
+
+// bucketKey and dsse are the kinds of SSE-KMS that minio-go does not make.
+type bucketKey struct{ encrypt.ServerSide }
+
+func (s bucketKey) Marshal(h http.Header) {
+	s.ServerSide.Marshal(h)
+	h.Set("X-Amz-Server-Side-Encryption-Bucket-Key-Enabled", "true")
+}
+
+type dsse struct{ encrypt.ServerSide }
+
+func (s dsse) Marshal(h http.Header) {
+	s.ServerSide.Marshal(h)
+	h.Set(sseHeader, "aws:kms:dsse")
+}
+
+func transitBehind(t *testing.T) (func(*config), string) {
+	server := httptest.NewServer(newTransitEngine("s.token", "root", "photos"))
+	t.Cleanup(server.Close)
+	t.Setenv(envKMSToken, "s.token")
+	return func(c *config) {
+		c.KMSProvider, c.KMSEndpoint, c.KMSRootKey = providerTransit, server.URL, "root"
+	}, "arn:aws:kms:us-east-1:000000000000:key/photos"
+}
+
+// awsBehind is the KMS endpoint of another waxseal.
+func awsBehind(t *testing.T) (func(*config), string) {
+	t.Helper()
+	users, err := iam.NewDirectory([]iam.User{{
+		Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", Root: true,
+		AccessKey: "AKIABEHIND", Secret: iam.NewSecret("behind-secret"),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	service, err := local.Open(t.Context(), local.Config{
+		State: state.NewMemory(), Secrets: keystore.NewRootSecret(keystore.RandomSecret()), Audit: new(audit.Memory),
+		Region: "us-east-1", AccountID: "000000000000", Identities: users, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := &sigv4.Verifier{Service: "kms", Region: "us-east-1", Lookup: users.Secret, Now: time.Now}
+	server := (&kmsapi.Handler{
+		Service: service, Log: slog.New(slog.DiscardHandler), Authenticate: kmsapi.SigV4(verifier, users),
+	}).Server()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		if err := errors.Join(server.Shutdown(), <-served, service.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	newKey := func() string {
+		out, err := service.CreateKey(context.Background(), rootCaller(), &local.CreateKeyRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.KeyMetadata.Arn
+	}
+	root, key := newKey(), newKey()
+	t.Setenv(envKMSAccessKey, "AKIABEHIND")
+	t.Setenv(envKMSSecretKey, "behind-secret")
+	return func(c *config) {
+		c.KMSProvider, c.KMSEndpoint, c.KMSRootKey = providerAWS, "http://"+l.Addr().String(), root
+	}, key
+}
