@@ -217,6 +217,9 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // TestMemory: the memory of a proxy does not grow with the size of what goes through it, nor much with its number.
 // WAXSEAL_TEST_MEMORY=1 sends 64 streams of 256 MiB each way and one object of 5 GB; without it, it is 16 of 16 MiB.
 func TestMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	if raceDetector {
 		t.Skip("the race detector has memory of its own")
 	}

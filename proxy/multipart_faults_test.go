@@ -113,6 +113,9 @@ func drive(t *testing.T, first, second *kit, bucket, key string) {
 }
 
 func TestMultipartCrashAtEveryStateWrite(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	for _, after := range []bool{false, true} {
 		for n := 1; n <= 8; n++ {
 			t.Run(fmt.Sprintf("write %d, durable %t", n, after), func(t *testing.T) {
@@ -128,6 +131,9 @@ func TestMultipartCrashAtEveryStateWrite(t *testing.T) {
 }
 
 func TestMultipartStoreFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	hooks := map[string]func(op string, n int) proxytest.Hook{
 		"fails": proxytest.FailNotPersist, "fails, done": proxytest.FailButPersist,
 		"cut": proxytest.LoseNotPersist, "cut, done": proxytest.LoseButPersist,
@@ -218,6 +224,9 @@ func TestMultipartBlind(t *testing.T) {
 
 // Two Completes at once make one object, whole, and both are told so.
 func TestMultipartCompleteTwiceAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	for _, servers := range []int{1, 2} {
 		for _, forget := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%d servers, forgets %t", servers, forget), func(t *testing.T) {
@@ -257,6 +266,9 @@ func TestMultipartCompleteTwiceAtOnce(t *testing.T) {
 // TestCompleteOfAnotherList: when the answer to a Complete was lost, only the list that made the object is told that it did,
 // whatever was asked in between, with the upload's key and without.
 func TestCompleteOfAnotherList(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	for name, header := range map[string]map[string]string{"SSE-S3": nil, "SSE-C, completed without the key": sseC(1)} {
 		t.Run(name, func(t *testing.T) {
 			k, u := overMemory(t, proxytest.Options{ForgetCompleted: true}, func(c *Config) { c.AllowInsecureSSEC = true })

@@ -20,6 +20,9 @@ import (
 // and again. Whatever was acknowledged is there afterwards, byte for byte, and nothing that is there is unreadable.
 // WAXSEAL_TEST_KILLS is how often; each takes about a second.
 func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	up, url := proxytest.StartUpstream(t, proxytest.Options{MaxRequests: 1}, "bucket")
 	dir := t.TempDir()
 	l := &killLoad{written: map[string][][]byte{}}
@@ -201,6 +204,9 @@ func readAll(c *minio.Client, key string) ([]byte, error) {
 // TestWritersRace has many writers of one object, by PUT, copy in place and multipart upload, and readers of it. A
 // reader gets one write's bytes, whole, with the ETag of that write and of no other.
 func TestWritersRace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
 		k := start(t, up, nil)
 		bucket := k.bucket(t)

@@ -92,6 +92,9 @@ func sealedEnd(o *proxytest.Stored) int {
 // TestTampering: whatever a store does to an object, no byte that was not written comes out, and the client learns
 // of it: before the first byte by an error that it will not retry, later by an answer that ends too early.
 func TestTampering(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	for _, size := range []int{300_000, inlineLimit + 70_000} {
 		for _, tamper := range tamperings {
 			t.Run(tamper.name, func(t *testing.T) { tamperAndRead(t, size, tamper) })
@@ -162,6 +165,9 @@ func TestMovedByTheStore(t *testing.T) {
 
 // TestStoreFaults: what goes wrong at the store never becomes a wrong success, and an acknowledged object is whole.
 func TestStoreFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	for name, hook := range map[string]func(string, int) proxytest.Hook{
 		"fails":                   proxytest.FailNotPersist,
 		"fails but it happened":   proxytest.FailButPersist,

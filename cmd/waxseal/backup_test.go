@@ -126,6 +126,9 @@ func TestStandingBackupHoldsNobodyUp(t *testing.T) {
 
 // TestPacedWriterCutsAReaderThatStands: and not one that is slow.
 func TestPacedWriterCutsAReaderThatStands(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	const patience = 500 * time.Millisecond
 	written := make(chan error, 1)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -292,11 +292,17 @@ func (b *jobBench) race(rounds int, prepare func(key string), work func() error)
 
 // TestMigrateRace: a self-copy at the store would lose writes or leave them under an old envelope; this must not.
 func TestMigrateRace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	b := newJobBench(t, proxytest.Options{})
 	b.race(25, func(key string) { b.plain(key, []byte("OLD "+key+rand.Text())) }, func() error { return b.migrate(noBookmark()) })
 }
 
 func TestRewrapRace(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	b := newJobBench(t, proxytest.Options{})
 	key, other := b.newKey(), b.newKey()
 	for name, f := range map[string]rewrapFlags{
@@ -311,6 +317,9 @@ func TestRewrapRace(t *testing.T) {
 // TestRacesAtTheEmbeddedStore: the same at a real store, where a copy onto itself has left new data under an old
 // envelope.
 func TestRacesAtTheEmbeddedStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	t.Chdir(t.TempDir()) // the store changes the working directory
 	b := &jobBench{t: t, conf: defaults()}
 	b.start()
@@ -477,6 +486,9 @@ func TestRewrapVersioned(t *testing.T) {
 // TestRewrapVersionsOfTransit: the engine rotates a key and tells nobody. An object under a Bucket Key cannot follow
 // before that is renewed, and the job does not end well.
 func TestRewrapVersionsOfTransit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	engine := newTransitEngine("s.token", "root", "photos")
 	server := httptest.NewServer(engine)
 	defer server.Close()

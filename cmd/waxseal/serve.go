@@ -26,7 +26,7 @@ func serveCommand() *cobra.Command {
 		Short: "Serve S3 and KMS",
 		Long: "Serve S3 and KMS. Every flag has an environment variable, WAXSEAL_ and its name in capitals with\n" +
 			"underscores, and a key in the configuration file, its name with underscores. The file also has users,\n" +
-			"read_through, bucket_aliases, compression, compat and sigv2: README.md.\n\n" +
+			"read_through, bucket_aliases, compression, compat and sigv2: docs/operations.md.\n\n" +
 			"Secrets have no flags, only variables:\n" +
 			"  WAXSEAL_ACCESS_KEY, WAXSEAL_SECRET_KEY                     the root user; else made at the first start\n" +
 			"  WAXSEAL_UPSTREAM_ACCESS_KEY, WAXSEAL_UPSTREAM_SECRET_KEY   waxseal's own at the store\n" +

@@ -363,6 +363,9 @@ func TestWriteContextAndClose(t *testing.T) {
 
 // TestKilled kills a writing process and wants every record that it said was kept.
 func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	if dir := os.Getenv("AUDIT_TEST_DIR"); dir != "" {
 		writeForEver(dir)
 	}
@@ -433,6 +436,9 @@ func writeForEver(dir string) {
 // TestReadWhileWriting reads a directory that is written and rotated. The writer ends after so many records: every
 // reading starts at the first one, so that a writer without an end would make each reading longer than the last.
 func TestReadWhileWriting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	const records = 2000
 	dir := t.TempDir()
 	s := open(t, dir, audit.FileOptions{MaxBytes: 5000})

@@ -57,6 +57,9 @@ func crashWriter(path string) {
 // TestKilled kills a writing process: what it had acknowledged is there, and every transaction is there whole or not
 // at all. (A kill leaves the page cache alone; that the disk keeps its promise to fsync cannot be tested so.)
 func TestKilled(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	path := filepath.Join(t.TempDir(), "state.db")
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashEnv+"="+path)

@@ -88,6 +88,9 @@ func TestBlockAndDelay(t *testing.T) {
 }
 
 func TestTampering(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	u, c := start(t, Options{})
 	put(t, c, "k", "0123456789")
 	before, _ := u.Object("bkt", "k")

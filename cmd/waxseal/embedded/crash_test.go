@@ -89,6 +89,9 @@ func writeOne(ctx context.Context, c *minio.Core, bucket, key, sum string, data 
 // TestKillLosesNothing kills a writing process again and again. What was acknowledged is there, every version of it,
 // and everything that is listed is whole: bytes and metadata of one and the same write.
 func TestKillLosesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	dir := t.TempDir()
 	s, c := start(t, dir)
 	makeBucket(t, c, "plain")
@@ -370,6 +373,9 @@ func tag(c *minio.Core, bucket, key string) error {
 // TestWritersTakeTurns lets writers, deleters and copiers of one name run into each other: whatever is there
 // afterwards is whole.
 func TestWritersTakeTurns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: crashes, faults, races")
+	}
 	_, c := start(t, t.TempDir())
 	makeBucket(t, c, "versioned")
 	if err := c.EnableVersioning(context.Background(), "versioned"); err != nil {
