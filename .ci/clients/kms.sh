@@ -97,7 +97,8 @@ begin_block
 run "aws kms create-alias --alias-name alias/app --target-key-id $ID"
 run "aws kms list-aliases --key-id $ID"
 run "aws kms describe-key --key-id alias/app --query KeyMetadata.KeyId --output text"
-NEXT=$(aws kms create-key --query KeyMetadata.KeyId --output text)
+run "aws kms create-key --query KeyMetadata.KeyId --output text"
+NEXT=$OUT
 run "aws kms update-alias --alias-name alias/app --target-key-id $NEXT"
 run "aws kms delete-alias --alias-name alias/app"
 run "aws kms update-key-description --key-id $ID --description 'orders, production'"
