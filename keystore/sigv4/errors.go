@@ -47,6 +47,11 @@ const v2Unsupported = "The authorization mechanism you have provided is not supp
 
 func errV2() *Error { return fail(400, "InvalidRequest", v2Unsupported) }
 
+// errPresignedV2 adds what to do: version 1 of the aws CLI presigns with Version 2 unless it is told otherwise.
+func errPresignedV2() *Error {
+	return fail(400, "InvalidRequest", v2Unsupported+" With version 1 of the aws CLI: aws configure set default.s3.signature_version s3v4")
+}
+
 func errV4A() *Error {
 	return fail(501, "NotImplemented", "AWS Signature Version 4A (AWS4-ECDSA-P256-SHA256) is not implemented. Please use AWS4-HMAC-SHA256.")
 }

@@ -242,7 +242,7 @@ func TestPresignedRefusals(t *testing.T) {
 		{"unsigned hash header", "AccessDenied", "not signed", set(base, "x-amz-content-sha256", emptySum)},
 		{"hash in query", "SignatureDoesNotMatch", "", with("X-Amz-Expires", "X-Amz-Content-Sha256="+emptySum+"&X-Amz-Expires")},
 		{"encoding", "InvalidURI", "", with("86400", "8640%")},
-		{"V2", "InvalidRequest", "Please use AWS4-HMAC-SHA256.", &sigv4.Request{Method: "GET", RawPath: "/", RawQuery: "AWSAccessKeyId=a&Expires=9999999999&Signature=b"}},
+		{"V2", "InvalidRequest", "Please use AWS4-HMAC-SHA256. With version 1 of the aws CLI: aws configure set default.s3.signature_version s3v4", &sigv4.Request{Method: "GET", RawPath: "/", RawQuery: "AWSAccessKeyId=a&Expires=9999999999&Signature=b"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := v.Verify(tc.r)

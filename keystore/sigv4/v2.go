@@ -57,7 +57,7 @@ func (v *Verifier) verifyV2Header(r *Request, rest string) (*Auth, error) {
 
 func (v *Verifier) verifyV2Query(r *Request, q authQuery) (*Auth, error) {
 	if !v.AllowV2 || !v.s3() {
-		return nil, errV2()
+		return nil, errPresignedV2()
 	}
 	if q.accessKeyV2 == "" || q.signatureV2 == "" || q.expiresV2 == "" {
 		return nil, errAccessDenied("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
