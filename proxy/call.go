@@ -43,8 +43,9 @@ type call struct {
 	secure bool      // the client's connection is TLS, here or at a trusted proxy
 
 	admission *error // admit's verdict, once it has been given
-	admitted  bool   // holds one of the in-flight places
+	leave     func() // gives back the place that the call holds; nil when it holds none
 	unread    bool   // a body may still be on the wire
+	refused   bool   // the answer is an error's: what is unread is to be drained
 
 	cors http.Header // of the store's answer to a request with the client's Origin
 
@@ -252,12 +253,16 @@ func objectARN(bucket, key string) string { return "arn:aws:s3:::" + bucket + "/
 // onDone runs f when the call, its answer's body included, is over.
 func (c *call) onDone(f func()) { c.cleanups = append(c.cleanups, f) }
 
-// done ends the call, unless its answer is still to be streamed: then the stream's Close does.
+// done ends the call, unless its answer is still to be streamed: then the stream's Close does. What is left of a
+// refused body is read only now, when the call holds nothing any more.
 func (c *call) done() {
 	if c.streaming {
 		return
 	}
 	c.finish()
+	if c.refused {
+		c.drainRequest()
+	}
 }
 
 func (c *call) finish() {
@@ -266,11 +271,7 @@ func (c *call) finish() {
 	}
 	c.cleanups = nil
 	c.cancel()
-	if c.admitted {
-		<-c.s.inflight
-		c.s.metrics.inflight.Dec()
-		c.admitted = false
-	}
+	c.leavePlace()
 	c.logAccess()
 }
 

@@ -63,7 +63,7 @@ func (c *call) refuse(err error) {
 	} else {
 		c.answer(status, "application/xml", e.AppendXML(nil))
 	}
-	c.drainRequest()
+	c.refused = true
 }
 
 func withoutBodyHeaders(h http.Header) http.Header {

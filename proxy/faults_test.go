@@ -114,7 +114,7 @@ func TestFaultInOneRequest(t *testing.T) {
 		}
 	}
 	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
-	if n := len(k.server.inflight); n != 0 {
+	if n := k.server.places.taken(); n != 0 {
 		t.Errorf("%d requests count as in flight", n)
 	}
 }

@@ -388,7 +388,7 @@ func TestSlowClients(t *testing.T) {
 				if _, err := c.r.Peek(1); err != nil {
 					t.Fatal(err)
 				}
-				k.settles(t, "a place stays taken", func() bool { return len(k.server.inflight) == 0 })
+				k.settles(t, "a place stays taken", func() bool { return k.server.places.taken() == 0 })
 				if n, _ := io.Copy(io.Discard, c.r); n >= 32<<20 {
 					t.Error("all of the answer came")
 				}
@@ -434,7 +434,7 @@ func (k *kit) settles(t testing.TB, what string, ok func() bool) {
 // idle checks that nothing is left of the calls so far.
 func (k *kit) idle(t testing.TB, goroutines int) {
 	t.Helper()
-	k.settles(t, "a place among those in flight stays taken", func() bool { return len(k.server.inflight) == 0 })
+	k.settles(t, "a place among those in flight stays taken", func() bool { return k.server.places.taken() == 0 })
 	k.settles(t, "an inline buffer is missing", func() bool {
 		k.server.inline.mu.Lock()
 		defer k.server.inline.mu.Unlock()
@@ -565,7 +565,7 @@ func TestOverload(t *testing.T) {
 	for i := range 2 {
 		all.Go(func() { k.mustDo(t, "PUT", fmt.Sprintf("/%s/%d", bucket, i), nil, []byte("x")) })
 	}
-	k.settles(t, "the places are not taken", func() bool { return len(k.server.inflight) == 2 })
+	k.settles(t, "the places are not taken", func() bool { return k.server.places.taken() == 2 })
 	for _, body := range []int{0, 100, 2 << 20} {
 		resp, got := k.do(t, "PUT", "/"+bucket+"/more", nil, make([]byte, body))
 		wantError(t, resp, got, http.StatusServiceUnavailable, s3.SlowDown)

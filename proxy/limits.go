@@ -6,12 +6,14 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"waxseal/keystore/unproven"
 )
 
 // limitListener wraps every connection so that an idle one, or one that trickles, does not stay for ever, while a
 // slow upload of many gigabytes does.
 func (s *Server) limitListener(l net.Listener) net.Listener {
-	return &limitedListener{l, s.cfg.IdleTimeout, s.cfg.MinRate, s.cfg.RateWindow}
+	return &limitedListener{unproven.Listen(l, s.places.connections), s.cfg.IdleTimeout, s.cfg.MinRate, s.cfg.RateWindow}
 }
 
 type limitedListener struct {
@@ -40,6 +42,9 @@ type limitedConn struct {
 
 	reads, writes flow
 }
+
+// NetConn is the connection beneath.
+func (c *limitedConn) NetConn() net.Conn { return c.Conn }
 
 // flow is one direction of a connection.
 type flow struct {

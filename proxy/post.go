@@ -16,7 +16,9 @@ func (c *call) postObject() error {
 		// A form is signed by its policy alone: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-UsingHTTPPOST.html
 		return s3.Errorf(s3.MethodNotAllowed, "The specified method is not allowed against this resource.").With("Method", "POST")
 	}
+	read := c.readingForm()
 	f, err := c.readForm()
+	read()
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,12 @@ func (c *call) admitForm(f *form) (*sigv4.PostPolicy, error) {
 	if auth.Kind == sigv4.Anonymous && !c.s.cfg.Anonymous {
 		return nil, s3.Errorf(s3.AccessDenied, "Access Denied: the form is not signed")
 	}
-	if err := c.authorizeAs(auth); err != nil {
+	if auth.Kind == sigv4.Anonymous {
+		err = c.takeAnonymous()
+	} else {
+		err = c.authorizeAs(auth)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if c.key, err = f.takeKey(); err != nil {

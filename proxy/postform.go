@@ -3,11 +3,13 @@ package proxy
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 
 	"waxseal/keystore/sigv4"
@@ -116,6 +118,8 @@ func formError(err error) error {
 		return own
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return err // IncompleteBody
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("%w: the form's fields did not come in time: %w", errClientGone, err)
 	}
 	return s3.Errorf(s3.MalformedPOSTRequest, "The body of your POST request is not well-formed multipart/form-data.")
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
 )
 
 // Config is everything the S3 endpoint stands on. All fields without a default below are required.
@@ -48,7 +50,8 @@ type Config struct {
 	TrustedProxies    []*net.IPNet
 
 	MaxConnections int           // default 16384
-	MaxInFlight    int           // requests worked on at once before 503 SlowDown; default 1024
+	MaxUnproven    int           // of these, whose client has not shown who it is; default 512
+	MaxInFlight    int           // requests worked on at once before 503 SlowDown, a quarter of them anonymous; default 1024
 	IdleTimeout    time.Duration // a connection without a byte in either direction, the store's too; default 60s
 	MinRate        int64         // bytes a second a request or answer must keep up; default 1024
 	RateWindow     time.Duration // of waiting for the client, over which MinRate is judged; default a minute
@@ -76,7 +79,7 @@ type Server struct {
 	uploads  *uploads
 	changing *turns // at ending a change of an object in place, or changing its tags
 	readThru map[string]bool
-	inflight chan struct{}
+	places   *places
 	looks    chan struct{} // places for the look-ups of listings
 	warned   sync.Map      // bucket and reason of warnings that are given once
 	inline   *inlineBuffers
@@ -116,7 +119,7 @@ func New(cfg Config) (*Server, error) {
 		uploads:  newUploads(cfg.State, held, cfg.Now),
 		changing: newTurns(),
 		readThru: make(map[string]bool),
-		inflight: make(chan struct{}, cfg.MaxInFlight),
+		places:   newPlaces(cfg.MaxInFlight, cfg.MaxUnproven),
 		looks:    make(chan struct{}, looksAtOnce),
 		metrics:  cfg.Metrics,
 		inline:   new(inlineBuffers),
@@ -151,6 +154,9 @@ func (c *Config) setDefaults() {
 	def(&c.Account, "000000000000")
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 16384
+	}
+	if c.MaxUnproven == 0 {
+		c.MaxUnproven = 512
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 1024
@@ -254,7 +260,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // awaitCut waits a little for the requests that were cut: what they had begun at the store they give up.
 func (s *Server) awaitCut() {
-	for limit := time.Now().Add(cutTime); len(s.inflight) > 0 && time.Now().Before(limit); {
+	for limit := time.Now().Add(cutTime); s.places.taken() > 0 && time.Now().Before(limit); {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
@@ -262,15 +268,6 @@ func (s *Server) awaitCut() {
 // serve is the whole life of one request.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	c := s.callOf(ctx)
-	select {
-	case s.inflight <- struct{}{}:
-		c.admitted = true
-		s.metrics.inflight.Inc()
-	default:
-		c.fail(errSlowDown)
-		c.done()
-		return
-	}
 	if err := c.handle(); err != nil {
 		c.fail(err)
 	}
@@ -281,6 +278,9 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 func (c *call) handle() (err error) {
 	defer caught(&err)
 	if err := c.admit(); err != nil {
+		return err
+	}
+	if err := c.takePlace(); err != nil {
 		return err
 	}
 	return c.route.run(c)
@@ -300,6 +300,9 @@ func (c *call) admit() (err error) {
 	}
 	defer caught(&err)
 	err = c.parse()
+	if err == nil && c.method == http.MethodOptions {
+		err = c.refuseBody()
+	}
 	if err == nil {
 		err = c.verify()
 	}
@@ -310,13 +313,25 @@ func (c *call) admit() (err error) {
 	return err
 }
 
+// refuseBody refuses a body where there is none to read, without reading it.
+func (c *call) refuseBody() error {
+	if n := c.ctx.Request.Header.ContentLength(); n <= 0 && n != -1 { // -1: chunked
+		return nil
+	}
+	c.unread = false
+	c.ctx.SetConnectionClose()
+	return s3.Errorf(s3.InvalidRequest, "A request with the method %s has no body", c.method)
+}
+
 // expect answers "Expect: 100-continue" before the client sends a body, so that a refusal costs no upload.
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	if !strings.EqualFold(string(ctx.Request.Header.Peek("Expect")), "100-continue") {
 		return fasthttp.StatusExpectationFailed
 	}
 	c := s.callOf(ctx)
-	if err := c.admit(); err != nil {
+	err := c.admit()
+	c.leavePlace() // until the body comes, if it ever does
+	if err != nil {
 		c.unread = false // the client holds the body back
 		c.fail(err)
 		c.done()

@@ -186,7 +186,7 @@ func TestSlowCompleteClientGone(t *testing.T) {
 		if resp, _ := k.do(t, "HEAD", "/"+bucket+"/k", nil, nil); resp.StatusCode == http.StatusOK == fails {
 			t.Errorf("fails: %v, HEAD: %s", fails, resp.Status)
 		}
-		if n := len(k.server.inflight); n != 0 {
+		if n := k.server.places.taken(); n != 0 {
 			t.Errorf("%d requests are still in flight", n)
 		}
 	}

@@ -76,7 +76,7 @@ func TestStalledStore(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 			for range 100 {
-				if len(k.server.inflight) == 0 {
+				if k.server.places.taken() == 0 {
 					return
 				}
 				time.Sleep(10 * time.Millisecond)

@@ -35,6 +35,10 @@ func (c *call) authorizeAs(auth *sigv4.Auth) error {
 		return s3.NewError(s3.InvalidAccessKeyID).With("AWSAccessKeyId", auth.AccessKey)
 	}
 	c.user = u
+	c.prove()
+	if err := c.takePlace(); err != nil {
+		return err
+	}
 	return c.authorize()
 }
 
@@ -43,9 +47,12 @@ func (c *call) authorizeAs(auth *sigv4.Auth) error {
 func (c *call) admitAnonymous() error {
 	switch {
 	case c.route.method == "OPTIONS", c.route.name == "PostObject":
-		return nil
+		return c.takePlace()
 	case !c.s.cfg.Anonymous:
 		return s3.Errorf(s3.AccessDenied, "Access Denied: the request is not signed")
+	}
+	if err := c.takePlace(); err != nil {
+		return err
 	}
 	if err := c.checkOverrides(); err != nil {
 		return err

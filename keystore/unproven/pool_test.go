@@ -1,0 +1,103 @@
+package unproven
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestPool: the oldest member makes room for the youngest, the one that grows comes last, and units come back.
+func TestPool(t *testing.T) {
+	p := NewPool(10)
+	var evicted []string
+	enter := func(name string, units int64) *Member {
+		return p.Enter(units, func() { evicted = append(evicted, name) })
+	}
+	a, b := enter("a", 4), enter("b", 4)
+	if len(evicted) != 0 || p.Used() != 8 {
+		t.Fatalf("evicted %v, used %d", evicted, p.Used())
+	}
+	c := enter("c", 4)
+	if len(evicted) != 1 || evicted[0] != "a" || p.Used() != 8 {
+		t.Fatalf("evicted %v, used %d", evicted, p.Used())
+	}
+	if a.Grow(1) {
+		t.Error("an evicted member grows")
+	}
+	if !b.Grow(6) || len(evicted) != 2 || evicted[1] != "c" || p.Used() != 10 {
+		t.Errorf("evicted %v, used %d", evicted, p.Used())
+	}
+	a.Leave()
+	c.Leave()
+	b.Leave()
+	b.Leave()
+	if p.Used() != 0 {
+		t.Errorf("%d units stay", p.Used())
+	}
+	if m := enter("d", 11); m.Grow(0) || p.Used() != 0 {
+		t.Errorf("a member larger than the pool stays: %d", p.Used())
+	}
+}
+
+// TestConnections: of many silent connections the youngest stay; one whose client was proven stays whatever comes.
+func TestConnections(t *testing.T) {
+	const room = 4
+	raw, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := NewPool(room)
+	l := Listen(raw, pool)
+	defer l.Close()
+	var ended atomic.Int32
+	accepted := make(chan *Conn, 64)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- Of(c)
+			go func() {
+				io.Copy(io.Discard, c)
+				c.Close()
+				ended.Add(1)
+			}()
+		}
+	}()
+	dial := func() *Conn {
+		c, err := net.Dial("tcp", raw.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return <-accepted
+	}
+	dial().Prove()
+	held := dial()
+	held.Hold()
+	for range 3 * room {
+		dial()
+	}
+	settles(t, "the oldest connections are closed", func() bool { return ended.Load() == 2*room })
+	if pool.Used() != room {
+		t.Errorf("%d connections are counted", pool.Used())
+	}
+	held.Release()
+	settles(t, "a connection that is counted again takes the oldest one's room", func() bool { return ended.Load() == 2*room+1 })
+	held.Close()
+	settles(t, "a closed connection gives its room back", func() bool { return pool.Used() == room-1 })
+}
+
+func settles(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for range 500 {
+		if done() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("it does not come to pass that", what)
+}
