@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"waxseal/keystore/kmsapi"
 )
 
 // shutdownTimeout is how long what is in flight may take after the first signal.
@@ -145,7 +147,8 @@ func (p *parts) serve(l listeners) <-chan error {
 		}
 	}
 	go func() { report("S3", p.s3.Serve(l.s3, p.tls)) }()
-	if kms := l.kms; kms != nil {
+	if l.kms != nil {
+		kms := kmsapi.Listen(l.kms)
 		if p.tls != nil {
 			kms = tls.NewListener(kms, p.tls)
 		}

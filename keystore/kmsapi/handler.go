@@ -36,18 +36,27 @@ type Handler struct {
 	Service *local.Service
 
 	// Authenticate tells who sent a request, or why that is not known. SigV4 makes one.
-	Authenticate func(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error)
+	Authenticate Authenticator
 
 	Timeout time.Duration // of one operation; a minute when zero
 	Log     *slog.Logger  // slog.Default() when nil
+
+	bodies bodies
 }
 
-// Server returns a server for the handler, with limits that fit the protocol. It reads somewhat more than the handler
-// takes: whoever sends a little too much gets an answer and not a reset connection.
+// Authenticator tells who sent a request, or why that is not known.
+type Authenticator interface {
+	// Head refuses what is wrong whatever the body is: nothing is read of a body that cannot be a known client's.
+	Head(ctx *fasthttp.RequestCtx) error
+	Request(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error)
+}
+
+// Server returns a server for the handler, with limits that fit the protocol.
 func (h *Handler) Server() *fasthttp.Server {
 	return &fasthttp.Server{
-		Handler: h.ServeFastHTTP, Name: "waxseal", NoDefaultServerHeader: true,
-		MaxRequestBodySize: 4 * MaxBody, ReadBufferSize: 32 << 10,
+		Handler: h.ServeFastHTTP, Name: "waxseal", NoDefaultServerHeader: true, Concurrency: MaxConnections,
+		// The handler reads the body; this bounds what is read ahead of it.
+		StreamRequestBody: true, MaxRequestBodySize: prefetchBytes, ReadBufferSize: 32 << 10,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorHandler: h.badRequest, CloseOnShutdown: true, Logger: serverLog{h},
 	}
@@ -61,6 +70,7 @@ func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	out, err := h.serve(ctx, requestID)
 	if err != nil {
 		h.fail(ctx, err)
+		drain(ctx)
 		return
 	}
 	if _, none := out.(*local.Empty); none {
@@ -85,11 +95,7 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err 
 	if !ctx.IsPost() {
 		return nil, unknownOperation()
 	}
-	body := ctx.PostBody()
-	if len(body) > MaxBody {
-		return nil, &exception{413, "RequestEntityTooLargeException", "The request is too large."}
-	}
-	caller, err := h.Authenticate(ctx, body)
+	body, caller, err := h.authenticated(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -167,22 +173,31 @@ func (h *Handler) log() *slog.Logger {
 }
 
 // SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms".
-func SigV4(v *sigv4.Verifier, users *iam.Directory) func(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
-	return func(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error) {
-		auth, err := v.Verify(signedRequest(ctx, body))
-		if err != nil {
-			return keystore.Caller{}, err
-		}
-		user, ok := users.ByAccessKey(auth.AccessKey)
-		if !ok { // removed since its secret was looked up
-			return keystore.Caller{}, &exception{400, "UnrecognizedClientException", "The security token included in the request is invalid."}
-		}
-		return keystore.Caller{
-			ARN: user.ARN, AccountID: user.AccountID, AccessKeyID: user.AccessKey, UserName: user.Name,
-			SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()), TLS: tlsOf(ctx),
-			Transport: keystore.TransportOf(ctx.IsTLS()),
-		}, nil
+func SigV4(v *sigv4.Verifier, users *iam.Directory) Authenticator { return signatures{v, users} }
+
+type signatures struct {
+	verifier *sigv4.Verifier
+	users    *iam.Directory
+}
+
+func (s signatures) Head(ctx *fasthttp.RequestCtx) error {
+	return s.verifier.VerifyHead(signedRequest(ctx, nil))
+}
+
+func (s signatures) Request(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error) {
+	auth, err := s.verifier.Verify(signedRequest(ctx, body))
+	if err != nil {
+		return keystore.Caller{}, err
 	}
+	user, ok := s.users.ByAccessKey(auth.AccessKey)
+	if !ok { // removed since its secret was looked up
+		return keystore.Caller{}, &exception{400, "UnrecognizedClientException", "The security token included in the request is invalid."}
+	}
+	return keystore.Caller{
+		ARN: user.ARN, AccountID: user.AccountID, AccessKeyID: user.AccessKey, UserName: user.Name,
+		SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()), TLS: tlsOf(ctx),
+		Transport: keystore.TransportOf(ctx.IsTLS()),
+	}, nil
 }
 
 func tlsOf(ctx *fasthttp.RequestCtx) keystore.TLS {

@@ -79,6 +79,7 @@ func startTLS(t *testing.T, conf *tls.Config) *endpoint {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listener = Listen(listener)
 	e.url, e.host = "http://"+listener.Addr().String(), listener.Addr().String()
 	if conf != nil {
 		e.url, listener = "https://"+e.host, tls.NewListener(listener, conf)

@@ -18,12 +18,19 @@ import (
 	"waxseal/keystore/iam"
 )
 
+// gift authenticates everybody as alice.
+type gift struct{}
+
+func (gift) Head(*fasthttp.RequestCtx) error { return nil }
+
+func (gift) Request(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
+	return keystore.Caller{ARN: iam.UserARN(testAccount, "alice"), AccountID: testAccount}, nil
+}
+
 // open starts the handler with a caller as a gift, for requests that no SDK would make.
 func open(t *testing.T, e *endpoint) string {
 	t.Helper()
-	h := &Handler{Service: e.service, Log: slog.New(slog.DiscardHandler), Authenticate: func(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
-		return keystore.Caller{ARN: iam.UserARN(testAccount, "alice"), AccountID: testAccount}, nil
-	}}
+	h := &Handler{Service: e.service, Log: slog.New(slog.DiscardHandler), Authenticate: gift{}}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

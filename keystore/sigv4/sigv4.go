@@ -36,6 +36,8 @@ type Request struct {
 	// callers read the body first; S3 ignores the field.
 	BodySHA256 string
 
+	headOnly bool // see VerifyHead
+
 	// Bucket is the bucket that the Host header names in virtual-hosted style, or "". Only Signature Version 2
 	// needs it: there the bucket is a part of what is signed.
 	Bucket string
