@@ -144,7 +144,7 @@ func (l *lab) start(ctx context.Context, cfg labConfig) error {
 		l.provider = cfg.wrap(l.provider)
 	}
 	for range max(1, cfg.replicas) {
-		keys := keystore.NewBucketKeys(l.provider, st, keystore.BucketKeysConfig{
+		keys := keystore.NewBucketKeys(l.provider, st, secret.Sealer("bucket-keys"), keystore.BucketKeysConfig{
 			PlaintextTTL: cfg.lifetime, Period: cfg.period, Now: now,
 			Service: keystore.Caller{ARN: iam.RootARN(labAccount), AccountID: labAccount, ViaService: "s3." + benchRegion + ".amazonaws.com"},
 		})

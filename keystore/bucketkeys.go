@@ -3,6 +3,7 @@ package keystore
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"waxseal/keystore/state"
@@ -45,6 +46,8 @@ type BucketKeysConfig struct {
 	Now func() time.Time
 	// Service is the principal that opens bucket keys, once in a window for all requesters.
 	Service Caller
+	// Log is slog.Default() when nil.
+	Log *slog.Logger
 }
 
 func (c BucketKeysConfig) withDefaults() BucketKeysConfig {
@@ -58,6 +61,9 @@ func (c BucketKeysConfig) withDefaults() BucketKeysConfig {
 	set(&c.CallTimeout, 10*time.Second)
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
 	}
 	c.Service.Service = true
 	return c
@@ -74,6 +80,7 @@ func set[T time.Duration | int](v *T, or T) {
 type BucketKeys struct {
 	provider Provider
 	store    state.Store
+	sealer   Sealer // of current blobs in the state
 	cfg      BucketKeysConfig
 	now      func() stamp
 	stats    counters
@@ -81,10 +88,10 @@ type BucketKeys struct {
 	memory   memory
 }
 
-// NewBucketKeys puts bucket keys in front of a provider; current blobs are shared through the state.
-func NewBucketKeys(p Provider, s state.Store, cfg BucketKeysConfig) *BucketKeys {
+// NewBucketKeys puts bucket keys in front of a provider; current blobs are shared through the state, sealed by sealer.
+func NewBucketKeys(p Provider, s state.Store, sealer Sealer, cfg BucketKeysConfig) *BucketKeys {
 	cfg = cfg.withDefaults()
-	b := &BucketKeys{provider: p, store: s, cfg: cfg, now: newClock(cfg.Now)}
+	b := &BucketKeys{provider: p, store: s, sealer: sealer, cfg: cfg, now: newClock(cfg.Now)}
 	b.memory.init(cfg, b.now, &b.stats)
 	return b
 }

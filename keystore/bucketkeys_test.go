@@ -31,16 +31,21 @@ var alice, bob, carol = user("alice"), user("bob"), user("carol")
 // rig is a BucketKeys over a fake key service, with a clock that the test sets.
 type rig struct {
 	*keystore.BucketKeys
-	t     *testing.T
-	kms   *keystoretest.Fake
-	store state.Store
-	clock *keystoretest.Clock
-	key   string
+	t      *testing.T
+	kms    *keystoretest.Fake
+	store  state.Store
+	sealer keystore.Sealer
+	clock  *keystoretest.Clock
+	key    string
+}
+
+func newSealer() keystore.Sealer {
+	return keystore.NewRootSecret(keystore.RandomSecret()).Sealer("bucket-keys")
 }
 
 func newRig(t *testing.T, change ...func(*keystore.BucketKeysConfig)) *rig {
 	kms := keystoretest.NewFake()
-	r := &rig{t: t, kms: kms, store: state.NewMemory(), clock: &keystoretest.Clock{}, key: kms.AddKey()}
+	r := &rig{t: t, kms: kms, store: state.NewMemory(), sealer: newSealer(), clock: &keystoretest.Clock{}, key: kms.AddKey()}
 	r.BucketKeys = r.replica(change...)
 	return r
 }
@@ -51,7 +56,7 @@ func (r *rig) replica(change ...func(*keystore.BucketKeysConfig)) *keystore.Buck
 	for _, c := range change {
 		c(&cfg)
 	}
-	b := keystore.NewBucketKeys(r.kms, r.store, cfg)
+	b := keystore.NewBucketKeys(r.kms, r.store, r.sealer, cfg)
 	r.t.Cleanup(b.Close)
 	return b
 }

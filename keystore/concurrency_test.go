@@ -431,7 +431,7 @@ func TestNeverZeroInUse(t *testing.T) {
 func BenchmarkForWrite(b *testing.B) {
 	kms := keystoretest.NewFake()
 	key := kms.AddKey()
-	keys := keystore.NewBucketKeys(kms, state.NewMemory(), keystore.BucketKeysConfig{})
+	keys := keystore.NewBucketKeys(kms, state.NewMemory(), newSealer(), keystore.BucketKeysConfig{})
 	defer keys.Close()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -448,7 +448,7 @@ func BenchmarkForWrite(b *testing.B) {
 func BenchmarkForRead(b *testing.B) {
 	kms := keystoretest.NewFake()
 	key := kms.AddKey()
-	keys := keystore.NewBucketKeys(kms, state.NewMemory(), keystore.BucketKeysConfig{})
+	keys := keystore.NewBucketKeys(kms, state.NewMemory(), newSealer(), keystore.BucketKeysConfig{})
 	defer keys.Close()
 	h, err := keys.ForWrite(b.Context(), alice, photos, key, nil)
 	if err != nil {

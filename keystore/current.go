@@ -13,8 +13,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// recordPrefix is where current blobs are in the state: prefix, hash of the KMS key's ARN, "/", target id.
-const recordPrefix = "bucketkey/"
+// BucketKeyPrefix is where current blobs are in the state: prefix, hash of the KMS key's ARN, "/", target id.
+const BucketKeyPrefix = "bucketkey/"
 
 const recordVersion = 1
 
@@ -25,8 +25,12 @@ const maxSkew = 5 * time.Minute
 //
 //	{"v":1,"scope":"arn:aws:s3:::b","key":"arn:aws:kms:...","material":"...","created":"...","expires":"...","blob":"..."}
 //
+// sealed under the root secret, with the key of its entry as associated data: whoever can write the state must not be
+// able to make a blob the current one whose plaintext they know.
+//
 // The revision of its entry is its identity: who replaces it names the revision that he saw, so a replica that was
-// paused cannot write back an older blob. It is a cache: a record that is lost or not understood is made anew.
+// paused cannot write back an older blob. It is a cache: a record that is lost, not understood or not authentic (a plain
+// one of an earlier version, too) is made anew.
 type record struct {
 	Version  int       `json:"v"`
 	Scope    string    `json:"scope"`
@@ -101,15 +105,62 @@ func (b *BucketKeys) lookup(ctx context.Context, t *target) (*current, int64, er
 	if err != nil {
 		return nil, 0, b.stateFailed(t, err)
 	}
-	var r record
-	if json.Unmarshal(e.Value, &r) != nil || r.Version != recordVersion || r.Scope != t.scope || r.Key != t.keyARN || len(r.Blob) == 0 {
-		return nil, e.Revision, nil // not this version's: replaced
+	r, err := b.openRecord(e)
+	if err != nil {
+		b.cfg.Log.Warn("a current bucket key in the state is not to be used and is made anew", "key", e.Key, "scope", t.scope, "kms_key", t.keyARN, "err", err)
+		return nil, e.Revision, nil
+	}
+	if r.Scope != t.scope || r.Key != t.keyARN || len(r.Blob) == 0 {
+		return nil, e.Revision, nil
 	}
 	age := b.cfg.Now().Sub(r.Created)
 	if age < -maxSkew || age >= t.period {
 		return nil, e.Revision, nil
 	}
 	return load(t, r, t.period-max(age, 0), b.now()), e.Revision, nil
+}
+
+func (b *BucketKeys) sealRecord(key string, r record) ([]byte, error) {
+	value, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("keystore: %w", err)
+	}
+	return b.sealer.Seal(value, []byte(key))
+}
+
+// openRecord reads a record that waxseal has sealed for this very place.
+func (b *BucketKeys) openRecord(e state.Entry) (r record, err error) {
+	value, err := b.sealer.Open(e.Value, []byte(e.Key))
+	if err == nil {
+		err = json.Unmarshal(value, &r)
+	}
+	if err == nil && r.Version != recordVersion {
+		err = fmt.Errorf("keystore: current bucket key of version %d", r.Version)
+	}
+	return r, err
+}
+
+// Reseal seals current blobs again that are under an older root secret: a rekey. One that does not open is left to
+// whoever needs it next, who makes it anew.
+func (b *BucketKeys) Reseal(ctx context.Context) error {
+	entries, err := b.store.Range(ctx, BucketKeyPrefix, "", 0)
+	if err != nil {
+		return fmt.Errorf("keystore: current bucket keys: %w", err)
+	}
+	for _, e := range entries {
+		r, err := b.openRecord(e)
+		if err != nil {
+			continue
+		}
+		value, err := b.sealRecord(e.Key, r)
+		if err == nil {
+			_, err = b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Value: value}})
+		}
+		if err != nil && !errors.Is(err, state.ErrConflict) {
+			return fmt.Errorf("keystore: current bucket key %s: %w", e.Key, err)
+		}
+	}
+	return nil
 }
 
 // place is where a new blob goes: over the record of this revision.
@@ -139,11 +190,11 @@ func (b *BucketKeys) publish(ctx context.Context, t *target, c *current, p *plac
 	if !t.shared {
 		return b.memory.addContext(t, c, epoch)
 	}
-	value, err := json.Marshal(c.record)
-	if err != nil {
-		return false, fmt.Errorf("keystore: %w", err)
-	}
 	key := recordKey(t)
+	value, err := b.sealRecord(key, c.record)
+	if err != nil {
+		return false, err
+	}
 	rev, err := b.store.Txn(ctx, []state.Cond{{Key: key, Revision: p.revision}}, []state.Op{{Key: key, Value: value}})
 	switch {
 	case errors.Is(err, state.ErrConflict):
@@ -176,8 +227,7 @@ func (b *BucketKeys) retire(ctx context.Context, t *target, c *current) error {
 	if err != nil {
 		return b.stateFailed(t, err)
 	}
-	var r record
-	if json.Unmarshal(e.Value, &r) == nil && !bytes.Equal(r.Blob, c.Blob) {
+	if r, err := b.openRecord(e); err == nil && !bytes.Equal(r.Blob, c.Blob) {
 		return nil
 	}
 	_, err = b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Delete: true}})
@@ -228,20 +278,19 @@ func (b *BucketKeys) dropRecords(ctx context.Context, keyARN string) error {
 	return nil
 }
 
-// Prune deletes the current blobs whose period is over from the state: scopes that nobody writes to any more. It is for
-// a timer of the owner's; nothing depends on it but the size of the state.
+// Prune deletes the current blobs whose period is over from the state, of scopes that nobody writes to any more, and
+// those that do not open. It is for a timer of the owner's; nothing depends on it but the size of the state.
 func (b *BucketKeys) Prune(ctx context.Context) error {
 	var after string
 	for {
-		entries, err := b.store.Range(ctx, recordPrefix, after, 256)
+		entries, err := b.store.Range(ctx, BucketKeyPrefix, after, 256)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
 		for _, e := range entries {
 			after = e.Key
-			var r record
-			if json.Unmarshal(e.Value, &r) != nil || r.Version != recordVersion || b.cfg.Now().Before(r.Expires) {
-				continue // what is not this version's is left to who wrote it
+			if r, err := b.openRecord(e); err == nil && b.cfg.Now().Before(r.Expires) {
+				continue
 			}
 			_, err := b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Delete: true}})
 			if err != nil && !errors.Is(err, state.ErrConflict) {
@@ -261,7 +310,7 @@ func (b *BucketKeys) stateFailed(t *target, err error) error {
 
 func recordsOf(keyARN string) string {
 	h := hash("waxseal/record", keyARN, "", nil)
-	return recordPrefix + hex.EncodeToString(h[:16]) + "/"
+	return BucketKeyPrefix + hex.EncodeToString(h[:16]) + "/"
 }
 
 func recordKey(t *target) string { return recordsOf(t.keyARN) + hex.EncodeToString(t.id[:]) }

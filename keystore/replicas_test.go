@@ -3,8 +3,12 @@ package keystore_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -96,7 +100,7 @@ func TestStateDown(t *testing.T) {
 	kms, clock := keystoretest.NewFake(), &keystoretest.Clock{}
 	key := kms.AddKey()
 	store := &failingStore{Store: state.NewMemory()}
-	b := keystore.NewBucketKeys(kms, store, keystore.BucketKeysConfig{Now: clock.Now})
+	b := keystore.NewBucketKeys(kms, store, newSealer(), keystore.BucketKeysConfig{Now: clock.Now})
 	defer b.Close()
 	old, _ := write(t, b, alice, photos, key, nil)
 	store.down.Store(true)
@@ -133,6 +137,73 @@ func TestDamagedRecord(t *testing.T) {
 		}
 		blob, _ := write(t, r.replica(), alice, photos, r.key, nil)
 		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	}
+}
+
+// TestPlantedCurrentKey: whoever can write the state, and use the KMS key, cannot make a bucket key of their own the one
+// that wraps others' new objects: not in the clear, not moved from another scope, not altered, not of another root secret.
+func TestPlantedCurrentKey(t *testing.T) {
+	r := newRig(t)
+	var log bytes.Buffer
+	logged := func(c *keystore.BucketKeysConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }
+	at := func(scope string) state.Entry {
+		t.Helper()
+		before := must(r.store.Range(t.Context(), "", "", 0))
+		write(t, r.replica(), alice, scope, r.key, nil)
+		for _, e := range must(r.store.Range(t.Context(), "", "", 0)) {
+			if !slices.ContainsFunc(before, func(b state.Entry) bool { return b.Key == e.Key }) {
+				return e
+			}
+		}
+		t.Fatal("no record was written")
+		return state.Entry{}
+	}
+	victim, other := at(photos), at(archive)
+	known, _ := write(t, r.replica(), alice, "arn:aws:s3:::mallory", r.key, nil)
+	plain := must(json.Marshal(map[string]any{
+		"v": 1, "scope": photos, "key": r.key, "created": r.clock.Now(), "expires": r.clock.Now().Add(time.Hour), "blob": known,
+	}))
+	if json.Valid(victim.Value) || bytes.Contains(victim.Value, []byte(photos)) {
+		t.Errorf("the record is not sealed: %q", victim.Value)
+	}
+	altered := bytes.Clone(victim.Value)
+	altered[len(altered)-1] ^= 1
+	for name, value := range map[string][]byte{
+		"in the clear":        plain,
+		"moved":               other.Value,
+		"altered":             altered,
+		"another root secret": must(newSealer().Seal(plain, []byte(victim.Key))),
+		"another place":       must(r.sealer.Seal(plain, []byte(other.Key))),
+	} {
+		must(r.store.Txn(t.Context(), nil, []state.Op{{Key: victim.Key, Value: value}}))
+		log.Reset()
+		blob, _ := write(t, r.replica(logged), bob, photos, r.key, nil)
+		if bytes.Equal(blob, known) {
+			t.Errorf("%s: the planted key wraps new objects", name)
+		}
+		if !strings.Contains(log.String(), victim.Key) {
+			t.Errorf("%s: nothing was logged: %s", name, log.String())
+		}
+		again, _ := write(t, r.replica(), bob, photos, r.key, nil)
+		if !bytes.Equal(again, blob) {
+			t.Errorf("%s: the record was not made anew", name)
+		}
+	}
+}
+
+// TestBucketKeysReseal: after a rekey current bucket keys go on, without the older root secret.
+func TestBucketKeysReseal(t *testing.T) {
+	r := newRig(t)
+	old, next := secret(t, 1), secret(t, 2)
+	r.sealer = keystore.NewRootSecret(old).Sealer("bucket-keys")
+	blob, _ := write(t, r.replica(), alice, photos, r.key, nil)
+	r.sealer = keystore.NewRootSecret(next, old).Sealer("bucket-keys")
+	if err := r.replica().Reseal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.sealer = keystore.NewRootSecret(next).Sealer("bucket-keys")
+	if again, _ := write(t, r.replica(), alice, photos, r.key, nil); !bytes.Equal(again, blob) {
+		t.Error("the current bucket key was made anew")
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 type Sealer interface {
 	Seal(plaintext, aad []byte) ([]byte, error)
 	Open(sealed, aad []byte) ([]byte, error)
+	// Stale reports whether sealed has to be sealed again, because the secret was changed since.
+	Stale(sealed []byte) (bool, error)
 }
 
 // ErrNotSealed is returned by Open for what was not sealed by this root secret, for this purpose and place, or was
@@ -183,6 +185,8 @@ func (s *rootSealer) Open(sealed, aad []byte) ([]byte, error) {
 	}
 	return nil, ErrNotSealed
 }
+
+func (s *rootSealer) Stale(sealed []byte) (bool, error) { return s.root.Stale(sealed) }
 
 func sealAAD(header, aad []byte) []byte {
 	return append(append(make([]byte, 0, sealHeader+len(aad)), header[:sealHeader]...), aad...)

@@ -15,8 +15,8 @@ import (
 
 // Service keys in the state: each by its id in 8 hexadecimal digits, and the id of the current one.
 const (
-	servicePrefix  = "servicekey/"
-	serviceCurrent = "servicekeys/current"
+	ServiceKeyPrefix  = "servicekey/"
+	ServiceKeyCurrent = "servicekeys/current"
 )
 
 // firstRandomID is the least id that a ring gives out. Earlier rings counted from 1, so every deployment has a key of
@@ -33,7 +33,7 @@ type ServiceKeyRing struct {
 	mu       sync.RWMutex
 	keys     map[uint32]*Secret
 	current  uint32    // 0: none yet
-	revision int64     // of serviceCurrent; 0: not there
+	revision int64     // of ServiceKeyCurrent; 0: not there
 	looked   time.Time // when the state was last read for an id that was not known
 	timeout  time.Duration
 }
@@ -108,13 +108,13 @@ func (r *ServiceKeyRing) Rotate(ctx context.Context) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	current, err := r.sealer.Seal(binary.BigEndian.AppendUint32(nil, id), []byte(serviceCurrent))
+	current, err := r.sealer.Seal(binary.BigEndian.AppendUint32(nil, id), []byte(ServiceKeyCurrent))
 	if err != nil {
 		return 0, err
 	}
 	_, err = r.store.Txn(ctx,
-		[]state.Cond{{Key: serviceKey(id)}, {Key: serviceCurrent, Revision: revision}},
-		[]state.Op{{Key: serviceKey(id), Value: sealed}, {Key: serviceCurrent, Value: current}})
+		[]state.Cond{{Key: serviceKey(id)}, {Key: ServiceKeyCurrent, Revision: revision}},
+		[]state.Op{{Key: serviceKey(id), Value: sealed}, {Key: ServiceKeyCurrent, Value: current}})
 	if err != nil && !errors.Is(err, state.ErrConflict) {
 		return 0, fmt.Errorf("keystore: service key: %w", err)
 	}
@@ -141,7 +141,7 @@ func (r *ServiceKeyRing) vacant() (id uint32, revision int64) {
 
 // Reseal seals every key again, under the newest root secret: a rekey.
 func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
-	entries, err := r.store.Range(ctx, servicePrefix, "", 0)
+	entries, err := r.store.Range(ctx, ServiceKeyPrefix, "", 0)
 	if err != nil {
 		return fmt.Errorf("keystore: service keys: %w", err)
 	}
@@ -154,9 +154,9 @@ func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
 			return fmt.Errorf("keystore: service key %d: %w", id, err)
 		}
 	}
-	e, err := r.store.Get(ctx, serviceCurrent)
+	e, err := r.store.Get(ctx, ServiceKeyCurrent)
 	if err == nil {
-		err = r.reseal(ctx, e, []byte(serviceCurrent))
+		err = r.reseal(ctx, e, []byte(ServiceKeyCurrent))
 	}
 	if err != nil {
 		return fmt.Errorf("keystore: current service key: %w", err)
@@ -183,7 +183,7 @@ func (r *ServiceKeyRing) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	entries, err := r.store.Range(ctx, servicePrefix, "", 0)
+	entries, err := r.store.Range(ctx, ServiceKeyPrefix, "", 0)
 	if err != nil {
 		return fmt.Errorf("keystore: service keys: %w", err)
 	}
@@ -208,14 +208,14 @@ func (r *ServiceKeyRing) load(ctx context.Context) error {
 
 // loadCurrent reads which key is the current one. It comes before the keys are read: those that it may name are there.
 func (r *ServiceKeyRing) loadCurrent(ctx context.Context) (id uint32, revision int64, err error) {
-	e, err := r.store.Get(ctx, serviceCurrent)
+	e, err := r.store.Get(ctx, ServiceKeyCurrent)
 	if errors.Is(err, state.ErrNotFound) {
 		return 0, 0, nil
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("keystore: current service key: %w", err)
 	}
-	plain, err := r.sealer.Open(e.Value, []byte(serviceCurrent))
+	plain, err := r.sealer.Open(e.Value, []byte(ServiceKeyCurrent))
 	if err != nil {
 		return 0, 0, fmt.Errorf("keystore: current service key: %w", err)
 	}
@@ -243,14 +243,14 @@ func (r *ServiceKeyRing) unseal(e state.Entry) (uint32, Secret, error) {
 }
 
 func serviceID(key string) (uint32, error) {
-	id, err := strconv.ParseUint(key[len(servicePrefix):], 16, 32)
+	id, err := strconv.ParseUint(key[len(ServiceKeyPrefix):], 16, 32)
 	if err != nil || key != serviceKey(uint32(id)) {
 		return 0, fmt.Errorf("keystore: %q is not a service key's name", key)
 	}
 	return uint32(id), nil
 }
 
-func serviceKey(id uint32) string { return fmt.Sprintf("%s%08x", servicePrefix, id) }
+func serviceKey(id uint32) string { return fmt.Sprintf("%s%08x", ServiceKeyPrefix, id) }
 
 func serviceAAD(id uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte("waxseal/v1/servicekey/"), id)

@@ -411,6 +411,10 @@ func TestThreatModelNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "embedded": "../cmd/waxseal/embedded"}
+	for _, name := range []string{"iam", "audit", "gate", "kmsapi", "local", "sigv4", "state", "strictjson"} {
+		folders[name] = "../keystore/" + name
+	}
+	folders["keystore"] = "../keystore"
 	source := map[string]string{}
 	for name, folder := range folders {
 		files, err := filepath.Glob(folder + "/*_test.go")
@@ -426,7 +430,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		}
 	}
 	found := 0
-	for _, m := range regexp.MustCompile("`([a-z]+)[.](Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(page), -1) {
+	for _, m := range regexp.MustCompile("`([a-z0-9]+)[.](Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(page), -1) {
 		if m[1] == "package" {
 			continue
 		}

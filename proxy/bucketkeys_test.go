@@ -277,7 +277,7 @@ func (k *contractKit) deafRestart(change func(*keystore.BucketKeysConfig)) {
 	bk := keystore.BucketKeysConfig{Service: keystore.Caller{AccountID: testAccount}}
 	change(&bk)
 	cfg := k.kit.server.cfg
-	k.keys = keystore.NewBucketKeys(k.faulty, cfg.State, bk)
+	k.keys = keystore.NewBucketKeys(k.faulty, cfg.State, k.sealer, bk)
 	k.t.Cleanup(k.keys.Close)
 	cfg.Keys = k.keys
 	k.startAgain(cfg)

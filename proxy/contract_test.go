@@ -38,6 +38,7 @@ type contractKit struct {
 	t      testing.TB
 	kms    *embedded.Service
 	keys   *keystore.BucketKeys
+	sealer keystore.Sealer // of bucket keys
 	audit  *audit.Memory
 	store  *proxytest.Upstream
 	faulty *faultyKMS
@@ -134,6 +135,7 @@ func (k *contractKit) openKeys(c *Config) {
 	k.t.Helper()
 	ctx := context.Background()
 	secret := keystore.NewRootSecret(keystore.RandomSecret())
+	k.sealer = secret.Sealer("bucket-keys")
 	ring, err := keystore.NewServiceKeyRing(ctx, c.State, secret.Sealer("service-keys"))
 	if err != nil {
 		k.t.Fatal(err)
@@ -154,7 +156,7 @@ func (k *contractKit) openKeys(c *Config) {
 // useKeys puts new, empty bucket keys in front of the key service.
 func (k *contractKit) useKeys(c *Config, bk keystore.BucketKeysConfig) {
 	bk.Service = keystore.Caller{ARN: iam.RootARN(testAccount), AccountID: testAccount, ViaService: "s3.us-east-1.amazonaws.com"}
-	k.keys = keystore.NewBucketKeys(k.faulty, c.State, bk)
+	k.keys = keystore.NewBucketKeys(k.faulty, c.State, k.sealer, bk)
 	k.kms.OnKeyChange(k.keys.Forget)
 	k.t.Cleanup(k.keys.Close)
 	c.Keys = k.keys

@@ -149,6 +149,10 @@ func (m *memoryKMS) Version([]byte) string        { return "" }
 func (m *memoryKMS) Health(context.Context) error { return m.failure() }
 func (m *memoryKMS) Close() error                 { return nil }
 
+func newSealer() keystore.Sealer {
+	return keystore.NewRootSecret(keystore.RandomSecret()).Sealer("bucket-keys")
+}
+
 const (
 	testAccess = "AKIATESTTESTTESTTEST"
 	testSecret = "test-secret-test-secret-test-secret-test"
@@ -176,7 +180,7 @@ func start(t testing.TB, up UpstreamConfig, change func(*Config)) *kit {
 	k := &kit{root: newMemoryRoot(), kms: newMemoryKMS(), state: state.NewMemory()}
 	cfg := Config{
 		Upstream: up, Users: users, Provider: k.kms, Root: k.root, State: k.state, HeldDir: t.TempDir(),
-		Keys: keystore.NewBucketKeys(k.kms, k.state, keystore.BucketKeysConfig{}),
+		Keys: keystore.NewBucketKeys(k.kms, k.state, newSealer(), keystore.BucketKeysConfig{}),
 		Log:  slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if change != nil {

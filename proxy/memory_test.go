@@ -53,7 +53,7 @@ func TestChild(t *testing.T) {
 	s, err := New(Config{
 		Upstream: UpstreamConfig{Endpoint: os.Getenv(childUpstream), AccessKey: "memory", SecretKey: "memory-secret"},
 		Users:    users, Provider: kms, Root: &memoryRoot{fixedSecret(t, "root"), fixedSecret(t, "service"), 1},
-		State: st, HeldDir: filepath.Join(dir, "held"), Keys: keystore.NewBucketKeys(kms, st, keystore.BucketKeysConfig{}),
+		State: st, HeldDir: filepath.Join(dir, "held"), Keys: keystore.NewBucketKeys(kms, st, newSealer(), keystore.BucketKeysConfig{}),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

@@ -38,7 +38,7 @@ type parts struct {
 	ca       string
 
 	secret   *keystore.RootSecret
-	state    state.Store
+	state    *state.Sealed
 	audit    *audit.FileSink
 	users    *iam.Directory
 	local    *local.Service // nil: the key service is elsewhere
@@ -93,12 +93,12 @@ func (p *parts) shutdown(ctx context.Context) error {
 }
 
 // openData opens the data directory: credentials, root secret, state, audit records.
-func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err error) {
+func (p *parts) openData(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	dir := dataDir(c.DataDir)
 	if err := dir.make(); err != nil {
 		return err
 	}
-	if err := p.openState(dir); err != nil {
+	if err := p.openState(ctx, dir); err != nil {
 		return err
 	}
 	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
@@ -115,7 +115,7 @@ func (p *parts) openData(_ context.Context, c *config, log *slog.Logger) (err er
 }
 
 // openState opens the root secret and the state.
-func (p *parts) openState(dir dataDir) error {
+func (p *parts) openState(ctx context.Context, dir dataDir) error {
 	// The root secret is made before the state, and only where there is no state yet.
 	_, statErr := os.Stat(dir.state())
 	env := os.Getenv("WAXSEAL_ROOT_SECRET")
@@ -124,16 +124,28 @@ func (p *parts) openState(dir dataDir) error {
 		return err
 	}
 	early.Zero()
-	if p.state, err = state.OpenBolt(dir.state()); err != nil {
+	file, err := state.OpenBolt(dir.state())
+	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.state.Close() })
+	p.atEnd(func(context.Context) error { return file.Close() })
 	// It is read once the state is ours: whoever had it until now may have changed the root secret.
 	if p.secret, err = keystore.LoadRootSecret(env, dir.rootKey(), false); err != nil {
 		return err
 	}
 	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
-	return nil
+	p.state, err = sealState(ctx, file, p.secret)
+	return err
+}
+
+// sealState puts the seal of the root secret in front of a state. Bucket keys and service keys have seals of their own:
+// a bucket key that does not open is made anew.
+func sealState(ctx context.Context, s state.Store, secret *keystore.RootSecret) (*state.Sealed, error) {
+	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), keystore.BucketKeyPrefix, keystore.ServiceKeyPrefix, keystore.ServiceKeyCurrent)
+	if err != nil {
+		return nil, fmt.Errorf("state.db: %w", err)
+	}
+	return sealed, nil
 }
 
 // openUsers makes the directory of users: root, those of the configuration, and who delivers records.

@@ -24,7 +24,7 @@ func TestRootSecretIsReadWithTheState(t *testing.T) {
 	}
 	p := &parts{}
 	opened := make(chan error, 1)
-	go func() { opened <- p.openState(dir) }()
+	go func() { opened <- p.openState(t.Context(), dir) }()
 	time.Sleep(200 * time.Millisecond) // it waits by now; should it not, the test finds nothing
 	if err := secret.Rotate(); err != nil {
 		t.Fatal(err)

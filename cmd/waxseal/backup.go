@@ -168,13 +168,17 @@ func withState(ctx context.Context, c *config, scratch, records dataDir, do func
 	if p.users, err = iam.NewDirectory(nil); err != nil {
 		return err
 	}
-	if p.state, err = state.OpenBolt(scratch.state()); err != nil {
+	file, err := state.OpenBolt(scratch.state())
+	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.state.Close() })
+	p.atEnd(func(context.Context) error { return file.Close() })
 	own := *c
 	own.DataDir, own.KMSRate = string(records), 0
-	err = p.openAudit(&own)
+	p.state, err = sealState(ctx, file, secret)
+	if err == nil {
+		err = p.openAudit(&own)
+	}
 	if err == nil {
 		err = p.openKeys(ctx, &own, slog.New(slog.DiscardHandler))
 	}

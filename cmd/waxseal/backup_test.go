@@ -203,11 +203,19 @@ func TestRestoreLeavesWhatIsDue(t *testing.T) {
 // stateOfKey is the state of a key at rest.
 func stateOfKey(t *testing.T, dir dataDir, account, id string) string {
 	t.Helper()
-	s, err := state.OpenBolt(dir.state())
+	file, err := state.OpenBolt(dir.state())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer file.Close()
+	secret, err := keystore.LoadRootSecret("", dir.rootKey(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := sealState(t.Context(), file, secret)
+	if err != nil {
+		t.Fatal(err)
+	}
 	e, err := s.Get(context.Background(), embeddedKeys+account+"/"+id)
 	if err != nil {
 		t.Errorf("key %s: %v", id, err)

@@ -39,7 +39,7 @@ func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err 
 
 // bucketKeys are bucket keys in front of a provider.
 func (p *parts) bucketKeys(c *config, provider keystore.Provider) *keystore.BucketKeys {
-	keys := keystore.NewBucketKeys(provider, p.state, keystore.BucketKeysConfig{
+	keys := keystore.NewBucketKeys(provider, p.state, p.secret.Sealer("bucket-keys"), keystore.BucketKeysConfig{
 		PlaintextTTL: c.BucketKeyTTL,
 		Period:       c.BucketKeyPeriod,
 		Service: keystore.Caller{

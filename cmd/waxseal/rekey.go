@@ -67,6 +67,12 @@ func (p *parts) rekey(ctx context.Context, prune bool) (string, error) {
 	if err := p.ring.Reseal(ctx); err != nil {
 		return "", err
 	}
+	if err := p.keys.Reseal(ctx); err != nil {
+		return "", err
+	}
+	if _, err := p.state.Reseal(ctx); err != nil {
+		return "", err
+	}
 	if fromFile && prune {
 		if err := p.secret.Prune(); err != nil {
 			return "", err

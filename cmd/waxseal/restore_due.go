@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -46,12 +45,12 @@ func checkDeletions(deletions string) error {
 
 // settleDeletions refuses a state with deletions that are due, unless it is said what is to become of them.
 func settleDeletions(ctx context.Context, c *config, scratch dataDir, deletions string) error {
-	s, err := state.OpenBolt(scratch.state())
-	if err != nil {
+	var due []dueKey
+	err := withState(ctx, c, scratch, scratch, func(p *parts) (err error) {
+		due, err = dueDeletions(ctx, p.state, time.Now().Add(deletionNotice))
 		return err
-	}
-	due, err := dueDeletions(ctx, s, time.Now().Add(deletionNotice))
-	if err = errors.Join(err, s.Close()); err != nil || len(due) == 0 || deletions == keepDeletions {
+	})
+	if err != nil || len(due) == 0 || deletions == keepDeletions {
 		return err
 	}
 	if deletions == "" {

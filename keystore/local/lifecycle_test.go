@@ -290,7 +290,7 @@ func TestRotationAtStart(t *testing.T) {
 	md := r.newKey(nil)
 	must(r.EnableKeyRotation(background, alice, &EnableKeyRotationRequest{KeyId: md.KeyId}))(t)
 	material := func() string {
-		keys := keystore.NewBucketKeys(r.Provider(), r.store, keystore.BucketKeysConfig{Now: r.clock, Service: rootOf(testAccount)})
+		keys := keystore.NewBucketKeys(r.Provider(), r.store, r.root.Sealer("bucket-keys"), keystore.BucketKeysConfig{Now: r.clock, Service: rootOf(testAccount)})
 		defer keys.Close()
 		r.OnKeyChange(keys.Forget)
 		h := must(keys.ForWrite(background, viaS3(alice), "arn:aws:s3:::b", md.Arn, nil))(t)

@@ -5,7 +5,7 @@
 // bbolt file ([OpenBolt]); tests keep it in memory ([NewMemory]). Whatever implements [Store] passes the same
 // contract suite.
 //
-// Values are opaque here. Whoever stores a secret seals it first.
+// Values are opaque here. [Seal] puts a seal in front of a store, so that values at rest are secret and authentic.
 package state
 
 import (

@@ -25,6 +25,7 @@ var implementations = map[string]func(*testing.T) Store{
 		return s
 	},
 	"memory": func(*testing.T) Store { return NewMemory() },
+	"sealed": func(*testing.T) Store { return &Sealed{store: NewMemory(), sealer: new(tagSealer)} },
 }
 
 func eachStore(t *testing.T, test func(*testing.T, Store)) {
@@ -351,9 +352,13 @@ func TestBackup(t *testing.T) {
 		if err := errors.Join(s.Backup(f), f.Close()); err != nil {
 			t.Fatal(err)
 		}
-		restored, err := OpenBolt(path)
+		file, err := OpenBolt(path)
 		if err != nil {
 			t.Fatal(err)
+		}
+		restored := file
+		if _, ok := s.(*Sealed); ok {
+			restored = &Sealed{store: restored, sealer: new(tagSealer)}
 		}
 		if got, want := dump(t, restored, "", "", 0), dump(t, s, "", "", 0); got != want {
 			t.Errorf("got %s, want %s", got, want)

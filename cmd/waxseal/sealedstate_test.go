@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/sse"
+
+	"waxseal/keystore"
+	"waxseal/keystore/local"
+	"waxseal/keystore/state"
+	"waxseal/proxy/proxytest"
+)
+
+// fillState makes a record of every kind that waxseal keeps: keys, an alias, a grant, uses, the root of SSE-S3, bucket
+// configuration, bucket keys, an upload in flight and its part.
+func fillState(t *testing.T, b *jobBench) (victim, other string) {
+	t.Helper()
+	ctx := context.Background()
+	victim, other = b.newKey(), b.newKey()
+	keys := b.parts.local
+	if _, err := keys.CreateAlias(ctx, rootCaller(), &local.CreateAliasRequest{AliasName: "alias/victim", TargetKeyId: victim}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := keys.CreateGrant(ctx, rootCaller(), &local.CreateGrantRequest{
+		KeyId: victim, GranteePrincipal: "arn:aws:iam::000000000000:root", Operations: []string{"Decrypt"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	core := b.s3.core
+	err = core.Client.SetBucketEncryption(ctx, jobBucket, sse.NewConfigurationSSEKMS(victim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.put("under-its-default", []byte("body"), nil)
+	id, err := core.NewMultipartUpload(ctx, jobBucket, "upload", minio.PutObjectOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := make([]byte, 5<<20)
+	if _, err := core.PutObjectPart(ctx, jobBucket, "upload", id, 1, bytes.NewReader(part), int64(len(part)), minio.PutObjectPartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return victim, other
+}
+
+// changeState takes the waxseal down and gives its state.db to change. serve starts it again.
+func (b *jobBench) changeState(change func(state.Store)) {
+	b.t.Helper()
+	b.s3.client.CloseIdleConnections()
+	if err := b.parts.shutdown(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+	s, err := state.OpenBolt(dataDir(b.conf.DataDir).state())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	change(s)
+	if err := s.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func rawEntries(t *testing.T, s state.Store) []state.Entry {
+	t.Helper()
+	entries, err := s.Range(context.Background(), "", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+// TestStateIsSealed walks every record that waxseal writes: none is plain, and none opens in another's place.
+func TestStateIsSealed(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	fillState(t, b)
+	b.changeState(func(s state.Store) {
+		secret, err := keystore.LoadRootSecret("", dataDir(b.conf.DataDir).rootKey(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds := map[string]bool{}
+		for _, e := range rawEntries(t, s) {
+			first, rest, _ := strings.Cut(e.Key, "/")
+			second, _, deeper := strings.Cut(rest, "/")
+			if deeper || first == "kms" {
+				first += "/" + second
+			}
+			kinds[first] = true
+			if json.Valid(e.Value) || bytes.Contains(e.Value, []byte("arn:aws")) || bytes.Contains(e.Value, []byte(jobBucket)) {
+				t.Errorf("%s is not sealed: %q", e.Key, e.Value)
+			}
+			purpose := "state"
+			switch first {
+			case "bucketkey/" + second:
+				purpose = "bucket-keys"
+			case "servicekey", "servicekeys":
+				continue // TestServiceKeyRing
+			}
+			if _, err := secret.Sealer(purpose).Open(e.Value, []byte(e.Key)); err != nil {
+				t.Errorf("%s: %v", e.Key, err)
+			}
+		}
+		for _, kind := range []string{
+			"kms/key", "kms/alias", "kms/grant", "kms/root", "kms/count", "proxy/bucket", "proxy/upload", "proxy/part", "keyservice", "servicekey", "servicekeys", "state",
+		} {
+			if !kinds[kind] {
+				t.Errorf("there is no record of %s: %v", kind, kinds)
+			}
+		}
+	})
+}
+
+// TestPlantedRecords: who can write state.db, and has a key and a grant of their own, gets nothing by it: records of
+// another key's place, altered ones and plain ones do not count, and the refusal names them.
+func TestPlantedRecords(t *testing.T) {
+	for _, prefix := range []string{"kms/key/", "kms/alias/", "kms/grant/", "kms/root", "proxy/bucket/", "proxy/upload/", "proxy/part/", "keyservice/"} {
+		t.Run(strings.ReplaceAll(prefix, "/", "-"), func(t *testing.T) {
+			b := newJobBench(t, proxytest.Options{})
+			fillState(t, b)
+			var planted [][]byte
+			var key string
+			b.changeState(func(s state.Store) {
+				var victim, other state.Entry
+				for _, e := range rawEntries(t, s) {
+					if strings.HasPrefix(e.Key, prefix) {
+						victim = e
+					} else if strings.HasPrefix(e.Key, "kms/") {
+						other = e
+					}
+				}
+				key = victim.Key
+				altered := bytes.Clone(victim.Value)
+				altered[len(altered)-1] ^= 1
+				planted = [][]byte{[]byte(`{"v":1}`), altered, other.Value}
+			})
+			for i, value := range planted {
+				s, err := state.OpenBolt(dataDir(b.conf.DataDir).state())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = s.Txn(context.Background(), nil, []state.Op{{Key: key, Value: value}})
+				if err = errors.Join(err, s.Close()); err != nil {
+					t.Fatal(err)
+				}
+				wantNotAuthentic(t, b, key, i)
+			}
+		})
+	}
+}
+
+// wantNotAuthentic: the record is refused, at the start or by whoever reads it.
+func wantNotAuthentic(t *testing.T, b *jobBench, key string, i int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	p, err := assemble(ctx, &b.conf, slog.New(slog.DiscardHandler))
+	if err == nil {
+		_, err = p.state.Get(ctx, key)
+		err = errors.Join(err, p.shutdown(ctx))
+	}
+	if !errors.Is(err, state.ErrNotAuthentic) || !strings.Contains(err.Error(), key) {
+		t.Errorf("plant %d: %v", i, err)
+	}
+}
+
+// TestStateOfBeforeSeals: the state of an earlier version, whose records are plain, is taken over and sealed.
+func TestStateOfBeforeSeals(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	fillState(t, b)
+	b.changeState(func(s state.Store) {
+		secret, err := keystore.LoadRootSecret("", dataDir(b.conf.DataDir).rootKey(), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range rawEntries(t, s) {
+			op := state.Op{Key: e.Key, Delete: e.Key == "state/sealed"}
+			plain, err := secret.Sealer("state").Open(e.Value, []byte(e.Key))
+			if err != nil {
+				continue // bucket keys and service keys have seals of their own
+			}
+			op.Value = plain
+			if _, err := s.Txn(context.Background(), nil, []state.Op{op}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	b.serve()
+	if got := b.read("under-its-default"); string(got) != "body" {
+		t.Errorf("read %q", got)
+	}
+	b.changeState(func(s state.Store) {
+		for _, e := range rawEntries(t, s) {
+			if json.Valid(e.Value) {
+				t.Errorf("%s is still plain", e.Key)
+			}
+		}
+	})
+}

@@ -1,0 +1,255 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// Sealer seals values. aad binds a sealed value to its place. Open fails for a value that was not sealed for this
+// place, or was changed since. Stale reports whether a value has to be sealed again because the secret was changed.
+type Sealer interface {
+	Seal(plaintext, aad []byte) ([]byte, error)
+	Open(sealed, aad []byte) ([]byte, error)
+	Stale(sealed []byte) (bool, error)
+}
+
+// ErrNotAuthentic is returned for a value that was not sealed for its key, or was changed since: it was written by
+// somebody without the root secret, moved here from another key, or damaged.
+var ErrNotAuthentic = errors.New("state: value is not authentic")
+
+// sealMark says that the values of a state are sealed. Without it there are plain values, which an earlier version
+// wrote. Its own value is sealed: markBegun while plain values are being sealed, else markDone.
+const (
+	sealMark  = "state/sealed"
+	markBegun = "begun"
+	markDone  = "done"
+)
+
+// Sealed is a Store whose values are sealed at rest, each bound to its key. Who can write the state, but has no root
+// secret, can delete values and bring back older ones of the same key; they cannot make, change or move one. So
+// nobody grants themselves a right, or plants a key, by writing there.
+type Sealed struct {
+	store  Store
+	sealer Sealer
+	except []string
+
+	// writing is held for reading from the seal of a value until it is stored. Reseal takes it to wait for values that
+	// were sealed under the secret before.
+	writing sync.RWMutex
+}
+
+var _ Store = (*Sealed)(nil)
+
+// Seal puts seals in front of a store. Keys under the prefixes in except have values that their owners seal. In a
+// store of an earlier version, where nothing is sealed, every value is sealed first.
+func Seal(ctx context.Context, s Store, sealer Sealer, except ...string) (*Sealed, error) {
+	sealed := &Sealed{store: s, sealer: sealer, except: except}
+	mark, err := sealed.Get(ctx, sealMark)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		err = sealed.sealFirst(ctx)
+	case err == nil && string(mark.Value) == markBegun:
+		err = sealed.sealPlain(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sealed, nil
+}
+
+// sealFirst seals the values of a store that has no mark. A sealed value in it means that somebody removed the mark, so
+// that plain values of theirs be taken for those of an earlier version.
+func (s *Sealed) sealFirst(ctx context.Context) error {
+	err := s.each(ctx, func(e Entry) error {
+		if _, err := s.open(e.Key, e.Value); err == nil {
+			return fmt.Errorf("%w: %s is missing, and %s is sealed: restore a backup", ErrNotAuthentic, sealMark, e.Key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := s.Txn(ctx, []Cond{{Key: sealMark}}, []Op{{Key: sealMark, Value: []byte(markBegun)}}); err != nil {
+		return err
+	}
+	return s.sealPlain(ctx)
+}
+
+// sealPlain seals what is not sealed yet.
+func (s *Sealed) sealPlain(ctx context.Context) error {
+	err := s.each(ctx, func(e Entry) error {
+		if _, err := s.open(e.Key, e.Value); err == nil {
+			return nil
+		}
+		_, err := s.Txn(ctx, []Cond{{Key: e.Key, Revision: e.Revision}}, []Op{{Key: e.Key, Value: e.Value}})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	_, err = s.Txn(ctx, nil, []Op{{Key: sealMark, Value: []byte(markDone)}})
+	return err
+}
+
+// each gives do every value as it is stored.
+func (s *Sealed) each(ctx context.Context, do func(Entry) error) error {
+	const page = 256
+	for after := ""; ; {
+		entries, err := s.store.Range(ctx, "", after, page)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			after = e.Key
+			if s.exempt(e.Key) {
+				continue
+			}
+			if err := do(e); err != nil {
+				return err
+			}
+		}
+		if len(entries) < page {
+			return nil
+		}
+	}
+}
+
+// Reseal seals every value again that is not sealed under the newest secret, and returns their number.
+func (s *Sealed) Reseal(ctx context.Context) (int, error) {
+	s.writing.Lock() // nothing is under way any more that was sealed before
+	s.writing.Unlock()
+	n := 0
+	err := s.each(ctx, func(e Entry) error {
+		done, err := s.reseal(ctx, e)
+		if done {
+			n++
+		}
+		return err
+	})
+	return n, err
+}
+
+// reseal reports whether a value was sealed again. One that was written meanwhile is under the newest secret.
+func (s *Sealed) reseal(ctx context.Context, e Entry) (bool, error) {
+	plain, err := s.open(e.Key, e.Value)
+	if err != nil {
+		return false, err
+	}
+	stale, err := s.sealer.Stale(e.Value)
+	if err != nil || !stale {
+		return false, err
+	}
+	_, err = s.Txn(ctx, []Cond{{Key: e.Key, Revision: e.Revision}}, []Op{{Key: e.Key, Value: plain}})
+	if errors.Is(err, ErrConflict) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Sealed) exempt(key string) bool {
+	for _, prefix := range s.except {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Sealed) open(key string, value []byte) ([]byte, error) {
+	if s.exempt(key) {
+		return value, nil
+	}
+	plain, err := s.sealer.Open(value, []byte(key))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrNotAuthentic, key, err)
+	}
+	return plain, nil
+}
+
+// Get implements Store.
+func (s *Sealed) Get(ctx context.Context, key string) (Entry, error) {
+	e, err := s.store.Get(ctx, key)
+	if err != nil {
+		return Entry{}, err
+	}
+	if e.Value, err = s.open(e.Key, e.Value); err != nil {
+		return Entry{}, err
+	}
+	return e, nil
+}
+
+// Range implements Store. One value that is not authentic fails it: what it stands for must not be taken for absent.
+func (s *Sealed) Range(ctx context.Context, prefix, after string, limit int) ([]Entry, error) {
+	entries, err := s.store.Range(ctx, prefix, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range entries {
+		if entries[i].Value, err = s.open(e.Key, e.Value); err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+// Txn implements Store.
+func (s *Sealed) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error) {
+	s.writing.RLock()
+	defer s.writing.RUnlock()
+	sealed := make([]Op, len(ops))
+	for i, op := range ops {
+		sealed[i] = op
+		if op.Delete || s.exempt(op.Key) {
+			continue
+		}
+		value, err := s.sealer.Seal(op.Value, []byte(op.Key))
+		if err != nil {
+			return 0, fmt.Errorf("state: %s: %w", op.Key, err)
+		}
+		sealed[i].Value = value
+	}
+	return s.store.Txn(ctx, conds, sealed)
+}
+
+// Watch implements Store. A value that is not authentic is news without a value: Lagged, so that the watcher reads
+// again, and learns of it there.
+func (s *Sealed) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
+	events, err := s.store.Watch(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan Event)
+	go func() {
+		defer close(out)
+		for e := range events {
+			select {
+			case out <- s.openEvent(e):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out, nil
+}
+
+func (s *Sealed) openEvent(e Event) Event {
+	if e.Deleted || e.Lagged {
+		return e
+	}
+	plain, err := s.open(e.Key, e.Value)
+	if err != nil {
+		return Event{Lagged: true}
+	}
+	e.Value = plain
+	return e
+}
+
+// Backup implements Store. What it writes is sealed.
+func (s *Sealed) Backup(w io.Writer) error { return s.store.Backup(w) }
+
+// Close implements Store.
+func (s *Sealed) Close() error { return s.store.Close() }
