@@ -42,7 +42,7 @@ func (a *Auth) Body(r io.Reader) (*Body, error) {
 	return b, nil
 }
 
-// Read implements io.Reader. Bytes of a signed chunk are released only after its signature was checked.
+// Read implements io.Reader. The last bytes of a signed chunk are released only after its signature was checked.
 func (b *Body) Read(p []byte) (int, error) {
 	if b.err != nil {
 		return 0, b.err

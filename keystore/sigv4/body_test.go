@@ -39,7 +39,6 @@ func streamed(t testing.TB, v *sigv4.Verifier, payload, decoded, trailers string
 
 func TestChunkRefusals(t *testing.T) {
 	v := docVerifier()
-	v.MaxChunk = 1 << 20
 	ab := [][]byte{bytes.Repeat([]byte("a"), 8192), []byte("bbb"), nil}
 	for _, tc := range []struct {
 		name, decoded string
@@ -81,8 +80,7 @@ func TestChunkRefusals(t *testing.T) {
 		{"wrong end", "8195", ab, func(s string) string { return strings.Replace(s, "a\r\n", "aXX", 1) }, "InvalidRequest", 0},
 		{"behind the end", "8195", ab, func(s string) string { return s + "GET / HTTP/1.1\r\n" }, "MalformedTrailerError", 8195},
 		{"trailers not allowed", "8195", ab, func(s string) string { return s[:len(s)-2] + "x-amz-checksum-crc32:AAAA\r\n\r\n" }, "MalformedTrailerError", 8195},
-		{"chunk too large", "1048577", [][]byte{bytes.Repeat([]byte("a"), 1<<20+1), nil}, nil, "InvalidRequest", 0},
-		{"largest chunk", "1048576", [][]byte{bytes.Repeat([]byte("a"), 1<<20), nil}, nil, "", 1 << 20},
+		{"large chunk", "33554433", [][]byte{bytes.Repeat([]byte("a"), 32<<20+1), nil}, nil, "", 32<<20 + 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r, body := streamed(t, v, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", tc.decoded, "", tc.parts)
@@ -212,5 +210,43 @@ func TestCutBody(t *testing.T) {
 		}
 		_, _, err = readBody(t, a, make([]byte, 9000))
 		wantCode(t, err, "IncompleteBody")
+	}
+}
+
+// TestLargeChunksPass: a chunk that is larger than those that are held passes in pieces, and not to its end when it is not
+// what was signed.
+func TestLargeChunksPass(t *testing.T) {
+	v := docVerifier()
+	large := bytes.Repeat([]byte("abcdefgh"), 64<<10)
+	parts := [][]byte{large, []byte("small"), large[:300_000], nil}
+	total := len(large) + 5 + 300_000
+	r, body := streamed(t, v, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", fmt.Sprint(total), "", parts)
+	a, err := v.Verify(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, _, err := readBody(t, a, []byte(body))
+	if err != nil || !bytes.Equal(got, bytes.Join(parts, nil)) {
+		t.Fatalf("%d bytes of %d, %v", len(got), total, err)
+	}
+	last := strings.LastIndex(body, "493e0;chunk") // 300,000 bytes
+	for name, at := range map[string]int{
+		"first byte": 200, "last byte": 87 + len(large) - 1, "first signature": 40, "chunk's end": 88 + len(large),
+		"a byte of the last chunk": last + 1000, "last signature": last + 40,
+	} {
+		altered := []byte(body)
+		altered[at] ^= 1
+		got, _, err := readBody(t, a, altered)
+		if err == nil {
+			t.Errorf("%s: an altered body is taken", name)
+		}
+		if at < last && len(got) >= len(large) || len(got) >= total {
+			t.Errorf("%s: all of an altered chunk was released", name)
+		}
+	}
+	for _, size := range []int{100_000, len(large) + 50} {
+		if got, _, err := readBody(t, a, []byte(body)[:size]); err == nil || len(got) >= len(large) {
+			t.Errorf("cut at %d: %d bytes, %v", size, len(got), err)
+		}
 	}
 }

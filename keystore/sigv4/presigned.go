@@ -133,7 +133,7 @@ func (v *Verifier) verifyPresigned(r *Request, q authQuery) (*Auth, error) {
 		return nil, v.errCredentialDate(c.date, day, func(detail, _ string) *Error { return errMalformedQuery(detail) })
 	}
 	a := &Auth{Kind: PresignedV4, AccessKey: c.accessKey, Region: c.region, Date: date, signature: q.signature,
-		scope: c.scope, maxChunk: v.maxChunk()}
+		scope: c.scope}
 	if a.Expires, err = v.expiry(date, q.expires); err != nil {
 		return nil, err
 	}

@@ -4,65 +4,90 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"io"
 	"strings"
 	"sync"
 )
 
-// signedChunks is a body whose chunks carry signatures, each computed over the one before. A chunk is held until its
-// own has been checked, so that no byte leaves unverified.
+// signedChunks is a body whose chunks carry signatures, each computed over the one before. A chunk of the size that SDKs
+// make is held until its own has been checked, so that no byte leaves unverified. The bytes of a larger one pass through
+// as they come, but for the last piece: memory does not grow with chunks, and nobody reads a whole chunk that was not
+// checked. A body is valid only with io.EOF in any case.
 type signedChunks struct {
 	frame
 	key       *signingKey
 	previous  string // the signature before the next one
 	prefix    string // timestamp and scope, the lines that all strings to sign share
 	accessKey string
-	maxChunk  int
 	signedEnd bool // a trailer signature must follow
 
-	buffer   *[]byte
-	verified []byte // checked bytes that have not been read
-	toSign   []byte
+	sum       hash.Hash // of the current chunk so far
+	signature string    // that its header named
+	passing   int64     // bytes left of a chunk that is not held
+	buffer    *[]byte   // of a chunk that is
+	verified  []byte    // checked bytes that have not been read
+	toSign    []byte
 }
 
-const chunkBuffer = 128 << 10
+// heldChunk is the size of the largest chunk that is held: SDKs make chunks of 64 and 128 KiB.
+const heldChunk = 128 << 10
 
-var chunkPool = sync.Pool{New: func() any { b := make([]byte, 0, chunkBuffer); return &b }}
+var chunkPool = sync.Pool{New: func() any { b := make([]byte, heldChunk); return &b }}
 
 // emptyHash is the SHA-256 of nothing, a fixed line of each chunk's string to sign.
 const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 func newSignedChunks(a *Auth, r io.Reader) *signedChunks {
 	return &signedChunks{frame: newFrame(a, r), key: a.key, previous: a.signature, accessKey: a.AccessKey,
-		prefix: a.timestamp + "\n" + a.scope + "\n", maxChunk: a.maxChunk,
-		signedEnd: a.Payload == StreamingSignedTrailer, buffer: chunkPool.Get().(*[]byte)}
+		prefix: a.timestamp + "\n" + a.scope + "\n", signedEnd: a.Payload == StreamingSignedTrailer, sum: sha256.New(), buffer: chunkPool.Get().(*[]byte)}
 }
 
 func (s *signedChunks) close() {
 	s.frame.close()
 	s.verified = nil
-	// A buffer that one large chunk grew is not kept.
-	if s.buffer != nil && cap(*s.buffer) <= 2*chunkBuffer {
+	if s.buffer != nil {
 		chunkPool.Put(s.buffer)
+		s.buffer = nil
 	}
-	s.buffer = nil
 }
 
 func (s *signedChunks) read(p []byte) (int, error) {
 	if s.in == nil {
 		return 0, errClosed
 	}
-	for len(s.verified) == 0 {
+	if len(s.verified) == 0 && s.passing == 0 {
 		if err := s.next(); err != nil {
 			return 0, err
 		}
+	}
+	if s.passing > 0 {
+		return s.pass(p)
 	}
 	n := copy(p, s.verified)
 	s.verified = s.verified[n:]
 	return n, nil
 }
 
-// next reads and checks one chunk; io.EOF says that the last one and the trailers were right.
+// pass reads from a chunk that is not held. Its last piece is there only once the chunk was checked.
+func (s *signedChunks) pass(p []byte) (int, error) {
+	n, err := s.in.Read(p[:min(int64(len(p)), s.passing)])
+	s.sum.Write(p[:n])
+	if s.passing -= int64(n); s.passing > 0 {
+		return n, cut(err)
+	}
+	err = s.checkChunk()
+	if err == nil {
+		err = s.chunkEnd()
+	}
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// next reads the header of the next chunk, and the chunk if it is held; io.EOF says that it was the last one, and that it
+// and the trailers were right.
 func (s *signedChunks) next() error {
 	line, err := s.line()
 	if err != nil {
@@ -72,17 +97,21 @@ func (s *signedChunks) next() error {
 	if !ok || len(signature) != 64 {
 		return errChunkEncoding("a chunk header has no chunk-signature.")
 	}
+	s.signature = signature
 	size, err := s.size(digits)
 	if err != nil {
 		return err
 	}
-	if size > int64(s.maxChunk) {
-		return fail(400, "InvalidRequest", "A signed chunk is larger than this server holds in memory.")
+	if size > heldChunk {
+		s.passing = size
+		return nil
 	}
-	if err := s.fill(int(size)); err != nil {
-		return err
+	held := (*s.buffer)[:size]
+	if _, err := io.ReadFull(s.in, held); err != nil {
+		return cut(err)
 	}
-	if err := s.checkChunk(signature); err != nil {
+	s.sum.Write(held)
+	if err := s.checkChunk(); err != nil {
 		return err
 	}
 	if size == 0 {
@@ -91,38 +120,21 @@ func (s *signedChunks) next() error {
 	if err := s.chunkEnd(); err != nil {
 		return err
 	}
-	s.verified = *s.buffer
+	s.verified = held
 	return nil
 }
 
-// fill reads a chunk's bytes. The buffer grows with what arrives, not with what the header claims.
-func (s *signedChunks) fill(size int) error {
-	b := (*s.buffer)[:0]
-	for len(b) < size {
-		if len(b) == cap(b) {
-			grown := make([]byte, len(b), min(2*cap(b), s.maxChunk))
-			copy(grown, b)
-			b = grown
-		}
-		part := b[len(b):min(cap(b), size)]
-		n, err := io.ReadFull(s.in, part)
-		b = b[:len(b)+n]
-		if err != nil {
-			return cut(err)
-		}
-	}
-	*s.buffer = b
-	return nil
-}
-
-func (s *signedChunks) checkChunk(signature string) error {
-	sum := sha256.Sum256(*s.buffer)
+// checkChunk checks the signature of the chunk whose bytes have all come.
+func (s *signedChunks) checkChunk() error {
+	var sum [sha256.Size]byte
+	s.sum.Sum(sum[:0])
+	s.sum.Reset()
 	b := append(s.toSign[:0], algorithm+"-PAYLOAD\n"...)
 	b = append(b, s.prefix...)
 	b = append(b, s.previous...)
 	b = append(b, "\n"+emptyHash+"\n"...)
 	s.toSign = hex.AppendEncode(b, sum[:])
-	return s.compare(signature)
+	return s.compare(s.signature)
 }
 
 // compare checks a signature over toSign, which the next one is then chained to.

@@ -44,7 +44,7 @@ type Request struct {
 }
 
 // Verifier checks requests to one service. Its fields must not change after the first use; the zero values of
-// Now, MaxSkew and MaxChunk are ready to use.
+// Now and MaxSkew are ready to use.
 type Verifier struct {
 	Service string // "s3" or "kms": the service that the credential scope must name
 	Region  string // the region that the credential scope must name; "" takes any
@@ -56,17 +56,10 @@ type Verifier struct {
 	MaxSkew time.Duration    // 0: the 15 minutes of AWS
 	AllowV2 bool             // accept Signature Version 2 (S3 only)
 
-	// MaxChunk bounds one signed chunk of an aws-chunked body. A signed chunk is held in memory until its
-	// signature has been checked. 0: 16 MiB.
-	MaxChunk int
-
 	keys keyCache
 }
 
-const (
-	defaultSkew     = 15 * time.Minute
-	defaultMaxChunk = 16 << 20
-)
+const defaultSkew = 15 * time.Minute
 
 // Kind says how a request proved who sent it.
 type Kind uint8
@@ -156,7 +149,6 @@ type Auth struct {
 	signature string      // hex, the seed of the chunk signatures
 	scope     string      // date/region/service/aws4_request
 	timestamp string      // yyyyMMddTHHmmssZ, as it was signed
-	maxChunk  int
 }
 
 func (v *Verifier) now() time.Time {
@@ -171,13 +163,6 @@ func (v *Verifier) maxSkew() time.Duration {
 		return defaultSkew
 	}
 	return v.MaxSkew
-}
-
-func (v *Verifier) maxChunk() int {
-	if v.MaxChunk == 0 {
-		return defaultMaxChunk
-	}
-	return v.MaxChunk
 }
 
 func (v *Verifier) s3() bool { return v.Service == "s3" }

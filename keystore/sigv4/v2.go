@@ -51,7 +51,7 @@ func (v *Verifier) verifyV2Header(r *Request, rest string) (*Auth, error) {
 	if d := now.Sub(date); d > v.maxSkew() || d < -v.maxSkew() {
 		return nil, v.errSkew(date, now)
 	}
-	a := &Auth{Kind: HeaderV2, AccessKey: rest[:cut], Date: date, signature: rest[cut+1:], maxChunk: v.maxChunk()}
+	a := &Auth{Kind: HeaderV2, AccessKey: rest[:cut], Date: date, signature: rest[cut+1:]}
 	return a, v.checkV2(a, r, shown)
 }
 
@@ -76,7 +76,7 @@ func (v *Verifier) verifyV2Query(r *Request, q authQuery) (*Auth, error) {
 		return nil, errURI()
 	}
 	added := hoisted.Headers[len(r.Headers):]
-	a := &Auth{Kind: PresignedV2, Hoisted: amzHeaders(added), AccessKey: q.accessKeyV2, Date: now, Expires: end, signature: q.signatureV2, maxChunk: v.maxChunk()}
+	a := &Auth{Kind: PresignedV2, Hoisted: amzHeaders(added), AccessKey: q.accessKeyV2, Date: now, Expires: end, signature: q.signatureV2}
 	return a, v.checkV2(a, hoisted, q.expiresV2)
 }
 

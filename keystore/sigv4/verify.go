@@ -176,7 +176,7 @@ func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error)
 		return nil, err
 	}
 	a := &Auth{Kind: HeaderV4, AccessKey: c.accessKey, Region: c.region, Date: date, signature: fields.signature,
-		scope: c.scope, maxChunk: v.maxChunk()}
+		scope: c.scope}
 	if err := v.headerPayload(a, r); err != nil {
 		return nil, err
 	}
