@@ -88,6 +88,9 @@ func newRequestID() string {
 // parse reads method, address and query, and finds the route.
 func (c *call) parse() error {
 	c.readHead()
+	if len(c.head) > sigv4.MaxHeaders {
+		return s3.Errorf(s3.InvalidRequest, "The request has more than %d headers.", sigv4.MaxHeaders)
+	}
 	h := &c.ctx.Request.Header
 	if len(h.Peek("Transfer-Encoding")) > 0 && len(h.Peek("Content-Length")) > 0 {
 		// RFC 9112 6.1: both together is how requests are smuggled.
@@ -361,6 +364,9 @@ type param struct{ name, value string }
 
 func parseQuery(raw string) (query, error) {
 	q := query{raw: raw}
+	if strings.Count(raw, "&") >= sigv4.MaxParameters {
+		return q, s3.Errorf(s3.InvalidRequest, "The request has more than %d query parameters.", sigv4.MaxParameters)
+	}
 	for raw != "" {
 		var item string
 		item, raw, _ = strings.Cut(raw, "&")

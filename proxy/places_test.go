@@ -135,3 +135,27 @@ func TestFormHeadTakesItsTime(t *testing.T) {
 	resp, body := c.answer("POST")
 	wantError(t, resp, body, http.StatusBadRequest, s3.RequestTimeout)
 }
+
+// TestCostOfTheUnsigned: a request with more headers or parameters than any client sends is refused before they are looked
+// at, and the answer to a long request is short.
+func TestCostOfTheUnsigned(t *testing.T) {
+	k, _ := memoryKit(t, nil)
+	plain := func(target string) string { return "GET " + target + " HTTP/1.1\r\nHost: h\r\n" }
+	for name, text := range map[string]string{
+		"headers":    plain("/bkt/key") + strings.Repeat("y: v\r\n", 2000),
+		"parameters": plain("/bkt/key?" + strings.Repeat("y&", 2000)),
+		"signed":     strings.Replace(k.head("GET", "/bkt/key", nil), "SignedHeaders=", "SignedHeaders="+strings.Repeat("y;", 7000), 1),
+	} {
+		c := k.dial(t).send(text + "\r\n")
+		resp, body := c.answer("GET")
+		if resp.StatusCode != http.StatusBadRequest || len(body) > 8<<10 {
+			t.Errorf("%s: %s, %d bytes, %.300s", name, resp.Status, len(body), body)
+		}
+	}
+	long := spoilt(k.head("GET", "/bkt/"+strings.Repeat("k", 1000)+"?"+strings.Repeat("x", 25<<10), nil))
+	resp, body := k.dial(t).send(long + "\r\n").answer("GET")
+	wantError(t, resp, body, http.StatusForbidden, s3.SignatureDoesNotMatch)
+	if len(body) > 8<<10 {
+		t.Errorf("the answer to a wrong signature has %d bytes", len(body))
+	}
+}

@@ -189,34 +189,45 @@ func (w *work) appendQuery(dst []byte, query, without string) ([]byte, bool) {
 
 // appendHeaders adds one line for each signed header, in the order in which the client listed them. Values of a
 // name that came more than once are joined by commas.
-func appendHeaders(dst []byte, r *Request, signed []string) []byte {
-	for _, name := range signed {
+func (w *work) appendHeaders(dst []byte, r *Request, signed []string) []byte {
+	w.chain(r, signed)
+	for i, name := range signed {
 		dst = append(dst, name...)
 		dst = append(dst, ':')
-		dst = appendHeaderValue(dst, r, name)
+		switch {
+		case name == "host":
+			dst = appendTrimmed(dst, r.Host)
+		case w.first[i] >= 0:
+			dst = w.appendValues(dst, r, w.first[i])
+		case name == "content-length" && r.ContentLength >= 0: // servers often take it out of the headers
+			dst = strconv.AppendInt(dst, r.ContentLength, 10)
+		}
 		dst = append(dst, '\n')
 	}
 	return dst
 }
 
-func appendHeaderValue(dst []byte, r *Request, name string) []byte {
-	if name == "host" {
-		return appendTrimmed(dst, r.Host)
+// chain finds, in one pass, the headers of each signed name: first has the position of the first one, next that of the
+// one behind each, -1 the end.
+func (w *work) chain(r *Request, signed []string) {
+	index := indexNames(signed)
+	w.first, w.next = slices.Grow(w.first[:0], len(signed))[:len(signed)], slices.Grow(w.next[:0], len(r.Headers))[:len(r.Headers)]
+	for i := range w.first {
+		w.first[i] = -1
 	}
-	found := false
-	for i := range r.Headers {
-		if !sameName(r.Headers[i].Name, name) {
-			continue
+	for i := len(r.Headers) - 1; i >= 0; i-- {
+		if at := index.find(r.Headers[i].Name); at >= 0 {
+			w.next[i], w.first[at] = w.first[at], int32(i)
 		}
-		if found {
+	}
+}
+
+func (w *work) appendValues(dst []byte, r *Request, first int32) []byte {
+	for i := first; i >= 0; i = w.next[i] {
+		if i != first {
 			dst = append(dst, ',')
 		}
-		found = true
 		dst = appendTrimmed(dst, r.Headers[i].Value)
-	}
-	// Servers often take Content-Length out of the headers.
-	if !found && name == "content-length" && r.ContentLength >= 0 {
-		dst = strconv.AppendInt(dst, r.ContentLength, 10)
 	}
 	return dst
 }

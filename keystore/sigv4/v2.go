@@ -95,19 +95,22 @@ func amzHeaders(headers []Header) []Header {
 // signed as headers.
 func hoistedHeaders(r *Request) (*Request, bool) {
 	c := *r
+	c.Headers = slices.Clip(c.Headers)
+	there := make(map[string]bool, len(r.Headers))
+	for i := range r.Headers {
+		there[strings.ToLower(r.Headers[i].Name)] = true
+	}
 	for pair := range strings.SplitSeq(r.RawQuery, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if lower := strings.ToLower(name); !strings.HasPrefix(lower, "x-amz-") && lower != "content-type" && lower != "content-md5" {
-			continue
-		}
-		if _, count := r.header(name); count > 0 {
+		lower := strings.ToLower(name)
+		if there[lower] || !strings.HasPrefix(lower, "x-amz-") && lower != "content-type" && lower != "content-md5" {
 			continue
 		}
 		decoded, ok := decodeQuery(value)
 		if !ok {
 			return nil, false
 		}
-		c.Headers = append(slices.Clip(c.Headers), Header{name, decoded})
+		c.Headers = append(c.Headers, Header{name, decoded})
 	}
 	return &c, true
 }
@@ -171,27 +174,25 @@ func stringToSignV2(r *Request, date string) ([]byte, bool) {
 
 // appendAmzHeaders adds the x-amz-* headers, sorted. Version 2 leaves the spaces inside a value as they are.
 func appendAmzHeaders(dst []byte, r *Request) []byte {
-	var names []string
-	for i := range r.Headers {
-		name := strings.ToLower(r.Headers[i].Name)
-		if strings.HasPrefix(name, "x-amz-") && !contains(names, name) {
-			names = append(names, name)
+	amz := make([]Header, 0, len(r.Headers))
+	for _, h := range r.Headers {
+		if name := strings.ToLower(h.Name); strings.HasPrefix(name, "x-amz-") {
+			amz = append(amz, Header{name, strings.Trim(h.Value, " \t")})
 		}
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		dst = append(append(dst, name...), ':')
-		first := true
-		for i := range r.Headers {
-			if !strings.EqualFold(r.Headers[i].Name, name) {
-				continue
-			}
-			if !first {
-				dst = append(dst, ',')
-			}
-			first = false
-			dst = append(dst, strings.Trim(r.Headers[i].Value, " \t")...)
+	slices.SortStableFunc(amz, func(a, b Header) int { return strings.Compare(a.Name, b.Name) })
+	for i, h := range amz {
+		switch {
+		case i == 0:
+			dst = append(append(dst, h.Name...), ':')
+		case h.Name == amz[i-1].Name:
+			dst = append(dst, ',')
+		default:
+			dst = append(append(append(dst, '\n'), h.Name...), ':')
 		}
+		dst = append(dst, h.Value...)
+	}
+	if len(amz) > 0 {
 		dst = append(dst, '\n')
 	}
 	return dst

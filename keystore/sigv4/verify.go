@@ -31,6 +31,9 @@ func (v *Verifier) VerifyHead(r *Request) error {
 
 // verify may return an Auth beside an error, of a request that was not proved.
 func (v *Verifier) verify(r *Request) (*Auth, error) {
+	if err := v.bounded(r); err != nil {
+		return nil, err
+	}
 	query, err := parseAuthQuery(r.RawQuery)
 	if err != nil {
 		return nil, err
@@ -141,6 +144,9 @@ func (a *Auth) setLengths(r *Request) error {
 		for name := range strings.SplitSeq(r.Headers[i].Value, ",") {
 			if name = strings.Clone(strings.ToLower(strings.TrimSpace(name))); name != "" {
 				a.TrailerNames = append(a.TrailerNames, name)
+			}
+			if len(a.TrailerNames) > maxTrailerName {
+				return errMalformedTrailer()
 			}
 		}
 	}
@@ -287,54 +293,59 @@ func (v *Verifier) headerPayload(a *Auth, r *Request) error {
 // signedHeaders splits the list and checks that it holds what must be signed: host, and every x-amz-* header that
 // came (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, CanonicalHeaders).
 func (v *Verifier) signedHeaders(r *Request, list string, say complain) ([]string, error) {
-	names := make([]string, 0, 1+strings.Count(list, ";"))
-	for name := range strings.SplitSeq(list, ";") {
-		if name == "" || name != strings.ToLower(name) || contains(names, name) {
-			if !v.s3() {
-				say = complainKMS
-			}
-			return nil, say("the SignedHeaders list is mal-formed.", "")
-		}
-		names = append(names, name)
+	if strings.Count(list, ";") >= MaxHeaders {
+		return nil, v.errTooMany("signed headers", MaxHeaders)
 	}
-	var missing []string
-	if !contains(names, "host") {
-		missing = append(missing, "host")
-	}
-	for i := range r.Headers {
-		name := r.Headers[i].Name
-		if len(name) > 6 && strings.EqualFold(name[:6], "x-amz-") && !containsFold(names, name) && !containsFold(missing, name) {
-			missing = append(missing, strings.Clone(strings.ToLower(name)))
+	names := strings.Split(list, ";")
+	for _, name := range names {
+		if name == "" || name != strings.ToLower(name) {
+			return nil, v.errSignedHeaders(say)
 		}
 	}
-	if missing != nil {
+	index := indexNames(names)
+	if index.repeats() {
+		return nil, v.errSignedHeaders(say)
+	}
+	if missing := notSigned(r, index); missing != nil {
 		return nil, v.errNotSigned(strings.Join(missing, ", "))
 	}
 	return names, nil
 }
 
-func contains(names []string, name string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
+func (v *Verifier) errSignedHeaders(say complain) *Error {
+	if !v.s3() {
+		say = complainKMS
 	}
-	return false
+	return say("the SignedHeaders list is mal-formed.", "")
 }
 
-func containsFold(names []string, name string) bool {
-	for _, n := range names {
-		if sameName(n, name) {
-			return true
-		}
+// notSigned are the names of headers that must be signed and are not.
+func notSigned(r *Request, signed nameIndex) (missing []string) {
+	if signed.find("host") < 0 {
+		missing = append(missing, "host")
 	}
-	return false
+	var seen map[string]bool
+	for i := range r.Headers {
+		name := r.Headers[i].Name
+		if len(name) <= 6 || !strings.EqualFold(name[:6], "x-amz-") || signed.find(name) >= 0 {
+			continue
+		}
+		if name = strings.Clone(strings.ToLower(name)); !seen[name] {
+			missing = append(missing, name)
+		}
+		if seen == nil {
+			seen = make(map[string]bool)
+		}
+		seen[name] = true
+	}
+	return missing
 }
 
 // work is the scratch space of one verification.
 type work struct {
 	canonical, toSign, query []byte
 	params                   []param
+	first, next              []int32 // see appendHeaders
 }
 
 var workPool = sync.Pool{New: func() any { return new(work) }}
@@ -401,7 +412,7 @@ func (v *Verifier) build(w *work, a *Auth, r *Request, without string, in place)
 		return errURI()
 	}
 	b = append(b, '\n')
-	b = appendHeaders(b, r, a.SignedHeaders)
+	b = w.appendHeaders(b, r, a.SignedHeaders)
 	b = append(b, '\n')
 	for i, name := range a.SignedHeaders {
 		if i > 0 {
