@@ -92,6 +92,9 @@ func (c *call) copySource() (*copying, error) {
 	if err := c.s.checkKey(src.Key); err != nil {
 		return nil, err
 	}
+	if src.VersionID != "" && !plausibleIdentifier(src.VersionID) {
+		return nil, errVersionID(src.VersionID)
+	}
 	p := &copying{call: c, to: c.place()}
 	if p.customer, err = c.customerKey(c, sourceCustomer); err != nil {
 		return nil, err

@@ -128,6 +128,9 @@ func (d *deletion) permit(o s3.DeleteObject) error {
 	if err := d.s.checkKey(o.Key); err != nil {
 		return err
 	}
+	if o.VersionID != "" && !plausibleIdentifier(o.VersionID) {
+		return errVersionID(o.VersionID)
+	}
 	switch {
 	case o.Size != nil || o.LastModifiedTime != "":
 		// S3 has these for directory buckets only.

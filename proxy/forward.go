@@ -91,6 +91,9 @@ func (c *call) relay(resp *http.Response) error {
 	if err != nil {
 		return err
 	}
+	if body, err = c.wrapPageTokens(body); err != nil {
+		return err
+	}
 	c.copyHeaders(resp.Header)
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" {
 		c.res.Header.Set("Content-Encoding", enc)

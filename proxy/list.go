@@ -31,8 +31,11 @@ func (c *call) listObjects() error {
 		if c.query.get("encoding-type") == "url" && !l.page.Encoded() {
 			body = l.page.AppendEncoded
 		}
-		c.answer(http.StatusOK, "application/xml", body(nil))
-		return nil
+		doc, err := c.wrapPageTokens(body(nil))
+		if err == nil {
+			c.answer(http.StatusOK, "application/xml", doc)
+		}
+		return err
 	}
 }
 

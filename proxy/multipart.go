@@ -176,6 +176,9 @@ func (c *call) liveUpload() (*upload, error) {
 // unknownUpload lets the store say what is wrong: that there is no such bucket, or that the requester may not know. An
 // upload that the store has and waxseal has not was begun behind its back, and has no data key.
 func (c *call) unknownUpload(id string) error {
+	if !plausibleIdentifier(id) {
+		return errNoSuchUpload(id)
+	}
 	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, key: c.key, query: "max-parts=1&" + uploadQuery(id), header: c.ownerHeader()})
 	if err != nil {
 		return err
@@ -258,6 +261,9 @@ func (c *call) abortMultipartUpload() error {
 		return err
 	}
 	defer release()
+	if err := c.checkUploadID(id); err != nil {
+		return err
+	}
 	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: c.bucket, key: c.key, query: uploadQuery(id), header: c.ownerHeader()})
 	if err != nil {
 		return err
@@ -281,6 +287,18 @@ func (c *call) abortMultipartUpload() error {
 		return fmt.Errorf("aborted at the store: %w", err)
 	}
 	return answer
+}
+
+// checkUploadID refuses an upload id that is neither in waxseal's records nor of a store's shape.
+func (c *call) checkUploadID(id string) error {
+	if plausibleIdentifier(id) {
+		return nil
+	}
+	_, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
+	if errors.Is(err, state.ErrNotFound) {
+		return errNoSuchUpload(id)
+	}
+	return err
 }
 
 func isNoSuchUpload(err error) bool {
