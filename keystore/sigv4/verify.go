@@ -158,8 +158,10 @@ func (a *Auth) setLengths(r *Request) error {
 func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error) {
 	// A server may lend its strings only until the handler returns (fasthttp does); all that Auth keeps of the
 	// header is a piece of this copy.
-	word, rest, _ := strings.Cut(strings.Clone(authorization), " ")
+	word, rest, spaced := strings.Cut(strings.Clone(authorization), " ")
 	switch {
+	case !spaced && v.s3():
+		return nil, errInvalidArgument("Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", word)
 	case word == algorithmV4A:
 		return nil, errV4A()
 	case word == "AWS" && v.s3():
@@ -195,29 +197,27 @@ func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error)
 // authFields are the three components of an Authorization header.
 type authFields struct{ credential, signedHeaders, signature string }
 
+// parseAuthorization splits "Credential=..., SignedHeaders=..., Signature=...". S3 counts the components first, then
+// looks at the form of each, then for the three names.
 func (v *Verifier) parseAuthorization(rest string) (authFields, error) {
 	var f authFields
-	seen := 0
+	fields := map[string]*string{"Credential": &f.credential, "SignedHeaders": &f.signedHeaders, "Signature": &f.signature}
+	if v.s3() && strings.Count(rest, ",") != len(fields)-1 {
+		return f, errMalformedHeader("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
+	}
 	for part := range strings.SplitSeq(rest, ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
-		var field *string
-		switch name {
-		case "Credential":
-			field = &f.credential
-		case "SignedHeaders":
-			field = &f.signedHeaders
-		case "Signature":
-			field = &f.signature
-		}
-		if !ok || field == nil || *field != "" {
+		field := fields[name]
+		switch {
+		case !ok, field == nil && !v.s3(), field != nil && *field != "":
 			return f, v.errComponent(name)
+		case field != nil:
+			*field = value
 		}
-		*field = value
-		seen++
 	}
-	for _, need := range []struct{ name, value string }{{"Credential", f.credential}, {"SignedHeaders", f.signedHeaders}, {"Signature", f.signature}} {
-		if need.value == "" {
-			return f, v.errMissingComponent(need.name, seen)
+	for _, name := range []string{"Credential", "SignedHeaders", "Signature"} {
+		if *fields[name] == "" {
+			return f, v.errMissingComponent(name)
 		}
 	}
 	return f, nil
@@ -230,12 +230,9 @@ func (v *Verifier) errComponent(name string) *Error {
 	return errMalformedHeader("the authorization component \"" + name + "\" is malformed.")
 }
 
-func (v *Verifier) errMissingComponent(name string, seen int) *Error {
+func (v *Verifier) errMissingComponent(name string) *Error {
 	if !v.s3() {
 		return errIncompleteKMS("Authorization header requires '" + name + "' parameter.")
-	}
-	if seen != 2 {
-		return errMalformedHeader("the authorization header requires three components: Credential, SignedHeaders, and Signature.")
 	}
 	return errMalformedHeader("missing " + name + ".")
 }
