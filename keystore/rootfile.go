@@ -32,7 +32,7 @@ func LoadRootSecret(env, path string, create bool) (*RootSecret, error) {
 		return r, err
 	}
 	if !create {
-		return nil, fmt.Errorf("%w: %s is missing, and what is in the state cannot be opened without it", ErrNoRootSecret, path)
+		return nil, fmt.Errorf("%w: %s is missing, and what is in the state cannot be opened without it: put it back from where you keep its copy", ErrNoRootSecret, path)
 	}
 	r = NewRootSecret(RandomSecret())
 	r.path = path

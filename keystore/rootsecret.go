@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"sync"
@@ -100,6 +101,17 @@ func (r *RootSecret) Stale(sealed []byte) (bool, error) {
 		return false, err
 	}
 	return !bytes.Equal(id, sealed[1:1+sealIDSize]), nil
+}
+
+// Fingerprint names the newest secret. Everything that it sealed carries the same bytes, and nothing can be learned of
+// the secret from them.
+func (r *RootSecret) Fingerprint() (string, error) {
+	secrets := r.all()
+	if len(secrets) == 0 {
+		return "", ErrNoRootSecret
+	}
+	id, err := secretID(secrets[0])
+	return hex.EncodeToString(id), err
 }
 
 func secretID(s *Secret) ([]byte, error) {

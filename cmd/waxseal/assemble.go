@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -37,6 +36,7 @@ type parts struct {
 	tls      *tls.Config
 	ca       string
 
+	dir      dataDir
 	secret   *keystore.RootSecret
 	state    *state.Sealed
 	audit    *audit.FileSink
@@ -62,7 +62,7 @@ type parts struct {
 func assemble(ctx context.Context, c *config, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	for _, step := range []func(context.Context, *config, *slog.Logger) error{
-		p.openData, p.openKeys, p.openControl, p.openStore, p.openEndpoints, p.openJobs,
+		p.openData, p.openKeys, p.begun, p.openControl, p.openStore, p.openEndpoints, p.openJobs,
 	} {
 		if err := step(ctx, c, log); err != nil {
 			return nil, errors.Join(err, p.shutdown(ctx))
@@ -92,13 +92,16 @@ func (p *parts) shutdown(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
+// begun ends a first start: from now on the loss of the state is a loss.
+func (p *parts) begun(context.Context, *config, *slog.Logger) error { return p.dir.started(p.secret) }
+
 // openData opens the data directory: credentials, root secret, state, audit records.
 func (p *parts) openData(ctx context.Context, c *config, log *slog.Logger) (err error) {
 	dir := dataDir(c.DataDir)
 	if err := dir.make(); err != nil {
 		return err
 	}
-	if err := p.openState(ctx, dir); err != nil {
+	if err := p.openState(ctx, dir, c.NewState); err != nil {
 		return err
 	}
 	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
@@ -112,40 +115,6 @@ func (p *parts) openData(ctx context.Context, c *config, log *slog.Logger) (err 
 	}
 	p.tls, p.ca, err = c.tlsConfig(dir, log)
 	return err
-}
-
-// openState opens the root secret and the state.
-func (p *parts) openState(ctx context.Context, dir dataDir) error {
-	// The root secret is made before the state, and only where there is no state yet.
-	_, statErr := os.Stat(dir.state())
-	env := os.Getenv("WAXSEAL_ROOT_SECRET")
-	early, err := keystore.LoadRootSecret(env, dir.rootKey(), errors.Is(statErr, fs.ErrNotExist))
-	if err != nil {
-		return err
-	}
-	early.Zero()
-	file, err := state.OpenBolt(dir.state())
-	if err != nil {
-		return err
-	}
-	p.atEnd(func(context.Context) error { return file.Close() })
-	// It is read once the state is ours: whoever had it until now may have changed the root secret.
-	if p.secret, err = keystore.LoadRootSecret(env, dir.rootKey(), false); err != nil {
-		return err
-	}
-	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
-	p.state, err = sealState(ctx, file, p.secret)
-	return err
-}
-
-// sealState puts the seal of the root secret in front of a state. Bucket keys and service keys have seals of their own:
-// a bucket key that does not open is made anew.
-func sealState(ctx context.Context, s state.Store, secret *keystore.RootSecret) (*state.Sealed, error) {
-	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), keystore.BucketKeyPrefix, keystore.ServiceKeyPrefix, keystore.ServiceKeyCurrent)
-	if err != nil {
-		return nil, fmt.Errorf("state.db: %w", err)
-	}
-	return sealed, nil
 }
 
 // openUsers makes the directory of users: root, those of the configuration, and who delivers records.

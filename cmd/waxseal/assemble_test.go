@@ -22,9 +22,12 @@ func TestRootSecretIsReadWithTheState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := held.Txn(t.Context(), nil, []state.Op{{Key: "x"}}); err != nil {
+		t.Fatal(err)
+	}
 	p := &parts{}
 	opened := make(chan error, 1)
-	go func() { opened <- p.openState(t.Context(), dir) }()
+	go func() { opened <- p.openState(t.Context(), dir, false) }()
 	time.Sleep(200 * time.Millisecond) // it waits by now; should it not, the test finds nothing
 	if err := secret.Rotate(); err != nil {
 		t.Fatal(err)

@@ -56,10 +56,7 @@ func backup(ctx context.Context, c *config, w io.Writer) error {
 	if !errors.Is(err, errNobodyServes) {
 		return err
 	}
-	if _, err := os.Stat(dir.state()); err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
-	}
-	s, err := state.OpenBolt(dir.state())
+	s, err := dir.openExisting()
 	if err != nil {
 		return err
 	}
@@ -121,8 +118,8 @@ func restore(ctx context.Context, c *config, r io.Reader, deletions string) erro
 	if err := dir.make(); err != nil {
 		return err
 	}
-	if _, err := os.Lstat(dir.state()); !errors.Is(err, fs.ErrNotExist) {
-		return errors.Join(fmt.Errorf("%s is there already: a backup is restored into a data directory without one", dir.state()), err)
+	if err := dir.vacate(); err != nil {
+		return err
 	}
 	if _, err := keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), false); err != nil {
 		return fmt.Errorf("put the root secret in place first: %w", err)
@@ -156,6 +153,35 @@ func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader
 	return syncDir(string(dir))
 }
 
+// vacate makes room for a state. It removes a file without content, and refuses to touch any other.
+func (d dataDir) vacate() error {
+	if _, err := os.Lstat(d.state()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	size, err := fileSize(d.state())
+	if err == nil && size > 0 {
+		err = d.wantEmpty()
+	}
+	if err != nil {
+		return fmt.Errorf("%s is there already: move it aside, a backup is restored into a data directory without one: %w", d.state(), err)
+	}
+	return os.Remove(d.state())
+}
+
+var errInUse = errors.New("it has a state in it")
+
+func (d dataDir) wantEmpty() error {
+	s, err := state.OpenBolt(d.state())
+	if err != nil {
+		return err
+	}
+	empty, err := isEmpty(s)
+	if err == nil && !empty {
+		err = errInUse
+	}
+	return errors.Join(err, s.Close())
+}
+
 // withState opens a state that is not in service, with the root secret and everything in it that the service needs, and
 // keeps records in another directory. What is due in it stays undone.
 func withState(ctx context.Context, c *config, scratch, records dataDir, do func(*parts) error) error {
@@ -168,7 +194,7 @@ func withState(ctx context.Context, c *config, scratch, records dataDir, do func
 	if p.users, err = iam.NewDirectory(nil); err != nil {
 		return err
 	}
-	file, err := state.OpenBolt(scratch.state())
+	file, err := scratch.openExisting()
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type config struct {
 	KMSListen   string `yaml:"kms_listen"`
 	AdminListen string `yaml:"admin_listen"`
 	DataDir     string `yaml:"data_dir"`
+	NewState    bool   `yaml:"new_state"`
 	Domain      string `yaml:"domain"`
 
 	UpstreamEndpoint  string `yaml:"upstream_endpoint"`
@@ -103,6 +104,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.KMSListen, "kms-listen", c.KMSListen, "`ADDR` of the KMS endpoint")
 	f.StringVar(&c.AdminListen, "admin-listen", c.AdminListen, "`ADDR` of metrics, health and pprof; plain HTTP, keep it on loopback")
 	f.StringVar(&c.DataDir, "data-dir", c.DataDir, "`DIR` for state, keys, credentials, audit records and the embedded store")
+	f.BoolVar(&c.NewState, "new-state", c.NewState, "begin with an empty state where one was lost: what it held is gone for ever")
 	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
 	f.StringVar(&c.UpstreamEndpoint, "upstream-endpoint", c.UpstreamEndpoint, "`URL` of the store; none: the embedded store")
 	f.StringVar(&c.UpstreamRegion, "upstream-region", c.UpstreamRegion, "`REGION` to sign requests to the store for")

@@ -61,7 +61,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"kms-former-root-key": "arn:aws:kms:eu-west-3:123456789012:key/a,arn:aws:kms:eu-west-3:123456789012:key/b", "kms-rate": "100",
 		"audit-bucket": "records", "audit-interval": "1m0s",
 		"allow-insecure-ssec": "true", "anonymous": "true", "etag": "opaque",
-		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "tls-self-signed": "true",
+		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "tls-self-signed": "true", "new-state": "true",
 	}
 	external := []string{"kms-provider", "kms-root-key"}
 	needs := map[string][]string{

@@ -19,7 +19,7 @@ func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err 
 		return err
 	}
 	if p.ring, err = keystore.NewServiceKeyRing(ctx, p.state, p.secret.Sealer("service-keys")); err != nil {
-		return err
+		return p.otherSecret(err)
 	}
 	if c.external() {
 		err = p.openExternal(ctx, c, log)

@@ -43,6 +43,9 @@ func withKeys(ctx context.Context, c *config, do func(*parts) error) error {
 	if _, err := os.Stat(dataDir(c.DataDir).state()); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
+	own := *c
+	own.NewState = false // only serve begins
+	c = &own
 	p := &parts{}
 	log := slog.New(slog.DiscardHandler)
 	err := p.openData(ctx, c, log)

@@ -78,6 +78,9 @@ func (p *parts) rekey(ctx context.Context, prune bool) (string, error) {
 			return "", err
 		}
 	}
+	if err := p.dir.keepFingerprint(p.secret); err != nil {
+		return "", err
+	}
 	return fmt.Sprintf("%d records of the key service and all service keys are sealed under the newest root secret\n", n), nil
 }
 

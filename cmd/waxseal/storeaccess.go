@@ -5,18 +5,15 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 
 	"github.com/minio/minio-go/v7"
 	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
 
 	"waxseal/cmd/waxseal/embedded"
-	"waxseal/keystore/state"
 )
 
 // storeAccess is how a job reaches the store behind waxseal.
@@ -90,10 +87,7 @@ func (a storeAccess) use(do func(*minio.Core) error) error {
 
 func withEmbedded(ctx context.Context, c *config, do func(*minio.Core) error) error {
 	dir := dataDir(c.DataDir)
-	if _, err := os.Stat(dir.state()); err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
-	}
-	lock, err := state.OpenBolt(dir.state()) // nobody starts to serve meanwhile
+	lock, err := dir.openExisting() // nobody starts to serve meanwhile
 	if err != nil {
 		return err
 	}

@@ -41,12 +41,15 @@ const (
 // hold fails its own transaction only. (bbolt's Batch would run the whole batch again for each that fails.)
 type boltStore struct {
 	db     *bbolt.DB
+	file   *os.File // of db
 	hub    hub
 	queue  chan *boltTxn
 	stop   chan struct{} // closed by Close: no new transactions
 	done   chan struct{} // closed by the writer when it has ended
 	closer sync.Once
 	err    error // of Close
+
+	damage error // found by the writer, which is the only one to use it while it runs; bbolt can hold its locks for ever
 }
 
 type boltTxn struct {
@@ -70,14 +73,9 @@ func OpenBolt(path string) (Store, error) {
 
 func openBolt(path string) (*boltStore, error) {
 	_, statErr := os.Stat(path)
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("state: %s is in use by another process", path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrChecksum):
-		return nil, fmt.Errorf("state: %s is not a state file, or is damaged: %w", path, err)
-	case err != nil:
-		return nil, fmt.Errorf("state: %w", err)
+	db, file, err := openFile(path)
+	if err != nil {
+		return nil, err
 	}
 	err = db.Update(initialise)
 	if err == nil {
@@ -89,7 +87,7 @@ func openBolt(path string) (*boltStore, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("state: %s: %w", path, err), db.Close())
 	}
-	s := &boltStore{db: db, queue: make(chan *boltTxn), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &boltStore{db: db, file: file, queue: make(chan *boltTxn), stop: make(chan struct{}), done: make(chan struct{})}
 	go s.write()
 	return s, nil
 }
@@ -124,7 +122,7 @@ func (s *boltStore) view(ctx context.Context, fn func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := s.db.View(fn)
+	err := guarded(func() error { return s.db.View(fn) })
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
@@ -210,12 +208,12 @@ func (s *boltStore) Backup(w io.Writer) (err error) {
 			err = fmt.Errorf("state: backup: %w", end)
 		}
 	}()
-	err = s.db.View(func(tx *bbolt.Tx) error {
+	err = s.view(context.Background(), func(tx *bbolt.Tx) error {
 		_, err := tx.WriteTo(f)
 		return err
 	})
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-		return ErrClosed
+	if errors.Is(err, ErrClosed) {
+		return err
 	}
 	if err == nil {
 		_, err = f.Seek(0, io.SeekStart)
@@ -261,6 +259,10 @@ func (s *boltStore) Close() error {
 		close(s.stop)
 		<-s.done
 		s.hub.close()
+		if s.damage != nil {
+			s.err = release(s.file)
+			return
+		}
 		s.err = s.db.Close()
 	})
 	return s.err
@@ -295,15 +297,7 @@ func (s *boltStore) gather(first *boltTxn) []*boltTxn {
 }
 
 func (s *boltStore) commit(group []*boltTxn) {
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		for _, t := range group {
-			t.rev, t.err = 0, nil
-			if err := t.apply(tx); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	err := s.update(group)
 	for _, t := range group {
 		if err != nil {
 			t.rev, t.err = 0, fmt.Errorf("state: %w", err)
@@ -313,6 +307,28 @@ func (s *boltStore) commit(group []*boltTxn) {
 		}
 		close(t.done)
 	}
+}
+
+// update applies the transactions in one of bbolt's. After the first damage nothing is written any more.
+func (s *boltStore) update(group []*boltTxn) error {
+	if s.damage != nil {
+		return s.damage
+	}
+	err := guarded(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			for _, t := range group {
+				t.rev, t.err = 0, nil
+				if err := t.apply(tx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if errors.Is(err, ErrDamaged) {
+		s.damage = err
+	}
+	return err
 }
 
 // apply evaluates one transaction. An error that it returns is the file's and fails the whole group; the
@@ -385,7 +401,7 @@ func revisionOf(stored []byte) (int64, error) {
 	case stored == nil:
 		return 0, nil
 	case len(stored) < 8:
-		return 0, errors.New("state: the file is damaged: an entry is too short")
+		return 0, fmt.Errorf("state: the file %w: an entry is too short", ErrDamaged)
 	}
 	return int64(binary.BigEndian.Uint64(stored)), nil
 }
