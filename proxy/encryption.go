@@ -1,19 +1,16 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/md5"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
-	"io"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
+	"waxseal/keystore/strictjson"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -202,34 +199,21 @@ func parseContext(v string) (keystore.Context, error) {
 	return ec, nil
 }
 
-// stringMap reads a JSON object of strings. It is stricter than encoding/json: what is bound to the key must not depend
-// on how a reader takes a null, a name that comes twice, or bytes that are no UTF-8.
+// stringMap reads a JSON object of strings, strictly: what is bound to the key must not depend on how a reader takes a
+// null, a name that comes twice, or text that is no Unicode.
 func stringMap(raw []byte) (keystore.Context, bool) {
-	if !utf8.Valid(raw) {
+	document, err := strictjson.Decode(raw)
+	pairs, ok := document.(map[string]any)
+	if err != nil || !ok {
 		return nil, false
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil, false
-	}
-	ec := make(keystore.Context)
-	for d.More() {
-		name, err1 := d.Token()
-		value, err2 := d.Token()
-		text, ok := value.(string)
-		if err1 != nil || err2 != nil || !ok {
+	ec := make(keystore.Context, len(pairs))
+	for name, value := range pairs {
+		if ec[name], ok = value.(string); !ok {
 			return nil, false
 		}
-		if _, twice := ec[name.(string)]; twice {
-			return nil, false
-		}
-		ec[name.(string)] = text
 	}
-	if _, err := d.Token(); err != nil {
-		return nil, false
-	}
-	_, err := d.Token()
-	return ec, err == io.EOF
+	return ec, true
 }
 
 // customerKey is an SSE-C key as the client sent it.

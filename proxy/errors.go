@@ -36,6 +36,7 @@ func (c *call) fail(err error) {
 // refuse is the one place where an error becomes a status.
 func (c *call) refuse(err error) {
 	e := c.toS3(err)
+	hideSecrets(e)
 	if e.Resource == "" {
 		e.Resource = c.rawPath
 	}
@@ -64,6 +65,22 @@ func (c *call) refuse(err error) {
 		c.answer(status, "application/xml", e.AppendXML(nil))
 	}
 	c.refused = true
+}
+
+const md5Size = 24 // of an MD5 in base64, which is no secret; an SSE-C key is longer
+
+// hideSecrets takes the value out of an error about an argument that is a secret.
+func hideSecrets(e *s3.Error) {
+	secret := slices.ContainsFunc(e.Extra, func(f s3.Field) bool { return f.Name == "ArgumentName" && sigv4.SecretName(f.Value) })
+	if !secret {
+		return
+	}
+	e.Extra = slices.Clone(e.Extra)
+	for i := range e.Extra {
+		if e.Extra[i].Name == "ArgumentValue" && e.Extra[i].Value != "null" && len(e.Extra[i].Value) != md5Size {
+			e.Extra[i].Value = ""
+		}
+	}
 }
 
 func withoutBodyHeaders(h http.Header) http.Header {

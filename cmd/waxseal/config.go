@@ -230,9 +230,13 @@ func (c *config) loadFile(name string) error {
 	return fmt.Errorf("config: %s: %w", name, oneLine(err))
 }
 
+// misplaced is how a YAML error shows a value in the place of a user or of credentials: it may be a secret.
+var misplaced = regexp.MustCompile("`.*` into (\\[\\]|\\*)*main\\.")
+
 // oneLine joins the lines of a YAML error, which has one for each mistake.
 func oneLine(err error) error {
-	text := strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n  ", " "), "yaml: ")
+	text := misplaced.ReplaceAllString(err.Error(), "(not shown) into ${1}main.")
+	text = strings.TrimPrefix(strings.ReplaceAll(text, "\n  ", " "), "yaml: ")
 	return errors.New(strings.ReplaceAll(text, " in type main.", " in "))
 }
 

@@ -1,7 +1,6 @@
 package kmsapi
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -19,6 +18,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
 	"waxseal/keystore/sigv4"
+	"waxseal/keystore/strictjson"
 )
 
 const (
@@ -123,16 +123,15 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err 
 	return op.call(deadline, h.Service, caller, op.request, request)
 }
 
-// decode reads a body: one JSON object and nothing behind it.
+// decode reads a body: one JSON object. What it holds decides about keys, so it is read strictly.
 func decode(body []byte) (tree, error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var request tree
-	if err := d.Decode(&request); err != nil || request == nil {
-		return nil, serialization("The request body is not a JSON object.")
+	document, err := strictjson.Decode(body)
+	if err != nil {
+		return nil, serialization("The request body could not be read: %v.", err)
 	}
-	if _, err := d.Token(); err == nil {
-		return nil, serialization("There is something behind the JSON object in the request body.")
+	request, ok := document.(tree)
+	if !ok {
+		return nil, serialization("The request body is not a JSON object.")
 	}
 	return request, nil
 }

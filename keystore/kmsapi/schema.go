@@ -107,6 +107,7 @@ func (m *member) readTag(tag string) {
 		var rule string
 		if each, ok := strings.CutPrefix(rest, "each="); ok {
 			m.each.read(each)
+			m.each.secret = m.rules.secret
 			return
 		}
 		if strings.HasPrefix(rest, "match=") { // a pattern may hold commas
@@ -310,6 +311,9 @@ func showList(list []any) string {
 
 func (r *rules) checkString(v *violations, path, text string) {
 	shown := fmt.Sprintf("Value '%s'", text)
+	if r.secret {
+		shown = "Value"
+	}
 	r.checkLength(v, shown, path, utf8.RuneCountInString(text))
 	if r.match != nil && text != "" && !r.match.MatchString(text) {
 		v.add(shown, path, "Member must satisfy regular expression pattern: "+r.pattern)

@@ -146,6 +146,7 @@ func readOnly(op string) bool { return !slices.Contains(changing, op) }
 func auditParams(in any) map[string]any {
 	params := lowerFields(in)
 	delete(params, "grantTokens")
+	delete(params, "grantToken")
 	return params
 }
 

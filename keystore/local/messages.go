@@ -86,7 +86,7 @@ type CreateKeyResponse struct{ KeyMetadata KeyMetadata }
 
 type DescribeKeyRequest struct {
 	KeyId       string   `kms:"required,len=1:2048"`
-	GrantTokens []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens []string `kms:"len=0:10,secret,each=len=1:8192"`
 }
 
 type DescribeKeyResponse struct{ KeyMetadata KeyMetadata }

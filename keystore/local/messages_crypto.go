@@ -10,7 +10,7 @@ type EncryptRequest struct {
 	KeyId               string `kms:"required,len=1:2048"`
 	Plaintext           []byte `kms:"required,len=1:4096,secret"`
 	EncryptionContext   map[string]string
-	GrantTokens         []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens         []string `kms:"len=0:10,secret,each=len=1:8192"`
 	EncryptionAlgorithm string   `kms:"enum=SYMMETRIC_DEFAULT|RSAES_OAEP_SHA_1|RSAES_OAEP_SHA_256|SM2PKE"`
 	DryRun              bool
 }
@@ -24,7 +24,7 @@ type EncryptResponse struct {
 type DecryptRequest struct {
 	CiphertextBlob      []byte `kms:"len=1:6144"`
 	EncryptionContext   map[string]string
-	GrantTokens         []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens         []string `kms:"len=0:10,secret,each=len=1:8192"`
 	KeyId               string   `kms:"len=1:2048"`
 	EncryptionAlgorithm string   `kms:"enum=SYMMETRIC_DEFAULT|RSAES_OAEP_SHA_1|RSAES_OAEP_SHA_256|SM2PKE"`
 	Recipient           *Recipient
@@ -47,7 +47,7 @@ type ReEncryptRequest struct {
 	DestinationEncryptionContext   map[string]string
 	SourceEncryptionAlgorithm      string   `kms:"enum=SYMMETRIC_DEFAULT|RSAES_OAEP_SHA_1|RSAES_OAEP_SHA_256|SM2PKE"`
 	DestinationEncryptionAlgorithm string   `kms:"enum=SYMMETRIC_DEFAULT|RSAES_OAEP_SHA_1|RSAES_OAEP_SHA_256|SM2PKE"`
-	GrantTokens                    []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens                    []string `kms:"len=0:10,secret,each=len=1:8192"`
 	DryRun                         bool
 	DryRunModifiers                []string `kms:"len=0:1,each=enum=IGNORE_CIPHERTEXT"`
 }
@@ -67,7 +67,7 @@ type GenerateDataKeyRequest struct {
 	EncryptionContext map[string]string
 	NumberOfBytes     *int     `kms:"range=1:1024"`
 	KeySpec           string   `kms:"enum=AES_256|AES_128"`
-	GrantTokens       []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens       []string `kms:"len=0:10,secret,each=len=1:8192"`
 	Recipient         *Recipient
 	DryRun            bool
 }
@@ -83,7 +83,7 @@ type GenerateDataKeyPairRequest struct {
 	EncryptionContext map[string]string
 	KeyId             string   `kms:"required,len=1:2048"`
 	KeyPairSpec       string   `kms:"required,enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SM2|ECC_NIST_EDWARDS25519"`
-	GrantTokens       []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens       []string `kms:"len=0:10,secret,each=len=1:8192"`
 	Recipient         *Recipient
 	DryRun            bool
 }
@@ -109,7 +109,7 @@ type GenerateMacRequest struct {
 	Message      []byte   `kms:"required,len=1:4096,secret"`
 	KeyId        string   `kms:"required,len=1:2048"`
 	MacAlgorithm string   `kms:"required,enum=HMAC_SHA_384|HMAC_SHA_256|HMAC_SHA_224|HMAC_SHA_512"`
-	GrantTokens  []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens  []string `kms:"len=0:10,secret,each=len=1:8192"`
 	DryRun       bool
 }
 
@@ -123,7 +123,7 @@ type VerifyMacRequest struct {
 	KeyId        string   `kms:"required,len=1:2048"`
 	MacAlgorithm string   `kms:"required,enum=HMAC_SHA_384|HMAC_SHA_256|HMAC_SHA_224|HMAC_SHA_512"`
 	Mac          []byte   `kms:"required,len=1:6144"`
-	GrantTokens  []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens  []string `kms:"len=0:10,secret,each=len=1:8192"`
 	DryRun       bool
 }
 
@@ -137,7 +137,7 @@ type SignRequest struct {
 	KeyId            string   `kms:"required,len=1:2048"`
 	Message          []byte   `kms:"required,len=1:4096,secret"`
 	MessageType      string   `kms:"enum=RAW|DIGEST|EXTERNAL_MU"`
-	GrantTokens      []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens      []string `kms:"len=0:10,secret,each=len=1:8192"`
 	SigningAlgorithm string   `kms:"required,enum=RSASSA_PSS_SHA_256|RSASSA_PSS_SHA_384|RSASSA_PSS_SHA_512|RSASSA_PKCS1_V1_5_SHA_256|RSASSA_PKCS1_V1_5_SHA_384|RSASSA_PKCS1_V1_5_SHA_512|ECDSA_SHA_256|ECDSA_SHA_384|ECDSA_SHA_512|SM2DSA|ML_DSA_SHAKE_256|ED25519_SHA_512|ED25519_PH_SHA_512"`
 	DryRun           bool
 }
@@ -154,7 +154,7 @@ type VerifyRequest struct {
 	MessageType      string   `kms:"enum=RAW|DIGEST|EXTERNAL_MU"`
 	Signature        []byte   `kms:"required,len=1:6144"`
 	SigningAlgorithm string   `kms:"required,enum=RSASSA_PSS_SHA_256|RSASSA_PSS_SHA_384|RSASSA_PSS_SHA_512|RSASSA_PKCS1_V1_5_SHA_256|RSASSA_PKCS1_V1_5_SHA_384|RSASSA_PKCS1_V1_5_SHA_512|ECDSA_SHA_256|ECDSA_SHA_384|ECDSA_SHA_512|SM2DSA|ML_DSA_SHAKE_256|ED25519_SHA_512|ED25519_PH_SHA_512"`
-	GrantTokens      []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens      []string `kms:"len=0:10,secret,each=len=1:8192"`
 	DryRun           bool
 }
 
@@ -166,7 +166,7 @@ type VerifyResponse struct {
 
 type GetPublicKeyRequest struct {
 	KeyId       string   `kms:"required,len=1:2048"`
-	GrantTokens []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens []string `kms:"len=0:10,secret,each=len=1:8192"`
 }
 
 type GetPublicKeyResponse struct {
@@ -184,7 +184,7 @@ type DeriveSharedSecretRequest struct {
 	KeyId                 string   `kms:"required,len=1:2048"`
 	KeyAgreementAlgorithm string   `kms:"required,enum=ECDH"`
 	PublicKey             []byte   `kms:"required,len=1:8192"`
-	GrantTokens           []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens           []string `kms:"len=0:10,secret,each=len=1:8192"`
 	DryRun                bool
 	Recipient             *Recipient
 }

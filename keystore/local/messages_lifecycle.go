@@ -89,7 +89,7 @@ type CreateGrantRequest struct {
 	RetiringPrincipal string   `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
 	Operations        []string `kms:"required,each=enum=Decrypt|Encrypt|GenerateDataKey|GenerateDataKeyWithoutPlaintext|ReEncryptFrom|ReEncryptTo|Sign|Verify|GetPublicKey|CreateGrant|RetireGrant|DescribeKey|GenerateDataKeyPair|GenerateDataKeyPairWithoutPlaintext|GenerateMac|VerifyMac|DeriveSharedSecret"`
 	Constraints       *GrantConstraints
-	GrantTokens       []string `kms:"len=0:10,each=len=1:8192"`
+	GrantTokens       []string `kms:"len=0:10,secret,each=len=1:8192"`
 	Name              string   `kms:"len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
 	DryRun            bool
 }
@@ -129,7 +129,7 @@ type ListGrantsResponse struct {
 }
 
 type RetireGrantRequest struct {
-	GrantToken string `kms:"len=1:8192"`
+	GrantToken string `kms:"len=1:8192,secret"`
 	KeyId      string `kms:"len=1:2048"`
 	GrantId    string `kms:"len=1:128"`
 	DryRun     bool

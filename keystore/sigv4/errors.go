@@ -73,7 +73,7 @@ func errTwoMechanisms(authorization string) *Error {
 // scheme cuts an Authorization value to its first word: the rest may hold a password.
 func scheme(authorization string) string {
 	word, _, _ := strings.Cut(authorization, " ")
-	return word
+	return schemeOf(word)
 }
 
 func errMalformedHeader(detail string, fields ...Header) *Error {
@@ -153,7 +153,8 @@ func (v *Verifier) errSkew(signed, now time.Time) *Error {
 
 const mismatchS3 = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
 
-// errMismatch reports a wrong signature. S3 shows the client what it signed, so that a mistake can be found.
+// errMismatch reports a wrong signature. S3 shows the client what it signed, so that a mistake can be found. What is
+// shown is without secrets: see Request.redacted.
 func (v *Verifier) errMismatch(accessKey, provided string, stringToSign, canonical []byte) *Error {
 	if !v.s3() {
 		return fail(400, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided. "+
@@ -165,8 +166,7 @@ func (v *Verifier) errMismatch(accessKey, provided string, stringToSign, canonic
 		Header{"SignatureProvided", provided},
 		Header{"StringToSignBytes", spacedHex(stringToSign)})
 	if canonical != nil {
-		shown := redactCanonical(canonical)
-		e.Fields = append(e.Fields, Header{"CanonicalRequest", string(shown)}, Header{"CanonicalRequestBytes", spacedHex(shown)})
+		e.Fields = append(e.Fields, Header{"CanonicalRequest", string(canonical)}, Header{"CanonicalRequestBytes", spacedHex(canonical)})
 	}
 	return e
 }
@@ -182,16 +182,4 @@ func spacedHex(b []byte) string {
 		out = append(out, digits[c>>4], digits[c&15])
 	}
 	return string(out)
-}
-
-// redactCanonical blots out the SSE-C keys in a canonical request: an answer passes through logs and traces.
-func redactCanonical(canonical []byte) []byte {
-	lines := strings.SplitAfter(string(canonical), "\n")
-	for i, line := range lines {
-		name, _, found := strings.Cut(line, ":")
-		if found && strings.HasSuffix(name, "-server-side-encryption-customer-key") {
-			lines[i] = name + ":[redacted]\n"
-		}
-	}
-	return []byte(strings.Join(lines, ""))
 }

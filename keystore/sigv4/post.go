@@ -121,7 +121,7 @@ func (v *Verifier) postV4(form []Header, policy string) (*Auth, error) {
 	}
 	key := deriveKey(secret, c.date, c.region, c.service)
 	if !key.matches([]byte(policy), signature) {
-		return nil, v.errMismatch(c.accessKey, signature, []byte(policy), nil)
+		return nil, v.errMismatch(c.accessKey, signature, redactPolicy(policy), nil)
 	}
 	return &Auth{Kind: PostV4, AccessKey: c.accessKey, Region: c.region, Date: date, ContentLength: -1, DecodedLength: -1}, nil
 }
@@ -140,7 +140,7 @@ func (v *Verifier) postV2(form []Header, policy string) (*Auth, error) {
 		return nil, v.errAccessKey(accessKey)
 	}
 	if !hmac.Equal([]byte(mac1(secret, []byte(policy))), []byte(signature)) {
-		return nil, v.errMismatch(accessKey, signature, []byte(policy), nil)
+		return nil, v.errMismatch(accessKey, signature, redactPolicy(policy), nil)
 	}
 	return &Auth{Kind: PostV2, AccessKey: accessKey, Date: v.now().UTC(), ContentLength: -1, DecodedLength: -1}, nil
 }

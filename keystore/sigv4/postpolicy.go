@@ -114,7 +114,7 @@ func (p *PostPolicy) addSimple(raw json.RawMessage) error {
 	}
 	field := strings.ToLower(members[0].Name)
 	p.conditions = append(p.conditions, postCondition{field: field, value: value,
-		raw: `["eq", "$` + members[0].Name + `", "` + value + `"]`})
+		raw: showCondition("eq", "$"+members[0].Name, value)})
 	return nil
 }
 
@@ -142,8 +142,16 @@ func (p *PostPolicy) addList(raw json.RawMessage) error {
 		return errPolicyDocument("Invalid " + operation + ": arguments must be a $field and a string.")
 	}
 	p.conditions = append(p.conditions, postCondition{field: strings.ToLower(field[1:]), value: value,
-		prefix: operation == "starts-with", raw: `["` + operation + `", "` + field + `", "` + value + `"]`})
+		prefix: operation == "starts-with", raw: showCondition(operation, field, value)})
 	return nil
+}
+
+// showCondition is a condition as an error repeats it.
+func showCondition(operation, field, value string) string {
+	if SecretName(strings.TrimPrefix(field, "$")) {
+		value = redacted
+	}
+	return `["` + operation + `", "` + field + `", "` + value + `"]`
 }
 
 // addRange narrows the allowed length; of several ranges all must hold.

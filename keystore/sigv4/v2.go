@@ -154,7 +154,11 @@ func (v *Verifier) compareV2(a *Auth, r *Request, secret, date string) error {
 			return nil
 		}
 	}
-	return v.errMismatch(a.AccessKey, a.signature, toSign, nil)
+	shown, ok := stringToSignV2(r.redacted(), date)
+	if !ok {
+		return errURI()
+	}
+	return v.errMismatch(a.AccessKey, a.signature, shown, nil)
 }
 
 func stringToSignV2(r *Request, date string) ([]byte, bool) {

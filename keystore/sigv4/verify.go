@@ -3,6 +3,7 @@ package sigv4
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,15 +162,15 @@ func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error)
 	word, rest, spaced := strings.Cut(strings.Clone(authorization), " ")
 	switch {
 	case !spaced && v.s3():
-		return nil, errInvalidArgument("Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", word)
+		return nil, errInvalidArgument("Authorization header is invalid -- one and only one ' ' (space) required", "Authorization", schemeOf(word))
 	case word == algorithmV4A:
 		return nil, errV4A()
 	case word == "AWS" && v.s3():
 		return v.verifyV2Header(r, rest)
 	case word != algorithm && !v.s3():
-		return nil, errIncompleteKMS("Unsupported AWS 'algorithm': '" + word + "'.")
+		return nil, errIncompleteKMS("Unsupported AWS 'algorithm': '" + schemeOf(word) + "'.")
 	case word != algorithm:
-		return nil, errInvalidArgument("Unsupported Authorization Type", "Authorization", word)
+		return nil, errInvalidArgument("Unsupported Authorization Type", "Authorization", schemeOf(word))
 	}
 	fields, err := v.parseAuthorization(rest)
 	if err != nil {
@@ -207,10 +208,13 @@ func (v *Verifier) parseAuthorization(rest string) (authFields, error) {
 	}
 	for part := range strings.SplitSeq(rest, ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok { // no name at all, then, and perhaps a credential
+			name = redacted
+		}
 		field := fields[name]
 		switch {
 		case !ok, field == nil && !v.s3(), field != nil && *field != "":
-			return f, v.errComponent(name)
+			return f, v.errComponent(schemeOf(name))
 		case field != nil:
 			*field = value
 		}
@@ -383,7 +387,11 @@ func (v *Verifier) compare(w *work, a *Auth, r *Request, key *signingKey, withou
 	if key.matches(w.toSign, a.signature) {
 		return nil
 	}
-	refusal := v.errMismatch(a.AccessKey, a.signature, w.toSign, w.canonical)
+	toSign := slices.Clone(w.toSign)
+	if err := v.build(w, a, r.redacted(), without, inPath); err != nil {
+		return err
+	}
+	refusal := v.errMismatch(a.AccessKey, a.signature, toSign, w.canonical)
 	if !v.s3() || !strings.Contains(r.RawPath, "%2F") && !strings.Contains(r.RawPath, "%2f") {
 		return refusal
 	}
