@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 	"strings"
 
 	"waxseal/proxy/s3"
@@ -28,7 +29,8 @@ var checksumKinds = []struct {
 }
 
 func errChecksumAlgorithm() error {
-	return s3.Errorf(s3.InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]", strings.Join(s3.ChecksumAlgorithms, ", "))
+	return s3.Errorf(s3.InvalidRequest, "Checksum algorithm provided is unsupported. Please try again with any of the valid types: [%s]",
+		strings.Join(slices.Sorted(slices.Values(s3.ChecksumAlgorithms)), ", "))
 }
 
 const checksumHeader = "x-amz-checksum-"
@@ -108,12 +110,12 @@ func (c *call) declaredOf(f fields) (*declared, error) {
 }
 
 func (d *declared) readHeaders(f fields) error {
+	if err := oneChecksum(f); err != nil {
+		return err
+	}
 	for _, k := range checksumKinds {
 		if !f.hasHeader(k.header) {
 			continue
-		}
-		if d.named {
-			return errTwoChecksums()
 		}
 		sum, err := base64.StdEncoding.DecodeString(f.header(k.header))
 		if err != nil || len(sum) != sse.ChecksumSize(k.id) {
@@ -138,6 +140,20 @@ func (d *declared) readTrailers(names []string) error {
 			return errTwoChecksums()
 		}
 		d.algorithm, d.trailer, d.named = id, true, true
+	}
+	return nil
+}
+
+// oneChecksum refuses two x-amz-checksum-* headers, whatever is in them.
+func oneChecksum(f fields) error {
+	count := 0
+	for _, k := range checksumKinds {
+		if f.hasHeader(k.header) {
+			count++
+		}
+	}
+	if count > 1 {
+		return errTwoChecksums()
 	}
 	return nil
 }

@@ -125,7 +125,10 @@ func uploadQuery(id string) string { return "uploadId=" + escapeQuery(id) }
 // uploadChecksum reads which checksum the parts and the object will have: CRC64NVME of the whole object when the
 // client names none. https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
 func (c *call) uploadChecksum(u *upload) error {
-	alg, kind := c.header("x-amz-checksum-algorithm"), c.header("x-amz-checksum-type")
+	alg, kind := c.header("x-amz-checksum-algorithm"), strings.ToUpper(c.header("x-amz-checksum-type"))
+	if kind != "" && kind != "COMPOSITE" && kind != "FULL_OBJECT" {
+		return errChecksumType()
+	}
 	if alg == "" {
 		if kind != "" {
 			return s3.Errorf(s3.InvalidRequest, "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.")
@@ -138,20 +141,16 @@ func (c *call) uploadChecksum(u *upload) error {
 		return errChecksumAlgorithm()
 	}
 	_, combines := crcFields[u.Checksum] // only a CRC of the whole object follows from those of its parts
-	switch strings.ToUpper(kind) {
-	case "":
-		u.Composite = u.Checksum != sse.CRC64NVME
-	case "COMPOSITE":
-		u.Composite = true
-	case "FULL_OBJECT":
-	default:
-		return s3.Errorf(s3.InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
-	}
+	u.Composite = kind == "COMPOSITE" || kind == "" && u.Checksum != sse.CRC64NVME
 	if u.Composite && u.Checksum == sse.CRC64NVME || !u.Composite && !combines {
 		return s3.Errorf(s3.InvalidRequest, "The %s checksum type cannot be used with the %s checksum algorithm.",
 			checksumType(sse.Checksum{Composite: u.Composite}), strings.ToLower(checksumName(u.Checksum)))
 	}
 	return nil
+}
+
+func errChecksumType() error {
+	return s3.Errorf(s3.InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
 }
 
 // upload finds the upload that the request names.

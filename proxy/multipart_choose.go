@@ -33,14 +33,8 @@ const maxCompleteBody = 8 << 20
 
 func (c *call) completeRequest() (*completeRequest, error) {
 	r := &completeRequest{ceph: c.s.cfg.CompatCeph, kind: strings.ToUpper(c.header("x-amz-checksum-type")), size: c.header("x-amz-mp-object-size")}
-	for _, k := range checksumKinds {
-		// Of the object, not of this body; so Content-MD5 is the only digest of the body that there is.
-		if c.hasHeader(k.header) {
-			if r.sumAlg != 0 {
-				return nil, errTwoChecksums()
-			}
-			r.sumAlg, r.sumValue = k.id, c.header(k.header)
-		}
+	if err := r.readObjectSum(c); err != nil {
+		return nil, err
 	}
 	body, err := c.completeBody()
 	if err != nil {
@@ -55,6 +49,40 @@ func (c *call) completeRequest() (*completeRequest, error) {
 		r.parts = lastOfEach(r.parts)
 	}
 	return r, r.checkList()
+}
+
+// readObjectSum reads the checksum that the object will have. It is not one of this body, of which Content-MD5 is the only
+// digest that there is.
+func (r *completeRequest) readObjectSum(c *call) error {
+	if r.kind != "" && r.kind != "COMPOSITE" && r.kind != "FULL_OBJECT" {
+		return errChecksumType()
+	}
+	if err := oneChecksum(c); err != nil {
+		return err
+	}
+	for _, k := range checksumKinds {
+		if !c.hasHeader(k.header) {
+			continue
+		}
+		r.sumAlg, r.sumValue = k.id, c.header(k.header)
+		if !objectSumForm(k.id, r.sumValue) {
+			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", k.header)
+		}
+	}
+	return nil
+}
+
+// objectSumForm reports whether a value has the form of an object's checksum: base64 of the algorithm's length, for a composite
+// one followed by the number of parts, as in "ImIEBA==-3".
+func objectSumForm(algorithm uint8, value string) bool {
+	encoded, parts, composite := strings.Cut(value, "-")
+	if composite {
+		if _, err := strconv.ParseUint(parts, 10, 32); err != nil {
+			return false
+		}
+	}
+	sum, err := base64.StdEncoding.DecodeString(encoded)
+	return err == nil && len(sum) == sse.ChecksumSize(algorithm)
 }
 
 func (c *call) completeBody() ([]byte, error) {
@@ -96,13 +124,19 @@ func (r *completeRequest) checkList() error {
 	for i := range r.parts {
 		p := &r.parts[i]
 		p.ETag = s3.Unquote(strings.TrimSpace(p.ETag))
-		if p.PartNumber < 1 || p.PartNumber > sse.MaxParts {
+		if p.PartNumber < 1 {
+			return s3.InvalidArgument("PartNumber", itoa(p.PartNumber), "PartNumber must be >= 1")
+		}
+		if p.PartNumber > sse.MaxParts {
 			return s3.InvalidArgument("PartNumber", itoa(p.PartNumber), "Part number must be an integer between 1 and 10000, inclusive")
 		}
 		if p.PartNumber <= before {
 			return s3.NewError(s3.InvalidPartOrder)
 		}
 		before = p.PartNumber
+		if err := checkSumForms(p); err != nil {
+			return err
+		}
 		h.Write(appendString(nil, itoa(p.PartNumber)))
 		h.Write(appendString(nil, p.ETag))
 	}
@@ -142,14 +176,40 @@ func errInvalidPart(u *upload, want *s3.CompletePart) error {
 	return s3.NewError(s3.InvalidPart).With("UploadId", u.UploadID).With("PartNumber", itoa(want.PartNumber)).With("ETag", want.ETag)
 }
 
-// checkPartSums compares the checksums that the list gives for a part. A composite checksum needs one for each.
+// checkSumForms reports what S3 says of a part that the list gives more than one checksum, or one that is not base64 of its
+// algorithm's length.
+func checkSumForms(p *s3.CompletePart) error {
+	var given strings.Builder
+	count, value := 0, ""
+	formed := true
+	for _, alg := range s3.ChecksumAlgorithms {
+		if v := *p.Checksums.Field(alg); v != "" {
+			count, value = count+1, v
+			sum, err := base64.StdEncoding.DecodeString(v)
+			formed = formed && err == nil && len(sum) == sse.ChecksumSize(checksumID(alg))
+			fmt.Fprintf(&given, "%s:%s;", alg, v)
+		}
+	}
+	switch {
+	case count > 1:
+		return s3.InvalidArgument("Checksum", given.String(), "Invalid Base64 or multiple checksums present in request")
+	case !formed:
+		return s3.InvalidArgument("Checksum", value, "Invalid Base64 or multiple checksums present in request")
+	}
+	return nil
+}
+
+// checkPartSums compares the checksum that the list gives for a part. A composite checksum needs one for each, of the algorithm
+// that the upload was created with.
 func (r *completeRequest) checkPartSums(u *upload, want *s3.CompletePart, p *part) error {
 	name := checksumName(u.Checksum)
-	if u.Composite && *want.Checksums.Field(name) == "" && !r.ceph {
+	if u.Named && *want.Checksums.Field(name) == "" && !r.ceph {
 		if other := firstSum(want); other != "" {
 			return s3.Errorf(s3.BadDigest, "The %s you specified for part %d did not match what we received.", strings.ToLower(other), p.Number)
 		}
-		return s3.Errorf(s3.InvalidRequest, "The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.", strings.ToLower(name), p.Number)
+		if u.Composite {
+			return s3.Errorf(s3.InvalidRequest, "The upload was created using a %s checksum. The complete request must include the checksum for each part. It was missing for part %d in the request.", strings.ToLower(name), p.Number)
+		}
 	}
 	for _, alg := range s3.ChecksumAlgorithms {
 		given := *want.Checksums.Field(alg)
@@ -212,7 +272,10 @@ func (r *completeRequest) checkSize(chosen []*part) error {
 		return nil
 	}
 	want, err := strconv.ParseInt(r.size, 10, 64)
-	if err != nil || want < 0 {
+	if err == nil && want < 0 {
+		return s3.Errorf(s3.InvalidRequest, "Value for x-amz-mp-object-size header is less than zero: '%s'", r.size)
+	}
+	if err != nil {
 		return s3.Errorf(s3.InvalidRequest, "Value for x-amz-mp-object-size header is invalid: '%s'", r.size)
 	}
 	var size int64

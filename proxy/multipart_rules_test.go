@@ -189,7 +189,12 @@ func TestMultipartRefusals(t *testing.T) {
 			{"<Part><PartNumber>1</PartNumber><ETag>" + u.etags[2] + "</ETag></Part>", s3.InvalidPart},
 			{"<Part><PartNumber>0</PartNumber><ETag>x</ETag></Part>", s3.InvalidArgumentCode},
 			{"<Part><PartNumber>10001</PartNumber><ETag>x</ETag></Part>", s3.InvalidArgumentCode},
-			{"<Part><PartNumber>1</PartNumber><ETag>" + u.etags[1] + "</ETag><ChecksumSHA1>AAAA</ChecksumSHA1></Part>", s3.InvalidPart},
+			{"<Part><PartNumber>1</PartNumber><ETag>" + u.etags[1] + "</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part>", s3.InvalidPart},
+			{"<Part><PartNumber>1</PartNumber><ETag>" + u.etags[1] + "</ETag><ChecksumSHA1>AAAA</ChecksumSHA1></Part>", s3.InvalidArgumentCode},
+			{"<Part><PartNumber>1</PartNumber><ETag>" + u.etags[1] + "</ETag><ChecksumCRC32>no base64</ChecksumCRC32></Part>", s3.InvalidArgumentCode},
+			{"<Part><PartNumber>1</PartNumber><ETag>" + u.etags[1] + "</ETag><ChecksumCRC32>AAAAAA==</ChecksumCRC32><ChecksumCRC32C>AAAAAA==</ChecksumCRC32C></Part>", s3.InvalidArgumentCode},
+			{"<Part><PartNumber>1</PartNumber></Part>", s3.MalformedXML},
+			{"<Part><ETag>" + u.etags[1] + "</ETag></Part>", s3.MalformedXML},
 			{"<Piece/>", s3.MalformedXML},
 		} {
 			resp, body := list(c.parts)
@@ -225,6 +230,53 @@ func TestMultipartRefusals(t *testing.T) {
 			t.Error("the object is not part 2")
 		}
 	})
+}
+
+// TestCompleteObjectChecksumForm holds x-amz-checksum-* and its kin of a Complete to their form, with every algorithm.
+func TestCompleteObjectChecksumForm(t *testing.T) {
+	_, up := memoryStore(t, proxytest.Options{})
+	k := start(t, up, nil)
+	b := k.bucket(t)
+	refused := func(u *rawUpload, header map[string]string, code s3.Code, message string) {
+		t.Helper()
+		resp, body := u.complete(header)
+		wantError(t, resp, body, 400, code)
+		if !strings.Contains(string(body), message) {
+			t.Errorf("%v: %s", header, body)
+		}
+	}
+	for _, kind := range checksumKinds {
+		u := k.rawUpload(t, "/"+b+"/"+kind.name, map[string]string{"x-amz-checksum-algorithm": kind.name})
+		sum := b64(newSum(kind.id, []byte("data")))
+		u.mustPut(1, map[string]string{kind.header: sum}, []byte("data"))
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.name, sum, kind.name)
+		for _, value := range []string{"no base64", "AAA=", sum + "-", sum + "--1", sum + "-1-1", sum + "-x", ""} {
+			refused(u, map[string]string{kind.header: value}, s3.InvalidRequest, "Value for "+kind.header+" header is invalid.")
+		}
+		other := checksumKinds[0]
+		if kind.id == other.id {
+			other = checksumKinds[1]
+		}
+		refused(u, map[string]string{kind.header: sum, other.header: ""}, s3.InvalidRequest, "Multiple checksum Types are not allowed.")
+		refused(u, map[string]string{"x-amz-checksum-type": "HALF_OBJECT"}, s3.InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
+		refused(u, map[string]string{"x-amz-mp-object-size": "-1"}, s3.InvalidRequest, "is less than zero: '-1'")
+		resp, body := u.put(1, map[string]string{kind.header: "", other.header: ""}, []byte("data"))
+		wantError(t, resp, body, 400, s3.InvalidRequest)
+		if !strings.Contains(string(body), "Multiple checksum Types are not allowed.") {
+			t.Errorf("%s", body)
+		}
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", other.name, b64(newSum(other.id, []byte("data"))), other.name)
+		refused(u, nil, s3.BadDigest, "The "+strings.ToLower(other.name)+" you specified for part 1 did not match what we received.")
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.name, sum, kind.name)
+		if resp, body := u.complete(nil); resp.StatusCode != 200 {
+			t.Errorf("%s: %s\n%s", kind.name, resp.Status, body)
+		}
+	}
+	resp, body := k.do(t, "POST", "/"+b+"/k?uploads", map[string]string{"x-amz-checksum-type": "HALF_OBJECT"}, nil)
+	wantError(t, resp, body, 400, s3.InvalidRequest)
+	if !strings.Contains(string(body), "Value for x-amz-checksum-type header is invalid.") {
+		t.Errorf("%s", body)
+	}
 }
 
 func TestMultipartBadDigest(t *testing.T) {

@@ -80,6 +80,7 @@ func (e *Error) Status() int {
 // AppendXML appends the document, in the order AWS writes it. Values are escaped, and characters that XML
 // cannot hold are replaced, so that an error about a strange key is still readable.
 func (e *Error) AppendXML(dst []byte) []byte {
+	start := len(dst)
 	dst = append(dst, Declaration...)
 	dst = append(dst, "<Error>"...)
 	dst = appendElement(dst, "Code", string(e.Code))
@@ -94,8 +95,13 @@ func (e *Error) AppendXML(dst []byte) []byte {
 	if e.HostID != "" {
 		dst = appendElement(dst, "HostId", e.HostID)
 	}
-	return append(dst, "</Error>"...)
+	dst = append(dst, "</Error>"...)
+	return append(dst[:start], plainQuotes.Replace(string(dst[start:]))...)
 }
+
+// plainQuotes leaves quotation marks as they are, as AWS does in errors (though not around ETags), and as there are clients that
+// look for them: Policy Condition failed: ["eq", "$key", "k"].
+var plainQuotes = strings.NewReplacer("&quot;", `"`, "&#39;", "'")
 
 // ParseError reads a store's error answer. It keeps what it does not know as Extra and never fails: a body
 // that is no S3 error (a load balancer's page) gives an empty code and the status.

@@ -18,8 +18,8 @@ type CompleteMultipartUpload struct {
 
 // CompletePart is one part that the completed object is made of.
 type CompletePart struct {
-	PartNumber int    `xml:"PartNumber"`
-	ETag       string `xml:"ETag"`
+	PartNumber int    `xml:"PartNumber" s3:"required"`
+	ETag       string `xml:"ETag" s3:"required"`
 	Checksums
 }
 

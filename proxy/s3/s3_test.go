@@ -14,10 +14,10 @@ import (
 )
 
 func TestErrorXML(t *testing.T) {
-	e := InvalidArgument("x-amz-server-side-encryption", "a<b", "no & no")
+	e := InvalidArgument("x-amz-server-side-encryption", "a<b", `no & "no" &quot; 'no'`)
 	e.RequestID, e.HostID = "R", "H"
 	want := `<?xml version="1.0" encoding="UTF-8"?>` + "\n" +
-		`<Error><Code>InvalidArgument</Code><Message>no &amp; no</Message><ArgumentName>x-amz-server-side-encryption</ArgumentName>` +
+		`<Error><Code>InvalidArgument</Code><Message>no &amp; "no" &amp;quot; 'no'</Message><ArgumentName>x-amz-server-side-encryption</ArgumentName>` +
 		`<ArgumentValue>a&lt;b</ArgumentValue><RequestId>R</RequestId><HostId>H</HostId></Error>`
 	if got := string(e.AppendXML(nil)); got != want {
 		t.Errorf("got %s", got)
@@ -26,6 +26,22 @@ func TestErrorXML(t *testing.T) {
 	back.HTTPStatus = 0
 	if !reflect.DeepEqual(back, e) {
 		t.Errorf("read back %+v, want %+v", back, e)
+	}
+}
+
+// TestRequiredElements walks the parts of a Complete, none of whose two elements may be absent.
+func TestRequiredElements(t *testing.T) {
+	for part, whole := range map[string]bool{
+		"<PartNumber>1</PartNumber><ETag>e</ETag>": true, "<ETag></ETag><PartNumber>0</PartNumber>": true,
+		"<PartNumber>1</PartNumber>": false, "<ETag>e</ETag>": false, "": false, "<ChecksumCRC32>c</ChecksumCRC32>": false,
+	} {
+		for _, before := range []string{"", "<Part><PartNumber>1</PartNumber><ETag>e</ETag></Part>"} {
+			document := "<CompleteMultipartUpload>" + before + "<Part>" + part + "</Part></CompleteMultipartUpload>"
+			err := Decode(strings.NewReader(document), 1<<20, new(CompleteMultipartUpload))
+			if whole != (err == nil) || !whole && !errors.Is(err, NewError(MalformedXML)) {
+				t.Errorf("%s: %v", document, err)
+			}
+		}
 	}
 }
 

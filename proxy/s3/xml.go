@@ -128,7 +128,7 @@ func (g *guard) Token() (xml.Token, error) {
 	case xml.EndElement:
 		g.depth--
 		if len(g.stack) > 1 {
-			g.stack = g.stack[:len(g.stack)-1]
+			err = g.leave()
 		}
 	case xml.CharData:
 		// Text between elements that is not white space is junk, too.
@@ -164,6 +164,18 @@ func (g *guard) enter(t xml.StartElement) error {
 	return nil
 }
 
+// leave ends an element, whose required children must have been there.
+func (g *guard) leave() error {
+	top := g.stack[len(g.stack)-1]
+	g.stack = g.stack[:len(g.stack)-1]
+	for name, child := range top.of.children {
+		if child.required && !top.seen[name] {
+			return errShape
+		}
+	}
+	return nil
+}
+
 // namespacesKnown allows S3's namespace, none, and attributes of declared prefixes (xsi:type on a grantee).
 func namespacesKnown(attrs []xml.Attr) bool {
 	for _, a := range attrs {
@@ -178,6 +190,7 @@ func namespacesKnown(attrs []xml.Attr) bool {
 type element struct {
 	children map[string]*element
 	many     bool // may be repeated
+	required bool // may not be absent: the tag s3:"required"
 	text     bool // holds text
 }
 
@@ -223,7 +236,7 @@ func (e *element) addField(f reflect.StructField) {
 			t, many = indirect(t.Elem()), true
 		}
 		child := buildElement(t)
-		child.many = many
+		child.many, child.required = many, f.Tag.Get("s3") == "required"
 		e.children[name] = child
 	}
 }
