@@ -76,7 +76,7 @@ start_waxseal() {
 	local out=$DATA.out log=$DATA.log i
 	export WAXSEAL_ACCESS_KEY=AKIACITESTROOTUSER00 WAXSEAL_SECRET_KEY=ci-secret-of-the-root-user-0123456789
 	# shellcheck disable=SC2086 # several arguments
-	"$WAXSEAL" serve --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 \
+	"$WAXSEAL" serve --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --drain-delay 0 \
 		${WAXSEAL_ARGS:-} "$@" \
 		>"$out" 2>"$log" &
 	WAXSEAL_PID=$!

@@ -182,7 +182,8 @@ func (p *paths) startSealerAt(ctx context.Context, bin, name, store string, as u
 		"WAXSEAL_UPSTREAM_ACCESS_KEY=" + as.access, "WAXSEAL_UPSTREAM_SECRET_KEY=" + as.secret,
 	}
 	args = append([]string{bin, "serve", "--listen", addr[0], "--kms-listen", addr[1], "--admin-listen", addr[2],
-		"--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + store, "--allow-insecure-ssec"}, args...)
+		"--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + store, "--allow-insecure-ssec",
+		"--drain-delay", "0"}, args...)
 	s := &sealer{addr: addr[0], kms: addr[1], admin: addr[2], launch: func(ctx context.Context) (*process, error) {
 		return startProcess(ctx, p.dir, name, addr[0], env, args...)
 	}}

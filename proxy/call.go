@@ -275,6 +275,7 @@ func (c *call) finish() {
 	c.cleanups = nil
 	c.cancel()
 	c.leavePlace()
+	c.s.running.remove(c)
 	c.logAccess()
 }
 

@@ -49,6 +49,9 @@ type Config struct {
 	BlockSSEC         bool // buckets made from now on refuse SSE-C until unblocked, as on AWS since 2026-04
 	TrustedProxies    []*net.IPNet
 
+	HealthPath string      // GET and HEAD of it, unsigned, are answered by Ready; none when empty
+	Ready      func() bool // required with HealthPath
+
 	MaxConnections int           // default 16384
 	MaxUnproven    int           // of these, whose client has not shown who it is; default 512
 	MaxInFlight    int           // requests worked on at once before 503 SlowDown, a quarter of them anonymous; default 1024
@@ -87,6 +90,7 @@ type Server struct {
 	compressing chan struct{}
 	http        *fasthttp.Server
 	listening   listening
+	running     running
 	metrics     *Metrics
 	probe       atomic.Pointer[Capabilities]
 
@@ -195,6 +199,8 @@ func (c *Config) check() error {
 		return errors.New("proxy: no key service")
 	case c.State == nil:
 		return errors.New("proxy: no state store")
+	case c.HealthPath != "" && c.Ready == nil:
+		return errors.New("proxy: nobody answers for the health path")
 	case c.HeldDir == "":
 		return errors.New("proxy: no directory for held parts")
 	}
@@ -239,35 +245,14 @@ func (s *Server) Serve(l net.Listener, conf *tls.Config) error {
 	return s.serveAt(l)
 }
 
-const cutTime = 5 * time.Second
-
-// Shutdown finishes what is in flight, or cuts it when ctx ends.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.listening.refuse()
-	err := s.http.ShutdownWithContext(ctx)
-	s.listening.close()
-	s.stop()
-	if err != nil {
-		s.awaitCut()
-	}
-	s.janitor.Wait()
-	s.up.close()
-	if err != nil {
-		return fmt.Errorf("proxy: requests were cut at shutdown: %w", err)
-	}
-	return nil
-}
-
-// awaitCut waits a little for the requests that were cut: what they had begun at the store they give up.
-func (s *Server) awaitCut() {
-	for limit := time.Now().Add(cutTime); s.places.taken() > 0 && time.Now().Before(limit); {
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
 // serve is the whole life of one request.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	c := s.callOf(ctx)
+	if c.asksHealth() {
+		c.answerHealth()
+		c.cancel()
+		return // balancers ask often: neither a log line nor a count
+	}
 	if err := c.handle(); err != nil {
 		c.fail(err)
 	}
@@ -283,6 +268,7 @@ func (c *call) handle() (err error) {
 	if err := c.takePlace(); err != nil {
 		return err
 	}
+	c.s.running.add(c)
 	return c.route.run(c)
 }
 

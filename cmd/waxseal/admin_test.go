@@ -8,15 +8,16 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestAdmin(t *testing.T) {
-	var broken error
-	checks := []readiness{
-		{name: "state", check: func(context.Context) error { return broken }},
-		{name: "keys", degraded: true, check: func(context.Context) error { return errors.New("away") }},
-	}
-	s := httptest.NewServer(newAdmin(newRegistry(), checks, quiet).Handler)
+	var broken, away error
+	h := &health{checks: []*readiness{
+		{name: "state", check: func(context.Context, bool) error { return broken }},
+		{name: "keys", shared: true, check: func(context.Context, bool) error { return away }},
+	}}
+	s := httptest.NewServer(newAdmin(newRegistry(), h, quiet).Handler)
 	defer s.Close()
 	get := func(path string) (int, string) {
 		resp, err := http.Get(s.URL + path)
@@ -31,14 +32,30 @@ func TestAdmin(t *testing.T) {
 		return resp.StatusCode, string(text)
 	}
 	for path, want := range map[string]string{
-		"/healthz": "ok\n", "/readyz": "keys: degraded: away", "/metrics": "go_goroutines", "/debug/pprof/": "goroutine",
+		"/healthz": "ok\n", "/readyz": "keys: ok", "/metrics": "go_goroutines", "/debug/pprof/": "goroutine",
 	} {
 		if status, text := get(path); status != 200 || !strings.Contains(text, want) {
 			t.Errorf("%s: %d %.200s", path, status, text)
 		}
 	}
+	again := func() { h.at = time.Time{} }
+	away = errors.New("away")
+	if status, text := get("/readyz"); status != 200 || !strings.Contains(text, "keys: ok") {
+		t.Errorf("/readyz is not cached: %d %s", status, text)
+	}
+	again()
+	if status, text := get("/readyz"); status != 200 || !strings.Contains(text, "keys: degraded: away") {
+		t.Errorf("/readyz: %d %s", status, text)
+	}
+	again()
 	broken = errors.New("damaged")
 	if status, text := get("/readyz"); status != 503 || !strings.Contains(text, "state: failed: damaged") {
+		t.Errorf("/readyz: %d %s", status, text)
+	}
+	again()
+	broken, away = nil, nil
+	h.draining.Store(true)
+	if status, text := get("/readyz"); status != 503 || !strings.Contains(text, "draining") {
 		t.Errorf("/readyz: %d %s", status, text)
 	}
 	addr := strings.TrimPrefix(s.URL, "http://")
@@ -57,11 +74,6 @@ func TestReachable(t *testing.T) {
 	} {
 		if got := reachable(addr); got != want {
 			t.Errorf("%s: %s", addr, got)
-		}
-	}
-	for url, want := range map[string]string{"http://a": "a:80", "https://a": "a:443", "https://a:1": "a:1", "http://[::1]": "[::1]:80"} {
-		if got, err := hostPort(url); err != nil || got != want {
-			t.Errorf("%s: %s, %v", url, got, err)
 		}
 	}
 	for in, want := range map[string]string{"/a/b-c.d": "/a/b-c.d", "/a b": "'/a b'", "/it's": `'/it'\''s'`} {

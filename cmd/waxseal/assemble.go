@@ -43,6 +43,7 @@ type parts struct {
 	users    *iam.Directory
 	local    *local.Service // nil: the key service is elsewhere
 	provider keystore.Provider
+	behind   keystore.Provider // the external key service; nil with the embedded one
 	ring     *keystore.ServiceKeyRing
 	keys     *keystore.BucketKeys
 	sseRoot  keystore.Root
@@ -50,6 +51,7 @@ type parts struct {
 	s3       *proxy.Server
 	kms      *fasthttp.Server // nil with an external key service
 	admin    *http.Server
+	health   *health
 
 	probed   chan struct{} // closed when it is known what the store honours
 	ends     []func(context.Context) error
@@ -175,7 +177,8 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 			return err
 		}
 	}
-	p.admin = newAdmin(registry, p.readiness(up), log)
+	p.health = p.readiness(c)
+	p.admin = newAdmin(registry, p.health, log)
 	p.atEnd(p.admin.Shutdown)
 	p.s3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
@@ -184,12 +187,16 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
 		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, Anonymous: c.Anonymous,
 		AllowSigV2: c.SigV2, CompatCeph: c.Compat == "ceph", TrustedProxies: c.trustedProxies,
+		HealthPath: c.HealthPath, Ready: p.health.ready,
 		Log: log, Metrics: metrics,
 	})
 	if err != nil {
 		return err
 	}
 	p.atEnd(p.s3.Shutdown)
+	if err := registry.Register(p.health); err != nil {
+		return err
+	}
 	p.probed = make(chan struct{})
 	p.background(func(ctx context.Context) { defer close(p.probed); p.s3.Probe(ctx) })
 	return p.openDelivery(c, log)

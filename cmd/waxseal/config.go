@@ -28,6 +28,10 @@ type config struct {
 	NewState    bool   `yaml:"new_state"`
 	Domain      string `yaml:"domain"`
 
+	HealthPath      string        `yaml:"health_path"`
+	DrainDelay      time.Duration `yaml:"drain_delay"`
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+
 	UpstreamEndpoint  string `yaml:"upstream_endpoint"`
 	UpstreamRegion    string `yaml:"upstream_region"`
 	UpstreamCA        string `yaml:"upstream_ca"`
@@ -83,6 +87,9 @@ func defaults() config {
 		KMSListen:   "127.0.0.1:9801",
 		AdminListen: "127.0.0.1:9802",
 		DataDir:     "waxseal-data",
+
+		DrainDelay:      5 * time.Second,
+		ShutdownTimeout: 30 * time.Second,
 		// Every store takes it, and a store at an IP address takes nothing else.
 		UpstreamPathStyle: true,
 		UpstreamRegion:    "us-east-1",
@@ -106,6 +113,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.DataDir, "data-dir", c.DataDir, "`DIR` for state, keys, credentials, audit records and the embedded store")
 	f.BoolVar(&c.NewState, "new-state", c.NewState, "begin with an empty state where one was lost: what it held is gone for ever")
 	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
+	f.StringVar(&c.HealthPath, "health-path", c.HealthPath, "answer an unsigned GET or HEAD of this `PATH` on the S3 port as /readyz; none: it is S3's")
+	f.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "`DURATION` that S3 goes on taking requests after SIGTERM, while /readyz says 503")
+	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "`DURATION` after which requests in flight are cut at the end; 0: never")
 	f.StringVar(&c.UpstreamEndpoint, "upstream-endpoint", c.UpstreamEndpoint, "`URL` of the store; none: the embedded store")
 	f.StringVar(&c.UpstreamRegion, "upstream-region", c.UpstreamRegion, "`REGION` to sign requests to the store for")
 	f.StringVar(&c.UpstreamCA, "upstream-ca", c.UpstreamCA, "PEM `FILE` with the store's certificate authorities")
@@ -258,6 +268,9 @@ func (c *config) makeAbsolute() error {
 // bucketName keeps wildcards out of the policy of who delivers; the store has the last word on names.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
+// healthPath keeps out / (the list of buckets) and whatever a client would escape.
+var healthPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
 // check refuses what cannot work, naming the flag.
@@ -286,6 +299,12 @@ func (c *config) check() error {
 		return fmt.Errorf("--bucket-key-period: %v is shorter than --bucket-key-ttl, %v", c.BucketKeyPeriod, c.BucketKeyTTL)
 	case c.AuditBucket != "" && !bucketName.MatchString(c.AuditBucket):
 		return fmt.Errorf("--audit-bucket: %q is not a bucket's name", c.AuditBucket)
+	case c.DrainDelay < 0:
+		return fmt.Errorf("--drain-delay: %v is negative", c.DrainDelay)
+	case c.ShutdownTimeout < 0:
+		return fmt.Errorf("--shutdown-timeout: %v is negative; 0 waits for ever", c.ShutdownTimeout)
+	case c.HealthPath != "" && !healthPath.MatchString(c.HealthPath):
+		return fmt.Errorf("--health-path: %q is not a path such as /healthz", c.HealthPath)
 	case c.AuditInterval <= 0:
 		return fmt.Errorf("--audit-interval: %v is not positive", c.AuditInterval)
 	}

@@ -62,6 +62,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"audit-bucket": "records", "audit-interval": "1m0s",
 		"allow-insecure-ssec": "true", "anonymous": "true", "etag": "opaque",
 		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "tls-self-signed": "true", "new-state": "true",
+		"health-path": "/healthz", "drain-delay": "1s", "shutdown-timeout": "1m0s",
 	}
 	external := []string{"kms-provider", "kms-root-key"}
 	needs := map[string][]string{

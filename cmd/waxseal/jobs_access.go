@@ -144,7 +144,7 @@ func withOwnS3(ctx context.Context, c *config, stderr io.Writer, do func(*jobAcc
 		err = do(a)
 		a.client.CloseIdleConnections()
 	}
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	ending, cancel := c.ending(ctx)
 	defer cancel()
 	return errors.Join(err, p.shutdown(ending), <-ended)
 }

@@ -73,6 +73,7 @@ func (p *parts) openExternal(ctx context.Context, c *config, log *slog.Logger) e
 		return err
 	}
 	p.atEnd(func(context.Context) error { return behind.Close() })
+	p.behind = behind
 	p.provider, err = gate.New(behind, gate.Config{Identities: p.users, Audit: p.audit, Region: c.Region, Account: c.Account})
 	if err != nil {
 		return err

@@ -24,6 +24,8 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waxseal": ma
 //
 //	start NAME ARGS...  a server on free ports in the background, output in NAME.out and NAME.err; sets S3, KMS and ADMIN
 //	end NAME            ends it as a service manager does, and wants it to end well
+//	signal NAME SIGNAL  sends TERM or HUP and does not wait
+//	gone NAME           waits for the end of a server that a signal ends at once
 //	crash NAME          ends it as a power cut does
 //	private FILE...     nobody else can read the files
 //	put S3URL BYTES     makes the bucket if need be and puts an object, as root
@@ -42,7 +44,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start": startServer, "end": endServer, "crash": crashServer, "private": private,
+			"start": startServer, "end": endServer, "crash": crashServer, "signal": signalServer, "gone": goneServer, "private": private,
 			"put": putObject, "freeaddr": freeAddr, "fetch": fetchURL, "kmskey": makeKMSKey, "transit": startTransit,
 			"s3": useS3, "delivered": waitDelivered,
 		},
@@ -92,7 +94,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer errs.Close()
 	cmd := exec.Command("waxseal", append([]string{"serve", "--listen=127.0.0.1:0", "--kms-listen=127.0.0.1:0",
-		"--admin-listen=127.0.0.1:0"}, args[1:]...)...)
+		"--admin-listen=127.0.0.1:0", "--drain-delay=0"}, args[1:]...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), out, errs
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
 	for _, name := range []string{"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_ROOT_SECRET", envKMSAccessKey, envKMSSecretKey, envKMSToken} {
@@ -133,6 +135,26 @@ func endServer(ts *testscript.TestScript, neg bool, args []string) {
 		text, readErr := os.ReadFile(ts.MkAbs(args[0] + ".err"))
 		ts.Check(readErr)
 		ts.Fatalf("%s: %v: %s", args[0], err, text)
+	}
+}
+
+func signalServer(ts *testscript.TestScript, neg bool, args []string) {
+	sig := map[string]os.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
+	if neg || len(args) != 2 || sig[args[1]] == nil {
+		ts.Fatalf("usage: signal NAME TERM|HUP")
+	}
+	ts.Check(running(ts)[args[0]].Process.Signal(sig[args[1]]))
+	time.Sleep(200 * time.Millisecond) // it has been taken by now
+}
+
+func goneServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: gone NAME")
+	}
+	cmd := running(ts)[args[0]]
+	late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+	if err := cmd.Wait(); err == nil || !late.Stop() {
+		ts.Fatalf("%s did not end at once: %v", args[0], err)
 	}
 }
 

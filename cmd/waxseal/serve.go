@@ -10,16 +10,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"waxseal/keystore/kmsapi"
 )
-
-// shutdownTimeout is how long what is in flight may take after the first signal.
-const shutdownTimeout = 30 * time.Second
 
 func serveCommand() *cobra.Command {
 	c := defaults()
@@ -62,6 +61,7 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 		return err
 	}
 	defer l.close()
+	defer ignoreHangup(log)()
 	p, err := assemble(ctx, c, log)
 	if err != nil {
 		return err
@@ -73,14 +73,56 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 	if err == nil {
 		err = p.wait(ctx, failed)
 	}
-	log.Info("finishing what is in flight; a second signal ends at once", "deadline", shutdownTimeout)
-	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	err = errors.Join(err, p.shutdown(ending))
+	if err == nil {
+		p.drain(c, log)
+	}
+	err = errors.Join(err, p.finish(ctx, c, log))
 	if err == nil {
 		log.Info("ended")
 	}
 	return err
+}
+
+// drain goes on serving while balancers learn from /readyz that they are to send nothing more here.
+func (p *parts) drain(c *config, log *slog.Logger) {
+	p.health.draining.Store(true)
+	log.Info("draining: /readyz says 503, requests are still taken; a second signal ends at once", "drain_delay", c.DrainDelay)
+	time.Sleep(c.DrainDelay)
+}
+
+// finish takes everything apart when requests in flight have ended, or when the time for that is over.
+func (p *parts) finish(ctx context.Context, c *config, log *slog.Logger) error {
+	p.health.draining.Store(true)
+	log.Info("finishing what is in flight; a second signal ends at once", "shutdown_timeout", c.ShutdownTimeout)
+	ending, cancel := c.ending(ctx)
+	defer cancel()
+	return p.shutdown(ending)
+}
+
+// ending bounds the end of a process whose ctx may be over already.
+func (c *config) ending(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.ShutdownTimeout == 0 {
+		return context.WithCancel(context.WithoutCancel(ctx))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+}
+
+// ignoreHangup keeps SIGHUP, which asks other servers to read their configuration again, from ending this one.
+func ignoreHangup(log *slog.Logger) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				log.Warn("SIGHUP is ignored: the configuration is read at a start only, restart to change it")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(hangups); close(done) }
 }
 
 // listeners are bound before anything else is done: most mistakes show there.
