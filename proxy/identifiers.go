@@ -68,5 +68,8 @@ func (c *call) checkIdentifiers() error {
 			return p.refusal(value)
 		}
 	}
-	return c.openPageToken()
+	if err := c.openPageToken(); err != nil {
+		return err
+	}
+	return c.checkMarkers()
 }

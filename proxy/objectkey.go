@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -23,10 +24,61 @@ func (s *Server) checkKey(key string) error {
 	case s.capabilities().CleansPaths && renamed(key):
 		// An object is sealed to its name. Under another one it would overwrite that name's object, and not open.
 		return s3.InvalidArgument("key", key, "The store behind waxseal would keep the object under another name: keys with empty, \".\" or \"..\" segments are refused")
+	case s.capabilities().CleansPaths && strings.ContainsRune(key, 0):
+		return s3.InvalidArgument("key", key, "The store behind waxseal cannot keep this key: keys with the character U+0000 are refused")
 	case s.capabilities().CleansPaths && internal(key):
 		return s3.InvalidArgument("key", key, "The store behind waxseal may keep uploads of others under this name: keys below \""+storeInternal+"\" are refused")
+	case s.capabilities().FoldsFolders && likeFolder(key):
+		return s3.InvalidArgument("key", key, "The store behind waxseal keeps this key and a folder's as one object: keys with a segment that ends in \""+folderSuffix+"\" are refused")
 	}
 	return nil
+}
+
+// checkNewKey refuses to write a key that the store's listings do not show. Reading and deleting such a key is allowed:
+// its object may have been there before.
+func (s *Server) checkNewKey(key string) error {
+	if s.capabilities().LosesNames && s3.LostInXML(key) {
+		return s3.InvalidArgument("key", key, "The store behind waxseal lists this key under another name: keys with characters that XML 1.0 cannot hold, and with U+FFFD, are refused")
+	}
+	return nil
+}
+
+// folderSuffix is what MinIO puts in the place of the slash at the end of a folder's key, and takes for it.
+const folderSuffix = "__XLDIR__"
+
+// likeFolder reports whether a segment of the key looks like a folder of MinIO's.
+func likeFolder(key string) bool {
+	for segment := range strings.SplitSeq(key, "/") {
+		if strings.HasSuffix(segment, folderSuffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// nameMarkers are the parameters that say behind which name a listing goes on.
+var nameMarkers = []string{"marker", "key-marker", "start-after", pageTokenParam}
+
+// checkMarkers refuses a listing that would go on behind a name that the store's listing did not show: with U+FFFD in
+// the name's place a page would skip keys, or be the same again.
+func (c *call) checkMarkers() error {
+	if c.route.on != onBucket || !c.s.capabilities().LosesNames {
+		return nil
+	}
+	for _, name := range nameMarkers {
+		if v := c.query.get(name); slices.Contains(c.route.params, name) && s3.LostInXML(v) {
+			return s3.InvalidArgument(name, c.shownMarker(name, v), "The page ended at a key that the store behind waxseal cannot list: with characters that XML 1.0 cannot hold. Rename that object at the store, or list another prefix.")
+		}
+	}
+	return nil
+}
+
+// shownMarker is the marker as the client sent it; a store's own token is not shown.
+func (c *call) shownMarker(name, value string) string {
+	if name == pageTokenParam {
+		return ""
+	}
+	return value
 }
 
 // storeInternal is where versitygw, and with it the embedded store, keeps the parts of uploads in each bucket. It lets

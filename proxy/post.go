@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
@@ -69,7 +70,7 @@ func (c *call) admitForm(f *form) (*sigv4.PostPolicy, error) {
 	if c.key, err = f.takeKey(); err != nil {
 		return nil, err
 	}
-	if err := c.s.checkKey(c.key); err != nil {
+	if err := errors.Join(c.s.checkKey(c.key), c.s.checkNewKey(c.key)); err != nil {
 		return nil, err
 	}
 	fields := f.fields

@@ -30,13 +30,15 @@ type Capabilities struct {
 	DeleteIfMatch       bool // If-Match on DELETE; MinIO ignores it
 	CleansPaths         bool // "a//b" or "a/../b" is stored under another name, or refused
 	LockInHeadOnly      bool // a GET does not show an object's lock, as versitygw's does not
+	LosesNames          bool // a name that XML 1.0 cannot hold is listed as another one, or refused
+	FoldsFolders        bool // "a__XLDIR__" and "a/" are one object, as MinIO's are
 }
 
 // assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do. Keys
 // that look like paths are refused: most stores tried would take one for another object's name, and overwrite it.
 func assumedCapabilities() Capabilities {
 	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfNoneMatch: true, CompleteIfMatch: true,
-		CopySourcePinned: true, CleansPaths: true}
+		CopySourcePinned: true, CleansPaths: true, LosesNames: true, FoldsFolders: true}
 }
 
 func (s *Server) capabilities() Capabilities { return *s.probe.Load() }
@@ -80,7 +82,7 @@ func (s *Server) probeOnce(ctx context.Context) error {
 		"put_if_match", caps.PutIfMatch, "complete_if_none_match", caps.CompleteIfNoneMatch, "complete_if_match", caps.CompleteIfMatch,
 		"copy_source_pinned", caps.CopySourcePinned,
 		"delete_if_match", caps.DeleteIfMatch, "cleans_paths", caps.CleansPaths,
-		"lock_in_head_only", caps.LockInHeadOnly)
+		"lock_in_head_only", caps.LockInHeadOnly, "loses_names", caps.LosesNames, "folds_folders", caps.FoldsFolders)
 	if !caps.CompleteIfMatch || !caps.PutIfMatch {
 		s.log.Warn("the store ignores conditions on writes: in-place changes of an object's encryption are refused")
 	}
@@ -115,6 +117,8 @@ func (p *prober) run() (c Capabilities, err error) {
 		{"If-Match on DELETE", p.deleteIfMatch, &c.DeleteIfMatch},
 		{"keys that look like paths", p.cleansPaths, &c.CleansPaths},
 		{"object lock", p.lockInHeadOnly, &c.LockInHeadOnly},
+		{"names that XML cannot hold", p.losesNames, &c.LosesNames},
+		{"folders and names like theirs", p.foldsFolders, &c.FoldsFolders},
 	} {
 		if *step.into, err = step.ask(); err != nil {
 			return c, fmt.Errorf("probing %s: %w", step.what, err)

@@ -53,6 +53,11 @@ func (r *route) run(c *call) error {
 	if err := c.checkIdentifiers(); err != nil {
 		return err
 	}
+	if r.class == seal {
+		if err := c.s.checkNewKey(c.key); err != nil {
+			return err
+		}
+	}
 	return r.handler(c)
 }
 

@@ -16,12 +16,12 @@ type page struct {
 	encode                   bool
 }
 
-func (q *request) page(after, maxName string) (page, error) {
+func (u *Upstream) page(q *request, after, maxName string) (page, error) {
 	p := page{prefix: q.query.Get("prefix"), delimiter: q.query.Get("delimiter"), after: after, max: s3.MaxListKeys}
 	switch encoding := q.query.Get("encoding-type"); encoding {
 	case "":
 	case "url":
-		p.encode = true
+		p.encode = !u.PlainNames
 	default:
 		return p, s3.InvalidArgument("encoding-type", encoding, "Invalid Encoding Method specified in Request")
 	}
@@ -162,7 +162,7 @@ func (u *Upstream) wantsMetadata(q *request) bool {
 }
 
 func (u *Upstream) listObjects(q *request) (*response, error) {
-	p, err := q.page(q.query.Get("marker"), "max-keys")
+	p, err := u.page(q, q.query.Get("marker"), "max-keys")
 	if err != nil {
 		return nil, err
 	}
@@ -181,13 +181,13 @@ func (u *Upstream) listObjects(q *request) (*response, error) {
 func (u *Upstream) listObjectsV2(q *request) (*response, error) {
 	after, token := q.query.Get("start-after"), q.query.Get("continuation-token")
 	if q.query.Has("continuation-token") {
-		raw, err := base64.URLEncoding.DecodeString(token)
+		raw, err := u.openToken(token)
 		if err != nil || token == "" {
 			return nil, s3.InvalidArgument("continuation-token", token, "The continuation token provided is incorrect")
 		}
-		after = string(raw)
+		after = raw
 	}
-	p, err := q.page(after, "max-keys")
+	p, err := u.page(q, after, "max-keys")
 	if err != nil {
 		return nil, err
 	}
@@ -199,9 +199,24 @@ func (u *Upstream) listObjectsV2(q *request) (*response, error) {
 		KeyCount: len(contents) + len(prefixes), MaxKeys: p.max, Delimiter: p.text(p.delimiter), EncodingType: p.encoding(),
 		IsTruncated: truncated, Contents: contents, CommonPrefixes: prefixes}
 	if truncated {
-		result.NextContinuationToken = base64.URLEncoding.EncodeToString([]byte(last))
+		result.NextContinuationToken = u.token(last)
 	}
 	return answerXML(&result)
+}
+
+func (u *Upstream) token(last string) string {
+	if u.PlainNames {
+		return last
+	}
+	return base64.URLEncoding.EncodeToString([]byte(last))
+}
+
+func (u *Upstream) openToken(token string) (string, error) {
+	if u.PlainNames {
+		return token, nil
+	}
+	raw, err := base64.URLEncoding.DecodeString(token)
+	return string(raw), err
 }
 
 func (u *Upstream) listVersions(q *request) (*response, error) {
@@ -209,7 +224,7 @@ func (u *Upstream) listVersions(q *request) (*response, error) {
 	if idMarker != "" && keyMarker == "" {
 		return nil, s3.InvalidArgument("version-id-marker", idMarker, "A version-id marker cannot be specified without a key marker.")
 	}
-	p, err := q.page(keyMarker, "max-keys")
+	p, err := u.page(q, keyMarker, "max-keys")
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,9 @@ func (u *Upstream) parse(r *http.Request) (*request, error) {
 		return q, s3.NewError(s3.InvalidURI)
 	}
 	q.bucket, q.key, _ = strings.Cut(path, "/")
+	if name, ok := strings.CutSuffix(q.key, "__XLDIR__"); ok && u.FoldFolders {
+		q.key = name + "/"
+	}
 	q.op = operation(q)
 	q.record = &Recorded{Method: r.Method, URI: r.RequestURI, Bucket: q.bucket, Key: q.key, Operation: q.op, Query: q.query,
 		Header: r.Header.Clone(), AccessKey: accessKeyOf(r, q.query), ContentLength: r.ContentLength}

@@ -63,7 +63,7 @@ func listedPart(p part) s3.Part {
 
 func (u *Upstream) listUploads(q *request) (*response, error) {
 	keyMarker, idMarker := q.query.Get("key-marker"), q.query.Get("upload-id-marker")
-	p, err := q.page(keyMarker, "max-uploads")
+	p, err := u.page(q, keyMarker, "max-uploads")
 	if err != nil {
 		return nil, err
 	}

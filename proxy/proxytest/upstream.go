@@ -42,6 +42,10 @@ type Options struct {
 	ForgetCompleted bool
 	// DenyListMetadata answers metadata=true without any, as MinIO does to a user who may only list.
 	DenyListMetadata bool
+	// PlainNames is a store without encoding-type=url whose continuation token is the last name: versitygw.
+	PlainNames bool
+	// FoldFolders keeps "a__XLDIR__" and "a/" as one object: MinIO.
+	FoldFolders bool
 	// Region is where the store is. CreateBucket must name it, or name none in us-east-1, as on AWS; without a Region
 	// it may name any.
 	Region string

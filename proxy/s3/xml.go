@@ -323,6 +323,17 @@ func appendText(dst []byte, s string) []byte {
 	return dst
 }
 
+// LostInXML reports whether a name cannot be told from others in a document: it has a character that XML 1.0 cannot
+// hold, or the one that is written in such a character's place.
+func LostInXML(name string) bool {
+	for _, r := range name {
+		if !isXMLChar(r) || r == utf8.RuneError {
+			return true
+		}
+	}
+	return false
+}
+
 // isXMLChar reports whether XML 1.0 can hold the character at all.
 func isXMLChar(r rune) bool {
 	return r == '\t' || r == '\n' || r == '\r' || r >= 0x20 && r <= 0xD7FF ||
