@@ -77,11 +77,14 @@ func hideSecrets(e *s3.Error) {
 	}
 	e.Extra = slices.Clone(e.Extra)
 	for i := range e.Extra {
-		if e.Extra[i].Name == "ArgumentValue" && e.Extra[i].Value != "null" && len(e.Extra[i].Value) != md5Size {
+		if v := e.Extra[i].Value; e.Extra[i].Name == "ArgumentValue" && !slices.Contains(plainValues, v) && len(v) != md5Size {
 			e.Extra[i].Value = ""
 		}
 	}
 }
+
+// plainValues are what errors say of secret arguments: that there is none, or its kind.
+var plainValues = []string{"null", "Anonymous", "AWS"}
 
 func withoutBodyHeaders(h http.Header) http.Header {
 	out := h.Clone()
