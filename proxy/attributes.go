@@ -63,7 +63,7 @@ func (c *call) attributesOnce(want *attributes, r *read) error {
 	if err := openable(o, r.customer); err != nil {
 		return err
 	}
-	if err := readCondition(c, "", o); err != nil {
+	if err := c.readCondition("", o); err != nil {
 		return err
 	}
 	p := &opened{stored: o}

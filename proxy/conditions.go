@@ -1,29 +1,39 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"waxseal/proxy/s3"
 )
 
 // readCondition evaluates a read's conditions against the object that was found. The store is not asked to: it knows
-// another ETag. Answer and evaluation are of the same version, so this is as atomic as the store's own.
-// Order: https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2
-func readCondition(f fields, prefix string, o *stored) error {
-	if v := f.header(prefix + "If-Match"); v != "" {
-		if tags, ok := s3.ParseETags(v); ok && !tags.Match(o.visibleETag()) {
+// another ETag. Answer and evaluation are of the same version, so this is as atomic as the store's own. An ETag that is
+// none matches no object. A date that is none, or that lies in the future, is passed over in a read.
+// https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2 (order), #section-13.1.3 (dates)
+func (c *call) readCondition(prefix string, o *stored) error {
+	for _, name := range []string{"If-Modified-Since", "If-Unmodified-Since"} {
+		v := c.header(prefix + name)
+		if _, ok := s3.ParseTime(v); v != "" && !ok && prefix != "" {
+			return s3.InvalidArgument(prefix+name, v, "The date must be an HTTP date, such as Wed, 12 Oct 2009 17:50:00 GMT")
+		}
+	}
+	if v := c.header(prefix + "If-Match"); v != "" {
+		if tags, _ := s3.ParseETags(v); !tags.Match(o.visibleETag()) {
 			return errPrecondition("If-Match")
 		}
-	} else if t, ok := s3.ParseTime(f.header(prefix + "If-Unmodified-Since")); ok && o.modified.After(t) {
+	} else if t, ok := s3.ParseTime(c.header(prefix + "If-Unmodified-Since")); ok && o.modified.After(t) {
 		return errPrecondition("If-Unmodified-Since")
 	}
-	if v := f.header(prefix + "If-None-Match"); v != "" {
-		if tags, ok := s3.ParseETags(v); ok && tags.MatchWeak(o.visibleETag()) {
-			return errNotModified(prefix, o)
+	if v := c.header(prefix + "If-None-Match"); v != "" {
+		if tags, _ := s3.ParseETags(v); tags.MatchWeak(o.visibleETag()) {
+			return errNotModified(prefix, "If-None-Match", o)
 		}
-	} else if t, ok := s3.ParseTime(f.header(prefix + "If-Modified-Since")); ok && !o.modified.After(t) {
-		return errNotModified(prefix, o)
+	} else if t, ok := s3.ParseTime(c.header(prefix + "If-Modified-Since")); ok && !o.modified.After(t) && !t.After(c.s.cfg.Now()) {
+		return errNotModified(prefix, "If-Modified-Since", o)
 	}
 	return nil
 }
@@ -33,9 +43,9 @@ func errPrecondition(header string) *s3.Error {
 }
 
 // errNotModified is 304 for a read, and a failed precondition where the object was to be copied.
-func errNotModified(prefix string, o *stored) error {
+func errNotModified(prefix, condition string, o *stored) error {
 	if prefix != "" {
-		return errPrecondition(prefix + "If-None-Match")
+		return errPrecondition(prefix + condition)
 	}
 	e := s3.NewError(s3.NotModified).WithHeader("Etag", quote(o.visibleETag()))
 	if lm := o.header.Get("Last-Modified"); lm != "" {
@@ -64,15 +74,27 @@ func (c *call) writeConditions(h http.Header) error {
 	if v == "" {
 		return nil
 	}
-	if c.header("If-None-Match") != "" {
-		return s3.Errorf(s3.NotImplemented, "A header you provided implies functionality that is not implemented").With("Header", "If-Match,If-None-Match")
+	if c.header("If-None-Match") != "" || v == "*" && !c.s.cfg.CompatCeph {
+		return errConditionNotImplemented("If-Match")
 	}
-	etag, err := c.storeETagFor(c.place(), v, "")
+	if v == "*" {
+		h.Set("If-Match", v) // Ceph: the object must be there
+		return nil
+	}
+	o, err := c.lookupTarget(c.place(), "")
 	if err != nil {
 		return err
 	}
-	h.Set("If-Match", etag)
+	if tags, _ := s3.ParseETags(v); !tags.Match(o.visibleETag()) {
+		return errPrecondition("If-Match")
+	}
+	h.Set("If-Match", quote(o.etag))
 	return nil
+}
+
+// errConditionNotImplemented is what S3 answers to a conditional header that an operation does not have.
+func errConditionNotImplemented(header string) error {
+	return s3.Errorf(s3.NotImplemented, "A header you provided implies functionality that is not implemented").With("Header", header)
 }
 
 // honoured refuses a write whose condition the store was seen to pass over: it would be answered as if it had held.
@@ -119,26 +141,85 @@ func (c *call) unlessETag(h http.Header, ifNoneMatch string) error {
 	return nil
 }
 
-// storeETagFor finds the store's ETag for an If-Match that names one that clients see. When the object is already
-// another, nobody need ask the store.
-func (c *call) storeETagFor(at sealTarget, ifMatch, version string) (string, error) {
-	tags, ok := s3.ParseETags(ifMatch)
-	if !ok {
-		return "", s3.InvalidArgument("If-Match", ifMatch, "The If-Match header is not an ETag")
-	}
-	if tags.Any {
-		return "*", nil
-	}
+// lookupTarget looks up what a conditional write or delete is about to replace. Its errors are those of the write:
+// without the headers of an answer to a read.
+func (c *call) lookupTarget(at sealTarget, version string) (*stored, error) {
 	o, err := c.lookup(at, version, "")
 	var answered *storeAnswer
 	if errors.As(err, &answered) {
-		return "", answered.cause // without the headers, which speak of a read
+		return nil, answered.cause
 	}
+	return o, err
+}
+
+// deleteConditions are the conditions on what is deleted, empty where there is none. Size and time are S3's for
+// directory buckets; here they hold everywhere.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
+type deleteConditions struct{ etag, size, modified string }
+
+func (d deleteConditions) any() bool { return d != deleteConditions{} }
+
+// pinDelete evaluates the conditions against the object and gives the store's ETag, to which the delete is pinned: of an
+// object written in between the store refuses it.
+func (c *call) pinDelete(d deleteConditions, at sealTarget, version string) (string, error) {
+	if !c.s.capabilities().DeleteIfMatch {
+		return "", s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
+	}
+	size, err := strconv.ParseInt(cmp.Or(d.size, "0"), 10, 64)
+	if err != nil || size < 0 {
+		return "", s3.InvalidArgument("x-amz-if-match-size", d.size, "The size must be a number of bytes")
+	}
+	modified, ok := parseAnyTime(d.modified)
+	if d.modified != "" && !ok {
+		return "", s3.InvalidArgument("x-amz-if-match-last-modified-time", d.modified, "The time must be an HTTP date or in ISO 8601")
+	}
+	o, err := c.lookupTarget(at, version)
 	if err != nil {
 		return "", err
 	}
-	if !tags.Match(o.visibleETag()) {
+	switch tags, _ := s3.ParseETags(d.etag); {
+	case d.etag != "" && !tags.Match(o.visibleETag()):
 		return "", errPrecondition("If-Match")
+	case d.size != "" && size != o.size:
+		return "", errPrecondition("x-amz-if-match-size")
+	case d.modified != "" && !modified.Truncate(time.Second).Equal(o.modified.Truncate(time.Second)):
+		return "", errPrecondition("x-amz-if-match-last-modified-time")
 	}
 	return quote(o.etag), nil
+}
+
+// parseAnyTime reads an HTTP date, or the ISO 8601 of XML documents.
+func parseAnyTime(text string) (time.Time, bool) {
+	if t, ok := s3.ParseTime(text); ok {
+		return t, true
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	return t, err == nil
+}
+
+// conditionalHeaders are HTTP's conditional request headers but If-Range, which only qualifies Range.
+var conditionalHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
+
+// hasConditions reports whether the operation evaluates a conditional header.
+func (r *route) hasConditions(header string) bool {
+	switch r.name {
+	case "GetObject", "HeadObject", "GetObjectAttributes":
+		return true
+	case "PutObject", "CopyObject", "CompleteMultipartUpload":
+		return header == "If-Match" || header == "If-None-Match"
+	case "DeleteObject":
+		return header == "If-Match"
+	}
+	// A read that ignores "only if changed" answers in full, which is always right.
+	return r.method == http.MethodGet && (header == "If-None-Match" || header == "If-Modified-Since")
+}
+
+// checkConditions refuses, as S3 does, a conditional header that the operation does not have.
+func (c *call) checkConditions() error {
+	for _, name := range conditionalHeaders {
+		if c.header(name) != "" && c.method != http.MethodOptions && !c.route.hasConditions(name) {
+			return errConditionNotImplemented(name)
+		}
+	}
+	return nil
 }

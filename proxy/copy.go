@@ -119,7 +119,7 @@ func (c *call) copySource() (*copying, error) {
 	if err := openable(p.source, p.customer); err != nil {
 		return nil, err
 	}
-	if err := readCondition(c, hdrSource, p.source); err != nil {
+	if err := c.readCondition(hdrSource, p.source); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -177,7 +177,7 @@ func (p *copying) checkSelfCopy() error {
 	}
 	changes := p.replacesMetadata() || p.hasHeader(hdrSSE) || p.hasHeader(hdrSSEC+"algorithm") || p.customer != nil ||
 		p.hasHeader("x-amz-storage-class") || p.hasHeader("x-amz-website-redirect-location") ||
-		conf.Encryption != nil || p.source.env == nil || p.keepETag || p.ordered(orderReencrypt)
+		conf.Encryption != nil || p.source.env == nil || p.source.env.Mode != sse.SSES3 || p.keepETag || p.ordered(orderReencrypt)
 	if changes {
 		return nil
 	}

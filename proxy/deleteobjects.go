@@ -102,7 +102,7 @@ func (d *deletion) sort(objects []s3.DeleteObject) error {
 			d.set(o, err)
 			continue
 		}
-		if o.ETag != "" {
+		if conditionsOf(o).any() {
 			d.conditional = append(d.conditional, o)
 		} else {
 			d.plain = append(d.plain, o)
@@ -131,14 +131,16 @@ func (d *deletion) permit(o s3.DeleteObject) error {
 	if o.VersionID != "" && !plausibleIdentifier(o.VersionID) {
 		return errVersionID(o.VersionID)
 	}
-	switch {
-	case o.Size != nil || o.LastModifiedTime != "":
-		// S3 has these for directory buckets only.
-		return s3.Errorf(s3.NotImplemented, "waxseal does not support the conditions Size and LastModifiedTime of DeleteObjects: the store compares them with what it stores")
-	case o.ETag != "" && !d.s.capabilities().DeleteIfMatch:
-		return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
-	}
 	return nil
+}
+
+// conditionsOf are those that the document sets on an object.
+func conditionsOf(o s3.DeleteObject) deleteConditions {
+	c := deleteConditions{etag: o.ETag, modified: o.LastModifiedTime}
+	if o.Size != nil {
+		c.size = itoa64(*o.Size)
+	}
+	return c
 }
 
 // sendPlain sends the objects without a condition in one request, never a quiet one: each must be accounted for.
@@ -188,7 +190,7 @@ func (d *deletion) take(result *s3.DeleteResult) {
 // sendConditional deletes one object by a DELETE with If-Match, which the store was seen to honour: of conditions
 // inside DeleteObjects nothing is known.
 func (d *deletion) sendConditional(o s3.DeleteObject) error {
-	etag, err := d.storeETagFor(sealTarget{d.bucket, o.Key}, o.ETag, o.VersionID)
+	etag, err := d.pinDelete(conditionsOf(o), sealTarget{d.bucket, o.Key}, o.VersionID)
 	if err != nil {
 		return err
 	}

@@ -125,8 +125,8 @@ func TestDeleteObjectsConditions(t *testing.T) {
 		}
 		want := "[right NotImplemented wrong NotImplemented size NotImplemented nosuch NotImplemented]"
 		if honoured {
-			want = "[wrong PreconditionFailed size NotImplemented nosuch NoSuchKey]"
-			if len(got.Deleted) != 1 || !got.Deleted[0].DeleteMarker || got.Deleted[0].DeleteMarkerVersionID == "" {
+			want = "[wrong PreconditionFailed nosuch NoSuchKey]"
+			if len(got.Deleted) != 2 || !got.Deleted[0].DeleteMarker || got.Deleted[0].DeleteMarkerVersionID == "" {
 				t.Errorf("%+v", got.Deleted)
 			}
 		}

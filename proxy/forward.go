@@ -129,6 +129,20 @@ func (c *call) document(limit int64) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// passOverBody reads the body of an operation that has none in S3's API. Digests in its header are passed over with it,
+// as on S3: SDKs that were told to send a checksum send it with CreateMultipartUpload, too.
+func (c *call) passOverBody() error {
+	body, size, err := c.body()
+	if err != nil {
+		return err
+	}
+	if size > maxForwarded {
+		return s3.NewError(s3.MaxMessageLengthExceeded)
+	}
+	_, err = io.Copy(io.Discard, body)
+	return err
+}
+
 // signatureParams are the query parameters that sign a request; the store gets its own signature.
 var signatureParams = map[string]bool{
 	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
@@ -162,18 +176,13 @@ func (c *call) storeQuery(without ...string) string {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
 func (c *call) deleteObject() error {
 	h := c.storeHeader()
-	if v := c.header("If-Match"); v != "" {
-		if !c.s.capabilities().DeleteIfMatch {
-			return s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
-		}
-		etag, err := c.storeETagFor(c.place(), v, c.query.get("versionId"))
+	conditions := deleteConditions{c.header("If-Match"), c.header("x-amz-if-match-size"), c.header("x-amz-if-match-last-modified-time")}
+	if conditions.any() {
+		etag, err := c.pinDelete(conditions, c.place(), c.query.get("versionId"))
 		if err != nil {
 			return err
 		}
 		h.Set("If-Match", etag)
-	}
-	if c.hasHeader("x-amz-if-match-size") {
-		return s3.Errorf(s3.NotImplemented, "waxseal does not support the header x-amz-if-match-size: the store compares it with a ciphertext's size")
 	}
 	resp, err := c.send(&storeRequest{
 		method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: h,

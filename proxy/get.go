@@ -181,7 +181,7 @@ func (f *fetch) sealed() error {
 	if err := f.openable(); err != nil {
 		return err
 	}
-	if err := readCondition(f.call, "", f.stored); err != nil {
+	if err := f.readCondition("", f.stored); err != nil {
 		return err
 	}
 	off, n, err := f.span(nil)

@@ -13,7 +13,7 @@ func (f *fetch) plain() error {
 	if err := openable(f.stored, f.customer); err != nil {
 		return err
 	}
-	if err := readCondition(f.call, "", f.stored); err != nil {
+	if err := f.readCondition("", f.stored); err != nil {
 		return err
 	}
 	f.s.metrics.plaintextReads.Inc()

@@ -33,7 +33,7 @@ func (c *call) headOnce(r *read) error {
 	if err := f.openable(); err != nil {
 		return err
 	}
-	if err := readCondition(c, "", o); err != nil {
+	if err := c.readCondition("", o); err != nil {
 		return err
 	}
 	if o.env == nil {

@@ -38,7 +38,7 @@ var understood = map[string]bool{
 	"x-amz-checksum-crc32": true, "x-amz-checksum-crc32c": true, "x-amz-checksum-crc64nvme": true,
 	"x-amz-checksum-sha1": true, "x-amz-checksum-sha256": true, "x-amz-checksum-sha512": true, "x-amz-checksum-md5": true,
 	"x-amz-checksum-xxhash64": true, "x-amz-checksum-xxhash3": true, "x-amz-checksum-xxhash128": true,
-	"x-amz-mp-object-size":         true,
+	"x-amz-mp-object-size": true, "x-amz-if-match-size": true, "x-amz-if-match-last-modified-time": true,
 	"x-amz-server-side-encryption": true, "x-amz-server-side-encryption-aws-kms-key-id": true,
 	"x-amz-server-side-encryption-context": true, "x-amz-server-side-encryption-bucket-key-enabled": true,
 	"x-amz-server-side-encryption-customer-algorithm": true, "x-amz-server-side-encryption-customer-key": true,
@@ -71,7 +71,13 @@ func (c *call) hoist(auth *sigv4.Auth) error {
 	}
 	for _, p := range params {
 		name := strings.ToLower(p.name)
-		if !strings.HasPrefix(name, "x-amz-") || signatureParams[name] || slices.ContainsFunc(c.head, func(h sigv4.Header) bool { return h.Name == name }) {
+		if !hoistable(name) {
+			continue
+		}
+		if i := slices.IndexFunc(c.head, func(h sigv4.Header) bool { return h.Name == name }); i >= 0 {
+			if c.head[i].Value != p.value && isConditional(name) {
+				return s3.Errorf(s3.InvalidRequest, "The URL and the header %s set different conditions", name)
+			}
 			continue
 		}
 		if !plainHeader(name, p.value) {
@@ -83,6 +89,23 @@ func (c *call) hoist(auth *sigv4.Auth) error {
 		return nil
 	}
 	return c.findOperation() // headers tell operations apart
+}
+
+// hoistable reports whether a presigned URL's parameter, named in lower case, stands for a header: S3's own headers and
+// HTTP's conditions. A digest in a URL is passed over, as on S3: SDKs for JavaScript put the digest of no body there.
+// https://github.com/aws/aws-sdk-go-v2/discussions/2610
+func hoistable(name string) bool {
+	if isConditional(name) {
+		return true
+	}
+	digest := name == "x-amz-sdk-checksum-algorithm" ||
+		strings.HasPrefix(name, "x-amz-checksum-") && checksumID(strings.TrimPrefix(name, "x-amz-checksum-")) != 0
+	return strings.HasPrefix(name, "x-amz-") && !signatureParams[name] && !digest
+}
+
+// isConditional reports whether a header, named in lower case, is one of HTTP's conditions.
+func isConditional(name string) bool {
+	return slices.ContainsFunc(conditionalHeaders, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
 // readHead copies the request's header, its names in lower case, into one piece: it is looked at dozens of times, and

@@ -36,7 +36,7 @@ func (c *call) createMultipartUpload() error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.document(maxForwarded); err != nil {
+	if err := c.passOverBody(); err != nil {
 		return err
 	}
 	h := c.storeHeader()

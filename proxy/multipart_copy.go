@@ -71,9 +71,11 @@ func (w *partWrite) copyRange(src *copying) (off, n int64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	if r.Last >= size {
-		return 0, 0, s3.Errorf(s3.InvalidRange, "The requested range is not satisfiable: the source has %d bytes", size).
-			With("RangeRequested", v).With("ActualObjectSize", itoa64(size))
+	switch {
+	case r.First >= size:
+		return 0, 0, s3.Errorf(s3.InvalidRequest, "The specified copy range is invalid for the source object size: %d", size)
+	case r.Last >= size:
+		return 0, 0, s3.InvalidArgument("x-amz-copy-source-range", v, "Range specified is not valid for source object of size: "+itoa64(size))
 	}
 	n = r.Last - r.First + 1
 	return r.First, n, checkPart(n, w.keys.Layers())

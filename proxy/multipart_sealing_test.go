@@ -132,12 +132,13 @@ func TestMultipartPartCopy(t *testing.T) {
 		ok(2, with(withKey), data)
 		ok(3, with(plain, "x-amz-copy-source-range", "bytes=9-9"), small[9:])
 		refused(map[string]string{"x-amz-copy-source": withKey["x-amz-copy-source"]}, 400, s3.InvalidRequest)
-		refused(with(plain, "x-amz-copy-source-range", "bytes=0-10"), 416, s3.InvalidRange)
+		refused(with(plain, "x-amz-copy-source-range", "bytes=0-10"), 400, s3.InvalidArgumentCode)
+		refused(with(plain, "x-amz-copy-source-range", "bytes=10-11"), 400, s3.InvalidRequest)
 		for _, r := range []string{"0-2", "bytes=0", "bytes=hello-world", "bytes=0-bar", "bytes=hello-", "bytes=0-2,3-5", "bytes=3-2", "bytes=-3"} {
 			refused(with(plain, "x-amz-copy-source-range", r), 400, s3.InvalidArgumentCode)
 		}
 		refused(with(plain, "x-amz-copy-source-if-match", `"other"`), 412, s3.PreconditionFailed)
-		refused(with(plain, "x-amz-copy-source-if-modified-since", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat)), 412, s3.PreconditionFailed)
+		refused(with(plain, "x-amz-copy-source-if-unmodified-since", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)), 412, s3.PreconditionFailed)
 		refused(map[string]string{"x-amz-copy-source": b + "/none"}, 404, s3.NoSuchKey)
 		etag := md5.Sum(small)
 		refused(with(plain, "x-amz-copy-source-if-none-match", hex.EncodeToString(etag[:])), 412, s3.PreconditionFailed)

@@ -50,6 +50,9 @@ func (r *route) run(c *call) error {
 	if err := c.checkAmzHeaders(); err != nil {
 		return err
 	}
+	if err := c.checkConditions(); err != nil {
+		return err
+	}
 	if err := c.checkIdentifiers(); err != nil {
 		return err
 	}

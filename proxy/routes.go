@@ -131,6 +131,6 @@ var objectRoutes = []route{
 	{name: "PutObject", method: "PUT", on: onObject, class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).putObject},
 	{name: "GetObject", method: "GET", on: onObject, class: open, action: "s3:GetObject", params: paramsRead, pass: passOwner, handler: (*call).getObject},
 	{name: "HeadObject", method: "HEAD", on: onObject, class: open, action: "s3:GetObject", params: paramsRead, pass: passOwner, handler: (*call).headObject},
-	{name: "DeleteObject", method: "DELETE", on: onObject, class: forward, action: "s3:DeleteObject", params: paramsVersion, pass: append([]string{"x-amz-if-match-last-modified-time", "x-amz-if-match-size"}, passBypass...), handler: (*call).deleteObject},
+	{name: "DeleteObject", method: "DELETE", on: onObject, class: forward, action: "s3:DeleteObject", params: paramsVersion, pass: passBypass, handler: (*call).deleteObject},
 	{name: "CORS preflight", method: "OPTIONS", on: onObject, class: forward, handler: (*call).forward},
 }

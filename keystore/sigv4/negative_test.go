@@ -244,7 +244,7 @@ func TestPresignedRefusals(t *testing.T) {
 		{"expires more", "SignatureDoesNotMatch", "", with("86400", "604800")},
 		{"twice", "AuthorizationQueryParametersError", "once", with("X-Amz-Expires=86400&", "X-Amz-Expires=86400&X-Amz-Expires=86400&")},
 		{"added header", "AccessDenied", "not signed", set(base, "x-amz-acl", "public-read")},
-		{"unsigned hash header", "AccessDenied", "not signed", set(base, "x-amz-content-sha256", emptySum)},
+		{"unsigned chunks", "AccessDenied", "not signed", set(set(base, "x-amz-content-sha256", "STREAMING-UNSIGNED-PAYLOAD-TRAILER"), "x-amz-decoded-content-length", "0")},
 		{"hash in query", "SignatureDoesNotMatch", "", with("X-Amz-Expires", "X-Amz-Content-Sha256="+emptySum+"&X-Amz-Expires")},
 		{"encoding", "InvalidURI", "", with("86400", "8640%")},
 		{"V2", "InvalidRequest", "Please use AWS4-HMAC-SHA256. With version 1 of the aws CLI: aws configure set default.s3.signature_version s3v4", &sigv4.Request{Method: "GET", RawPath: "/", RawQuery: "AWSAccessKeyId=a&Expires=9999999999&Signature=b"}},

@@ -1,6 +1,7 @@
 package sigv4
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -137,6 +138,9 @@ func (v *Verifier) verifyPresigned(r *Request, q authQuery) (*Auth, error) {
 	if a.Expires, err = v.expiry(date, q.expires); err != nil {
 		return nil, err
 	}
+	if v.s3() {
+		r = r.withoutUnsignedHash(q.signedHeaders)
+	}
 	if err := v.presignedPayload(a, r, q); err != nil {
 		return nil, err
 	}
@@ -184,6 +188,21 @@ func (v *Verifier) errPresignedTime(message string, date, end, now time.Time) *E
 		Header{"X-Amz-Expires", strconv.FormatInt(int64(end.Sub(date)/time.Second), 10)},
 		Header{"Expires", end.Format(isoExtended)},
 		Header{"ServerTime", now.Format(isoExtended)})
+}
+
+// withoutUnsignedHash is the request without an x-amz-content-sha256 header that the URL does not sign: S3 passes it over,
+// and clients that always send it can use a URL. A frame of chunks that it announces is not passed over.
+// https://github.com/localstack/localstack/blob/master/localstack-core/localstack/services/s3/presigned_url.py
+func (r *Request) withoutUnsignedHash(signedHeaders string) *Request {
+	const name = "x-amz-content-sha256"
+	value, count := r.header(name)
+	signed := slices.ContainsFunc(strings.Split(signedHeaders, ";"), func(s string) bool { return strings.EqualFold(s, name) })
+	if count != 1 || signed || strings.HasPrefix(value, "STREAMING-") {
+		return r
+	}
+	copied := *r
+	copied.Headers = slices.DeleteFunc(slices.Clone(r.Headers), func(h Header) bool { return strings.EqualFold(h.Name, name) })
+	return &copied
 }
 
 // presignedPayload finds what was signed for the body: nothing, unless the URL or a signed header says more.
