@@ -84,14 +84,10 @@ func (f *frame) size(digits string) (int64, error) {
 		return 0, errChunkEncoding("a chunk size is not valid.")
 	}
 	if int64(size) > f.left {
-		return 0, errTooLong()
+		return 0, errChunkEncoding("it holds more bytes than x-amz-decoded-content-length says.")
 	}
 	f.left -= int64(size)
 	return int64(size), nil
-}
-
-func errTooLong() *Error {
-	return fail(400, "IncompleteBody", "The body holds more bytes than x-amz-decoded-content-length says.")
 }
 
 // chunkEnd reads the line end behind a chunk's bytes.

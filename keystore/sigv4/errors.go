@@ -86,8 +86,8 @@ func errMalformedQuery(message string, fields ...Header) *Error {
 
 func errURI() *Error { return fail(400, "InvalidURI", "Couldn't parse the specified URI.") }
 
-func errIncompleteBody() *Error {
-	return fail(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header")
+func errIncompleteBody(fields ...Header) *Error {
+	return fail(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header", fields...)
 }
 
 func errMalformedTrailer() *Error {
@@ -95,8 +95,9 @@ func errMalformedTrailer() *Error {
 		"The request contained trailing data that was not well-formed or did not conform to our published schema.")
 }
 
+// errChunkEncoding is S3's answer to every aws-chunked body whose frame is broken; the detail says where.
 func errChunkEncoding(detail string) *Error {
-	return fail(400, "InvalidRequest", "The body is not valid aws-chunked content: "+detail)
+	return errIncompleteBody(Header{"additionalMessage", "The body is not valid aws-chunked content: " + detail})
 }
 
 func errMissingLength() *Error {

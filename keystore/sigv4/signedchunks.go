@@ -149,25 +149,27 @@ func (s *signedChunks) compare(signature string) error {
 	return nil
 }
 
-// end checks the trailers and, where they are signed, the signature that comes last among them.
+// end checks the trailers: first which there are, then the signature that comes last among them where they are signed.
 func (s *signedChunks) end() error {
 	lines, err := s.finish()
 	if err != nil {
 		return err
 	}
+	trailers := lines
 	if s.signedEnd {
 		last := len(lines) - 1
 		if last < 0 || lines[last].Name != "x-amz-trailer-signature" {
 			return errMalformedTrailer()
 		}
-		signature := lines[last].Value
-		lines = lines[:last]
-		if err := s.checkTrailer(lines, signature); err != nil {
+		trailers = lines[:last]
+	}
+	if err := s.announced(trailers); err != nil {
+		return err
+	}
+	if s.signedEnd {
+		if err := s.checkTrailer(trailers, lines[len(trailers)].Value); err != nil {
 			return err
 		}
-	}
-	if err := s.announced(lines); err != nil {
-		return err
 	}
 	return io.EOF
 }
