@@ -103,12 +103,16 @@ func (c *call) headBucket() error {
 	return nil
 }
 
-// listBuckets forwards; a bucket in the store's region is one in waxseal's.
+// listBuckets forwards, without the probe's scratch buckets; a bucket in the store's region is one in waxseal's.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html
 func (c *call) listBuckets() error {
 	own, store := c.s.cfg.Region, c.s.up.cfg.Region
 	if own == store {
-		return c.forward()
+		if err := c.forward(); err != nil || c.status != http.StatusOK {
+			return err
+		}
+		c.answer(c.status, "", withoutScratch(c.res.Body()))
+		return nil
 	}
 	query := c.storeQuery()
 	if c.query.has("bucket-region") {
@@ -123,6 +127,6 @@ func (c *call) listBuckets() error {
 		return err
 	}
 	element := func(region string) []byte { return []byte("<BucketRegion>" + region + "</BucketRegion>") }
-	c.answer(c.status, "", bytes.ReplaceAll(c.res.Body(), element(store), element(own)))
+	c.answer(c.status, "", bytes.ReplaceAll(withoutScratch(c.res.Body()), element(store), element(own)))
 	return nil
 }

@@ -65,13 +65,16 @@ func (s *Server) Probe(ctx context.Context) {
 }
 
 func (s *Server) probeOnce(ctx context.Context) error {
+	if err := s.sweepScratch(ctx); err != nil {
+		return fmt.Errorf("removing what earlier probes left: %w", err)
+	}
 	var b [6]byte
 	rand.Read(b[:])
 	p := &prober{s: s, ctx: ctx, bucket: "waxseal-probe-" + hex.EncodeToString(b[:])}
 	if err := p.make(nil); err != nil {
 		return fmt.Errorf("making the scratch bucket %s: %w", p.bucket, err)
 	}
-	defer p.clean()
+	defer p.cleanup()
 	caps, err := p.run()
 	if err != nil {
 		return err
@@ -97,7 +100,6 @@ type prober struct {
 	s      *Server
 	ctx    context.Context
 	bucket string
-	keys   []string
 }
 
 func (p *prober) run() (c Capabilities, err error) {
@@ -132,9 +134,6 @@ const otherETag = `"00000000000000000000000000000000"`
 
 // do sends a request with waxseal's own credentials and gives status and body.
 func (p *prober) do(method, key, query string, header http.Header, body []byte) (int, []byte, error) {
-	if key != "" && method == http.MethodPut {
-		p.keys = append(p.keys, key)
-	}
 	resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: p.bucket, key: key, query: query, header: header, body: body})
 	if err != nil {
 		return 0, nil, err
@@ -161,9 +160,22 @@ func (e *otherAnswer) Error() string {
 	return fmt.Sprintf("the store answered %d %s", e.status, e.code)
 }
 
-// make makes the prober's bucket. AWS wants its region named, but for us-east-1; a store that has no regions may know
-// none of the name that waxseal signs for.
+// make makes the prober's bucket, once it is recorded. A store that refuses it has made none.
 func (p *prober) make(header http.Header) error {
+	if err := p.s.noteScratch(p.ctx, p.bucket); err != nil {
+		return err
+	}
+	err := p.create(header)
+	var answered *otherAnswer
+	if errors.As(err, &answered) {
+		err = errors.Join(err, p.s.forgetScratch(p.ctx, p.bucket))
+	}
+	return err
+}
+
+// create asks for the bucket. AWS wants its region named, but for us-east-1; a store that has no regions may know none
+// of the name that waxseal signs for.
+func (p *prober) create(header http.Header) error {
 	err := p.expect(http.MethodPut, "", "", header, nil, http.StatusOK)
 	var answered *otherAnswer
 	if !errors.As(err, &answered) || answered.code != s3.IllegalLocationConstraintException {
@@ -188,7 +200,6 @@ func (p *prober) trailers() (bool, error) {
 	if err != nil || status != http.StatusOK {
 		return false, err
 	}
-	p.keys = append(p.keys, "trailer-wrong")
 	resp, err := p.s.up.sendFramed(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: "trailer-wrong", size: int64(len(data))},
 		&wrongTrailer{newTrailerBody(bytes.NewReader(data), int64(len(data)))})
 	if err != nil {
@@ -208,7 +219,6 @@ func (w *wrongTrailer) Read(b []byte) (int, error) {
 }
 
 func (p *prober) stream(key string, src io.Reader, size int) (int, error) {
-	p.keys = append(p.keys, key)
 	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: key, stream: src, size: int64(size)})
 	if err != nil {
 		return 0, err
@@ -328,17 +338,13 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 		}
 		return false, err
 	}
-	defer func() {
-		if err := l.expect(http.MethodDelete, "", "", nil, nil, http.StatusNoContent); err != nil {
-			p.s.log.Warn("the probe's bucket stays at the store", "bucket", l.bucket, "err", err)
-		}
-	}()
+	defer l.cleanup()
 	body := []byte("1")
 	sum := md5.Sum(body)
 	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: l.bucket, key: "locked", body: body, header: http.Header{
 		"Content-Md5":                         {b64(sum[:])}, // required with a lock
 		"X-Amz-Object-Lock-Mode":              {"GOVERNANCE"},
-		"X-Amz-Object-Lock-Retain-Until-Date": {time.Now().Add(5 * time.Second).UTC().Format(time.RFC3339)},
+		"X-Amz-Object-Lock-Retain-Until-Date": {time.Now().Add(scratchLock).UTC().Format(time.RFC3339)},
 	}})
 	if err != nil {
 		return false, err
@@ -349,7 +355,6 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 		return false, nil
 	}
 	query := "versionId=" + escapeQuery(version)
-	defer l.do(http.MethodDelete, "locked", query, http.Header{"X-Amz-Bypass-Governance-Retention": {"true"}}, nil)
 	shown := make(map[string]bool)
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
 		resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: l.bucket, key: "locked", query: query})
@@ -360,19 +365,4 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 		shown[method] = resp.Header.Get("X-Amz-Object-Lock-Mode") != ""
 	}
 	return shown[http.MethodHead] && !shown[http.MethodGet], nil
-}
-
-// clean removes the scratch bucket with all that the probe left in it.
-func (p *prober) clean() {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), 30*time.Second)
-	defer cancel()
-	p.ctx = ctx
-	for _, key := range append(p.keys, "path/double", "up") {
-		if _, _, err := p.do(http.MethodDelete, key, "", nil, nil); err != nil {
-			p.s.log.Warn("the probe's object stays at the store", "bucket", p.bucket, "key", key, "err", err)
-		}
-	}
-	if err := p.expect(http.MethodDelete, "", "", nil, nil, http.StatusNoContent); err != nil {
-		p.s.log.Warn("the probe's bucket stays at the store", "bucket", p.bucket, "err", err)
-	}
 }

@@ -3,8 +3,8 @@ package proxy
 import (
 	"context"
 	"net/http"
-	"strings"
 	"testing"
+	"time"
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
@@ -14,10 +14,6 @@ import (
 func TestProbeFindsWhatStoresHonour(t *testing.T) {
 	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
 		k := start(t, up, nil)
-		before, err := k.client(t).ListBuckets(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
 		if err := k.server.probeOnce(context.Background()); err != nil {
 			t.Fatal(err)
 		}
@@ -26,15 +22,120 @@ func TestProbeFindsWhatStoresHonour(t *testing.T) {
 		if !caps.Probed || !caps.Trailers || caps.CutCommits || !caps.PutIfMatch || !caps.PutIfNoneMatch || !caps.CompleteIfNoneMatch || !caps.CompleteIfMatch || !caps.CopySourcePinned {
 			t.Errorf("a store that was tried before lacks what it had: %+v", caps)
 		}
-		after, err := k.client(t).ListBuckets(context.Background())
+		wantNoScratch(t, k)
+	})
+}
+
+// wantNoScratch: no scratch bucket of this server is at the store, and none is recorded.
+func wantNoScratch(t *testing.T, k *kit) {
+	t.Helper()
+	if recorded := scratchRecords(t, k); len(recorded) != 0 {
+		t.Errorf("recorded: %v", recorded)
+	}
+	if named := scratchAt(t, k); len(named) != 0 {
+		t.Errorf("at the store: %v", named)
+	}
+}
+
+func scratchRecords(t *testing.T, k *kit) (names []string) {
+	t.Helper()
+	entries, err := k.server.cfg.State.Range(t.Context(), scratchState, "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Key)
+	}
+	return names
+}
+
+// scratchAt are the store's scratch buckets, as waxseal itself sees them.
+func scratchAt(t *testing.T, k *kit) (names []string) {
+	t.Helper()
+	var doc s3.ListAllMyBucketsResult
+	if err := (&prober{s: k.server, ctx: t.Context()}).read("", &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range doc.Buckets.Buckets {
+		if scratchName.MatchString(b.Name) {
+			names = append(names, b.Name)
+		}
+	}
+	return names
+}
+
+// TestKilledProbe: whatever a killed probe leaves, clients do not see it, and the next probe removes it: by its record
+// at once, without one when it is old and holds nothing but a probe's keys.
+func TestKilledProbe(t *testing.T) {
+	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+		k := start(t, up, nil)
+		if left := scratchAt(t, k); len(left) != 0 {
+			t.Skip("somebody else probes this store: ", left)
+		}
+		for _, locked := range []bool{false, true} {
+			bucket := "waxseal-probe-0123456789ab"
+			var header http.Header
+			if locked {
+				bucket, header = bucket+"-lock", http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}
+			}
+			p := &prober{s: k.server, ctx: t.Context(), bucket: bucket}
+			if err := p.make(header); err != nil {
+				if !locked {
+					t.Fatal(err)
+				}
+				continue // a store without locks
+			}
+			for _, key := range []string{"source", "locked", "path/double"} {
+				if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, _, err := p.do(http.MethodPost, "complete", "uploads=", nil, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		buckets, err := k.client(t).ListBuckets(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Others may be at work on a real store.
-		if strings.HasSuffix(t.Name(), "/memory") && len(after) != len(before) {
-			t.Errorf("%d buckets before the probe, %d after", len(before), len(after))
+		for _, b := range buckets {
+			if scratchName.MatchString(b.Name) {
+				t.Errorf("a client sees %s", b.Name)
+			}
 		}
+		if err := k.server.probeOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		wantNoScratch(t, k)
 	})
+}
+
+// TestScratchOfOthers: a bucket with a scratch bucket's name is removed only when it is old and holds nothing but a
+// probe's keys.
+func TestScratchOfOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		later time.Duration
+		key   string
+		gone  bool
+	}{
+		"young":         {0, "cut", false},
+		"old":           {2 * time.Hour, "cut", true},
+		"somebody uses": {2 * time.Hour, "photo.jpg", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store, endpoint := proxytest.StartUpstream(t, proxytest.Options{}, "waxseal-probe-ba9876543210", "photos")
+			store.PutObject("waxseal-probe-ba9876543210", c.key, []byte("1"), nil)
+			k := start(t, UpstreamConfig{Endpoint: endpoint, AccessKey: "a", SecretKey: "s"}, func(conf *Config) {
+				conf.Now = func() time.Time { return time.Now().Add(c.later) }
+			})
+			if err := k.server.probeOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if left := scratchAt(t, k); (len(left) == 0) != c.gone {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
 }
 
 // TestProbeInARegion: a store that wants its region named is probed as well.

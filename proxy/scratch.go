@@ -1,0 +1,252 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"waxseal/keystore/state"
+	"waxseal/proxy/s3"
+)
+
+// The probe's scratch buckets are waxseal's own: clients do not see them, and none stays. Each has a record in the state
+// from before it is made until it is gone, so that the next start removes what a killed process left. Buckets of a state
+// that is lost, or of an earlier version, are known by their names, their age and their keys.
+
+// scratchName matches the names of scratch buckets.
+var scratchName = regexp.MustCompile(`^waxseal-probe-[0-9a-f]{12}(-lock)?$`)
+
+const (
+	scratchState = "proxy/scratch/"
+	scratchAge   = time.Hour        // of a scratch bucket without a record before it counts as left behind
+	scratchLock  = 5 * time.Second  // how long the object lock of the probe holds
+	scratchLimit = 10 * time.Second // how long the removal of a bucket is tried: beyond scratchLock
+)
+
+// scratchKeys are all keys that a probe writes, and what a store may make of them.
+var scratchKeys = []string{"trailer", "trailer-wrong", "cut", "if-none-match", "if-match", "complete-none", "complete", "source", "copy",
+	"delete", "path//double", "path/../up", "path/double", "up", "locked",
+	"name\x01", "name\uFFFE", "name\uFFFF", "name\uFFFD", "folder" + folderSuffix, "folder/"}
+
+// noteScratch records a scratch bucket that is to be made.
+func (s *Server) noteScratch(ctx context.Context, bucket string) error {
+	_, err := s.cfg.State.Txn(ctx, nil, []state.Op{{Key: scratchState + bucket, Value: []byte("{}")}})
+	return err
+}
+
+func (s *Server) forgetScratch(ctx context.Context, bucket string) error {
+	_, err := s.cfg.State.Txn(ctx, nil, []state.Op{{Key: scratchState + bucket, Delete: true}})
+	return err
+}
+
+// removeScratch removes a scratch bucket with everything in it, and its record. A locked object stays for a while.
+func (s *Server) removeScratch(ctx context.Context, bucket string) error {
+	p := &prober{s: s, ctx: ctx, bucket: bucket}
+	limit := time.Now().Add(scratchLimit)
+	for {
+		err := p.remove()
+		if err == nil {
+			return s.forgetScratch(ctx, bucket)
+		}
+		var answered *otherAnswer
+		if !errors.As(err, &answered) || answered.status != http.StatusConflict || time.Now().After(limit) {
+			return err
+		}
+		if err := p.removeKnown(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(scratchLimit / 20):
+		}
+	}
+}
+
+// remove empties the bucket and deletes it. A bucket that is not there is removed.
+func (p *prober) remove() error {
+	for _, empty := range []func() error{p.removeUploads, p.removeVersions, p.removeObjects} {
+		if err := empty(); err != nil {
+			return err
+		}
+	}
+	status, b, err := p.do(http.MethodDelete, "", "", nil, nil)
+	if err != nil || status < 300 || status == http.StatusNotFound {
+		return err
+	}
+	return &otherAnswer{status, s3.ParseError(status, b).Code}
+}
+
+// bypass lifts the lock of the probe's own object.
+var bypass = http.Header{"X-Amz-Bypass-Governance-Retention": {"true"}}
+
+// read asks for a list. Stores without versions or uploads refuse theirs: then there is nothing of the kind to remove.
+func (p *prober) read(query string, doc any) error {
+	status, b, err := p.do(http.MethodGet, "", query, nil, nil)
+	if err != nil || status != http.StatusOK {
+		return err
+	}
+	return s3.DecodeReply(bytes.NewReader(b), maxStoreDocument, doc)
+}
+
+// removeKnown removes all keys that a probe may have written: a store's list can leave out or rename some of them.
+func (p *prober) removeKnown() error {
+	for _, key := range scratchKeys {
+		if _, _, err := p.do(http.MethodDelete, key, "", bypass, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decoded is a key of a list that was asked for with encoding-type=url.
+func decoded(encoding, key string) string {
+	if encoding != "url" {
+		return key
+	}
+	if plain, err := url.QueryUnescape(key); err == nil {
+		return plain
+	}
+	return key
+}
+
+func (p *prober) removeUploads() error {
+	var doc s3.ListMultipartUploadsResult
+	if err := p.read("encoding-type=url&uploads=", &doc); err != nil {
+		return err
+	}
+	for _, u := range doc.Uploads {
+		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, u.Key), "uploadId="+escapeQuery(u.UploadID), nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *prober) removeVersions() error {
+	var doc s3.ListVersionsResult
+	if err := p.read("encoding-type=url&versions=", &doc); err != nil {
+		return err
+	}
+	for _, v := range doc.Entries {
+		if v.VersionID == "" {
+			continue // removeObjects has it
+		}
+		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, v.Key), "versionId="+escapeQuery(v.VersionID), bypass, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *prober) removeObjects() error {
+	keys, err := p.list()
+	if err != nil {
+		return err
+	}
+	for _, key := range keys {
+		if _, _, err := p.do(http.MethodDelete, key, "", bypass, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *prober) list() (keys []string, err error) {
+	var doc s3.ListBucketResultV2
+	if err := p.read("encoding-type=url&list-type=2", &doc); err != nil {
+		return nil, err
+	}
+	for _, o := range doc.Contents {
+		keys = append(keys, decoded(doc.EncodingType, o.Key))
+	}
+	return keys, nil
+}
+
+// sweepScratch removes the scratch buckets of processes that were killed.
+func (s *Server) sweepScratch(ctx context.Context) error {
+	recorded, err := s.cfg.State.Range(ctx, scratchState, "", 0)
+	if err != nil {
+		return err
+	}
+	var left []string
+	for _, e := range recorded {
+		left = append(left, strings.TrimPrefix(e.Key, scratchState))
+	}
+	named, err := s.oldScratch(ctx)
+	if err != nil {
+		return err
+	}
+	for _, bucket := range slices.Compact(slices.Sorted(slices.Values(append(left, named...)))) {
+		if err := s.removeScratch(ctx, bucket); err != nil {
+			s.log.Warn("a probe's bucket stays at the store", "bucket", bucket, "err", err)
+		} else {
+			s.log.Info("a probe's bucket that was left behind is removed", "bucket", bucket)
+		}
+	}
+	return nil
+}
+
+// oldScratch finds buckets with a scratch bucket's name and age that have nothing in them but a probe's keys.
+func (s *Server) oldScratch(ctx context.Context) (found []string, err error) {
+	all := &prober{s: s, ctx: ctx}
+	var doc s3.ListAllMyBucketsResult
+	if err := all.read("", &doc); err != nil {
+		return nil, err
+	}
+	for _, b := range doc.Buckets.Buckets {
+		made, err := time.Parse(time.RFC3339, b.CreationDate)
+		if err != nil || !scratchName.MatchString(b.Name) || s.cfg.Now().Sub(made) < scratchAge {
+			continue
+		}
+		keys, err := (&prober{s: s, ctx: ctx, bucket: b.Name}).list()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.ContainsFunc(keys, func(key string) bool { return !slices.Contains(scratchKeys, key) }) {
+			found = append(found, b.Name)
+		}
+	}
+	return found, nil
+}
+
+// withoutScratch takes scratch buckets out of the store's list of buckets.
+func withoutScratch(list []byte) []byte {
+	const begin, end = "<Bucket>", "</Bucket>"
+	var kept []byte
+	for rest := list; ; {
+		from := bytes.Index(rest, []byte(begin))
+		to := bytes.Index(rest, []byte(end))
+		if from < 0 || to < from {
+			return append(kept, rest...)
+		}
+		to += len(end)
+		kept = append(kept, rest[:from]...)
+		if !isScratch(rest[from:to]) {
+			kept = append(kept, rest[from:to]...)
+		}
+		rest = rest[to:]
+	}
+}
+
+func isScratch(bucket []byte) bool {
+	_, name, _ := bytes.Cut(bucket, []byte("<Name>"))
+	name, _, _ = bytes.Cut(name, []byte("</Name>"))
+	return scratchName.Match(name)
+}
+
+// cleanup removes the prober's bucket, also when the process is ending.
+func (p *prober) cleanup() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), 30*time.Second)
+	defer cancel()
+	if err := p.s.removeScratch(ctx, p.bucket); err != nil {
+		p.s.log.Warn("a probe's bucket stays at the store; the next start tries again", "bucket", p.bucket, "err", fmt.Errorf("removing it: %w", err))
+	}
+}
