@@ -70,13 +70,26 @@ client() {
 	fi
 }
 
+# principals are the users and roles that key policies and grants in the scripts name: nobody else can be named there.
+principals() {
+	local name
+	echo "users:"
+	for name in alice KMSAdminUser ExampleUser; do
+		echo "  - {name: $name, access_key: AKIACI$name, secret_key: ci-secret-of-$name}"
+	done
+	for name in KMSAdminRole ExampleRole; do
+		echo "  - {name: $name, arn: \"arn:aws:iam::000000000000:role/$name\", access_key: AKIACI$name, secret_key: ci-secret-of-$name}"
+	done
+}
+
 start_waxseal() {
 	[ -x "$WAXSEAL" ] || (cd "$ROOT" && CGO_ENABLED=0 go build -trimpath -o "$WAXSEAL" ./cmd/waxseal)
 	DATA=$(mktemp -d "$WORK/data.XXXXXX")
 	local out=$DATA.out log=$DATA.log i
 	export WAXSEAL_ACCESS_KEY=AKIACITESTROOTUSER00 WAXSEAL_SECRET_KEY=ci-secret-of-the-root-user-0123456789
+	(umask 077 && principals >"$DATA.yaml")
 	# shellcheck disable=SC2086 # several arguments
-	"$WAXSEAL" serve --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --drain-delay 0 \
+	"$WAXSEAL" serve --config "$DATA.yaml" --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --drain-delay 0 \
 		${WAXSEAL_ARGS:-} "$@" \
 		>"$out" 2>"$log" &
 	WAXSEAL_PID=$!

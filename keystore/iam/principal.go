@@ -88,7 +88,7 @@ func (p *principals) addAWS(value string) bool {
 	if len(parts) != 6 || parts[2] != "iam" && parts[2] != "sts" || parts[5] == "" || strings.ContainsAny(value, "*?") {
 		return false
 	}
-	if parts[2] == "iam" && parts[5] == "root" {
+	if value == RootARN(parts[4]) { // of another partition it is no account here
 		p.accounts = append(p.accounts, parts[4])
 		return true
 	}
@@ -163,4 +163,16 @@ func (s *Statement) matchPrincipal(who Principal) Match {
 		return NoPrincipal
 	}
 	return ByAnyone
+}
+
+// PrincipalARNs are the ARNs of users, roles and sessions that the policy's statements name as principals, or leave out.
+// Accounts, services and "*" are not among them.
+func (p *Policy) PrincipalARNs() []string {
+	var arns []string
+	for _, s := range p.statements {
+		if named := s.principals; named != nil {
+			arns = append(arns, named.arns...)
+		}
+	}
+	return arns
 }

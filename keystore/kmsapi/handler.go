@@ -114,7 +114,7 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err 
 	defer cancel()
 	request, err := decode(body)
 	if err == nil {
-		err = op.request.check(request)
+		err = op.request.check(request, op.strict)
 	}
 	if err != nil { // whoever asks is known, so this has a record as all else has
 		e := exceptionOf(err)

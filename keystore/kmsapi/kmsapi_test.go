@@ -45,7 +45,7 @@ func testUsers(t *testing.T) *iam.Directory {
 	}
 	root := iam.User{Name: "root", ARN: iam.RootARN(testAccount), AccountID: testAccount, AccessKey: "AKIAROOT", Secret: iam.NewSecret("secret-of-root"), Root: true}
 	users, err := iam.NewDirectory([]iam.User{
-		root, one("alice", testAccount, "AKIAALICE"), one("eve", "444455556666", "AKIAEVE"),
+		root, one("alice", testAccount, "AKIAALICE"), one("bob", testAccount, "AKIABOB"), one("eve", "444455556666", "AKIAEVE"),
 	})
 	if err != nil {
 		t.Fatal(err)

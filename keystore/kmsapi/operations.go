@@ -12,6 +12,7 @@ import (
 type operation struct {
 	name    string
 	request *schema
+	strict  bool // members that are not known are refused: they may limit what the operation does
 	call    func(context.Context, *local.Service, keystore.Caller, *schema, tree) (any, error)
 }
 
@@ -20,6 +21,7 @@ func row[In, Out any](name string, method func(*local.Service, context.Context, 
 	return operation{
 		name:    name,
 		request: schemaOf(reflect.TypeFor[In]()),
+		strict:  local.Changes(name),
 		call: func(ctx context.Context, s *local.Service, caller keystore.Caller, request *schema, from tree) (any, error) {
 			in := new(In)
 			request.fill(reflect.ValueOf(in).Elem(), from)
@@ -46,6 +48,7 @@ func refused(name, why string) operation {
 const (
 	noMultiRegion = "Multi-Region keys are not supported by this key service."
 	noCustomStore = "Custom key stores are not supported by this key service."
+	noMLKEM       = "ML-KEM keys (KeyUsage ENCAPSULATE_DECAPSULATE) are not supported by this key service."
 )
 
 var operations = index(
@@ -115,6 +118,8 @@ var operations = index(
 	refused("DescribeCustomKeyStores", noCustomStore),
 	refused("DisconnectCustomKeyStore", noCustomStore),
 	refused("UpdateCustomKeyStore", noCustomStore),
+	refused("Encapsulate", noMLKEM),
+	refused("Decapsulate", noMLKEM),
 )
 
 func index(rows ...operation) map[string]*operation {

@@ -4,8 +4,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -148,33 +150,40 @@ func (r *rules) read(rule string) {
 }
 
 // check validates a request. Values of a wrong JSON type are a SerializationException; all other faults together are
-// one ValidationException, as AWS words it.
-func (s *schema) check(in tree) error {
-	v := new(violations)
+// one ValidationException, as AWS words it. AWS's JSON protocol passes over members that it does not know; strict
+// refuses them.
+func (s *schema) check(in tree, strict bool) error {
+	v := &violations{strict: strict}
 	if err := s.walk(v, "", in); err != nil {
 		return err
 	}
 	return v.err()
 }
 
-type violations []string
+type violations struct {
+	strict bool
+	found  []string
+}
 
 func (v *violations) add(value, path, constraint string) {
-	*v = append(*v, fmt.Sprintf("%s at '%s' failed to satisfy constraint: %s", value, path, constraint))
+	v.found = append(v.found, fmt.Sprintf("%s at '%s' failed to satisfy constraint: %s", value, path, constraint))
 }
 
 func (v *violations) err() error {
-	switch n := len(*v); n {
+	switch n := len(v.found); n {
 	case 0:
 		return nil
 	case 1:
-		return &exception{400, "ValidationException", "1 validation error detected: " + (*v)[0]}
+		return &exception{400, "ValidationException", "1 validation error detected: " + v.found[0]}
 	default:
-		return &exception{400, "ValidationException", fmt.Sprintf("%d validation errors detected: %s", n, strings.Join(*v, "; "))}
+		return &exception{400, "ValidationException", fmt.Sprintf("%d validation errors detected: %s", n, strings.Join(v.found, "; "))}
 	}
 }
 
 func (s *schema) walk(v *violations, prefix string, in tree) error {
+	if v.strict {
+		s.refuseUnknown(v, prefix, in)
+	}
 	for i := range s.members {
 		m := &s.members[i]
 		path := prefix + m.path
@@ -190,6 +199,17 @@ func (s *schema) walk(v *violations, prefix string, in tree) error {
 		}
 	}
 	return nil
+}
+
+// refuseUnknown adds a violation for each member that s does not know. It may be a newer limit of what the request
+// gives, which must not be dropped in silence: SourceArn of a grant once was.
+func (s *schema) refuseUnknown(v *violations, prefix string, in tree) {
+	for _, name := range slices.Sorted(maps.Keys(in)) {
+		known := slices.ContainsFunc(s.members, func(m member) bool { return m.name == name })
+		if !known && in[name] != nil {
+			v.add("Value", prefix+lowerFirst(fmt.Sprintf("%.64s", name)), "Member is not known to this key service")
+		}
+	}
 }
 
 func (m *member) checkValue(v *violations, path string, value any) error {

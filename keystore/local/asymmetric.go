@@ -13,6 +13,8 @@ import (
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"strings"
 )
@@ -62,7 +64,7 @@ func checkMaterial(spec keySpec, material []byte) error {
 		return nil
 	}
 	private, err := x509.ParsePKCS8PrivateKey(material)
-	if err != nil {
+	if err != nil || !exactPKCS8(material) {
 		return errors.New("not a PKCS #8 private key")
 	}
 	switch key := private.(type) {
@@ -80,6 +82,23 @@ func checkMaterial(spec keySpec, material []byte) error {
 		}
 	}
 	return errors.New("another key type")
+}
+
+// exactPKCS8 reports whether nothing is behind a PKCS #8 document, or behind the key in it: Go's parser passes over both.
+// https://datatracker.ietf.org/doc/html/rfc5208#section-5
+func exactPKCS8(material []byte) bool {
+	var document struct {
+		Version   int
+		Algorithm pkix.AlgorithmIdentifier
+		Key       []byte
+	}
+	rest, err := asn1.Unmarshal(material, &document)
+	if err != nil || len(rest) > 0 {
+		return false
+	}
+	var key asn1.RawValue
+	rest, err = asn1.Unmarshal(document.Key, &key)
+	return err == nil && len(rest) == 0
 }
 
 // signer opens the PKCS #8 material of an asymmetric key.

@@ -139,7 +139,10 @@ var changing = []string{
 	"RotateKeyOnDemand", "ScheduleKeyDeletion", "TagResource", "UntagResource", "UpdateAlias", "UpdateKeyDescription",
 }
 
-func readOnly(op string) bool { return !slices.Contains(changing, op) }
+// Changes reports whether an operation changes something.
+func Changes(op string) bool { return slices.Contains(changing, op) }
+
+func readOnly(op string) bool { return !Changes(op) }
 
 // auditParams are the parameters of a request as the log shows them: all but bytes (plaintext, ciphertext, messages,
 // signatures, tokens, key material) and what is not set.

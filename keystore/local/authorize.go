@@ -14,6 +14,7 @@ import (
 // Identities finds users by ARN. *iam.Directory is one.
 type Identities interface {
 	ByARN(arn string) (*iam.User, bool)
+	Users() []*iam.User
 }
 
 // parseKeyPolicy reads a key policy.
@@ -221,6 +222,9 @@ func (c *call) checkPolicy(r *record, document string, bypass bool) error {
 	var malformed *iam.MalformedError
 	if errors.As(err, &malformed) {
 		return failf(codeMalformedPolicy, "%s", malformed.Message)
+	}
+	if err == nil {
+		err = c.s.checkPrincipals(policy)
 	}
 	if err != nil || bypass {
 		return err

@@ -190,7 +190,35 @@ func (s *Service) CreateGrant(ctx context.Context, caller keystore.Caller, in *C
 	})
 }
 
+// refuseServices refuses parameters about AWS services by name. None makes requests here, so none has a principal or acts
+// for a resource with an ARN; to drop such a limit would make a grant wider than it was asked for.
+// https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html
+func refuseServices(parameters map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		if parameters[name] != "" {
+			return failf(codeUnsupported, "The parameter %s is not supported by this key service.", name)
+		}
+	}
+	return nil
+}
+
+func (in *CreateGrantRequest) refuseServices() error {
+	services := map[string]string{
+		"GranteeServicePrincipal": in.GranteeServicePrincipal, "RetiringServicePrincipal": in.RetiringServicePrincipal,
+	}
+	if in.Constraints != nil {
+		services["Constraints.SourceArn"] = in.Constraints.SourceArn
+	}
+	return refuseServices(services)
+}
+
 func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
+	if err := in.refuseServices(); err != nil {
+		return nil, err
+	}
+	if in.GranteePrincipal == "" {
+		return nil, invalid("You must specify either GranteePrincipal or GranteeServicePrincipal, but not both.")
+	}
 	if len(in.Operations) == 0 {
 		return nil, invalid("A grant needs at least one operation.")
 	}
@@ -198,7 +226,7 @@ func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
 		return nil, err
 	}
 	for _, p := range []string{in.GranteePrincipal, in.RetiringPrincipal} {
-		if p != "" && !validPrincipal(p) {
+		if p != "" && !c.s.isPrincipal(p) {
 			return nil, failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", p)
 		}
 	}
@@ -245,15 +273,6 @@ func (g *GrantConstraints) check() error {
 	return nil
 }
 
-// validPrincipal accepts the ARN of one user, role, session or account root, and service principals.
-func validPrincipal(p string) bool {
-	if !strings.HasPrefix(p, "arn:") {
-		return strings.HasSuffix(p, ".amazonaws.com")
-	}
-	parts := strings.SplitN(p, ":", 6)
-	return len(parts) == 6 && (parts[2] == "iam" || parts[2] == "sts") && accountForm.MatchString(parts[4]) && parts[5] != ""
-}
-
 func (c *call) grantFacts(in *CreateGrantRequest) facts {
 	f := facts{
 		"kms:GrantIsForAWSResource": {boolText(c.caller.ViaService != "")},
@@ -279,6 +298,7 @@ var grantUsages = map[string]string{
 	"GenerateDataKey": usageEncrypt, "GenerateDataKeyWithoutPlaintext": usageEncrypt,
 	"GenerateDataKeyPair": usageEncrypt, "GenerateDataKeyPairWithoutPlaintext": usageEncrypt,
 	"Sign": usageSign, "Verify": usageSign, "GenerateMac": usageMAC, "VerifyMac": usageMAC, "DeriveSharedSecret": usageAgreement,
+	"Encapsulate": usageKEM, "Decapsulate": usageKEM,
 }
 
 func grantable(r *record, in *CreateGrantRequest) error {

@@ -14,6 +14,9 @@ import (
 // ListGrants lists the grants of a key.
 func (s *Service) ListGrants(ctx context.Context, caller keystore.Caller, in *ListGrantsRequest) (*ListGrantsResponse, error) {
 	return perform(ctx, s, caller, "ListGrants", in, func(c *call) (*ListGrantsResponse, error) {
+		if err := refuseServices(map[string]string{"GranteeServicePrincipal": in.GranteeServicePrincipal}); err != nil {
+			return nil, err
+		}
 		k, err := c.use(ctx, in.KeyId, access{facts: facts{"kms:GrantIsForAWSResource": {boolText(caller.ViaService != "")}}})
 		if err != nil {
 			return nil, err
@@ -31,6 +34,9 @@ func (s *Service) ListGrants(ctx context.Context, caller keystore.Caller, in *Li
 // ListRetirableGrants lists the grants that a principal may retire, in all keys of all accounts.
 func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Caller, in *ListRetirableGrantsRequest) (*ListGrantsResponse, error) {
 	return perform(ctx, s, caller, "ListRetirableGrants", in, func(c *call) (*ListGrantsResponse, error) {
+		if err := refuseServices(map[string]string{"RetiringServicePrincipal": in.RetiringServicePrincipal}); err != nil {
+			return nil, err
+		}
 		if err := c.checkRetiring(in.RetiringPrincipal); err != nil {
 			return nil, err
 		}

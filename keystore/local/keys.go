@@ -147,11 +147,7 @@ func (s *Service) DescribeKey(ctx context.Context, caller keystore.Caller, in *D
 		if err != nil {
 			return nil, err
 		}
-		md := k.metadata()
-		if k.State == keystore.StatePendingDeletion {
-			md.PendingDeletionWindowInDays = k.DeletionWindow
-		}
-		return &DescribeKeyResponse{md}, nil
+		return &DescribeKeyResponse{k.metadata()}, nil
 	})
 }
 
@@ -236,7 +232,6 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, caller keystore.Calle
 		facts := facts{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(window)}}
 		e, err := c.change(ctx, in.KeyId, access{facts: facts}, func(e *edit) error {
 			e.State = keystore.StatePendingDeletion
-			e.DeletionWindow = window
 			e.DeletionDate = c.now.Add(time.Duration(window) * day)
 			return nil
 		})
@@ -258,7 +253,7 @@ func (s *Service) CancelKeyDeletion(ctx context.Context, caller keystore.Caller,
 			if !e.complete() {
 				e.State = keystore.StatePendingImport
 			}
-			e.DeletionDate, e.DeletionWindow = time.Time{}, 0
+			e.DeletionDate = time.Time{}
 			return nil
 		})
 		if err != nil {

@@ -38,28 +38,27 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 
 // KeyMetadata describes a key in CreateKey and DescribeKey.
 type KeyMetadata struct {
-	AWSAccountId                string
-	KeyId                       string
-	Arn                         string
-	CreationDate                *Time
-	Enabled                     bool
-	Description                 string
-	KeyUsage                    string
-	KeyState                    string
-	DeletionDate                *Time `json:",omitempty"`
-	PendingDeletionWindowInDays int   `json:",omitempty"`
-	ValidTo                     *Time `json:",omitempty"`
-	Origin                      string
-	ExpirationModel             string `json:",omitempty"`
-	KeyManager                  string
-	KeySpec                     string
-	CustomerMasterKeySpec       string
-	EncryptionAlgorithms        []string `json:",omitempty"`
-	SigningAlgorithms           []string `json:",omitempty"`
-	MacAlgorithms               []string `json:",omitempty"`
-	KeyAgreementAlgorithms      []string `json:",omitempty"`
-	MultiRegion                 bool
-	CurrentKeyMaterialId        string `json:",omitempty"`
+	AWSAccountId           string
+	KeyId                  string
+	Arn                    string
+	CreationDate           *Time
+	Enabled                bool
+	Description            string
+	KeyUsage               string
+	KeyState               string
+	DeletionDate           *Time `json:",omitempty"`
+	ValidTo                *Time `json:",omitempty"`
+	Origin                 string
+	ExpirationModel        string `json:",omitempty"`
+	KeyManager             string
+	KeySpec                string
+	CustomerMasterKeySpec  string
+	EncryptionAlgorithms   []string `json:",omitempty"`
+	SigningAlgorithms      []string `json:",omitempty"`
+	MacAlgorithms          []string `json:",omitempty"`
+	KeyAgreementAlgorithms []string `json:",omitempty"`
+	MultiRegion            bool
+	CurrentKeyMaterialId   string `json:",omitempty"`
 }
 
 // Tag is a key's label.
@@ -71,9 +70,9 @@ type Tag struct {
 type CreateKeyRequest struct {
 	Policy                         string `kms:"len=1:131072,match=[\\u0009\\u000A\\u000D\\u0020-\\u00FF]+"`
 	Description                    string `kms:"len=0:8192"`
-	KeyUsage                       string `kms:"enum=ENCRYPT_DECRYPT|SIGN_VERIFY|GENERATE_VERIFY_MAC|KEY_AGREEMENT"`
+	KeyUsage                       string `kms:"enum=ENCRYPT_DECRYPT|SIGN_VERIFY|GENERATE_VERIFY_MAC|KEY_AGREEMENT|ENCAPSULATE_DECAPSULATE"`
 	CustomerMasterKeySpec          string `kms:"enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SYMMETRIC_DEFAULT|HMAC_224|HMAC_256|HMAC_384|HMAC_512|SM2"`
-	KeySpec                        string `kms:"enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SYMMETRIC_DEFAULT|HMAC_224|HMAC_256|HMAC_384|HMAC_512|SM2|ML_DSA_44|ML_DSA_65|ML_DSA_87|ECC_NIST_EDWARDS25519"`
+	KeySpec                        string `kms:"enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SYMMETRIC_DEFAULT|HMAC_224|HMAC_256|HMAC_384|HMAC_512|SM2|ML_DSA_44|ML_DSA_65|ML_DSA_87|ECC_NIST_EDWARDS25519|ML_KEM_512|ML_KEM_768|ML_KEM_1024"`
 	Origin                         string `kms:"enum=AWS_KMS|EXTERNAL|AWS_CLOUDHSM|EXTERNAL_KEY_STORE"`
 	CustomKeyStoreId               string `kms:"len=1:64"`
 	BypassPolicyLockoutSafetyCheck bool

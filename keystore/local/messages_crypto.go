@@ -82,7 +82,7 @@ type GenerateDataKeyResponse struct {
 type GenerateDataKeyPairRequest struct {
 	EncryptionContext map[string]string
 	KeyId             string   `kms:"required,len=1:2048"`
-	KeyPairSpec       string   `kms:"required,enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SM2|ECC_NIST_EDWARDS25519"`
+	KeyPairSpec       string   `kms:"required,enum=RSA_2048|RSA_3072|RSA_4096|ECC_NIST_P256|ECC_NIST_P384|ECC_NIST_P521|ECC_SECG_P256K1|SM2|ECC_NIST_EDWARDS25519|ML_KEM_512|ML_KEM_768|ML_KEM_1024"`
 	GrantTokens       []string `kms:"len=0:10,secret,each=len=1:8192"`
 	Recipient         *Recipient
 	DryRun            bool

@@ -77,37 +77,43 @@ type DeleteImportedKeyMaterialResponse struct {
 	KeyMaterialId string `json:",omitempty"`
 }
 
-// GrantConstraints limit a grant to requests with an encryption context.
+// GrantConstraints limit a grant to requests with an encryption context. A grant with a SourceArn is refused: see
+// refuseServices.
 type GrantConstraints struct {
 	EncryptionContextSubset map[string]string `json:",omitempty"`
 	EncryptionContextEquals map[string]string `json:",omitempty"`
+	SourceArn               string            `json:",omitempty" kms:"len=1:2048"`
 }
 
 type CreateGrantRequest struct {
-	KeyId             string   `kms:"required,len=1:2048"`
-	GranteePrincipal  string   `kms:"required,len=1:256,match=^[\\w+=,.@:/-]+$"`
-	RetiringPrincipal string   `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
-	Operations        []string `kms:"required,each=enum=Decrypt|Encrypt|GenerateDataKey|GenerateDataKeyWithoutPlaintext|ReEncryptFrom|ReEncryptTo|Sign|Verify|GetPublicKey|CreateGrant|RetireGrant|DescribeKey|GenerateDataKeyPair|GenerateDataKeyPairWithoutPlaintext|GenerateMac|VerifyMac|DeriveSharedSecret"`
-	Constraints       *GrantConstraints
-	GrantTokens       []string `kms:"len=0:10,secret,each=len=1:8192"`
-	Name              string   `kms:"len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
-	DryRun            bool
+	KeyId                    string   `kms:"required,len=1:2048"`
+	GranteePrincipal         string   `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
+	RetiringPrincipal        string   `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
+	GranteeServicePrincipal  string   `kms:"len=1:256"`
+	RetiringServicePrincipal string   `kms:"len=1:256"`
+	Operations               []string `kms:"required,each=enum=Decrypt|Encrypt|GenerateDataKey|GenerateDataKeyWithoutPlaintext|ReEncryptFrom|ReEncryptTo|Sign|Verify|GetPublicKey|CreateGrant|RetireGrant|DescribeKey|GenerateDataKeyPair|GenerateDataKeyPairWithoutPlaintext|GenerateMac|VerifyMac|DeriveSharedSecret|Encapsulate|Decapsulate"`
+	Constraints              *GrantConstraints
+	GrantTokens              []string `kms:"len=0:10,secret,each=len=1:8192"`
+	Name                     string   `kms:"len=1:256,match=^[a-zA-Z0-9:/_-]+$"`
+	DryRun                   bool
 }
 
 type CreateGrantResponse struct{ GrantToken, GrantId string }
 
 type ListGrantsRequest struct {
-	Limit            *int   `kms:"range=1:1000"`
-	Marker           string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
-	KeyId            string `kms:"required,len=1:2048"`
-	GrantId          string `kms:"len=1:128"`
-	GranteePrincipal string `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
+	Limit                   *int   `kms:"range=1:1000"`
+	Marker                  string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
+	KeyId                   string `kms:"required,len=1:2048"`
+	GrantId                 string `kms:"len=1:128"`
+	GranteePrincipal        string `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
+	GranteeServicePrincipal string `kms:"len=1:256"`
 }
 
 type ListRetirableGrantsRequest struct {
-	Limit             *int   `kms:"range=1:1000"`
-	Marker            string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
-	RetiringPrincipal string `kms:"required,len=1:256,match=^[\\w+=,.@:/-]+$"`
+	Limit                    *int   `kms:"range=1:1000"`
+	Marker                   string `kms:"len=1:1024,match=[\\u0020-\\u00FF]*"`
+	RetiringPrincipal        string `kms:"len=1:256,match=^[\\w+=,.@:/-]+$"`
+	RetiringServicePrincipal string `kms:"len=1:256"`
 }
 
 type GrantListEntry struct {

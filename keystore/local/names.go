@@ -39,6 +39,9 @@ func aliasARN(region, account, name string) string {
 	return fmt.Sprintf("arn:aws:kms:%s:%s:%s", region, account, name)
 }
 
+// partition is that of every ARN of this service: no key is in AWS's partitions for China or governments.
+const partition = "aws"
+
 // keyRef is what a client wrote where a key is expected, taken apart.
 type keyRef struct {
 	given   string
@@ -56,6 +59,9 @@ func parseRef(given, callerAccount string) (keyRef, error) {
 		parts := strings.SplitN(given, ":", 6)
 		if len(parts) != 6 || parts[2] != "kms" || !isAccount(parts[4]) {
 			return keyRef{}, failf(codeInvalidArn, "Invalid arn %s", given)
+		}
+		if parts[1] != partition {
+			return keyRef{}, failf(codeNotFound, "Invalid arn %s", parts[1])
 		}
 		ref.region, ref.account, resource = parts[3], parts[4], parts[5]
 		id, isKey := strings.CutPrefix(resource, "key/")

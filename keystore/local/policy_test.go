@@ -422,6 +422,7 @@ func TestRetireGrant(t *testing.T) {
 			named("admin").ARN: allowKMS("kms:RetireGrant"), named("revoker").ARN: allowKMS("kms:RevokeGrant"),
 			named("denied").ARN: deny, named("none").ARN: noPolicy,
 			user(otherAccount, "admin").ARN: allowKMS("kms:RetireGrant"), user(otherAccount, "none").ARN: noPolicy,
+			user(otherAccount, "key").ARN: noPolicy, user(otherAccount, "grantee").ARN: noPolicy, user(otherAccount, "another").ARN: noPolicy,
 		})
 	})
 	keyAllows := user(otherAccount, "key")
@@ -614,7 +615,7 @@ func TestWhoListsRetirableGrants(t *testing.T) {
 	denyOne := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kms:*","Resource":"*"},
 		{"Effect":"Deny","Action":"kms:ListRetirableGrants","Resource":"` + app.ARN + `"}]}`
 	r := newRig(t, func(c *Config) {
-		c.Identities = directory(t, map[string]string{allowed.ARN: allowOne, denied.ARN: denyOne})
+		c.Identities = directory(t, map[string]string{allowed.ARN: allowOne, denied.ARN: denyOne, alice.ARN: "", app.ARN: ""})
 	})
 	md := r.newKey(nil)
 	for _, retiring := range []string{app.ARN, service} {

@@ -62,8 +62,7 @@ type record struct {
 	Aliases     []string   `json:"aliases,omitempty"` // names, kept in step with kms/alias/
 	Materials   []material `json:"materials,omitempty"`
 
-	DeletionDate   time.Time `json:"deletion_date,omitzero"`
-	DeletionWindow int       `json:"deletion_window,omitempty"` // days
+	DeletionDate time.Time `json:"deletion_date,omitzero"`
 
 	RotationDays      int       `json:"rotation_days,omitempty"` // 0: no automatic rotation
 	NextRotation      time.Time `json:"next_rotation,omitzero"`

@@ -11,6 +11,7 @@ const (
 	usageSign      = "SIGN_VERIFY"
 	usageMAC       = "GENERATE_VERIFY_MAC"
 	usageAgreement = "KEY_AGREEMENT"
+	usageKEM       = "ENCAPSULATE_DECAPSULATE" // of key specs that are refused
 )
 
 // Algorithms that the code names; the rest appear only in the table below.
@@ -62,8 +63,9 @@ var keySpecs = []keySpec{
 	macSpec("HMAC_384", 384, "HMAC_SHA_384"), macSpec("HMAC_512", 512, "HMAC_SHA_512"),
 }
 
-// refusedSpecs are valid names on AWS for which Go's standard library has no public implementation.
-var refusedSpecs = []string{"ECC_SECG_P256K1", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87"}
+// refusedSpecs are valid names on AWS that this service has not: most have no public implementation in Go's standard
+// library.
+var refusedSpecs = []string{"ECC_SECG_P256K1", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024"}
 
 func rsaSpec(name string, bits int) keySpec {
 	return keySpec{name, familyRSA, bits, map[string][]string{
