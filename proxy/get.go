@@ -37,7 +37,7 @@ func (c *call) readOf() (*read, error) {
 			return nil, s3.InvalidArgument("partNumber", c.query.get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")
 		}
 		if c.hasHeader("Range") {
-			return nil, s3.Errorf(s3.InvalidRequest, "Cannot specify both Range header and partNumber query parameter.")
+			return nil, s3.Errorf(s3.InvalidRequest, "Cannot specify both Range header and partNumber query parameter")
 		}
 		r.part = n
 	}

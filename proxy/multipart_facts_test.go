@@ -20,6 +20,31 @@ func newSum(alg uint8, data []byte) []byte {
 	return h.Sum(nil)
 }
 
+// TestPartWithoutChecksum uploads parts without a checksum: the algorithms that can be combined are computed here, a composite checksum
+// needs one from the client for each part.
+func TestPartWithoutChecksum(t *testing.T) {
+	_, up := memoryStore(t, proxytest.Options{})
+	k := start(t, up, nil)
+	b := k.bucket(t)
+	data := noise(1, 1000)
+	for _, alg := range []string{"CRC32", "CRC32C", "CRC64NVME"} {
+		u := k.rawUpload(t, "/"+b+"/"+alg, map[string]string{"x-amz-checksum-algorithm": alg, "x-amz-checksum-type": "FULL_OBJECT"})
+		want := b64(newSum(checksumID(alg), data))
+		if got := u.mustPut(1, nil, data).Header.Get("x-amz-checksum-" + alg); got != want {
+			t.Errorf("%s of a part: %q, want %s", alg, got, want)
+		}
+		resp, body := u.complete(map[string]string{"x-amz-checksum-" + alg: want})
+		if resp.StatusCode != 200 || *reply[s3.CompleteMultipartUploadResult](t, body).Field(alg) != want {
+			t.Errorf("%s: %s\n%s", alg, resp.Status, body)
+		}
+	}
+	for _, alg := range []string{"CRC32", "CRC32C", "SHA1", "SHA256", "MD5"} {
+		u := k.rawUpload(t, "/"+b+"/"+alg, map[string]string{"x-amz-checksum-algorithm": alg})
+		resp, body := u.put(1, nil, data)
+		wantError(t, resp, body, 400, s3.InvalidRequest)
+	}
+}
+
 // Every algorithm and type gives S3's checksum of the object, in Complete, HEAD and for each part.
 func TestMultipartChecksums(t *testing.T) {
 	forEachStore(t, func(t *testing.T, up UpstreamConfig) {

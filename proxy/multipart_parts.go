@@ -39,7 +39,10 @@ func (c *call) uploadPart() error {
 	c.copyHeaders(header)
 	c.res.Header.Set("Etag", quote(p.ETag))
 	c.showEncryption(w.upload.env, w.customer)
-	if w.want.named {
+	switch {
+	case w.upload.Named:
+		c.showPartChecksum(p, w.upload.Checksum)
+	case w.want.named:
 		c.showPartChecksum(p, w.want.algorithm)
 	}
 	c.answer(http.StatusOK, "", nil)
@@ -70,14 +73,15 @@ type partWrite struct {
 
 // newPartWrite finds the upload and opens its data keys. With SSE-KMS that asks the KMS for Decrypt, as on S3.
 func (c *call) newPartWrite() (*partWrite, error) {
+	number, err := c.partNumber()
+	if err != nil {
+		return nil, err
+	}
 	u, err := c.liveUpload()
 	if err != nil {
 		return nil, err
 	}
-	w := &partWrite{call: c, upload: u}
-	if w.number, err = c.partNumber(); err != nil {
-		return nil, err
-	}
+	w := &partWrite{call: c, upload: u, number: number}
 	if w.customer, err = c.partKey(u); err != nil {
 		return nil, err
 	}
@@ -94,13 +98,13 @@ func (c *call) uploadKeys(into *sse.Keys, u *upload, customer *customerKey) (err
 }
 
 // checkAlgorithm refuses a checksum of another algorithm than the upload was created with. An upload that was created
-// with none takes any.
+// with none takes any, and of a part whose client gives none, a checksum of the whole object can be computed all the same.
 func (w *partWrite) checkAlgorithm() error {
-	if !w.upload.Named || w.want.named && w.want.algorithm == w.upload.Checksum {
-		return nil
-	}
 	actual := "null"
-	if w.want.named {
+	switch {
+	case !w.upload.Named, !w.want.named && !w.upload.Composite, w.want.named && w.want.algorithm == w.upload.Checksum:
+		return nil
+	case w.want.named:
 		actual = strings.ToLower(checksumName(w.want.algorithm))
 	}
 	return s3.Errorf(s3.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",

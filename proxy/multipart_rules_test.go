@@ -207,8 +207,12 @@ func TestMultipartRefusals(t *testing.T) {
 			wantError(t, resp, body, 400, s3.InvalidRequest)
 		}
 		for _, n := range []string{"0", "10001", "x", ""} {
-			resp, body = k.do(t, "PUT", u.target+"&partNumber="+n, nil, []byte("data"))
-			wantError(t, resp, body, 400, s3.InvalidArgumentCode)
+			for _, target := range []string{u.target, "/" + b + "/k?uploadId=none"} {
+				resp, body = k.do(t, "PUT", target+"&partNumber="+n, nil, []byte("data"))
+				wantError(t, resp, body, 400, s3.InvalidArgumentCode)
+				resp, body = k.do(t, "PUT", target+"&partNumber="+n, map[string]string{"x-amz-copy-source": b + "/k"}, nil)
+				wantError(t, resp, body, 400, s3.InvalidArgumentCode)
+			}
 		}
 		for _, r := range []struct{ method, target string }{
 			{"PUT", "/" + b + "/k?partNumber=1&uploadId=none"}, {"GET", "/" + b + "/k?uploadId=none"},

@@ -29,6 +29,33 @@ func TestErrorXML(t *testing.T) {
 	}
 }
 
+// TestMessagesAsRecorded holds messages to their ends: S3 has a full stop behind some of them only.
+func TestMessagesAsRecorded(t *testing.T) {
+	for code, message := range map[Code]string{
+		NotImplemented:          "A header you provided implies functionality that is not implemented",
+		UnexpectedContent:       "This request does not support content",
+		PreconditionFailed:      "At least one of the pre-conditions you specified did not hold",
+		NoSuchBucket:            "The specified bucket does not exist",
+		NoSuchKey:               "The specified key does not exist.",
+		NoSuchVersion:           "The specified version does not exist.",
+		NoSuchUpload:            "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.",
+		MalformedXML:            "The XML you provided was not well-formed or did not validate against our published schema",
+		MethodNotAllowed:        "The specified method is not allowed against this resource.",
+		InvalidPartOrder:        "The list of parts was not in ascending order. Parts must be ordered by part number.",
+		EntityTooSmall:          "Your proposed upload is smaller than the minimum allowed size",
+		EntityTooLarge:          "Your proposed upload exceeds the maximum allowed size",
+		InvalidRange:            "The requested range is not satisfiable",
+		NoSuchBucketPolicy:      "The bucket policy does not exist",
+		NoSuchTagSet:            "The TagSet does not exist",
+		BucketNotEmpty:          "The bucket you tried to delete is not empty",
+		BucketAlreadyOwnedByYou: "Your previous request to create the named bucket succeeded and you already own it.",
+	} {
+		if got := NewError(code).Message; got != message {
+			t.Errorf("%s: %q, want %q", code, got, message)
+		}
+	}
+}
+
 // TestRequiredElements walks the parts of a Complete, none of whose two elements may be absent.
 func TestRequiredElements(t *testing.T) {
 	for part, whole := range map[string]bool{
