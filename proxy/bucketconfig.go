@@ -143,14 +143,18 @@ func (b *bucketConfigs) write(ctx context.Context, bucket string, conf *bucketCo
 	return b.txn(ctx, bucket, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}}, state.Op{Value: value})
 }
 
-// remove forgets everything about a bucket that was deleted.
-func (b *bucketConfigs) remove(ctx context.Context, bucket string) error {
-	return b.txn(ctx, bucket, nil, state.Op{Delete: true})
-}
-
-// removeRead is remove, of what was read and nothing newer; else it is state.ErrConflict.
+// removeRead forgets the configuration of a bucket that was deleted, as it was read before: a newer one belongs to the
+// bucket that another request has made and configured since.
 func (b *bucketConfigs) removeRead(ctx context.Context, bucket string, conf *bucketConfig) error {
-	return b.txn(ctx, bucket, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}}, state.Op{Delete: true})
+	if conf.revision == 0 {
+		b.forget(bucket)
+		return nil
+	}
+	err := b.txn(ctx, bucket, []state.Cond{{Key: bucketPrefix + bucket, Revision: conf.revision}}, state.Op{Delete: true})
+	if errors.Is(err, state.ErrConflict) {
+		return nil
+	}
+	return err
 }
 
 func (b *bucketConfigs) txn(ctx context.Context, bucket string, conds []state.Cond, op state.Op) error {

@@ -123,3 +123,34 @@ func TestDeletedBucketLeavesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestDeleteBucketThatPauses: a DeleteBucket that is slow to forget what it deleted leaves the configuration of a bucket
+// that was made anew meanwhile as it is.
+func TestDeleteBucketThatPauses(t *testing.T) {
+	const deny = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::bkt/*"}]}`
+	for _, configured := range []bool{false, true} {
+		k, u := overMemory(t, proxytest.Options{}, nil)
+		if configured {
+			k.mustDo(t, "PUT", "/bkt?encryption", withMD5(kmsByDefault), []byte(kmsByDefault))
+		}
+		answered, release := make(chan struct{}), make(chan struct{})
+		u.SetHook(proxytest.Nth("DeleteBucket", 1, proxytest.Fault{Header: func(http.Header) {
+			close(answered) // the bucket is gone, its deleter does not know yet
+			<-release
+		}}))
+		gone := k.asyncDo(t, "DELETE", "/bkt", nil, nil)
+		<-answered
+		k.mustDo(t, "PUT", "/bkt", nil, nil)
+		k.mustDo(t, "PUT", "/bkt?encryption", withMD5(kmsByDefault), []byte(kmsByDefault))
+		k.mustDo(t, "PUT", "/bkt?policy", nil, []byte(deny))
+		close(release)
+		if answer := <-gone; !strings.HasPrefix(answer, "204") {
+			t.Error(answer)
+		}
+		resp, body := k.do(t, "PUT", "/bkt/a", nil, []byte("x"))
+		wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
+		if _, body := k.mustDo(t, "GET", "/bkt?encryption", nil, nil); !strings.Contains(string(body), algKMS) {
+			t.Errorf("the new bucket's default is gone: %s", body)
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 
-	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 )
 
@@ -193,15 +192,20 @@ func (c *call) checkStoreRight(queries ...string) error {
 }
 
 // deleteBucket forwards, and forgets what waxseal kept of a bucket that is gone: now, or already, when the answer to an
-// earlier request was lost.
+// earlier request was lost. The configuration is read before the store is asked: what is written later may belong to a
+// bucket that was made anew meanwhile.
 func (c *call) deleteBucket() error {
-	err := c.forward()
+	former, err := c.s.buckets.read(c.up, c.bucket)
+	if err != nil {
+		return err
+	}
+	err = c.forward()
 	if err != nil && !errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}) || err == nil && c.status != http.StatusNoContent {
 		return err
 	}
 	// The bucket is gone already: a client that hangs up now must not leave its configuration to a later bucket of
 	// the same name.
-	return errors.Join(err, c.s.buckets.remove(context.WithoutCancel(c.up), c.bucket))
+	return errors.Join(err, c.s.buckets.removeRead(context.WithoutCancel(c.up), c.bucket, former))
 }
 
 // forgetFormer forgets what is left of an earlier bucket of the name before a new one is made. A store may answer 200
@@ -219,9 +223,5 @@ func (c *call) forgetFormer() error {
 	if resp.StatusCode != http.StatusNotFound {
 		return nil
 	}
-	err = c.s.buckets.removeRead(c.up, c.bucket, conf)
-	if errors.Is(err, state.ErrConflict) {
-		return nil // another request has made the bucket, and configured it
-	}
-	return err
+	return c.s.buckets.removeRead(c.up, c.bucket, conf)
 }

@@ -49,7 +49,28 @@ func (c *call) describeTo(o *stored, m *sse.Manifest) {
 	if m != nil && c.query.has("partNumber") {
 		h.Set("x-amz-mp-parts-count", strconv.Itoa(len(m.Parts)))
 	}
+	c.hideFacts()
 	c.overrideHeaders()
+}
+
+// shownTo are the headers that S3 shows of an object to requesters only who may read them by themselves.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html#API_GetObject_ResponseSyntax
+var shownTo = []struct{ header, action string }{
+	{"x-amz-tagging-count", "s3:GetObjectTagging"},
+	{"x-amz-object-lock-mode", "s3:GetObjectRetention"},
+	{"x-amz-object-lock-retain-until-date", "s3:GetObjectRetention"},
+	{"x-amz-object-lock-legal-hold", "s3:GetObjectLegalHold"},
+}
+
+// hideFacts takes out of an answer what its requester may not read. Of requesters with credentials of their own at the
+// store, the store has left out its share already.
+func (c *call) hideFacts() {
+	h := &c.res.Header
+	for _, s := range shownTo {
+		if len(h.Peek(s.header)) > 0 && c.authorizeAction(s.action, c.bucket, c.key, c) != nil {
+			h.Del(s.header)
+		}
+	}
 }
 
 // overrides are the query parameters that set headers of the answer.

@@ -37,6 +37,7 @@ type route struct {
 	header  string // the header that does, if any
 	class   class
 	action  string   // the IAM action that the requester needs
+	also    string   // a further one that the requester needs
 	params  []string // the query parameters that the operation has beside query
 	pass    []string // x-amz-* request headers that reach the store unchanged
 	handler func(*call) error

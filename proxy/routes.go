@@ -118,7 +118,7 @@ var objectRoutes = []route{
 	{name: "PutObject with write-offset", method: "PUT", on: onObject, header: "x-amz-write-offset-bytes", class: refuse, action: "s3:PutObject"},
 
 	{name: "UpdateObjectEncryption", method: "PUT", on: onObject, query: "encryption", class: seal, action: "s3:UpdateObjectEncryption", params: paramsVersion, pass: passOwner, handler: (*call).updateObjectEncryption},
-	{name: "GetObjectAttributes", method: "GET", on: onObject, query: "attributes", class: open, action: "s3:GetObjectAttributes", params: paramsVersion, pass: passAttrs, handler: (*call).getObjectAttributes},
+	{name: "GetObjectAttributes", method: "GET", on: onObject, query: "attributes", class: open, action: "s3:GetObjectAttributes", also: "s3:GetObject", params: paramsVersion, pass: passAttrs, handler: (*call).getObjectAttributes},
 
 	{name: "CreateMultipartUpload", method: "POST", on: onObject, query: "uploads", class: seal, action: "s3:PutObject", pass: passObject, handler: (*call).createMultipartUpload},
 	{name: "CompleteMultipartUpload", method: "POST", on: onObject, query: "uploadId", class: seal, action: "s3:PutObject", pass: passOwner, handler: (*call).completeMultipartUpload},

@@ -97,6 +97,9 @@ func (c *call) authorize() error {
 		return err
 	}
 	err := c.authorizeAction(c.route.action, c.bucket, c.key, c)
+	if err == nil && c.route.also != "" {
+		err = c.authorizeAction(c.route.also, c.bucket, c.key, c)
+	}
 	if err == nil && !c.hasHeader(hdrSSE) && !c.hasHeader(hdrKMSKey) {
 		return nil
 	}
