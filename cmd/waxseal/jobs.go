@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/s3utils"
@@ -31,6 +32,8 @@ type job struct {
 	dryRun   bool
 
 	out      io.Writer // results
+	failures io.Writer // a line for each object that failed, up to shown
+	shown    int       // 0: all
 	progress io.Writer // how far it is
 	begun    time.Time
 
@@ -45,6 +48,7 @@ type job struct {
 type jobFlags struct {
 	endpoint string
 	workers  int
+	failures int
 }
 
 // jobCommand is an operatorCommand with a job in it.
@@ -59,7 +63,11 @@ func jobCommand(cmd *cobra.Command, run func(context.Context, *config, *job) err
 		if f.workers < 1 {
 			return fmt.Errorf("--workers: %d is less than one", f.workers)
 		}
+		if f.failures < 0 {
+			return fmt.Errorf("--show-failures: %d is negative", f.failures)
+		}
 		j.workers, j.out, j.progress = f.workers, cmd.OutOrStdout(), cmd.ErrOrStderr()
+		j.failures, j.shown = cmd.ErrOrStderr(), f.failures
 		return withS3(cmd.Context(), c, f.endpoint, cmd.ErrOrStderr(), func(s3 *jobAccess) error {
 			j.s3 = s3
 			return run(cmd.Context(), c, j)
@@ -67,6 +75,7 @@ func jobCommand(cmd *cobra.Command, run func(context.Context, *config, *job) err
 	}, "upstream-endpoint", "upstream-region", "upstream-ca", "upstream-path-style")
 	cmd.Flags().StringVar(&f.endpoint, "endpoint", "", "`URL` of a waxseal that serves elsewhere; credentials from WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY")
 	cmd.Flags().IntVar(&f.workers, "workers", 8, "`NUMBER` of objects worked on at once")
+	cmd.Flags().IntVar(&f.failures, "show-failures", 100, "`NUMBER` of objects that failed to be named on stderr; 0: all")
 	return cmd
 }
 
@@ -84,6 +93,7 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 	list := minio.ListObjectsOptions{Prefix: j.prefix, Recursive: true, WithVersions: j.versions, StartAfter: mark.after()}
 	var g errgroup.Group
 	g.SetLimit(j.workers)
+	var names listedNames
 	for o := range j.s3.core.Client.ListObjects(ctx, j.bucket, list) {
 		if o.Err != nil {
 			return errors.Join(o.Err, g.Wait())
@@ -91,9 +101,12 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 		if o.IsDeleteMarker {
 			continue
 		}
-		place := mark.begin(o.Key)
-		g.Go(func() error {
-			what, err := do(ctx, o)
+		place, misnamed := mark.begin(o.Key), names.check(j, o)
+		g.Go(func() (err error) {
+			what := ""
+			if err = misnamed; err == nil {
+				what, err = do(ctx, o)
+			}
 			if err == nil && what == gone {
 				err = j.checkGone(ctx, o)
 			}
@@ -107,6 +120,21 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 	return errors.Join(g.Wait(), ctx.Err())
 }
 
+// listedNames tells keys that the store lists under another name than the object's: whoever asks for that name finds
+// another object or none, and would take the object for one that was deleted.
+type listedNames struct{ last, lastVersion string }
+
+var errMisnamed = errors.New("the store lists this object under another name, which cannot be asked for: it was not looked at")
+
+func (l *listedNames) check(j *job, o minio.ObjectInfo) error {
+	again := l.last == o.Key && l.lastVersion == o.VersionID
+	l.last, l.lastVersion = o.Key, o.VersionID
+	if again || strings.ContainsRune(o.Key, utf8.RuneError) || !strings.HasPrefix(o.Key, j.prefix) {
+		return errMisnamed
+	}
+	return nil
+}
+
 var errListedOnly = errors.New("is listed, and not there")
 
 // checkGone tells an object that was deleted since it was listed from one that the store lists and does not have.
@@ -117,6 +145,8 @@ func (j *job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
 		switch {
 		case now.Err != nil:
 			return now.Err
+		case !strings.HasPrefix(now.Key, o.Key):
+			return errMisnamed
 		case now.Key != o.Key: // the key itself comes first
 			return nil
 		case now.VersionID == o.VersionID && now.ETag == o.ETag && now.LastModified.Equal(o.LastModified) && !now.IsDeleteMarker:
@@ -137,11 +167,14 @@ func (j *job) note(o minio.ObjectInfo, what string, err error) {
 		return
 	}
 	j.failed++
+	if j.shown > 0 && j.failed > j.shown {
+		return
+	}
 	name := o.Key
 	if o.VersionID != "" {
 		name += " version " + o.VersionID
 	}
-	fmt.Fprintf(j.out, "FAILED  %s: %v\n", name, err)
+	fmt.Fprintf(j.failures, "FAILED  %s: %v\n", name, err)
 }
 
 // say prints one line about an object.
@@ -163,7 +196,9 @@ func (j *job) reportProgress(ctx context.Context) (stop func()) {
 				return
 			case <-tick.C:
 				j.mu.Lock()
-				fmt.Fprintf(j.progress, "%v: %d objects, %d MB, %d failed\n", time.Since(j.begun).Round(time.Second), j.seen, j.bytes/1e6, j.failed)
+				took := time.Since(j.begun)
+				fmt.Fprintf(j.progress, "%v: %d objects (%.0f/s), %d MB, %d failed\n", took.Round(time.Second), j.seen,
+					float64(j.seen)/took.Seconds(), j.bytes/1e6, j.failed)
 				j.mu.Unlock()
 			}
 		}
@@ -188,6 +223,9 @@ func (j *job) summary(order ...string) error {
 		parts = append(parts, "nothing to do")
 	}
 	fmt.Fprintf(j.out, "%d objects: %s\n", j.seen, strings.Join(parts, ", "))
+	if j.shown > 0 && j.failed > j.shown {
+		fmt.Fprintf(j.failures, "%d more objects failed: --show-failures 0 names all\n", j.failed-j.shown)
+	}
 	if j.failed > 0 {
 		return fmt.Errorf("%d of %d objects failed", j.failed, j.seen)
 	}

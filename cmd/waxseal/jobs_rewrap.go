@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 	"github.com/spf13/cobra"
 )
 
@@ -65,6 +66,9 @@ func rewrapCommand() *cobra.Command {
 		if err := f.check(j.s3.operator); err != nil {
 			return err
 		}
+		if err := j.checkKey(ctx, f.toKey); err != nil {
+			return fmt.Errorf("--to-key: %w", err)
+		}
 		r := &rewrap{job: j, rewrapFlags: f, hang: make(map[hanging]int)}
 		j.dryRun = f.countOnly
 		mark := noBookmark()
@@ -110,6 +114,24 @@ func (f *rewrapFlags) check(operator bool) error {
 		return errors.New("--endpoint does not tell versions of keys apart: name --to-key or --mode")
 	}
 	return nil
+}
+
+// checkKey refuses a KMS key that nothing can be sealed under, before the first object is touched: an upload that is begun
+// under it, and given up, takes all that an object would.
+func (j *job) checkKey(ctx context.Context, key string) error {
+	if key == "" {
+		return nil
+	}
+	under, err := encrypt.NewSSEKMS(key, nil)
+	if err != nil {
+		return err
+	}
+	name := j.prefix + "waxseal-rewrap-check"
+	id, err := j.s3.core.NewMultipartUpload(ctx, j.bucket, name, minio.PutObjectOptions{ServerSideEncryption: under})
+	if err != nil {
+		return err
+	}
+	return j.s3.core.AbortMultipartUpload(context.WithoutCancel(ctx), j.bucket, name, id)
 }
 
 // newest says that there is no target but the newest version of the key that an object is under.

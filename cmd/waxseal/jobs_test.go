@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7"
+	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"waxseal/keystore"
@@ -95,7 +96,7 @@ func (b *jobBench) serve() {
 
 func (b *jobBench) job() *job {
 	b.out.Reset()
-	return &job{s3: b.s3, bucket: jobBucket, workers: 4, out: &b.out, progress: io.Discard}
+	return &job{s3: b.s3, bucket: jobBucket, workers: 4, out: &b.out, failures: &b.out, progress: io.Discard}
 }
 
 // put writes through waxseal.
@@ -681,6 +682,131 @@ func (j *job) verifyAll() error {
 		return err
 	}
 	return j.summary(opened, inTheClear, customerKey, gone)
+}
+
+// TestVerifyOfPlaintext: the command ends with a code of its own, unless it is told that there may be plaintext.
+func TestVerifyOfPlaintext(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	b.put("sealed", []byte("secret"), nil)
+	b.plain("old", []byte("in the clear"))
+	var out, errs bytes.Buffer
+	args := []string{"verify", "--data-dir", b.conf.DataDir, "s3://" + jobBucket}
+	if code := run(args, &out, &errs); code != exitPlaintext || !strings.Contains(errs.String(), "1 of 2 objects are not encrypted") {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+	if code := run(append(args, "--allow-plaintext"), &out, &errs); code != 0 {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+	b.store.Mutate(jobBucket, "sealed", func(o *proxytest.Stored) { o.Body[0] ^= 1 })
+	if code := run(args, &out, &errs); code != 1 {
+		t.Errorf("exit code %d: %s%s", code, out.String(), errs.String())
+	}
+}
+
+// jobsOver runs each job over everything.
+func (b *jobBench) jobsOver() map[string]func() error {
+	return map[string]func() error{
+		"verify":  func() error { return b.job().verifyAll() },
+		"rewrap":  func() error { return b.rewrap(rewrapFlags{mode: "sse-s3"}) },
+		"count":   func() error { return b.rewrap(rewrapFlags{countOnly: true}) },
+		"migrate": func() error { return b.migrate(noBookmark()) },
+	}
+}
+
+// TestMisnamed: an object that is listed under another name than its own, or twice under one, is a failure of every job,
+// and never "deleted meanwhile": whoever believed that would let its key go.
+func TestMisnamed(t *testing.T) {
+	for name, keys := range map[string][]string{
+		"U+FFFD":         {"a", "q\uFFFD"},
+		"U+FFFD, inside": {"a", "b/\uFFFD/c"},
+		"twice":          {"a", "b", "b"},
+		"another prefix": {"a", "../a"},
+	} {
+		for job := range new(jobBench).jobsOver() {
+			t.Run(name+"/"+job, func(t *testing.T) {
+				b := newJobBench(t, proxytest.Options{})
+				b.put("a", []byte("secret"), nil)
+				b.put("b", []byte("secret"), nil)
+				b.s3.core, b.s3.client = listing(t, b.s3, keys)
+				err := b.jobsOver()[job]()
+				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("1 of %d objects failed", len(keys))) {
+					t.Errorf("%v: %s", err, b.out.String())
+				}
+				if out := b.out.String(); !strings.Contains(out, "under another name") || strings.Contains(out, gone) {
+					t.Errorf("%s", out)
+				}
+			})
+		}
+	}
+}
+
+// listing is the access of a with a list of its own.
+func listing(t *testing.T, a *jobAccess, keys []string) (*minio.Core, *http.Client) {
+	t.Helper()
+	var doc strings.Builder
+	doc.WriteString("<ListBucketResult><IsTruncated>false</IsTruncated>")
+	for _, key := range keys {
+		fmt.Fprintf(&doc, "<Contents><Key>%s</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified><ETag>&quot;a&quot;</ETag><Size>6</Size></Contents>", key)
+	}
+	doc.WriteString("</ListBucketResult>")
+	through := a.client.Transport
+	with := *a
+	if err := with.open(a.url.String(), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Query().Get("list-type") == "" {
+			return through.RoundTrip(r)
+		}
+		return &http.Response{StatusCode: 200, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: r, Header: http.Header{"Content-Type": {"application/xml"}},
+			Body: io.NopCloser(strings.NewReader(doc.String())), ContentLength: int64(doc.Len())}, nil
+	})
+	core, err := minio.NewCore(a.url.Host, &minio.Options{Creds: miniocreds.NewStaticV4(a.AccessKey, a.SecretKey, ""), Region: a.Region,
+		BucketLookup: minio.BucketLookupPath, Transport: transport})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return core, &http.Client{Transport: transport}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestFailuresAreCapped: a store that is away names a hundred objects, and says how many more there are.
+func TestFailuresAreCapped(t *testing.T) {
+	var out, failures bytes.Buffer
+	j := &job{out: &out, failures: &failures, shown: 2, counts: map[string]int{}}
+	for i := range 5 {
+		j.note(minio.ObjectInfo{Key: fmt.Sprint("key", i)}, "", errors.New("away"))
+	}
+	if err := j.summary(opened); err == nil || strings.Contains(out.String(), "FAILED") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+	if want := "FAILED  key0: away\nFAILED  key1: away\n3 more objects failed: --show-failures 0 names all\n"; failures.String() != want {
+		t.Errorf("%q", failures.String())
+	}
+}
+
+// TestRewrapChecksItsKey: a key that nothing can be sealed under is refused before an object is touched.
+func TestRewrapChecksItsKey(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	b.put("a", []byte("secret"), nil)
+	disabled := b.newKey()
+	if _, err := b.parts.local.DisableKey(context.Background(), rootCaller(), &local.KeyRequest{KeyId: disabled}); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000": "NotFound", disabled: "disabled", b.newKey(): "", "": "",
+	} {
+		err := b.job().checkKey(t.Context(), key)
+		if (want == "") != (err == nil) || err != nil && !strings.Contains(minio.ToErrorResponse(err).Code+err.Error(), want) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if uploads, err := b.s3.core.ListMultipartUploads(t.Context(), jobBucket, "", "", "", "", 10); err != nil || len(uploads.Uploads) > 0 {
+		t.Errorf("%v, %v", uploads.Uploads, err)
+	}
 }
 
 // TestListedAndNotThere: an object that the store lists and does not have is no deleted one.

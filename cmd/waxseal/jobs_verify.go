@@ -25,20 +25,26 @@ const (
 )
 
 func verifyCommand() *cobra.Command {
-	var versions bool
+	var versions, plaintext bool
 	cmd := jobCommand(&cobra.Command{
 		Use:   "verify s3://BUCKET[/PREFIX]",
 		Short: "Open every object to its last byte, and say which cannot be",
 		Long: "Open every object to its last byte: the data key, every segment, the length and the checksum. What cannot be\n" +
 			"opened is listed, and the command fails. SSE-C objects need their clients' keys and are only counted. KMS keys\n" +
-			"are used as the root user.",
+			"are used as the root user. Plaintext objects of a read_through bucket make it end with exit code 3, unless\n" +
+			"--allow-plaintext says that they may be there; objects that cannot be opened with 1.",
 	}, func(ctx context.Context, _ *config, j *job) error {
 		j.versions = versions
 		if err := j.each(ctx, noBookmark(), j.verify); err != nil {
 			return err
 		}
-		return j.summary(opened, inTheClear, customerKey, gone)
+		err := j.summary(opened, inTheClear, customerKey, gone)
+		if n := j.counts[inTheClear]; err == nil && n > 0 && !plaintext {
+			err = &exitError{exitPlaintext, fmt.Errorf("%d of %d objects are not encrypted: migrate them, or say --allow-plaintext", n, j.seen)}
+		}
+		return err
 	})
+	cmd.Flags().BoolVar(&plaintext, "allow-plaintext", false, "end well where a read_through bucket has plaintext objects, too")
 	cmd.Flags().BoolVar(&versions, "versions", false, "all versions")
 	return cmd
 }
