@@ -55,8 +55,15 @@ func (r *Record) about(key string) bool {
 
 func isKey(arn, key string) bool { return arn == key || strings.HasSuffix(arn, "/"+key) }
 
-// is takes "root" for the root user, who has no name in records.
+// is takes "root" for the root user, who has no name in records, and a role for all of its sessions.
 func (u *UserIdentity) is(user string) bool {
+	if u.SessionContext != nil {
+		for _, name := range []string{"userName", "arn", "principalId"} {
+			if u.SessionContext.SessionIssuer[name] == user {
+				return true
+			}
+		}
+	}
 	return u.Type == "Root" && user == "root" || user == u.UserName || user == u.ARN || user == u.AccessKeyID || user == u.PrincipalID
 }
 

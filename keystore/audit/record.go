@@ -41,7 +41,7 @@ type Record struct {
 
 // UserIdentity is who made the request.
 type UserIdentity struct {
-	Type           string          `json:"type"` // "IAMUser", "Root", "AWSService", "AWSAccount"
+	Type           string          `json:"type"` // "IAMUser", "Root", "Role", "AssumedRole", "FederatedUser", "AWSService", "AWSAccount"
 	PrincipalID    string          `json:"principalId,omitempty"`
 	ARN            string          `json:"arn,omitempty"`
 	AccountID      string          `json:"accountId,omitempty"`

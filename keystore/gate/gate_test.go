@@ -365,3 +365,25 @@ func TestManagedKey(t *testing.T) {
 		t.Errorf("got %s, %v", dk.KeyARN, err)
 	}
 }
+
+// TestRecordOfSession: the gate's records show a session as the embedded key service's do.
+func TestRecordOfSession(t *testing.T) {
+	session := iam.User{Name: "s", ARN: "arn:aws:sts::" + account + ":assumed-role/app/s1", AccountID: account, AccessKey: "ASIAX", Secret: iam.NewSecret("s")}
+	users, err := iam.NewDirectory([]iam.User{session})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake, log := keystoretest.NewFake(), new(audit.Memory)
+	p, err := gate.New(fake, gate.Config{Identities: users, Audit: log, Region: "us-east-1", Account: account})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who := keystore.Caller{ARN: session.ARN, AccountID: account, AccessKeyID: session.AccessKey, UserName: session.Name, ViaService: viaS3}
+	if _, err := p.GenerateDataKey(t.Context(), who, fake.AddKey(), nil); err != nil {
+		t.Fatal(err)
+	}
+	id := log.Records()[0].UserIdentity
+	if id.Type != "AssumedRole" || id.PrincipalID != session.ID() || id.SessionContext == nil || id.SessionContext.SessionIssuer["userName"] != "app" || id.InvokedBy != audit.Internal {
+		t.Errorf("identity %+v", id)
+	}
+}

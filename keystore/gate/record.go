@@ -70,26 +70,12 @@ func (u *use) parameters() map[string]any {
 }
 
 func (u *use) identity() audit.UserIdentity {
-	if u.caller.Service {
-		return audit.UserIdentity{Type: "AWSService", AccountID: u.caller.AccountID, InvokedBy: audit.Internal}
-	}
-	id := audit.UserIdentity{
-		Type: "IAMUser", ARN: u.caller.ARN, AccountID: u.caller.AccountID,
-		AccessKeyID: u.caller.AccessKeyID, UserName: u.caller.UserName,
-	}
 	user, ok := u.gate.cfg.Identities.ByARN(u.caller.ARN)
 	if !ok {
 		user = &iam.User{ARN: u.caller.ARN, AccountID: u.caller.AccountID, Root: strings.HasSuffix(u.caller.ARN, ":root")}
 	}
-	id.PrincipalID = user.ID()
-	switch {
-	case user.Root:
-		id.Type, id.UserName = "Root", ""
-	case strings.Contains(user.ARN, ":role/"):
-		id.Type, id.UserName = "Role", ""
-	}
-	if u.caller.ViaService != "" {
-		id.InvokedBy = audit.Internal
-	}
-	return id
+	return audit.Identify(audit.Principal{
+		ARN: u.caller.ARN, ID: user.ID(), AccountID: u.caller.AccountID, AccessKeyID: u.caller.AccessKeyID,
+		UserName: u.caller.UserName, Service: u.caller.Service, ViaService: u.caller.ViaService != "",
+	})
 }

@@ -72,13 +72,27 @@ func UserARN(account, name string) string { return "arn:aws:iam::" + account + "
 func RootARN(account string) string { return "arn:aws:iam::" + account + ":root" }
 
 // ID is the user's unique id, as aws:userid and CloudTrail's principalId show it: the account's number for the root
-// user, AIDA and 17 characters drawn from the ARN for the others.
+// user, AIDA and 17 characters drawn from the ARN for users, AROA for roles. A session has its role's and its own name:
+// AROAEXAMPLEEXAMPLE123:session.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
 func (u *User) ID() string {
 	if u.Root {
 		return u.AccountID
 	}
-	sum := sha256.Sum256([]byte(u.ARN))
-	return "AIDA" + base32.StdEncoding.EncodeToString(sum[:])[:17]
+	if _, name, ok := strings.Cut(u.ARN, ":federated-user/"); ok {
+		return u.AccountID + ":" + name
+	}
+	prefix, session := "AIDA", ""
+	if _, name, ok := strings.Cut(u.ARN, ":assumed-role/"); ok {
+		_, session, _ = strings.Cut(name, "/")
+		session = ":" + session
+	}
+	role := RoleOf(u.ARN)
+	if strings.Contains(role, ":role/") {
+		prefix = "AROA"
+	}
+	sum := sha256.Sum256([]byte(role))
+	return prefix + base32.StdEncoding.EncodeToString(sum[:])[:17] + session
 }
 
 // Principal is the user as policies see it.

@@ -108,28 +108,14 @@ func codeOf(result error) string {
 }
 
 func (c *call) userIdentity() audit.UserIdentity {
-	if c.caller.Service {
-		return audit.UserIdentity{Type: "AWSService", AccountID: c.caller.AccountID, InvokedBy: audit.Internal}
-	}
 	_, user := c.principal()
 	if user == nil {
-		user = &iam.User{Name: c.caller.UserName, ARN: c.caller.ARN, AccountID: c.caller.AccountID}
-		user.Root = strings.HasSuffix(user.ARN, ":root")
+		user = &iam.User{ARN: c.caller.ARN, AccountID: c.caller.AccountID, Root: strings.HasSuffix(c.caller.ARN, ":root")}
 	}
-	id := audit.UserIdentity{
-		Type: "IAMUser", PrincipalID: user.ID(), ARN: c.caller.ARN, AccountID: c.caller.AccountID,
-		AccessKeyID: c.caller.AccessKeyID, UserName: c.caller.UserName,
-	}
-	switch {
-	case user.Root:
-		id.Type, id.UserName = "Root", ""
-	case strings.Contains(user.ARN, ":role/"):
-		id.Type, id.UserName = "Role", ""
-	}
-	if c.caller.ViaService != "" {
-		id.InvokedBy = audit.Internal
-	}
-	return id
+	return audit.Identify(audit.Principal{
+		ARN: c.caller.ARN, ID: user.ID(), AccountID: c.caller.AccountID, AccessKeyID: c.caller.AccessKeyID,
+		UserName: c.caller.UserName, Service: c.caller.Service, ViaService: c.caller.ViaService != "",
+	})
 }
 
 // changing are the operations that change something; all others are read-only in the log, the cryptographic ones too.

@@ -226,3 +226,25 @@ func TestServiceOpensForItself(t *testing.T) {
 		t.Errorf("a disabled key opened for the service: %v", err)
 	}
 }
+
+// TestRecordOfSession: a session is AssumedRole, with its role as the issuer, and has a principal id of its role.
+func TestRecordOfSession(t *testing.T) {
+	session := keystore.Caller{ARN: "arn:aws:sts::" + testAccount + ":assumed-role/app/s1", AccountID: testAccount, UserName: "app-s1", AccessKeyID: "ASIAX"}
+	app := role(testAccount, "app")
+	r := newRig(t, func(c *Config) { c.Identities = directory(t, map[string]string{session.ARN: "", app.ARN: ""}) })
+	must(r.ListKeys(background, session, &ListKeysRequest{}))(t)
+	record := r.last()
+	id := shown(t, record)["userIdentity"].(map[string]any)
+	issuer := id["sessionContext"].(map[string]any)["sessionIssuer"].(map[string]any)
+	roleID, _ := issuer["principalId"].(string)
+	if id["type"] != "AssumedRole" || id["principalId"] != roleID+":s1" || !strings.HasPrefix(roleID, "AROA") || id["userName"] != nil {
+		t.Errorf("identity %v", id)
+	}
+	if issuer["type"] != "Role" || issuer["arn"] != app.ARN || issuer["userName"] != "app" || issuer["accountId"] != testAccount {
+		t.Errorf("issuer %v", issuer)
+	}
+	must(r.ListKeys(background, app, &ListKeysRequest{}))(t)
+	if got := r.last().UserIdentity; got.Type != "Role" || got.PrincipalID != roleID {
+		t.Errorf("the role's own identity is %+v", got)
+	}
+}
