@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -42,15 +43,17 @@ type call struct {
 	user   *iam.User // nil when anonymous
 	secure bool      // the client's connection is TLS, here or at a trusted proxy
 
-	admission *error // admit's verdict, once it has been given
-	leave     func() // gives back the place that the call holds; nil when it holds none
-	unread    bool   // a body may still be on the wire
-	refused   bool   // the answer is an error's: what is unread is to be drained
+	admission *error    // admit's verdict, once it has been given
+	leave     func()    // gives back the place that the call holds; nil when it holds none
+	alone     func()    // has the call's work go on when its client leaves
+	taken     time.Time // when the call took its place
+	unread    bool      // a body may still be on the wire
+	refused   bool      // the answer is an error's: what is unread is to be drained
 
 	cors http.Header // of the store's answer to a request with the client's Origin
 
-	up     context.Context // for requests to the store and the KMS; ends with the call
-	cancel context.CancelFunc
+	up      context.Context // for requests to the store and the KMS; ends with the call
+	abandon context.CancelCauseFunc
 
 	status    int
 	errCode   s3.Code
@@ -69,7 +72,7 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	}
 	c := &call{s: s, ctx: ctx, res: &ctx.Response, id: newRequestID(), start: s.cfg.Now(), unread: true}
 	c.method = string(ctx.Method())
-	c.up, c.cancel = context.WithCancel(s.base)
+	c.up, c.abandon = context.WithCancelCause(s.base)
 	ctx.SetUserValue(callKey, c)
 	c.res.Header.Set("x-amz-request-id", c.id)
 	return c
@@ -273,7 +276,7 @@ func (c *call) finish() {
 		c.cleanups[i]()
 	}
 	c.cleanups = nil
-	c.cancel()
+	c.abandon(nil)
 	c.leavePlace()
 	c.s.running.remove(c)
 	c.logAccess()
@@ -331,17 +334,35 @@ func (b *answerBody) WriteTo(w io.Writer) (n int64, err error) {
 	if !ok {
 		return io.Copy(w, struct{ io.Reader }{b})
 	}
-	defer func() { b.note(n, err) }()
+	sink := &clientSink{w: w}
+	defer func() {
+		if sink.failed && err != nil {
+			err = fmt.Errorf("%w: %w", errClientGone, err)
+		}
+		b.note(n, err)
+	}()
 	defer caught(&err)
-	return wt.WriteTo(w)
+	return wt.WriteTo(sink)
 }
 
 func (b *answerBody) note(n int64, err error) {
 	b.left -= n
 	b.call.sentBytes += n
 	if err != nil && err != io.EOF {
-		b.call.s.cutMidStream(b.call, err)
+		b.call.cutMidStream(err)
 	}
+}
+
+// clientSink tells a client that takes no more from a source that gives no more.
+type clientSink struct {
+	w      io.Writer
+	failed bool
+}
+
+func (s *clientSink) Write(p []byte) (int, error) {
+	n, err := s.w.Write(p)
+	s.failed = s.failed || err != nil
+	return n, err
 }
 
 func (b *answerBody) Close() error {

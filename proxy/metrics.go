@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -115,13 +116,24 @@ func (c *call) logFailure(e *s3.Error, err error) {
 	case e.Code == s3.InvalidObjectState:
 		c.s.metrics.tampered.Inc()
 		c.s.log.Error("object refused", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)
+	case e.Status() == http.StatusNotImplemented, errors.Is(err, errSlowDown):
+		c.s.log.Warn("request refused", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)
 	case e.Status() >= 500:
 		c.s.log.Error("request failed", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)
 	}
 }
 
-// cutMidStream notes that an answer ended before its Content-Length.
-func (s *Server) cutMidStream(c *call, err error) {
-	s.metrics.cut.Inc()
-	s.log.Error("answer cut", "id", c.id, "bucket", c.bucket, "key", c.key, "sent", c.sentBytes, "err", err)
+// cutMidStream notes that an answer ended before its Content-Length. Only what the store broke off, or what did not
+// authenticate, is a fault: clients leave as they like, and a shutdown is the operator's.
+func (c *call) cutMidStream(err error) {
+	level, what := slog.LevelError, "answer cut"
+	switch {
+	case errors.Is(err, errClientGone), context.Cause(c.up) == errClientGone:
+		level, what = slog.LevelInfo, "client left before the answer's end"
+	case c.s.base.Err() != nil:
+		level, what = slog.LevelWarn, "answer cut by the shutdown"
+	default:
+		c.s.metrics.cut.Inc()
+	}
+	c.s.log.Log(context.Background(), level, what, "id", c.id, "bucket", c.bucket, "key", c.key, "sent", c.sentBytes, "err", err)
 }

@@ -54,7 +54,7 @@ func (c *call) takePlace() error {
 	case c.leave != nil, anonymous && c.route.name == "PostObject":
 		return nil
 	case anonymous && c.method == http.MethodOptions:
-		c.leave = c.s.places.preflights.Enter(1, c.cancel).Leave
+		c.hold(c.s.places.preflights.Enter(1, func() { c.abandon(errSlowDown) }).Leave)
 		return nil
 	case anonymous:
 		return c.takeAnonymous()
@@ -69,11 +69,21 @@ func (c *call) takeInFlight() error {
 		return errSlowDown
 	}
 	c.s.metrics.inflight.Inc()
-	c.leave = func() {
+	c.hold(func() {
 		<-c.s.places.inflight
 		c.s.metrics.inflight.Dec()
-	}
+	})
 	return nil
+}
+
+// hold keeps a place, which leave gives back, for as long as the client is there.
+func (c *call) hold(leave func()) {
+	c.taken = time.Now()
+	c.alone = c.s.attended.attend(c)
+	c.leave = func() {
+		c.alone()
+		leave()
+	}
 }
 
 // takeAnonymous takes one of the places that anonymous requests have. The connection cannot be pushed out meanwhile.

@@ -83,6 +83,7 @@ type Server struct {
 	changing *turns // at ending a change of an object in place, or changing its tags
 	readThru map[string]bool
 	places   *places
+	attended attended
 	looks    chan struct{} // places for the look-ups of listings
 	warned   sync.Map      // bucket and reason of warnings that are given once
 	inline   *inlineBuffers
@@ -145,6 +146,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.http = s.newHTTP()
 	s.janitor.Go(s.sweep)
+	s.janitor.Go(s.watchClients)
 	return s, nil
 }
 
@@ -250,7 +252,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	c := s.callOf(ctx)
 	if c.asksHealth() {
 		c.answerHealth()
-		c.cancel()
+		c.abandon(nil)
 		return // balancers ask often: neither a log line nor a count
 	}
 	if err := c.handle(); err != nil {

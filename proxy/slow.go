@@ -27,6 +27,7 @@ func (c *call) patiently(early func(*fasthttp.ResponseHeader), work func() error
 		// HTTP/1.0 has no chunks, and what a browser is to be told of CORS comes with the store's own answer.
 		return work()
 	}
+	c.alone()
 	a := &slowAnswer{call: c, res: fasthttp.AcquireResponse(), over: make(chan struct{})}
 	c.res.CopyTo(a.res)
 	c.res = a.res

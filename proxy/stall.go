@@ -5,23 +5,35 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
 // errStalled is a store that has the connection open and sends nothing.
 var errStalled = fmt.Errorf("%w: it sent nothing for too long", errStoreUnreachable)
 
+// firstByte is how long the first byte of an answer may take, counted from the end of the request's body: reads are
+// answered from what is there, changes once they are durable, and a Complete or a copy of many gigabytes takes a store
+// minutes. idle is what a store may be silent for in the middle of an answer: a minute, unless a test has less.
+func (r *storeRequest) firstByte(idle time.Duration) time.Duration {
+	switch {
+	case r.method == http.MethodPost && strings.Contains(r.query, "uploadId="), r.header.Get("X-Amz-Copy-Source") != "":
+		return 10 * idle
+	case r.method == http.MethodGet, r.method == http.MethodHead, r.method == http.MethodOptions:
+		return idle
+	}
+	return 2 * idle
+}
+
 // roundTrip sends a request and watches its answer. A store that stalls would hold the request, and its place among
-// those in flight, for ever: its client's connection has no say in it, since it is the server that waits.
-//
-// How long the first byte of an answer may take depends on what is asked: an object's is there or not, while a long
-// list, a Complete or a copy is worked on before it is answered (upstreamHeaderMax).
+// those in flight, for ever.
 func (u *upstream) roundTrip(ctx context.Context, r *storeRequest, stream framed) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{cancel: cancel, idle: u.idle}
-	w.timer = time.AfterFunc(w.idle, w.bite)
-	if r.key == "" || r.method != http.MethodGet && r.method != http.MethodHead {
-		w.timer.Stop()
+	limit := r.firstByte(u.idle)
+	w.timer = time.AfterFunc(limit, w.bite)
+	if body, ok := stream.(*gatedBody); ok && body.whenSent(func() { w.timer.Reset(limit) }) {
+		w.timer.Stop() // while the body goes up, its writes have a limit each
 	}
 	resp, err := u.client.RoundTrip(u.build(ctx, r, stream))
 	w.timer.Stop()
@@ -70,6 +82,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 
 func (b *watchedBody) Close() error {
 	err := b.ReadCloser.Close()
+	b.dog.timer.Stop()
 	b.dog.cancel(nil)
 	return err
 }

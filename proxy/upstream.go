@@ -48,9 +48,8 @@ type upstream struct {
 }
 
 const (
-	upstreamConns     = 512 // idle connections kept to the store
-	upstreamRetries   = 3   // attempts of a request whose body can be sent again
-	upstreamHeaderMax = time.Minute * 10
+	upstreamConns   = 512 // idle connections kept to the store
+	upstreamRetries = 3   // attempts of a request whose body can be sent again
 )
 
 func newUpstream(cfg UpstreamConfig) (*upstream, error) {
@@ -88,8 +87,6 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 		MaxIdleConns:        upstreamConns,
 		MaxIdleConnsPerHost: upstreamConns,
 		IdleConnTimeout:     90 * time.Second,
-		// A Complete or a copy of many gigabytes may take the store minutes before its first header.
-		ResponseHeaderTimeout: upstreamHeaderMax,
 		// The store's bytes are what clients compare: never let the transport unpack them.
 		DisableCompression: true,
 		WriteBufferSize:    128 << 10,
@@ -270,6 +267,15 @@ type gatedBody struct {
 	mu      sync.Mutex // held while the body is read
 	left    int64      // not read yet
 	stopped bool
+	ended   func() // called when nothing is left
+}
+
+// whenSent has f called when all of the body has been read, and reports whether that is still to come.
+func (g *gatedBody) whenSent(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended = f
+	return g.left > 0
 }
 
 func (g *gatedBody) Read(p []byte) (int, error) {
@@ -282,7 +288,9 @@ func (g *gatedBody) Read(p []byte) (int, error) {
 		return 0, errBodyRefused
 	}
 	n, err := g.framed.Read(p)
-	g.left -= int64(n)
+	if g.left -= int64(n); g.left == 0 && n > 0 && g.ended != nil {
+		g.ended()
+	}
 	return n, err
 }
 
@@ -415,6 +423,8 @@ func storeError(ctx context.Context, err error) error {
 		return err
 	case errors.Is(err, errBodyRefused):
 		return err
+	case context.Cause(ctx) == errSlowDown:
+		return errSlowDown
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", errClientGone, ctx.Err())
 	}
