@@ -27,8 +27,9 @@ type held struct {
 	limit int64 // of all bytes held
 	sync  func(dir string) error
 
-	mu   sync.Mutex
-	used int64
+	mu    sync.Mutex
+	used  int64
+	owned map[string]int64 // by user
 }
 
 const (
@@ -42,8 +43,8 @@ func newHeld(dir string, limit int64) (*held, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for held parts: %w", err)
 	}
-	h := &held{dir: dir, limit: limit, sync: syncDir}
-	return h, h.scan(func(_ string, size int64, _ time.Time) { h.used += size })
+	h := &held{dir: dir, limit: limit, sync: syncDir, owned: make(map[string]int64)}
+	return h, h.scan(func(name string, size int64, _ time.Time) { h.count(ownerOf(name), size) })
 }
 
 // scan shows every file that is held, unfinished ones included.
@@ -68,29 +69,14 @@ func (h *held) scan(f func(name string, size int64, modified time.Time)) error {
 	return nil
 }
 
-func (h *held) reserve(n int64) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.used+n > h.limit {
-		return s3.Errorf(s3.SlowDown, "The space for parts that wait for CompleteMultipartUpload is used up. Complete or abort other uploads, and try again.")
-	}
-	h.used += n
-	return nil
-}
-
-func (h *held) release(n int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.used -= n
-}
-
-// put writes size bytes of src under a name of its own and gives their CRC32C. They are durable when it returns.
+// put writes size bytes of src under a name of its own, which ends with the owner's, and gives their CRC32C. They are
+// durable when it returns.
 func (h *held) put(name string, src io.Reader, size int64) (crc uint32, err error) {
-	if err := h.reserve(size); err != nil {
-		return 0, err
-	}
-	if crc, err = h.write(name, src, size); err != nil {
-		h.release(size)
+	room := h.room(ownerOf(name))
+	crc, err = h.write(name, src, size, room)
+	room.trim()
+	if err != nil {
+		room.leave()
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			return 0, fmt.Errorf("%w: holding a part: %w", s3.Errorf(s3.SlowDown, "There is no space left for parts that wait for CompleteMultipartUpload. Please try again later."), err)
 		}
@@ -99,7 +85,7 @@ func (h *held) put(name string, src io.Reader, size int64) (crc uint32, err erro
 	return crc, nil
 }
 
-func (h *held) write(name string, src io.Reader, size int64) (crc uint32, err error) {
+func (h *held) write(name string, src io.Reader, size int64, room *room) (crc uint32, err error) {
 	temp := filepath.Join(h.dir, name+heldTemp)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -112,7 +98,7 @@ func (h *held) write(name string, src io.Reader, size int64) (crc uint32, err er
 		}
 	}()
 	sum := crc32.New(castagnoli)
-	n, err := io.Copy(io.MultiWriter(f, sum), src)
+	n, err := io.Copy(io.MultiWriter(roomWriter{room}, f, sum), src)
 	if err != nil {
 		return 0, err
 	}
@@ -193,5 +179,5 @@ func (h *held) removeFile(name string) {
 	if err != nil || os.Remove(path) != nil {
 		return
 	}
-	h.release(info.Size())
+	h.release(ownerOf(name), info.Size())
 }

@@ -159,7 +159,7 @@ func TestMultipartSweep(t *testing.T) {
 
 func TestHeldLimit(t *testing.T) {
 	_, up := memoryStore(t, proxytest.Options{})
-	k := start(t, up, func(c *Config) { c.MaxHeld = 1000 })
+	k := start(t, up, func(c *Config) { c.MaxHeld = 2000 })
 	b := k.bucket(t)
 	u := k.rawUpload(t, "/"+b+"/k", nil)
 	u.mustPut(1, nil, noise(1, 600))

@@ -150,7 +150,7 @@ func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
 			return nil, s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size of part number %d", lastPart).
 				With("ProposedSize", fmt.Sprint(w.size))
 		}
-		p.Held = w.upload.name + "-" + fmt.Sprintf("%05d", p.Number) + "-" + randomName()
+		p.Held = w.upload.name + "-" + fmt.Sprintf("%05d", p.Number) + "-" + randomName() + "-" + heldOwner(w.who())
 		var err error
 		p.HeldCRC, err = w.s.uploads.held.put(p.Held, sealed, p.sealed)
 		w.askCORS()

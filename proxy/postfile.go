@@ -24,18 +24,22 @@ import (
 type spool struct {
 	size int64
 
-	server   *Server
-	memory   *bytes.Buffer
-	file     *os.File
-	block    cipher.Block
-	out      *bufio.Writer
-	cipher   cipher.Stream
-	reserved int64
+	server *Server
+	memory *bytes.Buffer
+	room   *room // of a file on disk
+	file   *os.File
+	block  cipher.Block
+	out    *bufio.Writer
+	cipher cipher.Stream
 }
 
 // spoolFile reads the form's file and what follows it, digests it, and holds its length to the policy.
 func (f *form) spoolFile(w *write, policy *sigv4.PostPolicy) (*spool, error) {
-	s, err := newSpool(f.call.s, f.body.left)
+	most := f.body.left
+	if _, high, ok := policy.LengthRange(); ok {
+		most = min(most, high+1)
+	}
+	s, err := newSpool(f.call, most)
 	if err != nil {
 		return nil, err
 	}
@@ -102,18 +106,14 @@ func spoolError(err error) error {
 	return err
 }
 
-// newSpool makes room for most bytes.
-func newSpool(server *Server, most int64) (*spool, error) {
-	s := &spool{server: server}
+// newSpool makes a spool for most bytes at most.
+func newSpool(c *call, most int64) (*spool, error) {
+	s := &spool{server: c.s, room: c.s.uploads.held.room(heldOwner(c.who()))}
 	if most <= inlineLimit {
-		if s.memory = server.inline.take(inlineLimit); s.memory != nil {
+		if s.memory = c.s.inline.take(inlineLimit); s.memory != nil {
 			return s, nil
 		}
 	}
-	if err := server.uploads.held.reserve(most); err != nil {
-		return nil, err
-	}
-	s.reserved = most
 	if err := s.open(); err != nil {
 		s.close()
 		return nil, spoolError(err)
@@ -149,6 +149,9 @@ func (s *spool) Write(p []byte) (int, error) {
 	if s.memory != nil {
 		return s.memory.Write(p)
 	}
+	if err := s.room.grow(int64(len(p))); err != nil {
+		return 0, err
+	}
 	return cipher.StreamWriter{S: s.cipher, W: s.out}.Write(p)
 }
 
@@ -171,6 +174,5 @@ func (s *spool) close() {
 	if s.file != nil {
 		s.file.Close()
 	}
-	s.server.uploads.held.release(s.reserved)
-	s.reserved = 0
+	s.room.leave()
 }
