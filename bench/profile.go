@@ -30,7 +30,7 @@ func (o *options) profile(ctx context.Context, _ time.Time, stdout io.Writer) er
 
 func (o *options) profileCell(ctx context.Context, c cell, ways *paths, stdout io.Writer) error {
 	t := ways.find(o.way)
-	if t == nil || t.admin == "" {
+	if t == nil || t.pprof == "" {
 		return fmt.Errorf("%q is not a mode of waxseal", o.way)
 	}
 	if err := c.prepare(&prepared{done: make(map[string]bool)}, t); err != nil {
@@ -54,7 +54,7 @@ func (o *options) profileCell(ctx context.Context, c cell, ways *paths, stdout i
 }
 
 func (o *options) grab(t *target, c cell, kind, what string, stdout io.Writer) error {
-	resp, err := http.Get("http://" + t.admin + "/debug/pprof/" + what)
+	resp, err := http.Get("http://" + t.pprof + "/debug/pprof/" + what)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ type target struct {
 	addr    string
 	proc    *process // whose CPU and memory count; nil: there is nothing in between
 	admin   string   // waxseal's admin endpoint, for its allocations
+	pprof   string   // waxseal's endpoint of profiles
 	scrape  float64  // objects that asking there allocates itself
 	put     map[string]string
 	get     map[string]string
@@ -158,9 +159,9 @@ func (p *paths) startNginx(ctx context.Context) error {
 
 // sealer is a running `waxseal serve`.
 type sealer struct {
-	proc             *process
-	addr, kms, admin string
-	launch           func(context.Context) (*process, error)
+	proc                    *process
+	addr, kms, admin, pprof string
+	launch                  func(context.Context) (*process, error)
 }
 
 // startSealer runs waxseal in front of the null store.
@@ -170,7 +171,7 @@ func (p *paths) startSealer(ctx context.Context, bin, name string, args ...strin
 
 // startSealerAt runs waxseal in front of any store.
 func (p *paths) startSealerAt(ctx context.Context, bin, name, store string, as user, args ...string) (*sealer, error) {
-	var addr [3]string
+	var addr [4]string
 	for i := range addr {
 		var err error
 		if addr[i], err = freeAddr(); err != nil {
@@ -182,9 +183,9 @@ func (p *paths) startSealerAt(ctx context.Context, bin, name, store string, as u
 		"WAXSEAL_UPSTREAM_ACCESS_KEY=" + as.access, "WAXSEAL_UPSTREAM_SECRET_KEY=" + as.secret,
 	}
 	args = append([]string{bin, "serve", "--listen", addr[0], "--kms-listen", addr[1], "--admin-listen", addr[2],
-		"--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + store, "--allow-insecure-ssec",
+		"--pprof-listen", addr[3], "--data-dir", filepath.Join(p.dir, name), "--upstream-endpoint", "http://" + store, "--allow-insecure-ssec",
 		"--drain-delay", "0"}, args...)
-	s := &sealer{addr: addr[0], kms: addr[1], admin: addr[2], launch: func(ctx context.Context) (*process, error) {
+	s := &sealer{addr: addr[0], kms: addr[1], admin: addr[2], pprof: addr[3], launch: func(ctx context.Context) (*process, error) {
 		return startProcess(ctx, p.dir, name, addr[0], env, args...)
 	}}
 	var err error
@@ -238,7 +239,7 @@ func (p *paths) startModes(ctx context.Context, bin string) error {
 		if t.name == sseS3Opaque {
 			s = opaque
 		}
-		t.proc, t.addr, t.admin = s.proc, s.addr, s.admin
+		t.proc, t.addr, t.admin, t.pprof = s.proc, s.addr, s.admin, s.pprof
 		t.scrape = scrapeCost(s.admin)
 		t.restart = func(ctx context.Context) error { return p.restart(ctx, s.proc, s) }
 		t.keep = keptPrefix + strings.NewReplacer(" ", "-", "+", "-").Replace(strings.ToLower(t.name)) + "/"

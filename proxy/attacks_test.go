@@ -411,7 +411,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "embedded": "../cmd/waxseal/embedded"}
-	for _, name := range []string{"iam", "audit", "gate", "kmsapi", "local", "sigv4", "state", "strictjson"} {
+	for _, name := range []string{"iam", "audit", "gate", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven"} {
 		folders[name] = "../keystore/" + name
 	}
 	folders["keystore"] = "../keystore"

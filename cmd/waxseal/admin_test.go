@@ -17,7 +17,7 @@ func TestAdmin(t *testing.T) {
 		{name: "state", check: func(context.Context, bool) error { return broken }},
 		{name: "keys", shared: true, check: func(context.Context, bool) error { return away }},
 	}}
-	s := httptest.NewServer(newAdmin(newRegistry(), h, quiet).Handler)
+	s := httptest.NewServer(newAdmin(newRegistry(), h, nil, quiet).Handler)
 	defer s.Close()
 	get := func(path string) (int, string) {
 		resp, err := http.Get(s.URL + path)
@@ -32,9 +32,14 @@ func TestAdmin(t *testing.T) {
 		return resp.StatusCode, string(text)
 	}
 	for path, want := range map[string]string{
-		"/healthz": "ok\n", "/readyz": "keys: ok", "/metrics": "go_goroutines", "/debug/pprof/": "goroutine",
+		"/healthz": "ok\n", "/readyz": "keys: ok", "/metrics": "go_goroutines",
 	} {
 		if status, text := get(path); status != 200 || !strings.Contains(text, want) {
+			t.Errorf("%s: %d %.200s", path, status, text)
+		}
+	}
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/profile", "/debug/pprof/cmdline", "/debug/pprof/heap"} {
+		if status, text := get(path); status != 404 {
 			t.Errorf("%s: %d %.200s", path, status, text)
 		}
 	}
@@ -65,6 +70,33 @@ func TestAdmin(t *testing.T) {
 	s.Close()
 	if err := healthcheck(context.Background(), addr); err == nil {
 		t.Error("health of what is gone")
+	}
+}
+
+// TestAdminHosts: a page of somebody else's, whose name resolves to this address, reads nothing here, on any path.
+func TestAdminHosts(t *testing.T) {
+	c := defaults()
+	c.AdminListen, c.PprofListen, c.AdminHost = "admin.internal:9802", "127.0.0.1:9803", []string{"waxseal"}
+	h := &health{}
+	for path, handler := range map[string]http.Handler{
+		"/metrics": newAdmin(newRegistry(), h, c.adminNames(), quiet).Handler, "/healthz": newAdmin(newRegistry(), h, c.adminNames(), quiet).Handler,
+		"/readyz": newAdmin(newRegistry(), h, c.adminNames(), quiet).Handler, "/debug/pprof/": newPprof(c.adminNames(), quiet).Handler,
+		"/debug/pprof/cmdline": newPprof(c.adminNames(), quiet).Handler,
+	} {
+		for host, want := range map[string]bool{
+			"127.0.0.1:9802": true, "127.0.0.1": true, "[::1]:9802": true, "::1": true, "10.1.2.3:80": true, "localhost:9802": true,
+			"LOCALHOST": true, "a.localhost:1": true, "waxseal:9802": true, "Waxseal.": true, "admin.internal": true, "": true,
+			"evil.example:9802": false, "evil.example": false, "localhost.evil.example": false, "127.0.0.1.evil.example": false,
+			"xlocalhost": false, "waxseal.evil.example": false, "0x7f000001": false, "evil.example.": false,
+		} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Host = host
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			if (w.Code != http.StatusMisdirectedRequest) != want || !want && (w.Body.Len() > 200 || !strings.Contains(w.Body.String(), "--admin-host")) {
+				t.Errorf("%s for %q: %d %.100s", path, host, w.Code, w.Body)
+			}
+		}
 	}
 }
 

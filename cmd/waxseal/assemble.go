@@ -51,6 +51,7 @@ type parts struct {
 	s3       *proxy.Server
 	kms      *fasthttp.Server // nil with an external key service
 	admin    *http.Server
+	pprof    *http.Server // nil: profiles are off
 	health   *health
 
 	probed   chan struct{} // closed when it is known what the store honours
@@ -178,8 +179,12 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 		}
 	}
 	p.health = p.readiness(c)
-	p.admin = newAdmin(registry, p.health, log)
+	p.admin = newAdmin(registry, p.health, c.adminNames(), log)
 	p.atEnd(p.admin.Shutdown)
+	if c.PprofListen != "" {
+		p.pprof = newPprof(c.adminNames(), log)
+		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
+	}
 	p.s3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),

@@ -21,12 +21,14 @@ import (
 // hyphens, and its environment variable is WAXSEAL_ and the key in capitals. A flag wins over the environment, the
 // environment over the file, the file over the default.
 type config struct {
-	Listen      string `yaml:"listen"`
-	KMSListen   string `yaml:"kms_listen"`
-	AdminListen string `yaml:"admin_listen"`
-	DataDir     string `yaml:"data_dir"`
-	NewState    bool   `yaml:"new_state"`
-	Domain      string `yaml:"domain"`
+	Listen      string   `yaml:"listen"`
+	KMSListen   string   `yaml:"kms_listen"`
+	AdminListen string   `yaml:"admin_listen"`
+	AdminHost   []string `yaml:"admin_host"`
+	PprofListen string   `yaml:"pprof_listen"`
+	DataDir     string   `yaml:"data_dir"`
+	NewState    bool     `yaml:"new_state"`
+	Domain      string   `yaml:"domain"`
 
 	HealthPath      string        `yaml:"health_path"`
 	DrainDelay      time.Duration `yaml:"drain_delay"`
@@ -109,7 +111,9 @@ func (c *config) flags(f *pflag.FlagSet) {
 	f.String("config", "", "configuration `FILE` (YAML)")
 	f.StringVar(&c.Listen, "listen", c.Listen, "`ADDR` of the S3 endpoint")
 	f.StringVar(&c.KMSListen, "kms-listen", c.KMSListen, "`ADDR` of the KMS endpoint")
-	f.StringVar(&c.AdminListen, "admin-listen", c.AdminListen, "`ADDR` of metrics, health and pprof; plain HTTP, keep it on loopback")
+	f.StringVar(&c.AdminListen, "admin-listen", c.AdminListen, "`ADDR` of metrics and health; plain HTTP, keep it on loopback")
+	f.Var((*list)(&c.AdminHost), "admin-host", "`NAME` that the admin endpoint answers to, beside IP addresses and localhost; may be repeated")
+	f.StringVar(&c.PprofListen, "pprof-listen", c.PprofListen, "`ADDR` of profiles (pprof), for debugging; none: off. Plain HTTP, keep it on loopback")
 	f.StringVar(&c.DataDir, "data-dir", c.DataDir, "`DIR` for state, keys, credentials, audit records and the embedded store")
 	f.BoolVar(&c.NewState, "new-state", c.NewState, "begin with an empty state where one was lost: what it held is gone for ever")
 	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
@@ -275,7 +279,10 @@ var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
 // check refuses what cannot work, naming the flag.
 func (c *config) check() error {
-	for flag, addr := range map[string]string{"listen": c.Listen, "kms-listen": c.KMSListen, "admin-listen": c.AdminListen} {
+	for flag, addr := range map[string]string{"listen": c.Listen, "kms-listen": c.KMSListen, "admin-listen": c.AdminListen, "pprof-listen": c.PprofListen} {
+		if addr == "" && flag == "pprof-listen" {
+			continue
+		}
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return fmt.Errorf("--%s: %w", flag, err)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"waxseal/keystore/kmsapi"
+	"waxseal/keystore/unproven"
 )
 
 func serveCommand() *cobra.Command {
@@ -129,14 +130,16 @@ func ignoreHangup(log *slog.Logger) (stop func()) {
 type listeners struct {
 	s3, admin net.Listener
 	kms       net.Listener // nil with an external key service: its keys are managed there
+	pprof     net.Listener // nil: profiles are off
 }
 
 func (c *config) listen() (l listeners, err error) {
 	for _, e := range []struct {
 		flag, addr string
 		listener   *net.Listener
-	}{{"listen", c.Listen, &l.s3}, {"kms-listen", c.KMSListen, &l.kms}, {"admin-listen", c.AdminListen, &l.admin}} {
-		if e.listener == &l.kms && c.external() {
+	}{{"listen", c.Listen, &l.s3}, {"kms-listen", c.KMSListen, &l.kms}, {"admin-listen", c.AdminListen, &l.admin},
+		{"pprof-listen", c.PprofListen, &l.pprof}} {
+		if e.listener == &l.kms && c.external() || e.listener == &l.pprof && e.addr == "" {
 			continue
 		}
 		if *e.listener, err = net.Listen("tcp", e.addr); err != nil {
@@ -157,7 +160,7 @@ func (l listeners) kmsAddr(c *config) string {
 
 // close closes those that no server has taken over; the others are closed already, which is no error here.
 func (l listeners) close() {
-	for _, listener := range []net.Listener{l.s3, l.kms, l.admin} {
+	for _, listener := range []net.Listener{l.s3, l.kms, l.admin, l.pprof} {
 		if listener != nil {
 			_ = listener.Close()
 		}
@@ -180,9 +183,9 @@ func (p *parts) wait(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// serve starts the three endpoints. The channel has the first that ends by itself.
+// serve starts the endpoints. The channel has the first that ends by itself.
 func (p *parts) serve(l listeners) <-chan error {
-	failed := make(chan error, 3)
+	failed := make(chan error, 4)
 	report := func(name string, err error) {
 		if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			failed <- fmt.Errorf("%s endpoint: %w", name, err)
@@ -196,7 +199,10 @@ func (p *parts) serve(l listeners) <-chan error {
 		}
 		go func() { report("KMS", p.kms.Serve(kms)) }()
 	}
-	go func() { report("admin", p.admin.Serve(l.admin)) }()
+	go func() { report("admin", p.admin.Serve(unproven.Listen(l.admin, unproven.NewPool(adminConnections)))) }()
+	if l.pprof != nil {
+		go func() { report("pprof", p.pprof.Serve(unproven.Listen(l.pprof, unproven.NewPool(pprofConnections)))) }()
+	}
 	return failed
 }
 
