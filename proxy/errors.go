@@ -127,17 +127,10 @@ func (c *call) toS3(err error) *s3.Error {
 	return s3.Errorf(s3.InternalError, "We encountered an internal error. Please try again.")
 }
 
-// maxShownField bounds what an answer to nobody in particular shows of the request: a canonical request can have 100 KB,
-// and three times that in hexadecimal digits.
-const maxShownField = 8 << 10
-
 // authError keeps the code and the diagnostic fields of a signature that did not verify.
 func authError(a *sigv4.Error) *s3.Error {
 	e := &s3.Error{Code: s3.Code(a.Code), Message: a.Message, HTTPStatus: a.Status}
 	for _, f := range a.Fields {
-		if len(f.Value) > maxShownField {
-			continue
-		}
 		e.Extra = append(e.Extra, s3.Field{Name: f.Name, Value: f.Value})
 	}
 	return e

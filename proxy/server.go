@@ -53,7 +53,7 @@ type Config struct {
 	Ready      func() bool // required with HealthPath
 
 	MaxConnections int           // default 16384
-	MaxUnproven    int           // of these, whose client has not shown who it is; default 512
+	MaxUnproven    int           // of these, whose client has not shown who it is; default 256
 	MaxInFlight    int           // requests worked on at once before 503 SlowDown, a quarter of them anonymous; default 1024
 	IdleTimeout    time.Duration // a connection without a byte in either direction, the store's too; default 60s
 	MinRate        int64         // bytes a second a request or answer must keep up; default 1024
@@ -162,7 +162,7 @@ func (c *Config) setDefaults() {
 		c.MaxConnections = 16384
 	}
 	if c.MaxUnproven == 0 {
-		c.MaxUnproven = 512
+		c.MaxUnproven = 256
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = 1024

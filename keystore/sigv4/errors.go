@@ -161,16 +161,24 @@ func (v *Verifier) errMismatch(accessKey, provided string, stringToSign, canonic
 		return fail(400, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided. "+
 			"Check your AWS Secret Access Key and signing method. Consult the service documentation for details.")
 	}
-	e := fail(403, "SignatureDoesNotMatch", mismatchS3,
-		Header{"AWSAccessKeyId", accessKey},
-		Header{"StringToSign", string(stringToSign)},
-		Header{"SignatureProvided", provided},
-		Header{"StringToSignBytes", spacedHex(stringToSign)})
-	if canonical != nil {
+	e := fail(403, "SignatureDoesNotMatch", mismatchS3, Header{"AWSAccessKeyId", accessKey})
+	show := len(stringToSign) <= maxShown
+	if show {
+		e.Fields = append(e.Fields, Header{"StringToSign", string(stringToSign)})
+	}
+	e.Fields = append(e.Fields, Header{"SignatureProvided", provided})
+	if show {
+		e.Fields = append(e.Fields, Header{"StringToSignBytes", spacedHex(stringToSign)})
+	}
+	if canonical != nil && len(canonical) <= maxShown {
 		e.Fields = append(e.Fields, Header{"CanonicalRequest", string(canonical)}, Header{"CanonicalRequestBytes", spacedHex(canonical)})
 	}
 	return e
 }
+
+// maxShown bounds what an answer to nobody in particular shows of the request: a canonical request can have 100 KB, and
+// three times that in hexadecimal digits.
+const maxShown = 8 << 10
 
 // spacedHex is S3's form of StringToSignBytes: two hex digits a byte, with spaces.
 func spacedHex(b []byte) string {
