@@ -8,7 +8,7 @@
 #   stop_waxseal           ends it, and fails if it did not end well
 #   begin, finish NAME     what a client's script has around its flows: a waxseal of its own unless $S3 names one
 #
-# WAXSEAL is the program, WAXSEAL_ARGS more arguments for it, STORE_DIR where the store behind it keeps its files.
+# WAXSEAL is the program, CI_SERVE_ARGS more arguments for it, STORE_DIR where the store behind it keeps its files.
 
 set -euo pipefail
 export CI=true
@@ -90,7 +90,7 @@ start_waxseal() {
 	(umask 077 && principals >"$DATA.yaml")
 	# shellcheck disable=SC2086 # several arguments
 	"$WAXSEAL" serve --config "$DATA.yaml" --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --drain-delay 0 \
-		${WAXSEAL_ARGS:-} "$@" \
+		${CI_SERVE_ARGS:-} "$@" \
 		>"$out" 2>"$log" &
 	WAXSEAL_PID=$!
 	PIDS+=("$WAXSEAL_PID")

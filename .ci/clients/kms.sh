@@ -5,7 +5,7 @@
 # needs: aws
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 export AWS_PAGER=""
-[ -n "${S3:-}" ] || WAXSEAL_ARGS="${WAXSEAL_ARGS:-} --region ap-northeast-2" start_waxseal
+[ -n "${S3:-}" ] || CI_SERVE_ARGS="${CI_SERVE_ARGS:-} --region ap-northeast-2" start_waxseal
 export AWS_DEFAULT_REGION=${KMS_REGION:-ap-northeast-2} AWS_ENDPOINT_URL_KMS=$KMS AWS_ENDPOINT_URL_S3=$S3
 mkdir -p "$WORK/day" && cd "$WORK/day"
 OPENSSL=${OPENSSL:-openssl}

@@ -15,6 +15,7 @@ type banner struct {
 	s3, admin string // addresses
 	kms       string // address; empty: the keys are at the external provider
 	provider  string
+	store     string // where the objects go
 	tls       bool
 	ca        string // file to trust, when the certificate is waxseal's own
 	dir       dataDir
@@ -36,6 +37,7 @@ func (b banner) print(w io.Writer) error {
 		kms = scheme + reachable(b.kms)
 	}
 	fmt.Fprintf(&t, "waxseal is ready: S3 %s, KMS %s, admin http://%s, data in %s\n", s3, kms, reachable(b.admin), b.dir)
+	fmt.Fprintf(&t, "Objects go to %s. Keys are at %s. Region %s. This is %s\n", b.store, b.keys(), b.region, versionText())
 	if b.ca != "" {
 		sum, err := fingerprint(b.ca)
 		if err != nil {
@@ -48,6 +50,13 @@ func (b banner) print(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, t.String())
 	return err
+}
+
+func (b banner) keys() string {
+	if b.kms == "" {
+		return "the external key service (" + b.provider + ")"
+	}
+	return "the embedded key service"
 }
 
 // commands are to be pasted: with the embedded key service they make a KMS key the default of a bucket, with a Bucket

@@ -175,6 +175,11 @@ func (c *config) load(f *pflag.FlagSet, env func(string) (string, bool)) error {
 		if err := c.loadFile(file); err != nil {
 			return err
 		}
+		if len(c.Users) > 0 { // with their secret keys
+			if err := onlyMine(file); err != nil {
+				return fmt.Errorf("config: %w", err)
+			}
+		}
 	}
 	if err := c.loadFlags(f, given, env); err != nil {
 		return err

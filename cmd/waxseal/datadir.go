@@ -34,7 +34,7 @@ func (d dataDir) make() error {
 			return fmt.Errorf("--data-dir: %w", err)
 		}
 	}
-	return nil
+	return onlyMineToChange(string(d))
 }
 
 // rootCredentials are those of the environment, else those in the data directory, which are made at first start.
@@ -100,18 +100,6 @@ func newCredentials() credentials {
 		AccessKey: "AKIA" + base32.StdEncoding.EncodeToString(id[:]),
 		SecretKey: base64.URLEncoding.EncodeToString(secret[:]),
 	}
-}
-
-// onlyMine refuses a secret's file that others can read.
-func onlyMine(name string) error {
-	info, err := os.Stat(name)
-	if err != nil {
-		return err
-	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		return fmt.Errorf("%s: others can read it (mode %04o): chmod 600 it", name, mode)
-	}
-	return nil
 }
 
 // writeOnce makes a private file of data.

@@ -115,6 +115,11 @@ func (c *config) transitProvider(log *slog.Logger) (keystore.Provider, error) {
 	if token == "" && file == "" {
 		return nil, fmt.Errorf("%s or %s is needed", envKMSToken, envKMSTokenFile)
 	}
+	if token == "" {
+		if err := onlyMine(file); err != nil {
+			return nil, fmt.Errorf("%s: %w", envKMSTokenFile, err)
+		}
+	}
 	return transit.New(transit.Config{
 		Address: c.KMSEndpoint, Namespace: c.KMSNamespace, Mount: c.KMSMount, Token: token, TokenFile: file,
 		CAFile: c.KMSCA, Region: c.Region, Account: c.Account,

@@ -24,7 +24,7 @@ import (
 func operatorCommand(cmd *cobra.Command, run func(*cobra.Command, *config, []string) error, shown ...string) *cobra.Command {
 	c := defaults()
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := c.load(cmd.Flags(), os.LookupEnv); err != nil {
+		if err := c.loadProcess(cmd.Flags()); err != nil {
 			return err
 		}
 		return run(cmd, &c, args)

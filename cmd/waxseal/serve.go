@@ -41,7 +41,7 @@ func serveCommand() *cobra.Command {
 			"    waxseal serve --upstream-endpoint https://store.example:9000 --upstream-region eu-central-1",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.load(cmd.Flags(), os.LookupEnv); err != nil {
+			if err := c.loadProcess(cmd.Flags()); err != nil {
 				return err
 			}
 			log, stop := newLineLog(cmd.ErrOrStderr())
@@ -69,7 +69,8 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 	}
 	failed := p.serve(l)
 	// Who waits for the banner finds the log's line there already.
-	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr())
+	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
+		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", versionText())
 	err = p.banner(c, l).print(stdout)
 	if err == nil {
 		err = p.wait(ctx, failed)
@@ -124,6 +125,14 @@ func ignoreHangup(log *slog.Logger) (stop func()) {
 		}
 	}()
 	return func() { signal.Stop(hangups); close(done) }
+}
+
+// storePlace says where the objects go.
+func (c *config) storePlace() string {
+	if c.UpstreamEndpoint == "" {
+		return "the embedded store in " + dataDir(c.DataDir).store()
+	}
+	return c.UpstreamEndpoint + " (region " + c.UpstreamRegion + ")"
 }
 
 // listeners are bound before anything else is done: most mistakes show there.
@@ -214,6 +223,6 @@ func (p *parts) banner(c *config, l listeners) banner {
 	return banner{
 		s3: l.s3.Addr().String(), kms: kms, provider: c.KMSProvider, admin: l.admin.Addr().String(),
 		tls: p.tls != nil, ca: p.ca, dir: dataDir(c.DataDir), region: c.Region, root: p.root, made: p.rootMade,
-		embedded: c.UpstreamEndpoint == "",
+		embedded: c.UpstreamEndpoint == "", store: c.storePlace(),
 	}
 }

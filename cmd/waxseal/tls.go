@@ -38,6 +38,9 @@ func (c *config) tlsConfig(dir dataDir, log *slog.Logger) (conf *tls.Config, ca 
 	if err := r.load(); err != nil {
 		return nil, "", fmt.Errorf("--tls-cert: %w", err)
 	}
+	if err := onlyMine(key); err != nil {
+		return nil, "", fmt.Errorf("--tls-key: %w", err)
+	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: r.certificate, NextProtos: []string{"http/1.1"}}, ca, nil
 }
 
