@@ -95,6 +95,6 @@ func TestCopyKeepsTheChecksumAlgorithm(t *testing.T) {
 		if doc.ChecksumSHA256 == "" || doc.ChecksumCRC32 != "" {
 			t.Errorf("SHA256 was asked for: %+v", doc)
 		}
-		k.ask("PUT", k.object("copy"), with(h, hdr{"x-amz-checksum-algorithm": "CRC99"}), "").fails(t, 400, s3.InvalidArgumentCode, "")
+		k.ask("PUT", k.object("copy"), with(h, hdr{"x-amz-checksum-algorithm": "CRC99"}), "").fails(t, 400, s3.InvalidRequest, "")
 	})
 }

@@ -39,6 +39,9 @@ type copying struct {
 
 // copyObject copies an object. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 func (c *call) copyObject() error {
+	if err := c.copyRequest(); err != nil {
+		return err
+	}
 	for range 5 {
 		err := c.copyOnce()
 		if !errors.Is(err, errChanged) {
@@ -47,6 +50,22 @@ func (c *call) copyObject() error {
 		// Source and target are one, and somebody wrote it meanwhile: copy what it is now.
 	}
 	return s3.NewError(s3.ConditionalRequestConflict)
+}
+
+// copyRequest refuses what a copy cannot do whatever its source is; S3 does so before it looks at the source.
+func (c *call) copyRequest() error {
+	for _, kind := range []string{"metadata", "tagging"} {
+		header := "x-amz-" + kind + "-directive"
+		switch d := c.header(header); strings.ToUpper(d) {
+		case "", "COPY", "REPLACE":
+		default:
+			return s3.InvalidArgument(header, d, "Unknown "+kind+" directive.")
+		}
+	}
+	if alg := c.header("x-amz-checksum-algorithm"); alg != "" && checksumID(alg) == 0 {
+		return errChecksumAlgorithm()
+	}
+	return nil
 }
 
 func (c *call) copyOnce() error {
@@ -68,9 +87,7 @@ func (c *call) copyOnce() error {
 	if p.replaces() && p.call.header("If-None-Match") == "*" {
 		return errPrecondition("If-None-Match")
 	}
-	if err := p.targetHeaders(); err != nil {
-		return err
-	}
+	p.targetHeaders()
 	if err := c.writeConditions(p.header); err != nil {
 		return err
 	}
@@ -87,7 +104,7 @@ func (c *call) copySource() (*copying, error) {
 		return nil, err
 	}
 	if !plausibleBucket(src.Bucket) {
-		return nil, errBucketName()
+		return nil, s3.InvalidArgument("x-amz-copy-source", c.header("x-amz-copy-source"), "Invalid copy source bucket name")
 	}
 	if err := c.s.checkKey(src.Key); err != nil {
 		return nil, err
@@ -188,17 +205,16 @@ func (p *copying) checkSelfCopy() error {
 var copiedHeaders = []string{"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
 
 // targetHeaders makes the copy's headers: the source's metadata or the request's.
-func (p *copying) targetHeaders() error {
-	switch d := p.call.header("x-amz-metadata-directive"); strings.ToUpper(d) {
-	case "", "COPY", "REPLACE":
-	default:
-		return s3.InvalidArgument("x-amz-metadata-directive", d, "Unknown metadata directive.")
-	}
+func (p *copying) targetHeaders() {
 	p.header = p.storeHeader()
 	if !p.replacesMetadata() {
 		p.takeMetadata()
 	}
-	return p.tagDirective()
+	if strings.EqualFold(p.call.header("x-amz-tagging-directive"), "REPLACE") {
+		p.tags = tagsOfRequest
+	} else {
+		p.header.Del("x-amz-tagging")
+	}
 }
 
 // takeMetadata puts the source's metadata in the place of the request's.
@@ -233,18 +249,6 @@ const (
 	tagsOfSource  tagCopy = iota
 	tagsOfRequest         // x-amz-tagging, or none
 )
-
-func (p *copying) tagDirective() error {
-	switch d := p.call.header("x-amz-tagging-directive"); strings.ToUpper(d) {
-	case "", "COPY":
-		p.header.Del("x-amz-tagging")
-	case "REPLACE":
-		p.tags = tagsOfRequest
-	default:
-		return s3.InvalidArgument("x-amz-tagging-directive", d, "Unknown tagging directive.")
-	}
-	return nil
-}
 
 // findModified asks for the LastModified of what a PUT has just written: PUT does not tell. The copy is there, whatever
 // becomes of the question: without an answer it is as old as this request.

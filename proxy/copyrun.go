@@ -265,7 +265,7 @@ func (p *copying) checksumOfCopy() (uint8, error) {
 	if alg := p.call.header("x-amz-checksum-algorithm"); alg != "" {
 		id := checksumID(alg)
 		if id == 0 {
-			return 0, s3.InvalidArgument("x-amz-checksum-algorithm", alg, "Checksum algorithm provided is unsupported.")
+			return 0, errChecksumAlgorithm()
 		}
 		return id, nil
 	}

@@ -31,8 +31,12 @@ func ParseCopySource(header string) (CopySource, error) {
 		return CopySource{}, Errorf(NotImplemented, "A copy source that is an access point's ARN is not implemented.")
 	}
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if bucket == "" || key == "" {
-		return bad("Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
+	switch {
+	case bucket == "":
+		return bad("Invalid copy source bucket name")
+	case key == "":
+		// S3 has the header's name here in the place of its value.
+		return CopySource{}, InvalidArgument("x-amz-copy-source", "x-amz-copy-source", "Invalid copy source object key")
 	}
 	return CopySource{bucket, key, version}, nil
 }
