@@ -18,8 +18,10 @@ import (
 
 var (
 	errStoreUnreachable = errors.New("the store did not answer")
-	errClientGone       = errors.New("the client is gone")
-	errSlowDown         = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
+	// errCredentialsRefused is a store that does not take the signature of a request.
+	errCredentialsRefused = fmt.Errorf("%w: it refused the credentials that waxseal has for it", errStoreUnreachable)
+	errClientGone         = errors.New("the client is gone")
+	errSlowDown           = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
 	// errNotSealed is an object without a valid envelope in a bucket whose objects must have one.
 	errNotSealed = errors.New("the object has no waxseal envelope")
 	// errTampered is an object that does not authenticate: altered, cut, swapped, or under another object's envelope.
@@ -36,6 +38,9 @@ func (c *call) fail(err error) {
 // refuse is the one place where an error becomes a status.
 func (c *call) refuse(err error) {
 	e := c.toS3(err)
+	if errors.Is(err, errCredentialsRefused) && c.storeTakesCredentials() {
+		e = s3.Errorf(s3.InvalidRequest, "The store behind waxseal does not take this request, though it takes waxseal's credentials: a name or a header of it has characters that the store reads otherwise.")
+	}
 	hideSecrets(e)
 	if e.Resource == "" {
 		e.Resource = c.rawPath
@@ -172,7 +177,7 @@ func refusedCredentials(e *s3.Error) error {
 	switch e.Code {
 	case s3.SignatureDoesNotMatch, s3.InvalidAccessKeyID, "RequestTimeTooSkewed", "RequestExpired", "ExpiredToken", "InvalidToken",
 		"InvalidSecurity", "AuthorizationHeaderMalformed", "CredentialsNotSupported", "NotSignedUp", "MissingSecurityHeader", "UnauthorizedAccess":
-		return fmt.Errorf("%w: it refused the credentials that waxseal has for it: %s: %s", errStoreUnreachable, e.Code, e.Message)
+		return fmt.Errorf("%w: %s: %s", errCredentialsRefused, e.Code, e.Message)
 	}
 	e.Extra = slices.DeleteFunc(e.Extra, func(f s3.Field) bool {
 		switch f.Name {
@@ -182,6 +187,25 @@ func refusedCredentials(e *s3.Error) error {
 		return false
 	})
 	return nil
+}
+
+// controlTime bounds the request that tells a store's trouble from a request's.
+const controlTime = 5 * time.Second
+
+// storeTakesCredentials reports whether the store takes the requester's credentials for a request without anything of
+// the client's in it. A client would send again what is answered with 503: that is only for a store that is in trouble.
+func (c *call) storeTakesCredentials() bool {
+	ctx, cancel := context.WithTimeout(c.up, controlTime)
+	defer cancel()
+	resp, err := c.sendWithin(ctx, &storeRequest{method: http.MethodGet})
+	if err != nil {
+		return false
+	}
+	if resp.StatusCode < 400 {
+		drain(resp)
+		return true
+	}
+	return !errors.Is(upstreamFailure(resp), errStoreUnreachable)
 }
 
 func errUnknownOperation(c *call) error {

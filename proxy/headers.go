@@ -193,6 +193,11 @@ var lowerNames = func() map[string]string {
 // of the plaintext, and one that is dropped in silence changes what the client asked for.
 func (c *call) checkAmzHeaders() error {
 	for n, value := range c.headers() {
+		if c.forwards(n) {
+			if err := checkForwarded(n, value); err != nil {
+				return err
+			}
+		}
 		switch {
 		case !strings.HasPrefix(n, "x-amz-") && !strings.HasPrefix(n, minioPrefix):
 		case n == envelopeHeader:
@@ -216,18 +221,11 @@ const minioPrefix = "x-minio-"
 func (c *call) storeHeader() http.Header {
 	h := make(http.Header)
 	for n, value := range c.headers() {
-		switch {
-		case strings.HasPrefix(n, metaPrefix):
-			if c.route.class != seal {
-				continue
-			}
-		case strings.HasPrefix(n, "x-amz-"):
-			if !slices.Contains(c.route.pass, n) {
-				continue
-			}
-		case strings.HasPrefix(n, "x-"), strings.Contains(n, "_"), notForwarded[n]:
-			// Stores have extensions of their own below x-, and some take an underscore for a hyphen.
+		if !c.forwards(n) {
 			continue
+		}
+		if strings.HasPrefix(n, metaPrefix) {
+			value = storedMetadata(sentMetadata(value))
 		}
 		h.Add(n, value)
 	}
@@ -235,6 +233,18 @@ func (c *call) storeHeader() http.Header {
 		h.Set("Content-Encoding", enc)
 	}
 	return h
+}
+
+// forwards reports whether a request header, its name in lower case, goes to the store.
+func (c *call) forwards(name string) bool {
+	switch {
+	case strings.HasPrefix(name, metaPrefix):
+		return c.route.class == seal
+	case strings.HasPrefix(name, "x-amz-"):
+		return slices.Contains(c.route.pass, name)
+	}
+	// Stores have extensions of their own below x-, and some take an underscore for a hyphen.
+	return !strings.HasPrefix(name, "x-") && !strings.Contains(name, "_") && !notForwarded[name]
 }
 
 // joined gives all lines of a request's header, named in lower case, as the one that they mean.
@@ -310,7 +320,7 @@ func (c *call) copyHeaders(h http.Header) {
 		}
 		if strings.HasPrefix(lower, metaPrefix) {
 			// S3 answers these names in lower case, and boto3 shows them as they came.
-			out.SetCanonical([]byte(lower), []byte(strings.Join(values, ",")))
+			out.SetCanonical([]byte(lower), []byte(shownMetadata(strings.Join(values, ","))))
 			continue
 		}
 		for _, v := range values {

@@ -94,12 +94,15 @@ func (f *form) skipRest() error {
 	case err != io.EOF:
 		return err
 	case f.body.left > 0:
-		return io.ErrUnexpectedEOF
+		return errCutForm()
 	}
 	return nil
 }
 
 func spoolError(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return errCutForm()
+	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("%w: holding a form's file: %w", s3.Errorf(s3.SlowDown, "There is no space left for files of forms. Please try again later."), err)
 	}

@@ -117,11 +117,16 @@ func formError(err error) error {
 	case errors.As(err, &own):
 		return own
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return err // IncompleteBody
+		return errCutForm()
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: the form's fields did not come in time: %w", errClientGone, err)
 	}
 	return s3.Errorf(s3.MalformedPOSTRequest, "The body of your POST request is not well-formed multipart/form-data.")
+}
+
+// errCutForm is the refusal of a form whose end never came.
+func errCutForm() error {
+	return s3.Errorf(s3.IncompleteBody, "The request body terminated unexpectedly")
 }
 
 // formAliases are fields with another name than the header that they stand for.
@@ -220,10 +225,14 @@ func (f *form) storeHeader() (http.Header, error) {
 		default:
 			return nil, s3.Errorf(s3.NotImplemented, "waxseal does not support the field %s of PostObject", name)
 		}
-		if !plainHeader(header, field.Value) {
-			return nil, s3.InvalidArgument(field.Name, field.Value, "The field holds characters that a header cannot hold")
+		if err := checkForwarded(strings.ToLower(header), field.Value); err != nil {
+			return nil, err
 		}
-		h.Set(header, field.Value)
+		value := field.Value
+		if strings.HasPrefix(name, metaPrefix) {
+			value = storedMetadata(strings.ToValidUTF8(value, "\uFFFD")) // a field has no encoded words
+		}
+		h.Set(header, value)
 	}
 	return h, nil
 }

@@ -170,6 +170,11 @@ func TestS3TestsPost(t *testing.T) {
 		{"missing_content_length_argument", `{` + expires + `, "conditions": [` + usual + `, ["content-length-range", 0]]}`, usualForm, 400},
 		{"invalid_content_length_argument", `{` + expires + `, "conditions": [` + usual + `, ["content-length-range", -1, 0]]}`, usualForm, 400},
 		{"upload_size_below_minimum", `{` + expires + `, "conditions": [` + usual + `, ["content-length-range", 512, 1000]]}`, usualForm, 400},
+		{"length_that_is_a_word", `{` + expires + `, "conditions": [` + usual + `, ["content-length-range", "test", "10"]]}`, usualForm, 403},
+		{"other_length_that_is_a_word", `{` + expires + `, "conditions": [` + usual + `, ["content-length-range", 1, "ten"]]}`, usualForm, 403},
+		{"eq_without_dollar", `{` + expires + `, "conditions": [` + usual + `, ["eq", "acl", "private"]]}`, usualForm, 403},
+		{"eq_nothing_without_dollar", `{` + expires + `, "conditions": [` + usual + `, ["eq", "acl", ""]]}`, usualForm, 403},
+		{"starts_with_without_dollar", `{` + expires + `, "conditions": [` + usual + `, ["starts-with", "acl", ""]]}`, usualForm, 403},
 		{"empty_conditions", `{` + expires + `, "conditions": [{}]}`, usualForm, 400},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -26,6 +26,7 @@ type postCondition struct {
 	field  string // lower case, without the dollar sign
 	value  string
 	prefix bool
+	never  bool // S3 takes it in a policy, and no form meets it
 	raw    string
 }
 
@@ -138,11 +139,16 @@ func (p *PostPolicy) addList(raw json.RawMessage) error {
 	}
 	var field, value string
 	if list[1][0] != '"' || list[2][0] != '"' || json.Unmarshal(list[1], &field) != nil || json.Unmarshal(list[2], &value) != nil ||
-		len(field) < 2 || field[0] != '$' {
+		len(field) < 2 {
 		return errPolicyDocument("Invalid " + operation + ": arguments must be a $field and a string.")
 	}
-	p.conditions = append(p.conditions, postCondition{field: strings.ToLower(field[1:]), value: value,
-		prefix: operation == "starts-with", raw: showCondition(operation, field, value)})
+	c := postCondition{value: value, prefix: operation == "starts-with", raw: showCondition(operation, field, value)}
+	if name, ok := strings.CutPrefix(field, "$"); ok {
+		c.field = strings.ToLower(name)
+	} else {
+		c.never = true
+	}
+	p.conditions = append(p.conditions, c)
 	return nil
 }
 
@@ -161,6 +167,10 @@ func (p *PostPolicy) addRange(list []json.RawMessage) error {
 	}
 	low, okLow := lengthOf(list[1])
 	high, okHigh := lengthOf(list[2])
+	if word(list[1]) || word(list[2]) {
+		p.conditions = append(p.conditions, postCondition{never: true, raw: "[\"content-length-range\", " + string(list[1]) + ", " + string(list[2]) + "]"})
+		return nil
+	}
 	if !okLow || !okHigh {
 		return errPolicyDocument("Invalid content-length-range: arguments must be non-negative integers.")
 	}
@@ -175,6 +185,12 @@ func (p *PostPolicy) addRange(list []json.RawMessage) error {
 func lengthOf(raw json.RawMessage) (int64, bool) {
 	n, err := strconv.ParseUint(strings.Trim(string(raw), "\""), 10, 63)
 	return int64(n), err == nil
+}
+
+// word reports whether an argument is text that is no number: S3 takes it in a policy, and then denies every form.
+func word(raw json.RawMessage) bool {
+	_, err := strconv.ParseFloat(strings.Trim(string(raw), "\""), 64)
+	return raw[0] == '"' && err != nil
 }
 
 // LengthRange is the content-length-range, where the policy has one.
@@ -265,7 +281,10 @@ func (p *PostPolicy) Covers(name string) bool {
 }
 
 func (c postCondition) holds(value string) bool {
-	if !c.prefix {
+	switch {
+	case c.never:
+		return false
+	case !c.prefix:
 		return value == c.value
 	}
 	if c.field != "content-type" {
