@@ -65,6 +65,9 @@ type call struct {
 
 const callKey = "waxseal.call"
 
+// hostID is what S3's answers and errors call x-amz-id-2 and HostId: there to be told to support.
+const hostID = "waxseal"
+
 // callOf is the request's call: made by Expect or by serve, whichever comes first.
 func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	if c, ok := ctx.UserValue(callKey).(*call); ok {
@@ -75,6 +78,7 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	c.up, c.abandon = context.WithCancelCause(s.base)
 	ctx.SetUserValue(callKey, c)
 	c.res.Header.Set("x-amz-request-id", c.id)
+	c.res.Header.Set("x-amz-id-2", hostID)
 	return c
 }
 

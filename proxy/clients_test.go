@@ -125,7 +125,7 @@ func TestQueryForTheStore(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, nil)
 	for target, want := range map[string]string{
 		"/bkt?events=s3:ObjectCreated:*&prefix=a%2Bb":             "prefix=a%2Bb",
-		"/bkt?prefix=a&prefix=none&frobnicate":                    "prefix=a",
+		"/bkt?prefix=a&prefix=none&frobnicate=1":                  "prefix=a",
 		"/bkt?list-type=2&events=x&max-keys=5":                    "list-type=2&max-keys=5&metadata=true",
 		"/?events=s3:ObjectCreated:*":                             "",
 		"/bkt?acl&name=evil&x-id=GetBucketAcl&Uploads":            "acl=",

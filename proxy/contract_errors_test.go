@@ -62,14 +62,14 @@ func broken(prefix string) map[string]struct {
 	return map[string]row{
 		"algorithm other than AES256":   {but("algorithm", "AES128"), s3.InvalidEncryptionAlgorithmError, msgBadAlgorithm, "ArgumentValue", "AES128"},
 		"algorithm aws:kms":             {but("algorithm", "aws:kms"), s3.InvalidEncryptionAlgorithmError, msgBadAlgorithm, "ArgumentValue", "aws:kms"},
-		"key and MD5 without algorithm": {but("algorithm", ""), s3.InvalidArgumentCode, msgAlgorithm, "ArgumentName", prefix + "algorithm"},
-		"algorithm without key":         {but("key", ""), s3.InvalidArgumentCode, msgNoKey, "ArgumentName", prefix + "key"},
-		"key not 32 bytes":              {ssecHdr(prefix, customerKeyOf(1)[:31]), s3.InvalidArgumentCode, msgBadKey, "ArgumentName", prefix + "key"},
-		"key not base64":                {but("key", "%%%"), s3.InvalidArgumentCode, msgBadKey, "ArgumentName", prefix + "key"},
-		"MD5 of another key":            {but("key-md5", ssecHdr(prefix, customerKeyOf(2))[prefix+"key-md5"]), s3.InvalidArgumentCode, msgBadMD5, "ArgumentName", prefix + "key-MD5"},
-		"MD5 that is none":              {but("key-md5", "abc"), s3.InvalidArgumentCode, msgBadMD5, "ArgumentName", prefix + "key-MD5"},
-		"without the MD5":               {but("key-md5", ""), s3.InvalidArgumentCode, msgNoMD5, "ArgumentName", prefix + "key-MD5"},
-		"algorithm alone":               {hdr{prefix + "algorithm": algAES256}, s3.InvalidArgumentCode, msgNoKey, "ArgumentName", prefix + "key"},
+		"key and MD5 without algorithm": {but("algorithm", ""), s3.InvalidArgumentCode, msgAlgorithm, "ArgumentName", hdrSSE},
+		"algorithm without key":         {but("key", ""), s3.InvalidArgumentCode, msgNoKey, "ArgumentName", hdrSSE},
+		"key not 32 bytes":              {ssecHdr(prefix, customerKeyOf(1)[:31]), s3.InvalidArgumentCode, msgBadKey, "ArgumentName", hdrSSE},
+		"key not base64":                {but("key", "%%%"), s3.InvalidArgumentCode, msgBadKey, "ArgumentName", hdrSSE},
+		"MD5 of another key":            {but("key-md5", ssecHdr(prefix, customerKeyOf(2))[prefix+"key-md5"]), s3.InvalidArgumentCode, msgBadMD5, "ArgumentName", hdrSSE},
+		"MD5 that is none":              {but("key-md5", "abc"), s3.InvalidArgumentCode, msgBadMD5, "ArgumentName", hdrSSE},
+		"without the MD5":               {but("key-md5", ""), s3.InvalidArgumentCode, msgNoMD5, "ArgumentName", hdrSSE},
+		"algorithm alone":               {hdr{prefix + "algorithm": algAES256}, s3.InvalidArgumentCode, msgNoKey, "ArgumentName", hdrSSE},
 	}
 }
 
@@ -97,6 +97,10 @@ func TestCustomerKeyHeaders(t *testing.T) {
 	for operation, send := range operations {
 		for name, row := range broken(hdrSSEC) {
 			k.run(t, operation+"/"+name, func(t *testing.T) {
+				if reads := operation == "GetObject" || operation == "HeadObject" || operation == "GetObjectAttributes"; reads && name == "key not 32 bytes" {
+					send(row.h).fails(t, 403, s3.AccessDenied, msgWrongKey)
+					return
+				}
 				send(row.h).fails(t, 400, row.code, row.message, row.argument, row.val)
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/md5"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"hash"
 	"io"
@@ -73,11 +74,12 @@ type declared struct {
 	named     bool   // the request named the algorithm itself
 	value     []byte // x-amz-checksum-*, when it came as a header
 	trailer   bool   // it comes as a trailer
+	part      bool   // the body is a part
 }
 
 // declaredOf reads a request's Content-MD5 and checksum.
 func (c *call) declaredOf(f fields) (*declared, error) {
-	d := &declared{algorithm: sse.CRC64NVME}
+	d := &declared{algorithm: sse.CRC64NVME, part: c.route.name == "UploadPart"}
 	if f.hasHeader("Content-MD5") {
 		sum, err := base64.StdEncoding.DecodeString(f.header("Content-MD5"))
 		if err != nil || len(sum) != md5.Size {
@@ -239,9 +241,17 @@ func (d *digestReader) finishMD5() error {
 	d.md5.Sum(d.facts.MD5[:0])
 	if d.want.md5 != nil && !bytes.Equal(d.want.md5, d.facts.MD5[:]) {
 		return s3.Errorf(s3.BadDigest, "The Content-MD5 you specified did not match what we received.").
-			With("ExpectedDigest", b64(d.want.md5)).With("CalculatedDigest", b64(d.facts.MD5[:]))
+			With("ExpectedDigest", d.want.shownMD5()).With("CalculatedDigest", b64(d.facts.MD5[:]))
 	}
 	return nil
+}
+
+// shownMD5 is the declared MD5 as S3's error repeats it: hexadecimal, but for a part.
+func (w *declared) shownMD5() string {
+	if w.part {
+		return b64(w.md5)
+	}
+	return hex.EncodeToString(w.md5)
 }
 
 func (d *digestReader) wantedChecksum() ([]byte, error) {

@@ -234,26 +234,29 @@ func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
 		return nil, s3.Errorf(s3.InvalidRequest, "Requests specifying Server Side Encryption with Customer provided keys must be made over a secure connection.")
 	}
 	if !hasAlg {
-		return nil, s3.InvalidArgument(h.algorithm, "null", "Requests specifying Server Side Encryption with Customer provided keys must provide a valid encryption algorithm.")
+		return nil, errCustomer("Requests specifying Server Side Encryption with Customer provided keys must provide a valid encryption algorithm.")
 	}
 	if alg != algAES256 {
 		return nil, s3.Errorf(s3.InvalidEncryptionAlgorithmError, "The Encryption request you specified is not valid. Supported value: AES256.").
-			With("ArgumentName", h.algorithm).With("ArgumentValue", alg)
+			With("ArgumentName", hdrSSE).With("ArgumentValue", alg)
 	}
 	if !hasKey {
-		return nil, s3.InvalidArgument(h.key, "null", "Requests specifying Server Side Encryption with Customer provided keys must provide an appropriate secret key.")
+		return nil, errCustomer("Requests specifying Server Side Encryption with Customer provided keys must provide an appropriate secret key.")
 	}
 	if !hasSum {
-		return nil, s3.InvalidArgument(h.md5, "null", "Requests specifying Server Side Encryption with Customer provided keys must provide the client calculated MD5 of the secret key.")
+		return nil, errCustomer("Requests specifying Server Side Encryption with Customer provided keys must provide the client calculated MD5 of the secret key.")
 	}
 	raw, err := base64.StdEncoding.DecodeString(key)
-	if err != nil || len(raw) != 32 {
-		return nil, s3.InvalidArgument(h.key, "", "The secret key was invalid for the specified algorithm.")
+	if err != nil || len(raw) != 32 && !c.readsObject() {
+		return nil, errCustomer("The secret key was invalid for the specified algorithm.")
 	}
 	defer clear(raw)
 	digest := md5.Sum(raw)
 	if want, err := base64.StdEncoding.DecodeString(sum); err != nil || hex.EncodeToString(want) != hex.EncodeToString(digest[:]) {
-		return nil, s3.InvalidArgument(h.md5, sum, "The calculated MD5 hash of the key did not match the hash that was provided.")
+		return nil, errCustomer("The calculated MD5 hash of the key did not match the hash that was provided.")
+	}
+	if len(raw) != 32 {
+		return nil, c.errWrongCustomerKey() // to a reader, S3 says no more of a key than that it is not the object's
 	}
 	k := &customerKey{md5: b64(digest[:])}
 	if k.key, err = sse.KeyFrom(raw); err != nil {
@@ -261,6 +264,20 @@ func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
 	}
 	c.onDone(k.key.Zero)
 	return k, nil
+}
+
+// readsObject reports whether the SSE-C key of the request is that of an object to read.
+func (c *call) readsObject() bool {
+	switch c.route.name {
+	case "GetObject", "HeadObject", "GetObjectAttributes":
+		return true
+	}
+	return false
+}
+
+// errCustomer is S3's refusal of an SSE-C header. It always names x-amz-server-side-encryption.
+func errCustomer(message string) error {
+	return s3.Errorf(s3.InvalidArgumentCode, "%s", message).With("ArgumentName", hdrSSE)
 }
 
 // algorithmOf is what x-amz-server-side-encryption says of a mode; empty for SSE-C.

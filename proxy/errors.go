@@ -42,10 +42,7 @@ func (c *call) refuse(err error) {
 		e = s3.Errorf(s3.InvalidRequest, "The store behind waxseal does not take this request, though it takes waxseal's credentials: a name or a header of it has characters that the store reads otherwise.")
 	}
 	hideSecrets(e)
-	if e.Resource == "" {
-		e.Resource = c.rawPath
-	}
-	e.RequestID, e.HostID = c.id, "waxseal"
+	e.RequestID, e.HostID = c.id, hostID
 	c.errCode = e.Code
 	c.logFailure(e, err)
 	if e.Code == s3.MissingContentLength {
@@ -214,6 +211,11 @@ func errUnknownOperation(c *call) error {
 		for _, p := range c.query.params {
 			if slices.Contains(selectors[p.name], c.level()) {
 				return errMethodOf(c, p.name, c.level())
+			}
+		}
+		for _, p := range c.query.params {
+			if p.value == "" && !parameters[p.name] {
+				return errSubResource(p.name, c.level())
 			}
 		}
 		return s3.Errorf(s3.NotImplemented, "waxseal knows no operation %s with this address and query", c.method)

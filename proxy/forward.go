@@ -68,7 +68,22 @@ func (c *call) forwardedDocument() ([]byte, error) {
 	if c.auth.Kind == sigv4.Anonymous && c.method != http.MethodOptions && !c.s.cfg.Anonymous {
 		return nil, s3.NewError(s3.AccessDenied)
 	}
-	return c.document(maxForwarded)
+	doc, err := c.document(maxForwarded)
+	return s3.WithoutBOM(doc), err
+}
+
+// putACL forwards an ACL. Not all stores survive a request without one.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutBucketAcl.html
+func (c *call) putACL() error {
+	body, err := c.forwardedDocument()
+	if err != nil {
+		return err
+	}
+	named := slices.ContainsFunc(passACL, func(name string) bool { return !slices.Contains(passOwner, name) && c.hasHeader(name) })
+	if len(body) == 0 && !named {
+		return s3.NewError(s3.MissingSecurityHeader).With("MissingHeaderName", "x-amz-acl")
+	}
+	return c.forwardWith(c.storeQuery(), body)
 }
 
 // forwardWith forwards the request with another query or body.

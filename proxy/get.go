@@ -245,6 +245,10 @@ func (f *fetch) rangeSpan() (off, n int64, err error) {
 		f.ranged = false
 		return 0, f.size, nil
 	}
+	if f.size == 0 && f.want.Suffix() && f.want.Last > 0 {
+		f.ranged = false // "bytes=-5" of nothing is all of it, "bytes=-0" and "bytes=0-" are not
+		return 0, 0, nil
+	}
 	off, n, ok := f.want.Resolve(f.size)
 	if !ok {
 		return 0, 0, errRange(f.call, f.size)

@@ -13,17 +13,20 @@ func (f *fetch) headers(p *opened, off, n int64) {
 	f.describeTo(p.stored, p.manifest)
 	f.showEncryption(p.env, f.customer)
 	if f.sums {
-		f.showReadChecksums(p)
+		f.showReadChecksums(p, n)
 	}
 	if f.partial(n) {
 		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
 	}
 }
 
-// showReadChecksums shows the whole object's checksums for a whole read, and a part's own for a read of that part.
-func (f *fetch) showReadChecksums(p *opened) {
+// showReadChecksums shows the whole object's checksums for a read of all n bytes of it, and a part's own for a read of
+// that part.
+func (f *fetch) showReadChecksums(p *opened, n int64) {
 	switch {
-	case f.ranged:
+	case f.ranged && n < f.size:
+	case f.part > 0 && p.manifest != nil && len(p.manifest.Parts) == 1 && p.facts != nil && !isComposite(p.facts):
+		f.showChecksums(p.facts.Checksums, p.tag.Parts)
 	case f.part > 0 && p.manifest != nil:
 		if part := p.manifest.Parts[f.part-1]; part.Checksum != nil && (isComposite(p.facts) || f.s.cfg.CompatCeph) {
 			f.showChecksums([]sse.Checksum{{Algorithm: p.manifest.ChecksumAlgorithm, Value: part.Checksum, Composite: isComposite(p.facts)}}, 0)

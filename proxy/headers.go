@@ -324,6 +324,9 @@ func (c *call) copyHeaders(h http.Header) {
 			continue
 		}
 		for _, v := range values {
+			if lower == "x-amz-storage-class" && v == "STANDARD" {
+				continue // S3 names all classes but this one
+			}
 			if name == s3.HeaderBucketRegion && v == c.s.up.cfg.Region {
 				v = c.s.cfg.Region
 			}

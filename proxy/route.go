@@ -108,6 +108,8 @@ func (r *route) checkQuery(c *call) error {
 	for _, p := range c.query.params {
 		on := selectors[p.name]
 		switch {
+		case on == nil && r.mistakes(p):
+			return errSubResource(p.name, r.on)
 		case on == nil, p.name == r.query, slices.Contains(r.params, p.name):
 		case r.query != "":
 			names := []string{r.query, p.name}
@@ -124,6 +126,27 @@ func (r *route) checkQuery(c *call) error {
 	}
 	return nil
 }
+
+// mistakes reports whether the row would be taken for another operation's, which is told by a parameter that waxseal
+// does not know: "PUT /bucket?newThing" would make the bucket. A sub-resource has no value; beside a parameter that has
+// one, no bucket is made or removed either.
+func (r *route) mistakes(p param) bool {
+	name := strings.ToLower(p.name)
+	if r.query != "" || slices.Contains(r.params, p.name) || parameters[p.name] || strings.HasPrefix(name, "x-amz-") || name == "x-id" || signatureV2[name] {
+		return false
+	}
+	return p.value == "" || r.name == "CreateBucket" || r.name == "DeleteBucket"
+}
+
+func errSubResource(name string, on level) error {
+	return s3.Errorf(s3.NotImplemented, "waxseal knows no sub-resource ?%s of a %s", name, on)
+}
+
+// signatureV2 are the parameters of a URL that is presigned with Signature Version 2, in lower case.
+var signatureV2 = map[string]bool{"awsaccesskeyid": true, "expires": true, "signature": true}
+
+// parameters are the names of all rows' parameters: one that is not the operation's own is passed over.
+var parameters = make(map[string]bool)
 
 // errMethodOf refuses a method that a sub-resource does not have.
 func errMethodOf(c *call, query string, on level) error {
@@ -180,6 +203,9 @@ func init() {
 	for i := range routes {
 		if r := &routes[i]; r.query != "" && !slices.Contains(selectors[r.query], r.on) {
 			selectors[r.query] = append(selectors[r.query], r.on)
+		}
+		for _, name := range routes[i].params {
+			parameters[name] = true
 		}
 	}
 }

@@ -21,7 +21,7 @@ var bucketRoutes = []route{
 	{name: "GetBucketAccelerateConfiguration", method: "GET", on: onBucket, query: "accelerate", class: forward, action: "s3:GetAccelerateConfiguration", pass: passOwner, handler: (*call).forward},
 	{name: "PutBucketAccelerateConfiguration", method: "PUT", on: onBucket, query: "accelerate", class: forward, action: "s3:PutAccelerateConfiguration", pass: passOwner, handler: (*call).forward},
 	{name: "GetBucketAcl", method: "GET", on: onBucket, query: "acl", class: forward, action: "s3:GetBucketAcl", pass: passOwner, handler: (*call).forward},
-	{name: "PutBucketAcl", method: "PUT", on: onBucket, query: "acl", class: forward, action: "s3:PutBucketAcl", pass: passACL, handler: (*call).forward},
+	{name: "PutBucketAcl", method: "PUT", on: onBucket, query: "acl", class: forward, action: "s3:PutBucketAcl", pass: passACL, handler: (*call).putACL},
 	{name: "GetBucketAnalyticsConfiguration", method: "GET", on: onBucket, query: "analytics", class: forward, action: "s3:GetAnalyticsConfiguration", params: paramsConfig, pass: passOwner, handler: (*call).forward},
 	{name: "PutBucketAnalyticsConfiguration", method: "PUT", on: onBucket, query: "analytics", class: forward, action: "s3:PutAnalyticsConfiguration", params: paramsConfig, pass: passOwner, handler: (*call).forward},
 	{name: "DeleteBucketAnalyticsConfiguration", method: "DELETE", on: onBucket, query: "analytics", class: forward, action: "s3:PutAnalyticsConfiguration", params: paramsConfig, pass: passOwner, handler: (*call).forward},
@@ -97,7 +97,7 @@ var bucketRoutes = []route{
 
 var objectRoutes = []route{
 	{name: "GetObjectAcl", method: "GET", on: onObject, query: "acl", class: forward, action: "s3:GetObjectAcl", params: paramsVersion, pass: passOwner, handler: (*call).forward},
-	{name: "PutObjectAcl", method: "PUT", on: onObject, query: "acl", class: forward, action: "s3:PutObjectAcl", params: paramsVersion, pass: passACL, handler: (*call).forward},
+	{name: "PutObjectAcl", method: "PUT", on: onObject, query: "acl", class: forward, action: "s3:PutObjectAcl", params: paramsVersion, pass: passACL, handler: (*call).putACL},
 	{name: "GetObjectTagging", method: "GET", on: onObject, query: "tagging", class: forward, action: "s3:GetObjectTagging", params: paramsVersion, pass: passOwner, handler: (*call).forward},
 	{name: "PutObjectTagging", method: "PUT", on: onObject, query: "tagging", class: forward, action: "s3:PutObjectTagging", params: paramsVersion, pass: passOwner, handler: (*call).changeTags},
 	{name: "DeleteObjectTagging", method: "DELETE", on: onObject, query: "tagging", class: forward, action: "s3:DeleteObjectTagging", params: paramsVersion, pass: passOwner, handler: (*call).changeTags},

@@ -21,7 +21,6 @@ type Error struct {
 	// HTTPStatus overrides the code's own status, for stores that answer a known code with another one.
 	HTTPStatus int
 
-	Resource  string
 	RequestID string
 	HostID    string
 
@@ -88,9 +87,6 @@ func (e *Error) AppendXML(dst []byte) []byte {
 	for _, f := range e.Extra {
 		dst = appendElement(dst, f.Name, f.Value)
 	}
-	if e.Resource != "" {
-		dst = appendElement(dst, "Resource", e.Resource)
-	}
 	dst = appendElement(dst, "RequestId", e.RequestID)
 	if e.HostID != "" {
 		dst = appendElement(dst, "HostId", e.HostID)
@@ -119,8 +115,7 @@ func (e *Error) set(f Field) {
 		e.Code = Code(strings.TrimSpace(f.Value))
 	case "Message":
 		e.Message = f.Value
-	case "Resource":
-		e.Resource = f.Value
+	case "Resource": // the store's address of it; S3 has no such element
 	case "RequestId":
 		e.RequestID = f.Value
 	case "HostId":

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -68,7 +69,7 @@ func readAll(r io.Reader, limit int64) ([]byte, error) {
 }
 
 func decode(body []byte, v any, schema *element) error {
-	raw := &guard{d: xml.NewDecoder(bytes.NewReader(body))}
+	raw := &guard{d: xml.NewDecoder(bytes.NewReader(WithoutBOM(body)))}
 	if schema != nil {
 		raw.stack = []level{{of: &element{children: map[string]*element{rootName(reflect.TypeOf(v)): schema}}}}
 	}
@@ -87,6 +88,9 @@ func decode(body []byte, v any, schema *element) error {
 	}
 }
 
+// WithoutBOM takes off the byte order mark that a document in UTF-8 may begin with.
+func WithoutBOM(doc []byte) []byte { return bytes.TrimPrefix(doc, []byte("\xEF\xBB\xBF")) }
+
 func ignorable(t xml.Token) bool {
 	switch t := t.(type) {
 	case xml.CharData:
@@ -103,6 +107,14 @@ type guard struct {
 	d     *xml.Decoder
 	depth int
 	stack []level
+	// prefixes are those that the open elements declare, the innermost last.
+	prefixes []prefix
+}
+
+// A prefix is a declaration of one: xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/".
+type prefix struct {
+	name, namespace string
+	depth           int
 }
 
 type level struct {
@@ -126,6 +138,9 @@ func (g *guard) Token() (xml.Token, error) {
 		}
 		err = g.enter(t)
 	case xml.EndElement:
+		for n := len(g.prefixes); n > 0 && g.prefixes[n-1].depth == g.depth; n-- {
+			g.prefixes = g.prefixes[:n-1]
+		}
 		g.depth--
 		if len(g.stack) > 1 {
 			err = g.leave()
@@ -148,7 +163,8 @@ func (g *guard) enter(t xml.StartElement) error {
 	}
 	top := &g.stack[len(g.stack)-1]
 	child := top.of.children[t.Name.Local]
-	if child == nil || t.Name.Space != "" || !namespacesKnown(t.Attr) {
+	g.declare(t.Attr)
+	if child == nil || !g.knows(t.Name.Space) || !namespacesKnown(t.Attr) {
 		return errShape
 	}
 	if !child.many {
@@ -174,6 +190,27 @@ func (g *guard) leave() error {
 		}
 	}
 	return nil
+}
+
+func (g *guard) declare(attrs []xml.Attr) {
+	for _, a := range attrs {
+		if a.Name.Space == "xmlns" {
+			g.prefixes = append(g.prefixes, prefix{a.Name.Local, a.Value, g.depth})
+		}
+	}
+}
+
+// knows reports whether an element's prefix stands for S3's namespace. No prefix does.
+func (g *guard) knows(name string) bool {
+	if name == "" {
+		return true
+	}
+	for _, p := range slices.Backward(g.prefixes) {
+		if p.name == name {
+			return p.namespace == Namespace
+		}
+	}
+	return false
 }
 
 // namespacesKnown allows S3's namespace, none, and attributes of declared prefixes (xsi:type on a grantee).
