@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -200,5 +201,42 @@ func TestACLsWithoutAnACL(t *testing.T) {
 	}
 	if got := u.Operations(); len(got) > 0 {
 		t.Errorf("reached the store: %v", got)
+	}
+}
+
+// TestUploadsEncoded: a store that does not know encoding-type=url is made up for.
+func TestUploadsEncoded(t *testing.T) {
+	for _, plain := range []bool{true, false} {
+		k, _ := overMemory(t, proxytest.Options{PlainNames: plain}, nil)
+		for _, key := range []string{"a b/c+d", "ü/x", "z"} {
+			k.mustDo(t, "POST", "/bkt/"+escapePath(key)+"?uploads=", map[string]string{"x-amz-checksum-algorithm": "SHA1"}, nil)
+		}
+		_, body := k.mustDo(t, "GET", "/bkt?uploads=&encoding-type=url&max-uploads=2", nil, nil)
+		doc := reply[s3.ListMultipartUploadsResult](t, body)
+		if doc.EncodingType != "url" || len(doc.Uploads) != 2 || doc.Uploads[0].Key != "a+b/c%2Bd" || doc.NextKeyMarker != doc.Uploads[1].Key || doc.Uploads[0].ChecksumAlgorithm != "SHA1" {
+			t.Errorf("PlainNames %v: %s", plain, body)
+		}
+		_, body = k.mustDo(t, "GET", "/bkt?uploads=&encoding-type=url&delimiter=/", nil, nil)
+		if doc := reply[s3.ListMultipartUploadsResult](t, body); len(doc.CommonPrefixes) != 2 || doc.CommonPrefixes[0].Prefix != "a+b/" || doc.CommonPrefixes[1].Prefix != "%C3%BC/" {
+			t.Errorf("PlainNames %v: %s", plain, body)
+		}
+		if _, body := k.mustDo(t, "GET", "/bkt?uploads=", nil, nil); strings.Contains(string(body), "EncodingType") {
+			t.Errorf("not asked for: %s", body)
+		}
+	}
+}
+
+// TestRetentionsRoot: whatever a store calls it, the document of an object's retention is a Retention.
+func TestRetentionsRoot(t *testing.T) {
+	for _, root := range []string{"Retention", "ObjectLockRetention"} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, "<%s><Mode>GOVERNANCE</Mode><RetainUntilDate>2030-01-01T00:00:00Z</RetainUntilDate></%s>", root, root)
+		}))
+		k := start(t, UpstreamConfig{Endpoint: srv.URL, AccessKey: "own", SecretKey: "own-secret"}, nil)
+		_, body := k.mustDo(t, "GET", "/bkt/k?retention=", nil, nil)
+		if !strings.Contains(string(body), `<Retention xmlns="`+s3.Namespace+`"><Mode>GOVERNANCE</Mode><RetainUntilDate>2030-01-01T00:00:00Z<`) {
+			t.Errorf("%s: %s", root, body)
+		}
+		srv.Close()
 	}
 }

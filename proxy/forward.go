@@ -86,6 +86,24 @@ func (c *call) putACL() error {
 	return c.forwardWith(c.storeQuery(), body)
 }
 
+// getObjectRetention forwards, and answers with S3's root element: versitygw has another one, which SDKs do not know.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html
+func (c *call) getObjectRetention() error {
+	if _, err := c.forwardedDocument(); err != nil {
+		return err
+	}
+	resp, err := c.send(&storeRequest{method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: c.storeHeader()})
+	if err != nil {
+		return err
+	}
+	var doc s3.Retention
+	if err := c.storeResult(resp, &doc); err != nil {
+		return err
+	}
+	c.copyHeaders(without(resp.Header, "Content-Type"))
+	return c.answerXML(http.StatusOK, doc)
+}
+
 // forwardWith forwards the request with another query or body.
 func (c *call) forwardWith(query string, body []byte) error {
 	resp, err := c.send(&storeRequest{

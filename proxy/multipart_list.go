@@ -205,6 +205,9 @@ func (c *call) listMultipartUploads() error {
 			return err
 		}
 	}
+	if c.query.get("encoding-type") == "url" && doc.EncodingType == "" {
+		doc.EncodeNames()
+	}
 	c.copyHeaders(without(resp.Header, "Content-Type"))
 	return c.answerXML(http.StatusOK, doc)
 }

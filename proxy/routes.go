@@ -101,7 +101,7 @@ var objectRoutes = []route{
 	{name: "GetObjectTagging", method: "GET", on: onObject, query: "tagging", class: forward, action: "s3:GetObjectTagging", params: paramsVersion, pass: passOwner, handler: (*call).forward},
 	{name: "PutObjectTagging", method: "PUT", on: onObject, query: "tagging", class: forward, action: "s3:PutObjectTagging", params: paramsVersion, pass: passOwner, handler: (*call).changeTags},
 	{name: "DeleteObjectTagging", method: "DELETE", on: onObject, query: "tagging", class: forward, action: "s3:DeleteObjectTagging", params: paramsVersion, pass: passOwner, handler: (*call).changeTags},
-	{name: "GetObjectRetention", method: "GET", on: onObject, query: "retention", class: forward, action: "s3:GetObjectRetention", params: paramsVersion, pass: passOwner, handler: (*call).forward},
+	{name: "GetObjectRetention", method: "GET", on: onObject, query: "retention", class: forward, action: "s3:GetObjectRetention", params: paramsVersion, pass: passOwner, handler: (*call).getObjectRetention},
 	{name: "PutObjectRetention", method: "PUT", on: onObject, query: "retention", class: forward, action: "s3:PutObjectRetention", params: paramsVersion, pass: passBypass, handler: (*call).forward},
 	{name: "GetObjectLegalHold", method: "GET", on: onObject, query: "legal-hold", class: forward, action: "s3:GetObjectLegalHold", params: paramsVersion, pass: passOwner, handler: (*call).forward},
 	{name: "PutObjectLegalHold", method: "PUT", on: onObject, query: "legal-hold", class: forward, action: "s3:PutObjectLegalHold", params: paramsVersion, pass: passOwner, handler: (*call).forward},

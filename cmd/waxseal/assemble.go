@@ -190,7 +190,7 @@ func (p *parts) openEndpoints(_ context.Context, c *config, log *slog.Logger) er
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
-		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, Anonymous: c.Anonymous,
+		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, BlockSSEC: c.BlockSSEC, Anonymous: c.Anonymous,
 		AllowSigV2: c.SigV2, CompatCeph: c.Compat == "ceph", TrustedProxies: c.trustedProxies,
 		HealthPath: c.HealthPath, Ready: p.health.ready,
 		Log: log, Metrics: metrics,

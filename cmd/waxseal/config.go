@@ -61,6 +61,7 @@ type config struct {
 	AuditInterval time.Duration `yaml:"audit_interval"`
 
 	AllowInsecureSSEC bool          `yaml:"allow_insecure_ssec"`
+	BlockSSEC         bool          `yaml:"block_ssec"`
 	Anonymous         bool          `yaml:"anonymous"`
 	ETag              string        `yaml:"etag"`
 	BucketKeyTTL      time.Duration `yaml:"bucket_key_ttl"`
@@ -133,6 +134,7 @@ func (c *config) flags(f *pflag.FlagSet) {
 	c.kmsFlags(f)
 	f.StringVar(&c.AuditBucket, "audit-bucket", c.AuditBucket, "deliver audit records to this `BUCKET`, too; it must exist")
 	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "`DURATION` that records wait for delivery, at most")
+	f.BoolVar(&c.BlockSSEC, "block-ssec", c.BlockSSEC, "block SSE-C in buckets that are made from now on, until PutBucketEncryption unblocks it, as AWS does")
 	f.BoolVar(&c.AllowInsecureSSEC, "allow-insecure-ssec", c.AllowInsecureSSEC, "take SSE-C keys over plain HTTP; for tests")
 	f.BoolVar(&c.Anonymous, "anonymous", c.Anonymous, "let unsigned requests in, where a bucket's policy allows them")
 	f.StringVar(&c.ETag, "etag", c.ETag, "`KIND` of the ETags of SSE-S3 objects: md5, as on S3, or opaque, which is faster")

@@ -65,7 +65,24 @@ func (w *namesWriter) named(_ *scanner, name string, start int, empty bool) erro
 func (w *namesWriter) encode(name string, start int, empty bool) error {
 	w.take(start)
 	text, err := w.leaf(name, empty)
-	w.dst = appendElement(w.dst, name, strings.ReplaceAll(url.QueryEscape(text), "%2F", "/"))
+	w.dst = appendElement(w.dst, name, encodeName(text))
 	w.at = w.pos
 	return err
+}
+
+// encodeName writes a name as encoding-type=url has it.
+func encodeName(name string) string { return strings.ReplaceAll(url.QueryEscape(name), "%2F", "/") }
+
+// EncodeNames URL-encodes the names in the list, for a client that asked for it and a store that does not know how.
+func (l *ListMultipartUploadsResult) EncodeNames() {
+	l.EncodingType = "url"
+	for _, name := range []*string{&l.KeyMarker, &l.NextKeyMarker, &l.Prefix, &l.Delimiter} {
+		*name = encodeName(*name)
+	}
+	for i := range l.Uploads {
+		l.Uploads[i].Key = encodeName(l.Uploads[i].Key)
+	}
+	for i := range l.CommonPrefixes {
+		l.CommonPrefixes[i].Prefix = encodeName(l.CommonPrefixes[i].Prefix)
+	}
 }

@@ -159,6 +159,12 @@ type Tag struct {
 	Value string `xml:"Value"`
 }
 
+// Retention is the lock of an object: GetObjectRetention's answer.
+type Retention struct {
+	Mode            string `xml:"Mode,omitempty"`
+	RetainUntilDate string `xml:"RetainUntilDate,omitempty"`
+}
+
 // PostResponse answers a form upload that asked for status 201. It has no namespace.
 type PostResponse struct {
 	XMLName  xml.Name `xml:"PostResponse"`
