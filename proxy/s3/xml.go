@@ -108,7 +108,8 @@ type guard struct {
 	depth int
 	stack []level
 	// prefixes are those that the open elements declare, the innermost last.
-	prefixes []prefix
+	prefixes  []prefix
+	qualified bool // the root has a prefix
 }
 
 // A prefix is a declaration of one: xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/".
@@ -164,6 +165,9 @@ func (g *guard) enter(t xml.StartElement) error {
 	top := &g.stack[len(g.stack)-1]
 	child := top.of.children[t.Name.Local]
 	g.declare(t.Attr)
+	if g.depth == 1 {
+		g.qualified = t.Name.Space != ""
+	}
 	if child == nil || !g.knows(t.Name.Space) || !namespacesKnown(t.Attr) {
 		return errShape
 	}
@@ -194,23 +198,24 @@ func (g *guard) leave() error {
 
 func (g *guard) declare(attrs []xml.Attr) {
 	for _, a := range attrs {
-		if a.Name.Space == "xmlns" {
+		switch {
+		case a.Name.Space == "xmlns":
 			g.prefixes = append(g.prefixes, prefix{a.Name.Local, a.Value, g.depth})
+		case a.Name.Space == "" && a.Name.Local == "xmlns":
+			g.prefixes = append(g.prefixes, prefix{"", a.Value, g.depth})
 		}
 	}
 }
 
-// knows reports whether an element's prefix stands for S3's namespace. No prefix does.
+// knows reports whether an element's prefix stands for S3's namespace. No prefix does, but in a document whose root has
+// one: "<s:Delete xmlns:s=...><Object>" has an Object of no namespace.
 func (g *guard) knows(name string) bool {
-	if name == "" {
-		return true
-	}
 	for _, p := range slices.Backward(g.prefixes) {
 		if p.name == name {
-			return p.namespace == Namespace
+			return p.namespace == Namespace || name == "" && p.namespace == "" && !g.qualified
 		}
 	}
-	return false
+	return name == "" && !g.qualified
 }
 
 // namespacesKnown allows S3's namespace, none, and attributes of declared prefixes (xsi:type on a grantee).
