@@ -54,6 +54,11 @@ func (r *route) run(c *call) error {
 	if err := c.checkConditions(); err != nil {
 		return err
 	}
+	for _, p := range c.query.params {
+		if r.mistakes(p) {
+			return errSubResource(p.name, r.on)
+		}
+	}
 	if err := c.checkIdentifiers(); err != nil {
 		return err
 	}
@@ -108,8 +113,6 @@ func (r *route) checkQuery(c *call) error {
 	for _, p := range c.query.params {
 		on := selectors[p.name]
 		switch {
-		case on == nil && r.mistakes(p):
-			return errSubResource(p.name, r.on)
 		case on == nil, p.name == r.query, slices.Contains(r.params, p.name):
 		case r.query != "":
 			names := []string{r.query, p.name}
@@ -132,13 +135,17 @@ func (r *route) checkQuery(c *call) error {
 // one, no bucket is made or removed either.
 func (r *route) mistakes(p param) bool {
 	name := strings.ToLower(p.name)
-	if r.query != "" || slices.Contains(r.params, p.name) || parameters[p.name] || strings.HasPrefix(name, "x-amz-") || name == "x-id" || signatureV2[name] {
+	if r.query != "" || r.method == http.MethodOptions || selectors[p.name] != nil || slices.Contains(r.params, p.name) || parameters[p.name] || strings.HasPrefix(name, "x-amz-") || name == "x-id" || signatureV2[name] {
 		return false
 	}
 	return p.value == "" || r.name == "CreateBucket" || r.name == "DeleteBucket"
 }
 
+// maxShownName bounds what a refusal repeats of a parameter's name.
+const maxShownName = 64
+
 func errSubResource(name string, on level) error {
+	name = strings.ToValidUTF8(name[:min(len(name), maxShownName)], "")
 	return s3.Errorf(s3.NotImplemented, "waxseal knows no sub-resource ?%s of a %s", name, on)
 }
 
