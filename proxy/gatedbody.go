@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// framed is a body with its length on the wire.
+type framed interface {
+	io.ReadCloser
+	encodedSize() int64
+}
+
+// sendFramed sends a body that is framed as it comes, once. When it returns, nobody reads the body any more: a store
+// may answer before it has read all, and the transport would go on reading from buffers that by then are another's.
+func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed) (*http.Response, error) {
+	g := &gatedBody{framed: body, left: body.encodedSize()}
+	resp, err := u.roundTrip(ctx, r, g)
+	if err == nil && !g.sent() {
+		// The transport closes the connection of a body that ends early: take the answer off it first.
+		err = keepAnswer(resp)
+		if err == nil && resp.StatusCode < 300 {
+			// Only the end of the body says that every check has passed.
+			err = fmt.Errorf("%w: it answered %d before it had the whole body", errStoreUnreachable, resp.StatusCode)
+		}
+	}
+	g.stop()
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// keepAnswer reads an early answer, which is an error's small document, into memory.
+func keepAnswer(resp *http.Response) error {
+	b, err := readDocument(resp)
+	resp.Body = io.NopCloser(bytes.NewReader(b))
+	return err
+}
+
+// gatedBody is a body that can be taken away from the transport.
+type gatedBody struct {
+	framed
+
+	mu      sync.Mutex // held while the body is read
+	left    int64      // not read yet
+	stopped bool
+	ended   func() // called when nothing is left
+}
+
+// whenSent has f called when all of the body has been read, and reports whether that is still to come.
+func (g *gatedBody) whenSent(f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended = f
+	return g.left > 0
+}
+
+func (g *gatedBody) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.stopped && g.left == 0:
+		return 0, io.EOF
+	case g.stopped:
+		return 0, errBodyRefused
+	}
+	n, err := g.framed.Read(p)
+	if g.left -= int64(n); g.left == 0 && n > 0 && g.ended != nil {
+		g.ended()
+	}
+	return n, err
+}
+
+func (g *gatedBody) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.framed.Close()
+}
+
+// sent says whether the transport has got all of the body.
+func (g *gatedBody) sent() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.left == 0
+}
+
+// stop ends all reading. It waits for a Read that is under way, which the limits of the client's connection bound.
+func (g *gatedBody) stop() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stopped = true
+}
