@@ -69,6 +69,15 @@ func (b *jobBench) changeState(change func(state.Store)) {
 	}
 }
 
+func (b *jobBench) rootSecret() *keystore.RootSecret {
+	b.t.Helper()
+	secret, err := keystore.LoadRootSecret("", dataDir(b.conf.DataDir).rootKey(), false)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return secret
+}
+
 func rawEntries(t *testing.T, s state.Store) []state.Entry {
 	t.Helper()
 	entries, err := s.Range(context.Background(), "", "", 0)
@@ -83,10 +92,7 @@ func TestStateIsSealed(t *testing.T) {
 	b := newJobBench(t, proxytest.Options{})
 	fillState(t, b)
 	b.changeState(func(s state.Store) {
-		secret, err := keystore.LoadRootSecret("", dataDir(b.conf.DataDir).rootKey(), false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		secret := b.rootSecret()
 		kinds := map[string]bool{}
 		for _, e := range rawEntries(t, s) {
 			first, rest, _ := strings.Cut(e.Key, "/")
@@ -177,10 +183,7 @@ func TestStateOfBeforeSeals(t *testing.T) {
 	b := newJobBench(t, proxytest.Options{})
 	fillState(t, b)
 	b.changeState(func(s state.Store) {
-		secret, err := keystore.LoadRootSecret("", dataDir(b.conf.DataDir).rootKey(), false)
-		if err != nil {
-			t.Fatal(err)
-		}
+		secret := b.rootSecret()
 		for _, e := range rawEntries(t, s) {
 			op := state.Op{Key: e.Key, Delete: e.Key == "state/sealed"}
 			plain, err := secret.Sealer("state").Open(e.Value, []byte(e.Key))
