@@ -162,12 +162,12 @@ func (l *lab) start(ctx context.Context, cfg labConfig) error {
 }
 
 func (l *lab) makeUsers(n int) (*iam.Directory, error) {
-	var all []iam.User
+	all := []iam.User{{Name: "root", ARN: iam.RootARN(labAccount), AccountID: labAccount, AccessKey: "AKIABENCHROOT", Secret: iam.NewSecret("secret-of-root"), Root: true}}
 	for i := range max(1, n) {
 		u := user{fmt.Sprintf("AKIABENCH%011d", i), fmt.Sprintf("secret-of-user-%025d", i)}
 		name := fmt.Sprintf("user-%d", i)
 		l.users = append(l.users, u)
-		all = append(all, iam.User{Name: name, ARN: iam.UserARN(labAccount, name), AccountID: labAccount, AccessKey: u.access, Secret: iam.NewSecret(u.secret)})
+		all = append(all, iam.User{Name: name, ARN: iam.UserARN(labAccount, name), AccountID: labAccount, AccessKey: u.access, Secret: iam.NewSecret(u.secret), Everything: true})
 	}
 	return iam.NewDirectory(all)
 }

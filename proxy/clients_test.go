@@ -23,7 +23,7 @@ func limited(t testing.TB, statements string) func(*Config) {
 func limitedAs(t testing.TB, arn, statements string) func(*Config) {
 	t.Helper()
 	root := iam.User{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: "AKIAROOT", Secret: iam.NewSecret("s"), Root: true}
-	u := iam.User{Name: "limited", ARN: arn, AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret)}
+	u := iam.User{Name: "limited", ARN: arn, AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Everything: statements == ""}
 	if statements != "" {
 		var err error
 		if u.Policy, err = iam.ParsePolicy([]byte(`{"Version":"2012-10-17","Statement":[`+statements+`]}`), iam.Options{Kind: iam.Identity}); err != nil {
@@ -468,9 +468,9 @@ func TestWhoConfiguresBuckets(t *testing.T) {
 		users, err := iam.NewDirectory([]iam.User{
 			{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Root: true},
 			{Name: "lister", ARN: iam.UserARN("000000000000", "lister"), AccountID: "000000000000", AccessKey: "LISTER", Secret: iam.NewSecret("s"),
-				Upstream: &iam.Credentials{AccessKey: "store-lister", Secret: iam.NewSecret("s")}},
+				Everything: true, Upstream: &iam.Credentials{AccessKey: "store-lister", Secret: iam.NewSecret("s")}},
 			{Name: "owner", ARN: iam.UserARN("000000000000", "owner"), AccountID: "000000000000", AccessKey: "OWNER", Secret: iam.NewSecret("s"),
-				Upstream: &iam.Credentials{AccessKey: "store-owner", Secret: iam.NewSecret("s")}},
+				Everything: true, Upstream: &iam.Credentials{AccessKey: "store-owner", Secret: iam.NewSecret("s")}},
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -512,7 +512,7 @@ func TestReadsWithoutNamingVersions(t *testing.T) {
 		users, err := iam.NewDirectory([]iam.User{
 			{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Root: true},
 			{Name: "reader", ARN: iam.UserARN("000000000000", "reader"), AccountID: "000000000000", AccessKey: "READER", Secret: iam.NewSecret("s"),
-				Upstream: &iam.Credentials{AccessKey: "store-reader", Secret: iam.NewSecret("s")}},
+				Everything: true, Upstream: &iam.Credentials{AccessKey: "store-reader", Secret: iam.NewSecret("s")}},
 		})
 		if err != nil {
 			t.Fatal(err)

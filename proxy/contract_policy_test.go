@@ -157,7 +157,7 @@ func TestIdentityPolicyConditions(t *testing.T) {
 	k := startContract(t, func(c *Config) {
 		alice, _ := c.Users.ByAccessKey("AKIAalice")
 		changed := *alice
-		changed.Policy = policy
+		changed.Policy, changed.Everything = policy, false
 		root, _ := c.Users.ByAccessKey(testAccess)
 		if err := c.Users.Replace([]iam.User{*root, changed}); err != nil {
 			t.Fatal(err)

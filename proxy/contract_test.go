@@ -52,7 +52,7 @@ func contractUsers(t testing.TB) *iam.Directory {
 		{Name: "root", ARN: iam.RootARN(testAccount), AccountID: testAccount, AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Root: true},
 	}
 	for _, name := range []string{"alice", "bob", "carol"} {
-		users = append(users, iam.User{Name: name, ARN: iam.UserARN(testAccount, name), AccountID: testAccount, AccessKey: "AKIA" + name, Secret: iam.NewSecret(name + "-secret")})
+		users = append(users, iam.User{Name: name, ARN: iam.UserARN(testAccount, name), AccountID: testAccount, AccessKey: "AKIA" + name, Secret: iam.NewSecret(name + "-secret"), Everything: true})
 	}
 	d, err := iam.NewDirectory(users)
 	if err != nil {

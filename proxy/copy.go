@@ -91,6 +91,9 @@ func (c *call) copyOnce() error {
 	if err := c.writeConditions(p.header); err != nil {
 		return err
 	}
+	if err := p.mayTakeTags(); err != nil {
+		return err
+	}
 	if err := p.run(); err != nil {
 		return err
 	}
@@ -116,11 +119,7 @@ func (c *call) copySource() (*copying, error) {
 	if p.customer, err = c.customerKey(c, sourceCustomer); err != nil {
 		return nil, err
 	}
-	action := "s3:GetObject"
-	if src.VersionID != "" {
-		action = "s3:GetObjectVersion"
-	}
-	if err := c.authorizeAction(action, src.Bucket, src.Key, noFields{}); err != nil {
+	if err := c.authorizeAction("s3:GetObject", src.Bucket, src.Key, noFields{src.VersionID}); err != nil {
 		return nil, err
 	}
 	at := sealTarget{src.Bucket, src.Key}
@@ -171,11 +170,29 @@ func (p *copying) checkSize(size int64) error {
 	return nil
 }
 
-// noFields are the parameters of a request that has none.
-type noFields struct{}
+// noFields are the parameters of a request that has none, about an object of which it may name a version.
+type noFields struct{ namedVersion string }
 
-func (noFields) header(string) string  { return "" }
-func (noFields) hasHeader(string) bool { return false }
+func (noFields) header(string) string   { return "" }
+func (noFields) hasHeader(string) bool  { return false }
+func (f noFields) versionNamed() string { return f.namedVersion }
+
+// taggedFields are a request's parameters with the tags that it will really write: those of a copy's source.
+type taggedFields struct {
+	fields
+	tags string
+}
+
+func (f taggedFields) header(name string) string {
+	if strings.EqualFold(name, "x-amz-tagging") {
+		return f.tags
+	}
+	return f.fields.header(name)
+}
+
+func (f taggedFields) hasHeader(name string) bool {
+	return strings.EqualFold(name, "x-amz-tagging") || f.fields.hasHeader(name)
+}
 
 func (p *copying) inPlace() bool { return p.source.at == p.to }
 

@@ -165,6 +165,30 @@ const (
 	hdrSourceOwner = "X-Amz-Source-Expected-Bucket-Owner"
 )
 
+// mayTakeTags asks for the rights that copied tags need: to read them at the source, and to write them at the target,
+// where policies see them as if the request had named them. A source without tags needs no such right.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html#tagging-and-policies
+func (p *copying) mayTakeTags() error {
+	if p.tags != tagsOfSource || p.keepETag {
+		return nil
+	}
+	if free, err := p.unrestricted(p.source.at.bucket, p.to.bucket); free || err != nil {
+		return err
+	}
+	tags, err := p.tagsOf(p.source)
+	if err != nil || tags == "" {
+		return err
+	}
+	if err := p.authorizeAction("s3:GetObjectTagging", p.source.at.bucket, p.source.at.key, noFields{p.version}); err != nil {
+		return err
+	}
+	written := taggedFields{p.call, tags}
+	if err := p.authorizeAction("s3:PutObjectTagging", p.to.bucket, p.to.key, written); err != nil {
+		return err
+	}
+	return p.authorizeAction("s3:PutObject", p.to.bucket, p.to.key, written)
+}
+
 // takeTags gives the copy the source's tags, which an upload does not inherit.
 func (p *copying) takeTags() error {
 	tags, err := p.tagsOf(p.source)

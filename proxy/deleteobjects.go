@@ -111,17 +111,22 @@ func (d *deletion) sort(objects []s3.DeleteObject) error {
 	return nil
 }
 
+// listedFields are a request's parameters for one object of its list.
+type listedFields struct {
+	*call
+	namedVersion string
+}
+
+func (f listedFields) versionNamed() string { return f.namedVersion }
+
 // permit says whether an object may be asked to be deleted.
 func (d *deletion) permit(o s3.DeleteObject) error {
-	action := "s3:DeleteObject"
-	if o.VersionID != "" {
-		action = versionedAction(action)
-	}
-	if err := d.authorizeAction(action, d.bucket, o.Key, d.call); err != nil {
+	named := listedFields{d.call, o.VersionID}
+	if err := d.authorizeAction("s3:DeleteObject", d.bucket, o.Key, named); err != nil {
 		return err
 	}
 	if d.hasHeader("x-amz-bypass-governance-retention") {
-		if err := d.authorizeAction("s3:BypassGovernanceRetention", d.bucket, o.Key, d.call); err != nil {
+		if err := d.authorizeAction("s3:BypassGovernanceRetention", d.bucket, o.Key, named); err != nil {
 			return err
 		}
 	}

@@ -342,7 +342,7 @@ func TestListFailsWithTheStore(t *testing.T) {
 func TestListOwnCredentials(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{ListMetadata: true, DenyListMetadata: true}, func(c *Config) {
 		users, err := iam.NewDirectory([]iam.User{{Name: "alice", ARN: "arn:aws:iam::000000000000:user/alice", AccountID: "000000000000",
-			AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Upstream: &iam.Credentials{AccessKey: "alice-at-store", Secret: iam.NewSecret("s")}}})
+			AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Everything: true, Upstream: &iam.Credentials{AccessKey: "alice-at-store", Secret: iam.NewSecret("s")}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -284,6 +284,7 @@ func (u userConfig) user(account string) (iam.User, error) {
 		user.Upstream = &iam.Credentials{AccessKey: u.Upstream.AccessKey, Secret: iam.NewSecret(u.Upstream.SecretKey)}
 	}
 	if u.Policy == nil {
+		user.Everything = true
 		return user, nil
 	}
 	var err error

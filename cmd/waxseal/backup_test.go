@@ -280,7 +280,7 @@ func backupWithDeletion(t *testing.T, dir dataDir, then time.Time, by keystore.C
 		t.Fatal(err)
 	}
 	s, err := local.Open(ctx, local.Config{State: store, Secrets: secret, Audit: new(audit.Memory), Region: "us-east-1",
-		AccountID: "000000000000", Now: func() time.Time { return then }, Log: slog.New(slog.DiscardHandler)})
+		AccountID: "000000000000", Identities: rootAlone(t, by.ARN), Now: func() time.Time { return then }, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

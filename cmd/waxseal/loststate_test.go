@@ -178,16 +178,29 @@ func transitBehind(t *testing.T) (func(*config), string) {
 	}, "arn:aws:kms:us-east-1:000000000000:key/photos"
 }
 
-// awsBehind is the KMS endpoint of another waxseal.
-func awsBehind(t *testing.T) (func(*config), string) {
+// rootAlone is a directory with root, and others without a policy.
+func rootAlone(t *testing.T, others ...string) *iam.Directory {
 	t.Helper()
-	users, err := iam.NewDirectory([]iam.User{{
+	all := []iam.User{{
 		Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", Root: true,
 		AccessKey: "AKIABEHIND", Secret: iam.NewSecret("behind-secret"),
-	}})
+	}}
+	for _, arn := range others {
+		if arn != all[0].ARN {
+			all = append(all, iam.User{Name: arn, ARN: arn, AccountID: "000000000000", AccessKey: arn, Secret: iam.NewSecret("s"), Everything: true})
+		}
+	}
+	users, err := iam.NewDirectory(all)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return users
+}
+
+// awsBehind is the KMS endpoint of another waxseal.
+func awsBehind(t *testing.T) (func(*config), string) {
+	t.Helper()
+	users := rootAlone(t)
 	service, err := local.Open(t.Context(), local.Config{
 		State: state.NewMemory(), Secrets: keystore.NewRootSecret(keystore.RandomSecret()), Audit: new(audit.Memory),
 		Region: "us-east-1", AccountID: "000000000000", Identities: users, Log: slog.New(slog.DiscardHandler),

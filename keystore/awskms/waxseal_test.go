@@ -41,7 +41,7 @@ func startWaxseal(t *testing.T) *waxseal {
 	t.Helper()
 	users, err := iam.NewDirectory([]iam.User{
 		{Name: "root", ARN: iam.RootARN(waxsealAccount), AccountID: waxsealAccount, Root: true, AccessKey: "AKIAROOT", Secret: iam.NewSecret("secret-of-root")},
-		{Name: "front", ARN: iam.UserARN(waxsealAccount, "front"), AccountID: waxsealAccount, AccessKey: "AKIAFRONT", Secret: iam.NewSecret("secret-of-front")},
+		{Name: "front", ARN: iam.UserARN(waxsealAccount, "front"), AccountID: waxsealAccount, AccessKey: "AKIAFRONT", Secret: iam.NewSecret("secret-of-front"), Everything: true},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -166,16 +166,10 @@ func (u *use) authorize() error {
 		return keystore.Errorf(keystore.AccessDenied, u.keyARN, "EncryptionContext has two keys that differ in case only.")
 	}
 	user, known := u.gate.cfg.Identities.ByARN(u.caller.ARN)
-	if !known {
+	if !known || user.Policy == nil && u.caller.AccountID != u.gate.cfg.Account {
 		return u.denied("because no identity-based policy allows the %s action")
 	}
-	if user.Policy == nil {
-		if u.caller.AccountID == u.gate.cfg.Account {
-			return nil
-		}
-		return u.denied("because no identity-based policy allows the %s action")
-	}
-	switch d, _ := user.Policy.Evaluate(u.request(user)); d {
+	switch user.Decide(u.request(user)) {
 	case iam.Allow:
 		return nil
 	case iam.Deny:

@@ -39,6 +39,7 @@ func open(t *testing.T, policies map[string]string) *rig {
 	for who, document := range policies {
 		account, name, _ := strings.Cut(who, "/")
 		u := iam.User{Name: name, ARN: iam.UserARN(account, name), AccountID: account, AccessKey: "AKIA" + name, Secret: iam.NewSecret("s")}
+		u.Everything = document == ""
 		if document != "" {
 			p, err := iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Identity})
 			if err != nil {
@@ -341,7 +342,7 @@ func TestManagedKey(t *testing.T) {
 	front := amazon{keystoretest.NewFake(), ""}
 	front.managed = front.AddKey()
 	front.SetAlias("alias/aws/s3", front.managed)
-	users, err := iam.NewDirectory([]iam.User{{Name: "alice", ARN: alice.ARN, AccountID: account, AccessKey: "AKIAalice", Secret: iam.NewSecret("s")}})
+	users, err := iam.NewDirectory([]iam.User{{Name: "alice", ARN: alice.ARN, AccountID: account, AccessKey: "AKIAalice", Secret: iam.NewSecret("s"), Everything: true}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,9 +60,26 @@ type User struct {
 	AccountID string
 	AccessKey string
 	Secret    Secret
-	Policy    *Policy // nil: everything is allowed
+	Policy    *Policy // nil: nothing is allowed, unless Root or Everything says otherwise
 	Root      bool
-	Upstream  *Credentials // nil: waxseal's own towards the store
+	// Everything allows all that the user's account may do: the configuration's reader sets it for a user without a
+	// policy. Nothing else turns a missing policy into a permission.
+	Everything bool
+	Upstream   *Credentials // nil: waxseal's own towards the store
+}
+
+// Decide says what the user's own policy says of a request: NoMatch for a user who is nil, unknown or without a policy.
+func (u *User) Decide(r *Request) Decision {
+	switch {
+	case u == nil:
+		return NoMatch
+	case u.Root, u.Everything:
+		return Allow
+	case u.Policy == nil:
+		return NoMatch
+	}
+	decision, _ := u.Policy.Evaluate(r)
+	return decision
 }
 
 // UserARN is the ARN of a user of this name.

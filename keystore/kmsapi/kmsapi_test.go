@@ -41,7 +41,7 @@ type endpoint struct {
 func testUsers(t *testing.T) *iam.Directory {
 	t.Helper()
 	one := func(name, account, key string) iam.User {
-		return iam.User{Name: name, ARN: iam.UserARN(account, name), AccountID: account, AccessKey: key, Secret: iam.NewSecret("secret-of-" + name)}
+		return iam.User{Name: name, ARN: iam.UserARN(account, name), AccountID: account, AccessKey: key, Secret: iam.NewSecret("secret-of-" + name), Everything: true}
 	}
 	root := iam.User{Name: "root", ARN: iam.RootARN(testAccount), AccountID: testAccount, AccessKey: "AKIAROOT", Secret: iam.NewSecret("secret-of-root"), Root: true}
 	users, err := iam.NewDirectory([]iam.User{

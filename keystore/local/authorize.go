@@ -24,21 +24,10 @@ func parseKeyPolicy(document string) (*iam.Policy, error) {
 
 // principal is the caller as policies see it.
 func (c *call) principal() (iam.Principal, *iam.User) {
-	if c.s.identities != nil {
-		if u, ok := c.s.identities.ByARN(c.caller.ARN); ok {
-			return u.Principal(), u
-		}
+	if u, ok := c.s.identities.ByARN(c.caller.ARN); ok {
+		return u.Principal(), u
 	}
 	return iam.Principal{ARN: c.caller.ARN, AccountID: c.caller.AccountID}, nil
-}
-
-// identity is what the caller's own policy says. A user without one may do everything that its account may.
-func identity(u *iam.User, req *iam.Request) iam.Decision {
-	if u == nil || u.Policy == nil {
-		return iam.Allow
-	}
-	decision, _ := u.Policy.Evaluate(req)
-	return decision
 }
 
 // authorize decides about an operation on a key, as AWS KMS does: an explicit deny anywhere wins; then the key's
@@ -69,7 +58,7 @@ var acrossAccounts = []string{
 
 func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.User, a access) error {
 	byKey := policy.Decide(req)
-	byUser := identity(user, req)
+	byUser := user.Decide(req)
 	sameAccount := req.Principal.AccountID == k.Account
 	direct := sameAccount && byKey.By != iam.ByAccount
 	switch {
@@ -179,7 +168,7 @@ func (c *call) allowAccount(action, resource string, f facts) error {
 	for name, values := range f {
 		req.Conditions.Set(name, values...)
 	}
-	switch identity(user, req) {
+	switch user.Decide(req) {
 	case iam.Allow:
 		return nil
 	case iam.Deny:

@@ -63,7 +63,8 @@ func openCrash(dir string) (*crashService, error) {
 		return nil, err
 	}
 	s, err := Open(context.Background(), Config{
-		State: store, Secrets: keystore.NewRootSecret(secret), Audit: sink, Region: testRegion, AccountID: testAccount,
+		Identities: everybody{},
+		State:      store, Secrets: keystore.NewRootSecret(secret), Audit: sink, Region: testRegion, AccountID: testAccount,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	return &crashService{s, store, sink}, err

@@ -72,7 +72,7 @@ func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
 	}
 	account := iam.RootARN(c.caller.AccountID)
 	own := account == iam.RootARN(k.Account) || g != nil && account == g.Retiring
-	switch byUser := identity(user, req); {
+	switch byUser := user.Decide(req); {
 	case byUser == iam.Deny:
 		return c.denied(req.Action, req.Resource, deniedIdentity)
 	case own && (byUser == iam.Allow || c.caller.ARN == account):

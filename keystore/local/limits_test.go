@@ -214,7 +214,7 @@ func TestExportImport(t *testing.T) {
 	if err := Import(background, fresh, r.root, bytes.NewReader(backup.Bytes()[:backup.Len()-1])); !errors.Is(err, errBackup) {
 		t.Errorf("cut backup: %v", err)
 	}
-	cfg := Config{State: fresh, Secrets: r.root, Audit: r.audit, Region: testRegion, AccountID: testAccount, Now: r.clock}
+	cfg := Config{State: fresh, Secrets: r.root, Audit: r.audit, Region: testRegion, AccountID: testAccount, Now: r.clock, Identities: everybody{}}
 	if _, err := Open(background, cfg); err == nil {
 		t.Error("a half restored state was opened")
 	}

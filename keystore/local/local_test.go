@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"path"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -64,11 +66,34 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 	return r
 }
 
+// everybody knows each principal, as a user of its account without a policy.
+type everybody struct{}
+
+func (everybody) ByARN(arn string) (*iam.User, bool) {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) < 6 {
+		return nil, false
+	}
+	return &iam.User{Name: path.Base(parts[5]), ARN: arn, AccountID: parts[4], Root: parts[5] == "root", Everything: true}, true
+}
+
+func (everybody) Users() []*iam.User { return nil }
+
+// andEverybody is a directory beside everybody.
+type andEverybody struct{ *iam.Directory }
+
+func (d andEverybody) ByARN(arn string) (*iam.User, bool) {
+	if u, ok := d.Directory.ByARN(arn); ok {
+		return u, true
+	}
+	return everybody{}.ByARN(arn)
+}
+
 func (r *rig) open(change ...func(*Config)) {
 	r.t.Helper()
 	cfg := Config{
 		State: r.store, Secrets: r.root, Audit: r.audit, Region: testRegion, AccountID: testAccount, Now: r.clock,
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), Identities: everybody{},
 	}
 	for _, c := range change {
 		c(&cfg)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"waxseal/keystore"
+	"waxseal/keystore/iam"
 )
 
 // samplePolicy is the policy "key-consolepolicy-2" of the source documents: who may administer a key, who may use
@@ -639,6 +640,52 @@ func TestWhoListsRetirableGrants(t *testing.T) {
 		out, err := r.ListRetirableGrants(background, test.caller, &ListRetirableGrantsRequest{RetiringPrincipal: test.principal})
 		if codeOf(err) != test.code || err == nil && (len(out.Grants) == 1) != (test.principal == app.ARN) {
 			t.Errorf("%s, %s: %+v, %v, want %q", test.caller.ARN, test.principal, out, err, test.code)
+		}
+	}
+}
+
+// TestUnknownPrincipals: who is in no directory, or is there without a policy, may do what a key's policy or a grant
+// names them for, and nothing by way of the account.
+func TestUnknownPrincipals(t *testing.T) {
+	r := newRig(t)
+	made, err := r.CreateKey(background, alice, &CreateKeyRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := made.KeyMetadata.KeyId
+	nobody, err := iam.NewDirectory([]iam.User{{Name: "bare", ARN: iam.UserARN(testAccount, "bare"), AccountID: testAccount, AccessKey: "AKIABARE", Secret: iam.NewSecret("s")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.identities = nobody
+	for _, arn := range []string{
+		iam.UserARN(testAccount, "bare"), iam.UserARN(testAccount, "removed"), "arn:aws:iam::" + testAccount + ":role/unknown",
+		"arn:aws:sts::" + testAccount + ":assumed-role/unknown/session", "arn:aws:sts::" + testAccount + ":federated-user/unknown",
+	} {
+		who := keystore.Caller{ARN: arn, AccountID: testAccount}
+		for name, do := range map[string]func() error{
+			"PutKeyPolicy": func() error {
+				_, err := r.PutKeyPolicy(background, who, &PutKeyPolicyRequest{KeyId: id, Policy: defaultPolicy(testAccount)})
+				return err
+			},
+			"ScheduleKeyDeletion": func() error {
+				_, err := r.ScheduleKeyDeletion(background, who, &ScheduleKeyDeletionRequest{KeyId: id})
+				return err
+			},
+			"CreateGrant": func() error {
+				_, err := r.CreateGrant(background, who, &CreateGrantRequest{KeyId: id, GranteePrincipal: iam.UserARN(testAccount, "bare"), Operations: []string{"Decrypt"}})
+				return err
+			},
+			"Encrypt": func() error {
+				_, err := r.Encrypt(background, who, &EncryptRequest{KeyId: id, Plaintext: []byte("x")})
+				return err
+			},
+			"CreateKey": func() error { _, err := r.CreateKey(background, who, &CreateKeyRequest{}); return err },
+			"ListKeys":  func() error { _, err := r.ListKeys(background, who, &ListKeysRequest{}); return err },
+		} {
+			if err := do(); err == nil || !strings.Contains(err.Error(), "AccessDenied") {
+				t.Errorf("%s, %s: %v", arn, name, err)
+			}
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (s *Service) isPrincipal(p string) bool {
 // exists reports whether there is the principal of an ARN. A role exists when the directory has it or a session of it,
 // whatever path the ARN gives it; an account's root always does.
 func (s *Service) exists(arn string) bool {
-	if s.identities == nil || strings.HasSuffix(arn, ":root") {
+	if strings.HasSuffix(arn, ":root") {
 		return true
 	}
 	if _, ok := s.identities.ByARN(arn); ok {

@@ -27,7 +27,9 @@ var nobodies = []string{
 // under that name would have the right.
 func TestNobody(t *testing.T) {
 	app := role(testAccount, "app")
-	r := newRig(t, func(c *Config) { c.Identities = directory(t, map[string]string{alice.ARN: "", app.ARN: ""}) })
+	r := newRig(t, func(c *Config) {
+		c.Identities = directory(t, map[string]string{alice.ARN: "", app.ARN: ""}).(andEverybody).Directory
+	})
 	md := r.newKey(nil)
 	grant := func(grantee, retiring string) error {
 		_, err := r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: grantee, RetiringPrincipal: retiring, Operations: []string{"Decrypt"}})

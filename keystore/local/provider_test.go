@@ -11,12 +11,13 @@ import (
 )
 
 // directory has users with policies of their own; everybody else has none and may do everything.
-func directory(t *testing.T, policies map[string]string) *iam.Directory {
+func directory(t *testing.T, policies map[string]string) Identities {
 	t.Helper()
 	var users []iam.User
 	for arn, document := range policies {
 		account := arn[len("arn:aws:iam::"):][:12]
 		u := iam.User{Name: arn[len(arn)-3:], ARN: arn, AccountID: account, AccessKey: arn, Secret: iam.NewSecret("s")}
+		u.Everything = document == ""
 		if document != "" {
 			p, err := iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Identity})
 			if err != nil {
@@ -30,7 +31,7 @@ func directory(t *testing.T, policies map[string]string) *iam.Directory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d
+	return andEverybody{d}
 }
 
 const allowNothing = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}`

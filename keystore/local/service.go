@@ -16,7 +16,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Config is what a Service needs. State, Secrets and Audit have no default.
+// Config is what a Service needs. State, Secrets, Audit and Identities have no default.
 type Config struct {
 	State   state.Store
 	Secrets *keystore.RootSecret
@@ -25,8 +25,8 @@ type Config struct {
 	Region    string // "us-east-1"
 	AccountID string // the service's own account, 12 digits
 
-	// Identities finds the identity policies of principals. Principals that it does not know, and all when it is
-	// nil, have everything in their own account, as users without a policy have.
+	// Identities finds the identity policies of principals. A principal that it does not know has none: only a key's
+	// policy or a grant that names it lets it do anything.
 	Identities Identities
 
 	Now func() time.Time // time.Now
@@ -108,8 +108,8 @@ var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 // Open starts the key service on a state. What is due already (deletions, expiries, rotations) is done before it
 // returns, unless the configuration says otherwise; after that once a minute.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
-	if cfg.State == nil || cfg.Secrets == nil || cfg.Audit == nil {
-		return nil, errors.New("keystore/local: State, Secrets and Audit are needed")
+	if cfg.State == nil || cfg.Secrets == nil || cfg.Audit == nil || cfg.Identities == nil {
+		return nil, errors.New("keystore/local: State, Secrets, Audit and Identities are needed")
 	}
 	if !accountForm.MatchString(cfg.AccountID) {
 		return nil, fmt.Errorf("keystore/local: account %q is not 12 digits", cfg.AccountID)
