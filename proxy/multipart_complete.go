@@ -243,9 +243,23 @@ func (p *completion) completeAtStore(final string) (http.Header, error) {
 	header := resp.Header
 	var doc s3.CompleteMultipartUploadResult
 	if err := p.storeResult(resp, &doc); err != nil {
+		p.tellManyParts(len(list.Parts), err)
 		return nil, err
 	}
 	return header, nil
+}
+
+// manyParts is where versitygw on ext4 fails: its list of the parts is an extended attribute, and outgrows a block.
+const manyParts = 1000
+
+// tellManyParts says in the log what the store's 500 most likely means, as every byte has gone up by then and clients
+// send all of them again.
+func (c *call) tellManyParts(parts int, err error) {
+	var answered *storeAnswer
+	if parts >= manyParts && errors.As(err, &answered) && answered.cause.Status() >= http.StatusInternalServerError {
+		c.s.log.Warn("the store failed to complete an upload of many parts; versitygw on ext4 cannot with 1,024 and more: let clients send larger parts, or give it XFS",
+			"id", c.id, "bucket", c.bucket, "key", c.key, "parts", parts)
+	}
 }
 
 // afterFailure looks at the object when the store's answer leaves open whether it has completed the upload: it was

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,9 @@ type auditQuery struct {
 }
 
 func (q auditQuery) print(w io.Writer, dir string, now time.Time) (err error) {
+	if strings.HasPrefix(q.filter.Key, "alias/") || strings.Contains(q.filter.Key, ":alias/") {
+		return fmt.Errorf("--key: records name a key by its ARN, not by an alias, which can move: aws kms describe-key --key-id %s says which it is now", q.filter.Key)
+	}
 	if q.filter.Since, err = moment("--since", q.since, now); err != nil {
 		return err
 	}
