@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path"
 	"slices"
 	"strings"
 
@@ -118,48 +117,37 @@ func (s *Server) checkConditions(p *iam.Policy) error {
 		if !alike && !onEncryption(st) {
 			continue
 		}
-		if keys := untoldConditions(st); len(keys) > 0 {
-			return s3.Errorf(s3.NotImplemented, "waxseal does not support the condition key %s in a Deny statement about these actions", keys[0])
+		if key := st.VoidKey(tellsCondition); key != "" {
+			return s3.Errorf(s3.NotImplemented, "waxseal does not support the condition key %s in a statement about these actions", key)
 		}
 	}
 	return nil
 }
 
-// untoldConditions are the condition keys of a Deny that requests do not tell waxseal.
-func untoldConditions(st *iam.Statement) []string {
-	if st.Effect != iam.EffectDeny {
-		return nil
-	}
-	return slices.DeleteFunc(st.ConditionKeys(), func(key string) bool { return tellsCondition(st, key) })
-}
-
-// checkUsers holds users' own policies to the same: a Deny that would not hold must not be started with. KMS's own keys
-// no request to S3 has, on AWS neither.
+// checkUsers holds users' own policies to the same: a Deny that would not hold must not be started with. A statement about
+// both services may look at either's own keys, which requests to the other do not have on AWS either.
 func checkUsers(users *iam.Directory) error {
 	for _, u := range users.Users() {
 		if u.Policy == nil {
 			continue
 		}
 		for _, st := range u.Policy.Statements() {
-			keys := slices.DeleteFunc(untoldConditions(st), func(key string) bool { return strings.HasPrefix(key, "kms:") })
-			if len(keys) > 0 && aboutS3(st) {
-				return fmt.Errorf("proxy: the policy of user %q: waxseal does not support the condition key %s in a Deny statement about actions of S3", u.Name, keys[0])
+			if key := st.VoidKey(tellsUser); key != "" {
+				return fmt.Errorf("proxy: the policy of user %q: waxseal does not support the condition key %s in a statement about these actions", u.Name, key)
 			}
 		}
 	}
 	return nil
 }
 
-// aboutS3 tells whether a statement may be about an action of S3.
-func aboutS3(st *iam.Statement) bool {
-	if len(st.NotActions) > 0 {
-		return !slices.ContainsFunc(st.NotActions, func(pattern string) bool { return pattern == "*" || strings.EqualFold(pattern, "s3:*") })
+// tellsUser says whether the requests that a statement of a user's policy is about tell a condition key.
+func tellsUser(st *iam.Statement, key string) bool {
+	service, _, _ := strings.Cut(key, ":")
+	ofS3, ofKMS := tellsCondition(st, key), iam.KMSKeys.Has(key)
+	if service == "s3" || service == "kms" {
+		return service == "s3" && ofS3 || service == "kms" && ofKMS
 	}
-	return slices.ContainsFunc(st.Actions, func(pattern string) bool {
-		service, _, _ := strings.Cut(strings.ToLower(pattern), ":")
-		ok, err := path.Match(service, "s3")
-		return ok || err != nil
-	})
+	return (!st.AboutService("s3") || ofS3) && (!st.AboutService("kms") || ofKMS || key == "aws:referer")
 }
 
 // putPolicy gives the store its part and keeps the whole, if there is one to keep.

@@ -202,6 +202,9 @@ func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, e
 	return u.roundTrip(ctx, r, whole)
 }
 
+// unsignedPayload is what a signature says of a body that it does not cover.
+const unsignedPayload = "UNSIGNED-PAYLOAD"
+
 // smallBody is the size up to which a body is framed in memory: head and body then go out in one write, not in three.
 const smallBody = 128 << 10
 
@@ -246,7 +249,7 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 		req.Header[canonical] = own[len(own)-1 : len(own) : len(own)]
 	}
 	req.Host = req.URL.Host
-	payload := "UNSIGNED-PAYLOAD"
+	payload := unsignedPayload
 	switch {
 	case stream != nil:
 		req.Body, req.ContentLength = stream, stream.encodedSize()
@@ -267,7 +270,9 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 	case r.method == http.MethodPut || r.method == http.MethodPost:
 		req.Body = http.NoBody
 	}
-	set("X-Amz-Content-Sha256", payload)
+	if r.creds != anonymous || payload != unsignedPayload {
+		set("X-Amz-Content-Sha256", payload) // S3 refuses UNSIGNED-PAYLOAD where nothing is signed
+	}
 	set("User-Agent", "waxseal")
 	if req.Header.Get("Accept-Encoding") == "" {
 		set("Accept-Encoding", "identity")

@@ -287,6 +287,8 @@ func (c *call) conditions(f fields) iam.Values {
 	set("aws:EpochTime", itoa64(c.start.Unix()))
 	set("aws:RequestedRegion", c.s.cfg.Region)
 	set("aws:ViaAWSService", "false")
+	set("aws:ResourceAccount", c.s.cfg.Account) // every bucket is the account's that waxseal serves
+	set("s3:ResourceAccount", c.s.cfg.Account)
 	if c.auth != nil && c.auth.Kind != sigv4.Anonymous {
 		set("s3:authType", map[string]string{"AuthHeader": "REST-HEADER", "QueryString": "REST-QUERY-STRING", "": "POST"}[c.auth.Kind.Method()])
 		set("s3:signatureversion", map[bool]string{true: "AWS4-HMAC-SHA256", false: "AWS"}[c.auth.Kind.V4()])
@@ -342,13 +344,12 @@ func (c *call) askedConditions(f fields, v iam.Values) {
 
 var lockHeaders = []string{"x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold"}
 
-// otherConditions are the keys that requests have beside conditionHeaders.
-var otherConditions = []string{
-	"aws:SourceIp", "aws:UserAgent", "aws:Referer", "aws:SecureTransport", "aws:CurrentTime", "aws:EpochTime", "aws:RequestedRegion",
-	"aws:ViaAWSService", "aws:username", "aws:userid", "aws:PrincipalArn", "aws:PrincipalAccount", "s3:authType", "s3:signatureversion", "s3:signatureAge",
+// s3Keys are the keys that requests have beside conditionHeaders.
+var s3Keys = iam.NewKeys(
+	"aws:Referer", "s3:authType", "s3:signatureversion", "s3:signatureAge", "s3:ResourceAccount",
 	"s3:prefix", "s3:delimiter", "s3:max-keys", "s3:VersionId", "s3:ObjectCreationOperation", "s3:if-match", "s3:if-none-match",
-	"s3:object-lock-mode", "s3:object-lock-retain-until-date", "s3:object-lock-legal-hold", "s3:RequestObjectTagKeys",
-}
+	"s3:object-lock-mode", "s3:object-lock-retain-until-date", "s3:object-lock-legal-hold", "s3:RequestObjectTagKeys", "s3:RequestObjectTag/*",
+)
 
 // inBodies are the actions whose requests have, in bodies that are read only once they are authorised, what keys that
 // begin like this are about.
@@ -364,9 +365,7 @@ func tellsCondition(s *iam.Statement, key string) bool {
 			return false
 		}
 	}
-	same := func(other string) bool { return strings.EqualFold(other, key) }
-	return strings.HasPrefix(key, "s3:requestobjecttag/") || slices.ContainsFunc(otherConditions, same) ||
-		slices.ContainsFunc(conditionHeaders, func(h string) bool { return "s3:"+h == key })
+	return s3Keys.Has(key) || slices.ContainsFunc(conditionHeaders, func(h string) bool { return "s3:"+h == key })
 }
 
 // namesAction says whether a statement may be about an action, given in lower case.

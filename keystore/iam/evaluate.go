@@ -49,11 +49,25 @@ func (r *Request) values(key string) []string {
 		value = r.Principal.policyARN()
 	case "aws:principalaccount":
 		value = r.Principal.AccountID
+	case "aws:principaltype":
+		value = r.Principal.kind()
+	case "aws:principalisawsservice":
+		value = boolText(r.Principal.Service != "")
+	case "aws:resourceaccount":
+		value = accountOf(r.Resource)
 	}
 	if value == "" {
 		return nil
 	}
 	return []string{value}
+}
+
+// accountOf is the account in an ARN; ARNs of S3 have none.
+func accountOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[4]
+	}
+	return ""
 }
 
 // Decision is what a policy says about a request.

@@ -164,6 +164,24 @@ func (p Principal) policyARN() string {
 	return p.ARN
 }
 
+// kind is aws:PrincipalType
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable).
+func (p Principal) kind() string {
+	switch {
+	case p.Anonymous:
+		return "Anonymous"
+	case p.Service != "":
+		return ""
+	case p.session(), strings.Contains(p.ARN, ":role/"):
+		return "AssumedRole"
+	case strings.Contains(p.ARN, ":federated-user/"):
+		return "FederatedUser"
+	case p.ARN == RootARN(p.AccountID):
+		return "Account"
+	}
+	return "User"
+}
+
 // username is aws:username: what follows the last slash of a user's ARN.
 func (p Principal) username() (string, bool) {
 	_, resource, ok := strings.Cut(p.ARN, ":user/")

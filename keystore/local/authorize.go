@@ -215,7 +215,10 @@ func (c *call) checkPolicy(r *record, document string, bypass bool) error {
 	if err == nil {
 		err = c.s.checkPrincipals(policy)
 	}
-	if err != nil || bypass {
+	if err != nil {
+		return err
+	}
+	if err := checkConditionKeys(policy); err != nil || bypass {
 		return err
 	}
 	who, user := c.principal()
@@ -226,6 +229,17 @@ func (c *call) checkPolicy(r *record, document string, bypass bool) error {
 	future := &call{s: c.s, caller: c.caller, op: "PutKeyPolicy", now: c.now, extra: map[string]any{}}
 	if err := future.decide(&key{record: r}, policy, req, user, access{}); err != nil {
 		return failf(codeMalformedPolicy, "The new key policy will not allow you to update the key policy in the future.")
+	}
+	return nil
+}
+
+// checkConditionKeys refuses a policy whose conditions look at what the key service does not know: it would be kept, and
+// a Deny in it would not hold.
+func checkConditionKeys(p *iam.Policy) error {
+	for _, st := range p.Statements() {
+		if key := st.VoidKey(func(_ *iam.Statement, key string) bool { return iam.KMSKeys.Has(key) }); key != "" {
+			return failf(codeMalformedPolicy, "Policy contains a condition key that this key service does not support: %s", key)
+		}
 	}
 	return nil
 }
