@@ -369,7 +369,7 @@ func TestManagedKey(t *testing.T) {
 
 // TestRecordOfSession: the gate's records show a session as the embedded key service's do.
 func TestRecordOfSession(t *testing.T) {
-	session := iam.User{Name: "s", ARN: "arn:aws:sts::" + account + ":assumed-role/app/s1", AccountID: account, AccessKey: "ASIAX", Secret: iam.NewSecret("s")}
+	session := iam.User{Name: "s", ARN: "arn:aws:sts::" + account + ":assumed-role/app/s1", AccountID: account, AccessKey: "ASIAX", Secret: iam.NewSecret("s"), Everything: true}
 	users, err := iam.NewDirectory([]iam.User{session})
 	if err != nil {
 		t.Fatal(err)
