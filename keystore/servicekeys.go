@@ -57,6 +57,11 @@ func NewServiceKeyRing(ctx context.Context, s state.Store, sealer Sealer) (*Serv
 	return r, nil
 }
 
+// CheckServiceKeys gives an error for a state whose service keys do not open. It makes none.
+func CheckServiceKeys(ctx context.Context, s state.Store, sealer Sealer) error {
+	return (&ServiceKeyRing{store: s, sealer: sealer}).load(ctx)
+}
+
 // Current returns the current key and its id.
 func (r *ServiceKeyRing) Current() (uint32, Secret) {
 	r.mu.RLock()

@@ -201,7 +201,7 @@ func withState(ctx context.Context, c *config, scratch, records dataDir, do func
 	p.atEnd(func(context.Context) error { return file.Close() })
 	own := *c
 	own.DataDir, own.KMSRate = string(records), 0
-	p.state, err = sealState(ctx, file, secret)
+	p.state, err = scratch.sealState(ctx, file, secret)
 	if err == nil {
 		err = p.openAudit(&own)
 	}

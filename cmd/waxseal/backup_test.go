@@ -212,7 +212,7 @@ func stateOfKey(t *testing.T, dir dataDir, account, id string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := sealState(t.Context(), file, secret)
+	s, err := dir.sealState(t.Context(), file, secret)
 	if err != nil {
 		t.Fatal(err)
 	}

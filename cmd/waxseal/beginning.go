@@ -176,7 +176,7 @@ func (p *parts) openState(ctx context.Context, dir dataDir, newState bool) error
 		return err
 	}
 	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
-	p.state, err = sealState(ctx, file, p.secret)
+	p.state, err = dir.sealState(ctx, file, p.secret)
 	return p.otherSecret(err)
 }
 
@@ -207,12 +207,26 @@ func (d dataDir) openOrBegin(newState bool) (file state.Store, empty bool, err e
 
 // sealState puts the seal of the root secret in front of a state. Bucket keys and service keys have seals of their own:
 // a bucket key that does not open is made anew.
-func sealState(ctx context.Context, s state.Store, secret *keystore.RootSecret) (*state.Sealed, error) {
-	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), keystore.BucketKeyPrefix, keystore.ServiceKeyPrefix, keystore.ServiceKeyCurrent)
+func (d dataDir) sealState(ctx context.Context, s state.Store, secret *keystore.RootSecret) (*state.Sealed, error) {
+	mayTakeOver := func(ctx context.Context) error { return d.mayTakeOver(ctx, s, secret) }
+	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), mayTakeOver,
+		keystore.BucketKeyPrefix, keystore.ServiceKeyPrefix, keystore.ServiceKeyCurrent)
 	if err != nil {
 		return nil, fmt.Errorf("state.db: %w", err)
 	}
 	return sealed, nil
+}
+
+// mayTakeOver gives an error where the plain state of an earlier version must not be sealed: in a directory that had a
+// sealed one (whoever can write state.db, but has no root secret, would grant themselves rights by a plain one), and
+// under a root secret that is not the one of the service keys in it (no other would open it any more).
+func (d dataDir) mayTakeOver(ctx context.Context, s state.Store, secret *keystore.RootSecret) error {
+	if sealedBefore, err := hasContent(d.fingerprint()); err != nil {
+		return err
+	} else if sealedBefore {
+		return fmt.Errorf("%w: it is not sealed, and the one that this directory was last served with was: restore a backup (waxseal restore FILE; it takes those of earlier versions, too)", state.ErrNotAuthentic)
+	}
+	return keystore.CheckServiceKeys(ctx, s, secret.Sealer("service-keys"))
 }
 
 // notNew refuses --new-state where there is a state: left in a unit file, the flag would make the next loss a silent one.

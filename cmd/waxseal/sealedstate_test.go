@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -178,13 +180,12 @@ func wantNotAuthentic(t *testing.T, b *jobBench, key string, i int) {
 	}
 }
 
-// TestStateOfBeforeSeals: the state of an earlier version, whose records are plain, is taken over and sealed.
-func TestStateOfBeforeSeals(t *testing.T) {
-	b := newJobBench(t, proxytest.Options{})
-	fillState(t, b)
+// unseal makes the state of the waxseal, which is taken down, that of an earlier version: its records are plain.
+func (b *jobBench) unseal() {
+	b.t.Helper()
 	b.changeState(func(s state.Store) {
 		secret := b.rootSecret()
-		for _, e := range rawEntries(t, s) {
+		for _, e := range rawEntries(b.t, s) {
 			op := state.Op{Key: e.Key, Delete: e.Key == "state/sealed"}
 			plain, err := secret.Sealer("state").Open(e.Value, []byte(e.Key))
 			if err != nil {
@@ -192,10 +193,27 @@ func TestStateOfBeforeSeals(t *testing.T) {
 			}
 			op.Value = plain
 			if _, err := s.Txn(context.Background(), nil, []state.Op{op}); err != nil {
-				t.Fatal(err)
+				b.t.Fatal(err)
 			}
 		}
 	})
+}
+
+// TestStateOfBeforeSeals: the state of an earlier version, whose records are plain, is taken over and sealed, but under no
+// other root secret: a typing error in the environment must not make it the only one that opens.
+func TestStateOfBeforeSeals(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	fillState(t, b)
+	b.unseal()
+	dir := dataDir(b.conf.DataDir)
+	if err := os.Remove(dir.fingerprint()); err != nil { // which came after the seals
+		t.Fatal(err)
+	}
+	t.Setenv("WAXSEAL_ROOT_SECRET", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
+	if _, err := assemble(t.Context(), &b.conf, slog.New(slog.DiscardHandler)); !errors.Is(err, keystore.ErrNotSealed) {
+		t.Errorf("under another root secret: %v", err)
+	}
+	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	b.serve()
 	if got := b.read("under-its-default"); string(got) != "body" {
 		t.Errorf("read %q", got)
@@ -207,4 +225,38 @@ func TestStateOfBeforeSeals(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestPlantedPlainState: a plain state is not believed where a sealed one has been in service. A backup is, also one of
+// an earlier version: an operator restores it.
+func TestPlantedPlainState(t *testing.T) {
+	b := newJobBench(t, proxytest.Options{})
+	fillState(t, b)
+	b.unseal()
+	dir := dataDir(b.conf.DataDir)
+	backup := filepath.Join(t.TempDir(), "backup")
+	if err := backupTo(t.Context(), &b.conf, backup); err != nil {
+		t.Fatal(err)
+	}
+	for try := range 2 { // the first has changed nothing
+		_, err := assemble(t.Context(), &b.conf, slog.New(slog.DiscardHandler))
+		if !errors.Is(err, state.ErrNotAuthentic) || !strings.Contains(err.Error(), "waxseal restore FILE") {
+			t.Errorf("try %d: %v", try, err)
+		}
+	}
+	if err := os.Remove(dir.state()); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := restore(t.Context(), &b.conf, f, ""); err != nil {
+		t.Fatal(err)
+	}
+	b.serve()
+	if got := b.read("under-its-default"); string(got) != "body" {
+		t.Errorf("read %q", got)
+	}
 }

@@ -2,9 +2,11 @@ package state
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -22,10 +24,10 @@ type Sealer interface {
 var ErrNotAuthentic = errors.New("state: value is not authentic")
 
 // sealMark says that the values of a state are sealed. Without it there are plain values, which an earlier version
-// wrote. Its own value is sealed: markBegun while plain values are being sealed, else markDone.
+// wrote. Its own value is sealed: markBegun and the sum of all values while plain ones are being sealed, else markDone.
 const (
 	sealMark  = "state/sealed"
-	markBegun = "begun"
+	markBegun = "begun "
 	markDone  = "done"
 )
 
@@ -45,15 +47,16 @@ type Sealed struct {
 var _ Store = (*Sealed)(nil)
 
 // Seal puts seals in front of a store. Keys under the prefixes in except have values that their owners seal. In a
-// store of an earlier version, where nothing is sealed, every value is sealed first.
-func Seal(ctx context.Context, s Store, sealer Sealer, except ...string) (*Sealed, error) {
+// store of an earlier version, where nothing is sealed, every value is sealed first, if mayTakeOver gives no error: who
+// has a reason to know that no plain store belongs here, or that the secret is another, must say so before.
+func Seal(ctx context.Context, s Store, sealer Sealer, mayTakeOver func(context.Context) error, except ...string) (*Sealed, error) {
 	sealed := &Sealed{store: s, sealer: sealer, except: except}
 	mark, err := sealed.Get(ctx, sealMark)
 	switch {
 	case errors.Is(err, ErrNotFound):
-		err = sealed.sealFirst(ctx)
-	case err == nil && string(mark.Value) == markBegun:
-		err = sealed.sealPlain(ctx)
+		err = sealed.sealFirst(ctx, mayTakeOver)
+	case err == nil && strings.HasPrefix(string(mark.Value), markBegun):
+		err = sealed.sealRest(ctx, string(mark.Value))
 	}
 	if err != nil {
 		return nil, err
@@ -63,29 +66,78 @@ func Seal(ctx context.Context, s Store, sealer Sealer, except ...string) (*Seale
 
 // sealFirst seals the values of a store that has no mark. A sealed value in it means that somebody removed the mark, so
 // that plain values of theirs be taken for those of an earlier version.
-func (s *Sealed) sealFirst(ctx context.Context) error {
-	err := s.each(ctx, func(e Entry) error {
-		if _, err := s.open(e.Key, e.Value); err == nil {
-			return fmt.Errorf("%w: %s is missing, and %s is sealed: restore a backup", ErrNotAuthentic, sealMark, e.Key)
+func (s *Sealed) sealFirst(ctx context.Context, mayTakeOver func(context.Context) error) error {
+	if entries, err := s.store.Range(ctx, "", "", 1); err != nil {
+		return err
+	} else if len(entries) > 0 {
+		if err := mayTakeOver(ctx); err != nil {
+			return err
 		}
-		return nil
+	}
+	begun, err := s.sum(ctx, func(e Entry) ([]byte, error) {
+		if _, err := s.open(e.Key, e.Value); err == nil {
+			return nil, fmt.Errorf("%w: %s is missing, and %s is sealed: restore a backup", ErrNotAuthentic, sealMark, e.Key)
+		}
+		return e.Value, nil
 	})
 	if err != nil {
 		return err
 	}
-	if _, err := s.Txn(ctx, []Cond{{Key: sealMark}}, []Op{{Key: sealMark, Value: []byte(markBegun)}}); err != nil {
+	if _, err := s.Txn(ctx, []Cond{{Key: sealMark}}, []Op{{Key: sealMark, Value: []byte(begun)}}); err != nil {
 		return err
 	}
 	return s.sealPlain(ctx)
 }
 
-// sealPlain seals what is not sealed yet.
+// sealRest seals what a start that was cut short left plain. The mark names the values of that moment: an old mark,
+// brought back, has no other values believed.
+func (s *Sealed) sealRest(ctx context.Context, begun string) error {
+	now, err := s.sum(ctx, func(e Entry) ([]byte, error) {
+		if plain, err := s.open(e.Key, e.Value); err == nil {
+			return plain, nil
+		}
+		return e.Value, nil
+	})
+	if err != nil {
+		return err
+	}
+	if now != begun {
+		return fmt.Errorf("%w: %s is of other values than there are: restore a backup", ErrNotAuthentic, sealMark)
+	}
+	return s.sealPlain(ctx)
+}
+
+// sum is the mark of a store whose values are about to be sealed. value gives the plain value of an entry.
+func (s *Sealed) sum(ctx context.Context, value func(Entry) ([]byte, error)) (string, error) {
+	sum := sha256.New()
+	err := s.each(ctx, func(page []Entry) error {
+		for _, e := range page {
+			v, err := value(e)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(sum, "%d %d %s%s", len(e.Key), len(v), e.Key, v)
+		}
+		return nil
+	})
+	return fmt.Sprintf("%s%x", markBegun, sum.Sum(nil)), err
+}
+
+// sealPlain seals what is not sealed yet, a page in a transaction: each transaction waits for the disk.
 func (s *Sealed) sealPlain(ctx context.Context) error {
-	err := s.each(ctx, func(e Entry) error {
-		if _, err := s.open(e.Key, e.Value); err == nil {
+	err := s.each(ctx, func(page []Entry) error {
+		var conds []Cond
+		var ops []Op
+		for _, e := range page {
+			if _, err := s.open(e.Key, e.Value); err != nil {
+				conds = append(conds, Cond{Key: e.Key, Revision: e.Revision})
+				ops = append(ops, Op{Key: e.Key, Value: e.Value})
+			}
+		}
+		if len(ops) == 0 {
 			return nil
 		}
-		_, err := s.Txn(ctx, []Cond{{Key: e.Key, Revision: e.Revision}}, []Op{{Key: e.Key, Value: e.Value}})
+		_, err := s.Txn(ctx, conds, ops)
 		return err
 	})
 	if err != nil {
@@ -95,25 +147,21 @@ func (s *Sealed) sealPlain(ctx context.Context) error {
 	return err
 }
 
-// each gives do every value as it is stored.
-func (s *Sealed) each(ctx context.Context, do func(Entry) error) error {
-	const page = 256
+// each gives do every value as it is stored, but the mark, in pages that fit into a transaction with their conditions.
+func (s *Sealed) each(ctx context.Context, do func([]Entry) error) error {
+	const page = MaxTxnSize / 2
 	for after := ""; ; {
 		entries, err := s.store.Range(ctx, "", after, page)
 		if err != nil {
 			return err
 		}
-		for _, e := range entries {
-			after = e.Key
-			if s.exempt(e.Key) {
-				continue
-			}
-			if err := do(e); err != nil {
-				return err
-			}
+		full := len(entries) == page
+		if full {
+			after = entries[page-1].Key
 		}
-		if len(entries) < page {
-			return nil
+		entries = slices.DeleteFunc(entries, func(e Entry) bool { return e.Key == sealMark || s.exempt(e.Key) })
+		if err := do(entries); err != nil || !full {
+			return err
 		}
 	}
 }
@@ -122,15 +170,33 @@ func (s *Sealed) each(ctx context.Context, do func(Entry) error) error {
 func (s *Sealed) Reseal(ctx context.Context) (int, error) {
 	s.writing.Lock() // nothing is under way any more that was sealed before
 	s.writing.Unlock()
-	n := 0
-	err := s.each(ctx, func(e Entry) error {
-		done, err := s.reseal(ctx, e)
-		if done {
-			n++
-		}
+	mark, err := s.store.Get(ctx, sealMark)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.resealAll(ctx, []Entry{mark})
+	if err != nil {
+		return n, err
+	}
+	err = s.each(ctx, func(page []Entry) error {
+		done, err := s.resealAll(ctx, page)
+		n += done
 		return err
 	})
 	return n, err
+}
+
+func (s *Sealed) resealAll(ctx context.Context, entries []Entry) (n int, err error) {
+	for _, e := range entries {
+		done, err := s.reseal(ctx, e)
+		if err != nil {
+			return n, err
+		}
+		if done {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // reseal reports whether a value was sealed again. One that was written meanwhile is under the newest secret.

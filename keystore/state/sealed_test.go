@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -46,12 +47,14 @@ func (s *tagSealer) Stale(sealed []byte) (bool, error) {
 
 func seal(t *testing.T, s Store, sealer Sealer) *Sealed {
 	t.Helper()
-	sealed, err := Seal(t.Context(), s, sealer, "own/")
+	sealed, err := Seal(t.Context(), s, sealer, takeOver, "own/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return sealed
 }
+
+func takeOver(context.Context) error { return nil }
 
 // TestSealedRefusesWhatIsNotItsOwn: values that were planted, moved or altered behind it are no values.
 func TestSealedRefusesWhatIsNotItsOwn(t *testing.T) {
@@ -141,24 +144,84 @@ func TestSealTakesOver(t *testing.T) {
 	}
 	wantPlain(seal(t, raw, sealer))
 
-	// Cut short: some are sealed, some are not, and the mark says so.
-	put(t, s, sealMark, markBegun)
-	put(t, raw, "k/001", "1")
-	wantPlain(seal(t, raw, sealer))
 	put(t, raw, "k/001", "planted")
-	refuses := func(key string) {
-		t.Helper()
-		if _, err := seal(t, raw, sealer).Get(t.Context(), key); !errors.Is(err, ErrNotAuthentic) {
-			t.Errorf("got %v", err)
-		}
+	if _, err := seal(t, raw, sealer).Get(t.Context(), "k/001"); !errors.Is(err, ErrNotAuthentic) {
+		t.Errorf("got %v", err)
 	}
-	refuses("k/001")
-
 	if _, err := raw.Txn(t.Context(), nil, []Op{{Key: sealMark, Delete: true}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Seal(t.Context(), raw, sealer, "own/"); !errors.Is(err, ErrNotAuthentic) {
+	if _, err := Seal(t.Context(), raw, sealer, takeOver, "own/"); !errors.Is(err, ErrNotAuthentic) {
 		t.Errorf("without its mark: %v", err)
+	}
+}
+
+// cutStore is a store whose process ends after some transactions.
+type cutStore struct {
+	Store
+	left int
+}
+
+var errCut = errors.New("the process ended")
+
+func (s *cutStore) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error) {
+	if s.left == 0 {
+		return 0, errCut
+	}
+	s.left--
+	return s.Store.Txn(ctx, conds, ops)
+}
+
+// TestSealCutShort: a first start that ends between any two transactions is carried on, with the values that were
+// there: its mark, brought back later, has no planted value believed.
+func TestSealCutShort(t *testing.T) {
+	for left := range 5 {
+		raw, sealer := NewMemory(), new(tagSealer)
+		for i := range 600 {
+			put(t, raw, fmt.Sprintf("k/%03d", i), fmt.Sprint(i))
+		}
+		if _, err := Seal(t.Context(), &cutStore{raw, left}, sealer, takeOver, "own/"); !errors.Is(err, errCut) {
+			t.Fatalf("after %d transactions: %v", left, err)
+		}
+		mark, err := raw.Get(t.Context(), sealMark)
+		if left == 0 && errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := seal(t, raw, sealer)
+		for i := range 600 {
+			if e, err := s.Get(t.Context(), fmt.Sprintf("k/%03d", i)); err != nil || string(e.Value) != fmt.Sprint(i) {
+				t.Fatalf("after %d transactions: %q, %v", left, e.Value, err)
+			}
+		}
+		put(t, raw, sealMark, string(mark.Value))
+		for key, value := range map[string]string{"k/001": "planted", "k/another": "planted"} {
+			put(t, raw, key, value)
+			if _, err := Seal(t.Context(), raw, sealer, takeOver, "own/"); !errors.Is(err, ErrNotAuthentic) {
+				t.Errorf("%s, under the mark of then: %v", key, err)
+			}
+		}
+	}
+}
+
+// TestSealAsksBefore: plain values are not sealed where no plain state belongs, nor under another secret.
+func TestSealAsksBefore(t *testing.T) {
+	errNo := errors.New("no")
+	refuse := func(context.Context) error { return errNo }
+	if _, err := Seal(t.Context(), NewMemory(), new(tagSealer), refuse, "own/"); err != nil {
+		t.Errorf("an empty state: %v", err)
+	}
+	for _, key := range []string{"k", "own/x"} {
+		raw := NewMemory()
+		put(t, raw, key, "plain")
+		if _, err := Seal(t.Context(), raw, new(tagSealer), refuse, "own/"); !errors.Is(err, errNo) {
+			t.Errorf("%s: %v", key, err)
+		}
+		if entries, err := raw.Range(t.Context(), "", "", 0); err != nil || len(entries) != 1 || string(entries[0].Value) != "plain" {
+			t.Errorf("%s: the state was changed: %v, %v", key, entries, err)
+		}
 	}
 }
 
