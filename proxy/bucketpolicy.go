@@ -85,6 +85,9 @@ func (c *call) getBucketPolicy() error {
 }
 
 func (c *call) putBucketPolicy() error {
+	if c.user == nil { // nobody knows whether the store would let the anonymous principal; S3 never does
+		return s3.NewError(s3.AccessDenied)
+	}
 	body, err := c.document(maxForwarded)
 	if err != nil {
 		return err
@@ -228,7 +231,7 @@ func (c *call) policyFor(conf *bucketConfig) *iam.Policy {
 func malformedPolicy(err error) error {
 	var m *iam.MalformedError
 	if errors.As(err, &m) {
-		return s3.Errorf(s3.MalformedPolicy, "%s", strings.TrimPrefix(m.Error(), "iam: "))
+		return s3.Errorf(s3.MalformedPolicy, "%s", m.Message)
 	}
 	return s3.NewError(s3.MalformedPolicy)
 }

@@ -15,14 +15,14 @@ func TestParseRange(t *testing.T) {
 		"bytes=-5":                        {-1, 5},
 		"bytes=-0":                        {-1, 0},
 		"Bytes=1-2":                       {1, 2},
-		"bytes= 1-2 ":                     {1, 2},
+		"bytes=1-2 ":                      {1, 2},
 		"bytes=0-99999999999999999999999": {0, math.MaxInt64},
 	} {
 		if got, ok := ParseRange(header); !ok || got != want {
 			t.Errorf("%q: %v %v, want %v", header, got, ok, want)
 		}
 	}
-	for _, header := range []string{"", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=+1-2", "bytes=1--2", "bytes=1-2-3", "bytes=1 -2", "bytes=0x1-2"} {
+	for _, header := range []string{"", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=+1-2", "bytes=1--2", "bytes=1-2-3", "bytes=1 -2", "bytes= 1-2", "bytes= -1", "bytes=\t-1", "bytes=0x1-2"} {
 		if got, ok := ParseRange(header); ok {
 			t.Errorf("%q: %v", header, got)
 		}

@@ -17,7 +17,7 @@ func ParseRange(header string) (Range, bool) {
 	if !ok || !strings.EqualFold(unit, "bytes") {
 		return Range{}, false
 	}
-	first, last, ok := strings.Cut(strings.Trim(spec, " \t"), "-")
+	first, last, ok := strings.Cut(strings.TrimRight(spec, " \t"), "-")
 	if !ok {
 		return Range{}, false
 	}
