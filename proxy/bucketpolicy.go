@@ -127,9 +127,9 @@ func (s *Server) checkConditions(p *iam.Policy) error {
 	return nil
 }
 
-// checkUsers holds users' own policies to the same: a Deny that would not hold must not be started with. A statement about
+// CheckUsers holds users' own policies to the same: a Deny that would not hold must not be started with. A statement about
 // both services may look at either's own keys, which requests to the other do not have on AWS either.
-func checkUsers(users *iam.Directory) error {
+func CheckUsers(users *iam.Directory) error {
 	for _, u := range users.Users() {
 		if u.Policy == nil {
 			continue

@@ -669,7 +669,7 @@ func TestUsersPolicyConditionKeys(t *testing.T) {
 	} {
 		c := Config{}
 		limited(t, `{"Effect":`+test.statement+`}`)(&c)
-		err := checkUsers(c.Users)
+		err := CheckUsers(c.Users)
 		if (err == nil) != (test.key == "") || err != nil && (!strings.Contains(err.Error(), test.key) || !strings.Contains(err.Error(), `"limited"`)) {
 			t.Errorf("%s: %v, want %q", test.statement, err, test.key)
 		}

@@ -15,10 +15,22 @@ import (
 // StoreHealth sends the store a signed request and says what keeps waxseal from working with it: no answer, credentials
 // or a region that it refuses, TLS on one side only, a server that does not speak S3. An answer that these credentials
 // may not list buckets is health: the store knew them.
-func (s *Server) StoreHealth(ctx context.Context) error {
-	resp, err := s.up.once(ctx, &storeRequest{method: http.MethodGet})
+func (s *Server) StoreHealth(ctx context.Context) error { return s.up.health(ctx) }
+
+// CheckStore is StoreHealth for a store that nothing is served from yet.
+func CheckStore(ctx context.Context, cfg UpstreamConfig) error {
+	up, err := newUpstream(cfg)
 	if err != nil {
-		return s.up.explain(err)
+		return err
+	}
+	defer up.close()
+	return up.health(ctx)
+}
+
+func (u *upstream) health(ctx context.Context) error {
+	resp, err := u.once(ctx, &storeRequest{method: http.MethodGet})
+	if err != nil {
+		return u.explain(err)
 	}
 	body, err := readDocument(resp)
 	if err != nil {
@@ -28,16 +40,16 @@ func (s *Server) StoreHealth(ctx context.Context) error {
 		if strings.Contains(string(body), "ListAllMyBucketsResult") {
 			return nil
 		}
-		return s.up.notS3(resp.StatusCode)
+		return u.notS3(resp.StatusCode)
 	}
 	answer := s3.ParseError(resp.StatusCode, body)
 	switch {
 	case resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented:
 		return fmt.Errorf("it answered %d %s", resp.StatusCode, answer.Code)
 	case answer.Code == "":
-		return s.up.notS3(resp.StatusCode)
+		return u.notS3(resp.StatusCode)
 	case answer.Code == s3.AuthorizationHeaderMalformed || resp.StatusCode < 400 || namesRegion(answer):
-		return fmt.Errorf("it refused the region %q that requests are signed for: %s: %s (--upstream-region)", s.up.cfg.Region, answer.Code, answer.Message)
+		return fmt.Errorf("it refused the region %q that requests are signed for: %s: %s (--upstream-region)", u.cfg.Region, answer.Code, answer.Message)
 	}
 	if err := refusedCredentials(answer); err != nil {
 		return fmt.Errorf("it refused the credentials that waxseal has for it: %s: %s (WAXSEAL_UPSTREAM_ACCESS_KEY, WAXSEAL_UPSTREAM_SECRET_KEY)", answer.Code, answer.Message)

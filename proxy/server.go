@@ -206,7 +206,7 @@ func (c *Config) check() error {
 	case c.HeldDir == "":
 		return errors.New("proxy: no directory for held parts")
 	}
-	return checkUsers(c.Users)
+	return CheckUsers(c.Users)
 }
 
 // Limits of what is read before a request is understood.

@@ -54,17 +54,23 @@ func hasContent(name string) (bool, error) {
 	return len(files) > 0, err
 }
 
-// begin lets a state begin, or says why it must not. On success the marker is there.
-func (d dataDir) begin(newState bool) error {
-	if marked, err := hasContent(d.firstStart()); marked || err != nil {
-		return err
+// mayBegin says why a state must not begin, or that it began already and was cut short.
+func (d dataDir) mayBegin(newState bool) (begun bool, err error) {
+	if begun, err = hasContent(d.firstStart()); begun || err != nil {
+		return begun, err
 	}
 	found, err := d.remains()
-	if err != nil {
-		return err
+	if err == nil && len(found) > 0 && !newState {
+		err = d.lostState(found)
 	}
-	if len(found) > 0 && !newState {
-		return d.lostState(found)
+	return false, err
+}
+
+// begin lets a state begin, or says why it must not. On success the marker is there.
+func (d dataDir) begin(newState bool) error {
+	begun, err := d.mayBegin(newState)
+	if begun || err != nil {
+		return err
 	}
 	return writeOnce(d.firstStart(), []byte("This waxseal has not served yet.\n"))
 }

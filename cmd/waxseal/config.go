@@ -3,10 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v3"
 )
 
 // config is everything that can be configured. Where a field has a flag, the flag has the field's YAML key with
@@ -80,8 +78,8 @@ type config struct {
 }
 
 type compressionConfig struct {
-	Bucket string   `yaml:"bucket"`
-	Types  []string `yaml:"types"`
+	Bucket string   `yaml:"bucket" json:"bucket"`
+	Types  []string `yaml:"types" json:"types"`
 }
 
 func defaults() config {
@@ -164,37 +162,33 @@ func (l *list) Replace(v []string) error {
 	return nil
 }
 
-// load fills c, whose flags f were parsed, from the file, the environment and the flags, and checks it.
+// load fills c, whose flags f were parsed, from the file, the environment and the flags, and checks it. Its error is the
+// first mistake.
 func (c *config) load(f *pflag.FlagSet, env func(string) (string, bool)) error {
-	given := make(map[string]string)
-	f.Visit(func(flag *pflag.Flag) { given[flag.Name] = flag.Value.String() })
-	file := given["config"]
-	if v, ok := env(envName("config")); ok && file == "" {
-		file = v
-	}
-	*c = defaults()
-	if file != "" {
-		if err := c.loadFile(file); err != nil {
-			return err
-		}
-		if len(c.Users) > 0 { // with their secret keys
-			if err := onlyMine(file); err != nil {
-				return fmt.Errorf("config: %w", err)
-			}
-		}
-	}
-	if err := c.loadFlags(f, given, env); err != nil {
-		return err
-	}
-	c.kmsTokenFile, _ = env(envKMSTokenFile)
-	if err := c.makeAbsolute(); err != nil {
-		return err
-	}
-	return c.check()
+	return c.read(f, env).first()
 }
 
-func (c *config) loadFlags(f *pflag.FlagSet, given map[string]string, env func(string) (string, bool)) error {
-	var failed error
+// read is load for who wants to know every mistake, and where each setting came from.
+func (c *config) read(f *pflag.FlagSet, env func(string) (string, bool)) *reading {
+	r := &reading{from: make(map[string]string)}
+	given := make(map[string]string)
+	f.Visit(func(flag *pflag.Flag) { given[flag.Name] = flag.Value.String() })
+	r.file = given["config"]
+	if v, ok := env(envName("config")); ok && r.file == "" {
+		r.file = v
+	}
+	*c = defaults()
+	if r.file != "" {
+		c.readFile(r)
+	}
+	c.readFlags(f, given, env, r)
+	c.kmsTokenFile, _ = env(envKMSTokenFile)
+	r.mistake(c.makeAbsolute())
+	r.mistake(c.check()...)
+	return r
+}
+
+func (c *config) readFlags(f *pflag.FlagSet, given map[string]string, env func(string) (string, bool), r *reading) {
 	f.VisitAll(func(flag *pflag.Flag) {
 		name, from := flag.Name, "--"+flag.Name
 		value, ok := given[name]
@@ -205,11 +199,11 @@ func (c *config) loadFlags(f *pflag.FlagSet, given map[string]string, env func(s
 		if !ok || name == "help" || name == "config" {
 			return
 		}
+		r.from[strings.ReplaceAll(name, "-", "_")] = from
 		if err := setFlag(flag.Value, value); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("%s: %q: %w", from, value, err))
+			r.mistake(fmt.Errorf("%s: %q: %w", from, value, err))
 		}
 	})
-	return failed
 }
 
 func setFlag(v pflag.Value, text string) error {
@@ -224,41 +218,6 @@ func setFlag(v pflag.Value, text string) error {
 
 func envName(flag string) string {
 	return "WAXSEAL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-}
-
-// loadFile reads YAML on top of what c holds. A key that nobody reads is a mistake, and refused.
-func (c *config) loadFile(name string) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return fmt.Errorf("config: %w", err)
-	}
-	defer f.Close()
-	d := yaml.NewDecoder(f)
-	d.KnownFields(true)
-	err = d.Decode(c)
-	if errors.Is(err, io.EOF) {
-		return nil // nothing in it
-	}
-	if err == nil {
-		err = d.Decode(new(yaml.Node))
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err == nil {
-			err = errors.New("has a second document, which nobody would read: take out the line --- before it")
-		}
-	}
-	return fmt.Errorf("config: %s: %w", name, oneLine(err))
-}
-
-// misplaced is how a YAML error shows a value in the place of a user or of credentials: it may be a secret.
-var misplaced = regexp.MustCompile("`.*` into (\\[\\]|\\*)*main\\.")
-
-// oneLine joins the lines of a YAML error, which has one for each mistake.
-func oneLine(err error) error {
-	text := misplaced.ReplaceAllString(err.Error(), "(not shown) into ${1}main.")
-	text = strings.TrimPrefix(strings.ReplaceAll(text, "\n  ", " "), "yaml: ")
-	return errors.New(strings.ReplaceAll(text, " in type main.", " in "))
 }
 
 // makeAbsolute fixes all paths before the embedded store changes the working directory.
@@ -284,54 +243,44 @@ var healthPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
-// check refuses what cannot work, naming the flag.
-func (c *config) check() error {
-	for flag, addr := range map[string]string{"listen": c.Listen, "kms-listen": c.KMSListen, "admin-listen": c.AdminListen, "pprof-listen": c.PprofListen} {
-		if addr == "" && flag == "pprof-listen" {
+// check finds what cannot work, naming the flag.
+func (c *config) check() []error {
+	mistakes := append(c.checkAddresses(), c.checkUpstream(), c.checkTLS())
+	for _, m := range []struct {
+		wrong bool
+		err   error
+	}{
+		{c.DataDir == "", errors.New("--data-dir: is empty")},
+		{!accountNumber.MatchString(c.Account), fmt.Errorf("--account: %q is not 12 digits", c.Account)},
+		{c.Region == "", errors.New("--region: is empty")},
+		{c.BucketKeyTTL <= 0, fmt.Errorf("--bucket-key-ttl: %v is not positive", c.BucketKeyTTL)},
+		{c.BucketKeyPeriod < c.BucketKeyTTL, fmt.Errorf("--bucket-key-period: %v is shorter than --bucket-key-ttl, %v", c.BucketKeyPeriod, c.BucketKeyTTL)},
+		{c.AuditBucket != "" && !bucketName.MatchString(c.AuditBucket), fmt.Errorf("--audit-bucket: %q is not a bucket's name", c.AuditBucket)},
+		{c.DrainDelay < 0, fmt.Errorf("--drain-delay: %v is negative", c.DrainDelay)},
+		{c.ShutdownTimeout < 0, fmt.Errorf("--shutdown-timeout: %v is negative; 0 waits for ever", c.ShutdownTimeout)},
+		{c.HealthPath != "" && !healthPath.MatchString(c.HealthPath), fmt.Errorf("--health-path: %q is not a path such as /healthz", c.HealthPath)},
+		{c.AuditInterval <= 0, fmt.Errorf("--audit-interval: %v is not positive", c.AuditInterval)},
+	} {
+		if m.wrong {
+			mistakes = append(mistakes, m.err)
+		}
+	}
+	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
+	return append(mistakes, c.checkFileOnly()...)
+}
+
+func (c *config) checkAddresses() (mistakes []error) {
+	for _, a := range []struct{ flag, addr string }{
+		{"listen", c.Listen}, {"kms-listen", c.KMSListen}, {"admin-listen", c.AdminListen}, {"pprof-listen", c.PprofListen},
+	} {
+		if a.addr == "" && a.flag == "pprof-listen" {
 			continue
 		}
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("--%s: %w", flag, err)
+		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("--%s: %w", a.flag, err))
 		}
 	}
-	if err := c.checkUpstream(); err != nil {
-		return err
-	}
-	if err := c.checkTLS(); err != nil {
-		return err
-	}
-	switch {
-	case c.DataDir == "":
-		return errors.New("--data-dir: is empty")
-	case !accountNumber.MatchString(c.Account):
-		return fmt.Errorf("--account: %q is not 12 digits", c.Account)
-	case c.Region == "":
-		return errors.New("--region: is empty")
-	case c.BucketKeyTTL <= 0:
-		return fmt.Errorf("--bucket-key-ttl: %v is not positive", c.BucketKeyTTL)
-	case c.BucketKeyPeriod < c.BucketKeyTTL:
-		return fmt.Errorf("--bucket-key-period: %v is shorter than --bucket-key-ttl, %v", c.BucketKeyPeriod, c.BucketKeyTTL)
-	case c.AuditBucket != "" && !bucketName.MatchString(c.AuditBucket):
-		return fmt.Errorf("--audit-bucket: %q is not a bucket's name", c.AuditBucket)
-	case c.DrainDelay < 0:
-		return fmt.Errorf("--drain-delay: %v is negative", c.DrainDelay)
-	case c.ShutdownTimeout < 0:
-		return fmt.Errorf("--shutdown-timeout: %v is negative; 0 waits for ever", c.ShutdownTimeout)
-	case c.HealthPath != "" && !healthPath.MatchString(c.HealthPath):
-		return fmt.Errorf("--health-path: %q is not a path such as /healthz", c.HealthPath)
-	case c.AuditInterval <= 0:
-		return fmt.Errorf("--audit-interval: %v is not positive", c.AuditInterval)
-	}
-	if err := oneOf("--etag", c.ETag, "md5", "opaque"); err != nil {
-		return err
-	}
-	if err := c.checkKMS(); err != nil {
-		return err
-	}
-	if err := oneOf("config: compat", c.Compat, "aws", "ceph"); err != nil {
-		return err
-	}
-	return c.checkFileOnly()
+	return mistakes
 }
 
 func oneOf(name, value string, allowed ...string) error {
@@ -388,17 +337,21 @@ func (c *config) checkTLS() error {
 	return nil
 }
 
-func (c *config) checkFileOnly() error {
+func (c *config) checkFileOnly() (mistakes []error) {
 	for i, r := range c.Compression {
 		if r.Bucket == "" || len(r.Types) == 0 {
-			return fmt.Errorf("config: compression: rule %d needs a bucket and types", i+1)
+			mistakes = append(mistakes, fmt.Errorf("config: compression: rule %d needs a bucket and types", i+1))
 		}
 	}
-	for bucket, sealedAs := range c.BucketAliases {
-		if bucket == "" || sealedAs == "" || bucket == sealedAs {
-			return fmt.Errorf("config: bucket_aliases: %q: %q names no other bucket", bucket, sealedAs)
+	for _, bucket := range slices.Sorted(maps.Keys(c.BucketAliases)) {
+		if sealedAs := c.BucketAliases[bucket]; bucket == "" || sealedAs == "" || bucket == sealedAs {
+			mistakes = append(mistakes, fmt.Errorf("config: bucket_aliases: %q: %q names no other bucket", bucket, sealedAs))
 		}
 	}
+	return append(mistakes, c.checkUsers()...)
+}
+
+func (c *config) checkUsers() (mistakes []error) {
 	seen := make(map[string]string)
 	for i := range c.Users {
 		u := &c.Users[i]
@@ -407,12 +360,13 @@ func (c *config) checkFileOnly() error {
 			err = u.check()
 		}
 		if err != nil {
-			return fmt.Errorf("config: users: user %d (%s): %w", i+1, u.Name, err)
+			mistakes = append(mistakes, fmt.Errorf("config: users: user %d (%s): %w", i+1, u.Name, err))
+			continue
 		}
 		if other, ok := seen[u.AccessKey]; ok {
-			return fmt.Errorf("config: users: %s and %s have the same access_key", other, u.Name)
+			mistakes = append(mistakes, fmt.Errorf("config: users: %s and %s have the same access_key", other, u.Name))
 		}
 		seen[u.AccessKey] = u.Name
 	}
-	return nil
+	return mistakes
 }

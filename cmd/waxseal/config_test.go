@@ -57,7 +57,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"upstream-ca": "/tmp/ca.pem", "upstream-path-style": "false", "tls-cert": "/tmp/c", "tls-key": "/tmp/k",
 		"trusted-proxy": "10.0.0.0/8,192.168.0.0/16", "region": "eu-central-1", "account": "123456789012",
 		"kms-provider": "aws", "kms-endpoint": "https://kms.example", "kms-region": "eu-west-3", "kms-ca": "/tmp/kms.pem",
-		"kms-mount": "team/transit", "kms-namespace": "team", "kms-root-key": "alias/waxseal-root",
+		"admin-host": "waxseal.example,other.example", "pprof-listen": "127.0.0.1:4", "kms-mount": "team/transit", "kms-namespace": "team", "kms-root-key": "alias/waxseal-root",
 		"kms-former-root-key": "arn:aws:kms:eu-west-3:123456789012:key/a,arn:aws:kms:eu-west-3:123456789012:key/b", "kms-rate": "100",
 		"audit-bucket": "records", "audit-interval": "1m0s",
 		"allow-insecure-ssec": "true", "block-ssec": "true", "anonymous": "true", "etag": "opaque",
@@ -94,7 +94,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 			env[envName(name)] = value
 			key := strings.ReplaceAll(name, "-", "_")
 			switch name {
-			case "trusted-proxy", "kms-former-root-key":
+			case "trusted-proxy", "kms-former-root-key", "admin-host":
 				fmt.Fprintf(&file, "%s: [%s]\n", key, value)
 			case "account":
 				fmt.Fprintf(&file, "%s: %q\n", key, value)
@@ -134,7 +134,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 func TestMistakesAreNamed(t *testing.T) {
 	for _, c := range []struct{ file, env, arg, want string }{
 		{file: "listn: x:1", want: "listn"},
-		{file: "users:\n- name: a\n  acess_key: x", want: "acess_key"},
+		{file: "users:\n- name: a\n  acess_key: x", want: "field acess_key not found in userConfig; did you mean access_key?"},
 		{file: "users: [{name: a, access_key: AKIAA, secret_key: short}]", want: "user 1 (a): secret_key must have 8"},
 		{file: "users: [{name: a, access_key: AKIAA, secret_key: longenough}, {name: b, access_key: AKIAA, secret_key: longenough}]", want: "a and b have the same access_key"},
 		{file: "users: [{name: a, access_key: AKIAA, secret_key: longenough, account: 1}]", want: "12 digits"},
@@ -142,7 +142,10 @@ func TestMistakesAreNamed(t *testing.T) {
 		{file: oneUser("policy: ~"), want: "policy is empty"},
 		{file: oneUser("upstream:"), want: "user 1 (bob): upstream is empty: leave it out to act as waxseal at the store"},
 		{file: oneUser("upstream: {access_key: AKIASTORE}"), want: "user 1 (bob): upstream: secret_key"},
-		{file: oneUser("upstream: {access_kee: AKIASTORE}"), want: "user 1 (bob): upstream: access_key"},
+		{file: oneUser("upstream: {access_kee: AKIASTORE}"), want: "user 1 (bob): upstream: line 5: field access_kee not found; did you mean access_key?"},
+		{file: oneUser("upstream: {wJalrXUtnFEMI: AKIASTORE}"), want: "user 1 (bob): upstream: line 5: a field is none of: access_key, secret_key"},
+		{file: "listn: x:1", want: "line 1: field listn not found in config; did you mean listen?"},
+		{file: "compression: [{bukket: logs}]", want: "did you mean bucket?"},
 		{file: oneUser("policy: null"), want: "policy is empty"},
 		{file: "compat: &p\n" + oneUser("policy: *p"), want: "policy is empty"},
 		{file: oneUser("policy: ''"), want: "policy is neither a mapping nor JSON"},

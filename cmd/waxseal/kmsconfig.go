@@ -83,10 +83,12 @@ func (c *config) checkKMS() error {
 // while it is away.
 func (c *config) externalProvider(ctx context.Context, log *slog.Logger) (keystore.Provider, error) {
 	var p keystore.Provider
-	var err error
-	if c.KMSProvider == providerAWS {
+	err := c.checkKMSCredentials()
+	switch {
+	case err != nil:
+	case c.KMSProvider == providerAWS:
 		p, err = c.awsProvider(ctx)
-	} else {
+	default:
 		p, err = c.transitProvider(log)
 	}
 	if err != nil {
@@ -95,33 +97,38 @@ func (c *config) externalProvider(ctx context.Context, log *slog.Logger) (keysto
 	return keystore.WithBreaker(p, keystore.BreakerConfig{}), nil
 }
 
+// checkKMSCredentials refuses what the external key service cannot be asked with, without asking it.
+func (c *config) checkKMSCredentials() error {
+	access, secret := os.Getenv(envKMSAccessKey), os.Getenv(envKMSSecretKey)
+	token, file := os.Getenv(envKMSToken), c.kmsTokenFile
+	switch {
+	case c.KMSProvider == providerAWS && (access == "") != (secret == ""):
+		return fmt.Errorf("%s and %s: one is missing", envKMSAccessKey, envKMSSecretKey)
+	case c.KMSProvider == providerTransit && token == "" && file == "":
+		return fmt.Errorf("%s or %s is needed", envKMSToken, envKMSTokenFile)
+	case c.KMSProvider == providerTransit && token == "":
+		if err := onlyMine(file); err != nil {
+			return fmt.Errorf("%s: %w", envKMSTokenFile, err)
+		}
+	}
+	return nil
+}
+
 // awsProvider has the credentials of the environment, else those that the AWS tools would use (profile, role).
 func (c *config) awsProvider(ctx context.Context) (keystore.Provider, error) {
-	access, secret := os.Getenv(envKMSAccessKey), os.Getenv(envKMSSecretKey)
-	if (access == "") != (secret == "") {
-		return nil, fmt.Errorf("%s and %s: one is missing", envKMSAccessKey, envKMSSecretKey)
-	}
 	region := c.KMSRegion
 	if region == "" {
 		region = c.Region
 	}
 	return awskms.New(ctx, awskms.Config{
-		Endpoint: c.KMSEndpoint, Region: region, AccessKeyID: access, SecretAccessKey: secret, CAFile: c.KMSCA,
+		Endpoint: c.KMSEndpoint, Region: region, CAFile: c.KMSCA,
+		AccessKeyID: os.Getenv(envKMSAccessKey), SecretAccessKey: os.Getenv(envKMSSecretKey),
 	})
 }
 
 func (c *config) transitProvider(log *slog.Logger) (keystore.Provider, error) {
-	token, file := os.Getenv(envKMSToken), c.kmsTokenFile
-	if token == "" && file == "" {
-		return nil, fmt.Errorf("%s or %s is needed", envKMSToken, envKMSTokenFile)
-	}
-	if token == "" {
-		if err := onlyMine(file); err != nil {
-			return nil, fmt.Errorf("%s: %w", envKMSTokenFile, err)
-		}
-	}
 	return transit.New(transit.Config{
-		Address: c.KMSEndpoint, Namespace: c.KMSNamespace, Mount: c.KMSMount, Token: token, TokenFile: file,
+		Address: c.KMSEndpoint, Namespace: c.KMSNamespace, Mount: c.KMSMount, Token: os.Getenv(envKMSToken), TokenFile: c.kmsTokenFile,
 		CAFile: c.KMSCA, Region: c.Region, Account: c.Account,
 		Warn: func(msg string, err error) { log.Warn("external key service: "+msg, "err", err) },
 	})

@@ -71,6 +71,6 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(),
 		backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
-		healthcheckCommand(), speedCommand(), versionCommand())
+		checkConfigCommand(), healthcheckCommand(), speedCommand(), versionCommand())
 	return root
 }

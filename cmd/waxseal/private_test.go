@@ -29,7 +29,8 @@ func TestSecretFilesAreOnlyMine(t *testing.T) {
 			t.Setenv(envKMSToken, "")
 			c := defaults()
 			c.KMSEndpoint, c.kmsTokenFile = "http://127.0.0.1:1", secretFile(t, "s.token", mode)
-			p, err := c.transitProvider(slog.New(slog.DiscardHandler))
+			c.KMSProvider = providerTransit
+			p, err := c.externalProvider(t.Context(), slog.New(slog.DiscardHandler))
 			if err == nil {
 				err = p.Close()
 			}

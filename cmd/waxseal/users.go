@@ -106,6 +106,9 @@ func (u *userConfig) readRights() error {
 		}
 	}
 	if !u.WrittenUpstream.IsZero() {
+		if err := onlyKeys(&u.WrittenUpstream, keysIn["credentials"]); err != nil {
+			return fmt.Errorf("upstream: %w", err)
+		}
 		if err := u.WrittenUpstream.Decode(&u.Upstream); err != nil {
 			return oneLine(err)
 		}

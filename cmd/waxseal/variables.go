@@ -20,9 +20,9 @@ var secretVariables = []string{
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 var serviceLink = regexp.MustCompile(`^WAXSEAL_(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=[0-9]+|PORT=[a-z]+://.*|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|NAME=/.*)$`)
 
-// knownVariables refuses variables of waxseal's that nobody reads. A mistyped WAXSEAL_UPSTREAM_ENDPOINT would have
+// unknownVariables refuses variables of waxseal's that nobody reads. A mistyped WAXSEAL_UPSTREAM_ENDPOINT would have
 // the objects go to the embedded store.
-func knownVariables(environ []string) error {
+func unknownVariables(environ []string) (mistakes []error) {
 	known := append([]string{envName("config")}, secretVariables...)
 	c := defaults()
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
@@ -39,15 +39,17 @@ func knownVariables(environ []string) error {
 			strings.HasPrefix(name, "WAXSEAL_TEST_") || strings.HasPrefix(name, "WAXSEAL_BENCH_") {
 			continue
 		}
-		return fmt.Errorf("%s: waxseal reads no such variable%s", name, didYouMean(name, known))
+		mistakes = append(mistakes, fmt.Errorf("%s: waxseal reads no such variable%s", name, didYouMean(name, known)))
 	}
-	return nil
+	return mistakes
 }
 
 // loadProcess is load with this process's environment.
-func (c *config) loadProcess(f *pflag.FlagSet) error {
-	if err := knownVariables(os.Environ()); err != nil {
-		return err
-	}
-	return c.load(f, os.LookupEnv)
+func (c *config) loadProcess(f *pflag.FlagSet) error { return c.readProcess(f).first() }
+
+// readProcess is read with this process's environment.
+func (c *config) readProcess(f *pflag.FlagSet) *reading {
+	r := c.read(f, os.LookupEnv)
+	r.mistakes = append(unknownVariables(os.Environ()), r.mistakes...)
+	return r
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ func TestUnknownVariables(t *testing.T) {
 		"WAXSEAL_SERVICE_HOST=10.0.0.1": "", "WAXSEAL_SERVICE_PORT=9800": "", "WAXSEAL_SERVICE_PORT_S3=9800": "",
 		"WAXSEAL_PORT=tcp://10.0.0.1:9800": "", "WAXSEAL_PORT_9800_TCP_ADDR=10.0.0.1": "", "WAXSEAL_KMS_SERVICE_HOST=10.0.0.1": "",
 	} {
-		err := knownVariables([]string{"PATH=/bin", entry})
+		err := errors.Join(unknownVariables([]string{"PATH=/bin", entry})...)
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%s: %v", entry, err)
@@ -36,7 +37,7 @@ func TestUnknownVariables(t *testing.T) {
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	c.flags(f)
 	f.VisitAll(func(flag *pflag.Flag) {
-		if err := knownVariables([]string{envName(flag.Name) + "=x"}); err != nil {
+		if err := errors.Join(unknownVariables([]string{envName(flag.Name) + "=x"})...); err != nil {
 			t.Error(err)
 		}
 	})
@@ -47,7 +48,7 @@ func TestUnknownVariableStopsEveryCommand(t *testing.T) {
 	t.Setenv("WAXSEAL_UPSTREAM_ENDPIONT", "https://store.example")
 	for _, args := range [][]string{
 		{"serve"}, {"backup", "x"}, {"restore", "x"}, {"rekey"}, {"audit"}, {"inspect", "s3://b"}, {"verify", "s3://b"}, {"migrate", "s3://b"},
-		{"rewrap", "s3://b"}, {"healthcheck"},
+		{"rewrap", "s3://b"}, {"healthcheck"}, {"check-config"},
 	} {
 		var out, errs strings.Builder
 		if code := run(args, &out, &errs); code != 1 || !strings.Contains(errs.String(), "did you mean WAXSEAL_UPSTREAM_ENDPOINT?") {
