@@ -30,15 +30,15 @@ const (
 	boltFormat = 1
 	// lockTimeout is how long OpenBolt waits for another process to let go of the file.
 	lockTimeout = 2 * time.Second
-	// groupLimit bounds how many waiting transactions share one commit, and so how much one fsync can lose.
+	// groupLimit bounds the waiting transactions of a commit, and so the loss when an fsync fails.
 	groupLimit = 256
 )
 
-// boltStore is a Store in one bbolt file.
+// boltStore is a Store in a bbolt file.
 //
-// All writes go through one goroutine, which takes every transaction that waits, evaluates them one after the other
-// in one bbolt transaction, and commits once. So concurrent callers share an fsync, and a condition that does not
-// hold fails its own transaction only. (bbolt's Batch would run the whole batch again for each that fails.)
+// All writes go through a single goroutine. It takes every waiting transaction, evaluates them in order within a
+// single bbolt transaction, and commits once. So concurrent callers share an fsync, and a failed condition fails its
+// own transaction only. (bbolt's Batch would run the whole batch again for each failure.)
 type boltStore struct {
 	db     *bbolt.DB
 	file   *os.File // of db
@@ -49,7 +49,7 @@ type boltStore struct {
 	closer sync.Once
 	err    error // of Close
 
-	damage error // found by the writer, which is the only one to use it while it runs; bbolt can hold its locks for ever
+	damage error // set and read by the writer alone while it runs; bbolt can hold its locks for ever
 }
 
 type boltTxn struct {
@@ -62,7 +62,7 @@ type boltTxn struct {
 	done chan struct{}
 }
 
-// OpenBolt opens the state in a file, which it makes when absent. Only one process at a time can have it open.
+// OpenBolt opens the state file at path and creates it when absent. A second process cannot open the file meanwhile.
 func OpenBolt(path string) (Store, error) {
 	s, err := openBolt(path)
 	if err != nil {
@@ -109,7 +109,7 @@ func initialise(tx *bbolt.Tx) error {
 	return nil
 }
 
-// syncDir makes a file's name durable: bbolt syncs what is in the file, not the directory that names it.
+// syncDir makes a file's name durable: bbolt syncs the file's contents, not the directory entry.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -196,8 +196,8 @@ func (s *boltStore) Watch(ctx context.Context, prefix string) (<-chan Event, err
 	return s.hub.watch(ctx, prefix)
 }
 
-// Backup goes through a file beside the state, however slow w is: while a transaction is open the file cannot grow, and
-// the first write that needs it to would wait for w, and everything else for that write.
+// Backup copies to a temporary file beside the state first, however slow w is: the file cannot grow while a read
+// transaction is open, so the first write in need of space would wait for w, and all later writes for that write.
 func (s *boltStore) Backup(w io.Writer) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(s.db.Path()), backupPrefix(s.db.Path())+"*")
 	if err != nil {
@@ -227,10 +227,10 @@ func (s *boltStore) Backup(w io.Writer) (err error) {
 	return nil
 }
 
-// backupPrefix is what the names of a state file's copies begin with, which are there while they are handed out.
+// backupPrefix returns the first part of the names of a state file's temporary copies, present only during a Backup.
 func backupPrefix(path string) string { return filepath.Base(path) + ".backup-" }
 
-// removeBackups removes copies that a process that was killed has left.
+// removeBackups removes the copies of a killed process.
 func removeBackups(path string) error {
 	files, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
@@ -246,7 +246,7 @@ func removeBackups(path string) error {
 	return nil
 }
 
-// removeOnce removes a file, which another process may have done before.
+// removeOnce removes a file. An absent file is no error: another process may have removed it.
 func removeOnce(name string) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -281,8 +281,8 @@ func (s *boltStore) write() {
 	}
 }
 
-// gather takes the transactions that wait already. It does not wait for more: under load the next group gathers
-// while this one is being synced, and without load nobody is delayed.
+// gather takes the transactions already waiting, and does not wait for more: under load the next group gathers during
+// this group's fsync, and without load no transaction is delayed.
 func (s *boltStore) gather(first *boltTxn) []*boltTxn {
 	group := []*boltTxn{first}
 	for len(group) < groupLimit {
@@ -309,7 +309,7 @@ func (s *boltStore) commit(group []*boltTxn) {
 	}
 }
 
-// update applies the transactions in one of bbolt's. After the first damage nothing is written any more.
+// update applies a group in a single bbolt transaction. After the first damage it writes nothing.
 func (s *boltStore) update(group []*boltTxn) error {
 	if s.damage != nil {
 		return s.damage
@@ -331,8 +331,8 @@ func (s *boltStore) update(group []*boltTxn) error {
 	return err
 }
 
-// apply evaluates one transaction. An error that it returns is the file's and fails the whole group; the
-// transaction's own goes to t.err, with nothing written.
+// apply evaluates a transaction. An error of the file is returned and fails the whole group; an error of the
+// transaction goes to t.err, with nothing written.
 func (t *boltTxn) apply(tx *bbolt.Tx) error {
 	if t.err = t.ctx.Err(); t.err != nil {
 		return nil
@@ -395,7 +395,7 @@ func decodeEntry(key, stored []byte) (Entry, error) {
 	return Entry{Key: string(key), Value: append([]byte(nil), stored[8:]...), Revision: rev}, nil
 }
 
-// revisionOf is 0 for what is absent.
+// revisionOf returns an entry's revision, 0 for an absent entry.
 func revisionOf(stored []byte) (int64, error) {
 	switch {
 	case stored == nil:

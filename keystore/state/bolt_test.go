@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crashWriter writes until it is killed, and tells of each transaction that was acknowledged, from several
-// goroutines, so that groups are committed.
+// crashWriter writes from several goroutines, so that groups are committed, and prints each acknowledged transaction,
+// until it is killed.
 func crashWriter(path string) {
 	s, err := OpenBolt(path)
 	if err != nil {
@@ -54,8 +54,8 @@ func crashWriter(path string) {
 	select {}
 }
 
-// TestKilled kills a writing process: what it had acknowledged is there, and every transaction is there whole or not
-// at all. (A kill leaves the page cache alone; that the disk keeps its promise to fsync cannot be tested so.)
+// TestKilled kills a writing process: acknowledged transactions are there, and every transaction is there whole or
+// not at all. (A kill leaves the page cache alone; a disk's broken promise of fsync cannot be tested this way.)
 func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")
@@ -84,7 +84,7 @@ func TestKilled(t *testing.T) {
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	for lines.Scan() { // what it had said before it died
+	for lines.Scan() { // output from before its death
 		acked[lines.Text()] = true
 	}
 	if err := cmd.Wait(); err == nil {
@@ -137,7 +137,7 @@ func TestReopen(t *testing.T) {
 	if got := dump(t, s, "", "", 0); got != "a=1@1" {
 		t.Errorf("got %s", got)
 	}
-	// The revision of what was deleted is not given out again: a paused replica may still hold it.
+	// A deleted key's revision is not given out again: a paused replica may still hold it.
 	if rev := put(t, s, "b", "2"); rev != 4 {
 		t.Errorf("got revision %d, want 4", rev)
 	}
@@ -175,7 +175,7 @@ func TestOpenErrors(t *testing.T) {
 	}
 }
 
-// TestGroupCommit: concurrent transactions share commits, so that many cost far less than one fsync each.
+// TestGroupCommit: concurrent transactions share commits, so that many cost far less than an fsync each.
 func TestGroupCommit(t *testing.T) {
 	s, err := openBolt(filepath.Join(t.TempDir(), "state.db"))
 	if err != nil {
@@ -202,7 +202,7 @@ func TestGroupCommit(t *testing.T) {
 	t.Logf("%d transactions, %d commits", writers*each, commits)
 }
 
-// standing is a reader of a backup that has stopped reading, until it is let go on.
+// standing is a reader of a backup, stopped until free is closed.
 type standing struct {
 	began, free chan struct{}
 	once        sync.Once
@@ -214,7 +214,7 @@ func (s *standing) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// beginBackup begins a backup of a state with something in it, whose reader takes nothing.
+// beginBackup begins a backup of a filled state. Its reader takes nothing yet.
 func beginBackup(t *testing.T, s Store) (reader *standing, ended chan error) {
 	t.Helper()
 	for i := range 20 {
@@ -262,8 +262,8 @@ func TestBackupHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// TestBackupLeavesNoCopy: the copy that a backup is read from is private, goes with it, and is removed at the next start
-// when the process was killed before.
+// TestBackupLeavesNoCopy: a backup's temporary copy is private and ends with the backup; the copy of a killed process
+// ends with the next start.
 func TestBackupLeavesNoCopy(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "with [brackets]")
 	if err := os.Mkdir(dir, 0o755); err != nil {

@@ -12,19 +12,19 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// ErrDamaged is returned for a state file that is no state file, or not whole any more.
+// ErrDamaged is returned for a file in another format, or a state file with missing or changed pages.
 var ErrDamaged = errors.New("is not a state file, or is damaged")
 
 // ErrInUse is returned while another process has the state file open.
 var ErrInUse = errors.New("is in use by another process")
 
-// guarded runs fn, which reads the mapped file. bbolt panics on a page of the wrong kind (a zeroed page, for example),
-// and reading behind the end of a truncated file is a memory fault: both become ErrDamaged.
+// guarded runs fn, a reader of the mapped file. bbolt panics on a page of the wrong kind (a zeroed page, for
+// example), and a read beyond the end of a truncated file is a memory fault: both become ErrDamaged.
 func guarded(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if v := recover(); v != nil {
-			// bbolt's values name pages and their kinds, never what is in them.
+			// bbolt's values name pages and their kinds, never their contents.
 			line, _, _ := strings.Cut(fmt.Sprint(v), "\n")
 			err = fmt.Errorf("%w: %s", ErrDamaged, line)
 		}
@@ -32,8 +32,8 @@ func guarded(fn func() error) (err error) {
 	return fn()
 }
 
-// openFile opens the bbolt file and reads every page that is in use, so that damage shows before anything is written.
-// The second result is the file, which releases the lock when bbolt itself cannot be closed any more.
+// openFile opens the bbolt file and reads every page in use, so that damage shows before the first write. The second
+// result is the file, for release when bbolt itself can no longer close it.
 func openFile(path string) (db *bbolt.DB, file *os.File, err error) {
 	opts := &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType,
 		OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
@@ -69,13 +69,13 @@ func fromSystem(err error) bool {
 	return errors.As(err, &errno)
 }
 
-// release gives up the lock and the file. Closing alone would not: the mapping, which bbolt keeps after a panic, holds
-// the lock.
+// release unlocks and closes the file. Close alone would not unlock it: the mapping, kept by bbolt after a panic,
+// holds the lock.
 func release(file *os.File) error {
 	return errors.Join(syscall.Flock(int(file.Fd()), syscall.LOCK_UN), file.Close())
 }
 
-// walk reads all entries, and with them all pages but the free ones.
+// walk reads all entries, and so every page in use.
 func walk(tx *bbolt.Tx, file *os.File) error {
 	info, err := file.Stat()
 	if err != nil {

@@ -43,8 +43,8 @@ func fill(t *testing.T, s Store) {
 	}
 }
 
-// TestDamagedFile: a file that is damaged is refused at open with one line, and nothing is written to it. No damage
-// ends the process. Damage of a page that is not in use may pass.
+// TestDamagedFile: a damaged file is refused at open with an error of a single line, without a panic, and nothing is
+// written to it. Damage of a page not in use may pass.
 func TestDamagedFile(t *testing.T) {
 	whole := filledState(t)
 	page := os.Getpagesize()
@@ -105,7 +105,7 @@ func openDamaged(t *testing.T, name string, text []byte) error {
 	return err
 }
 
-// TestNoFile: what is not a file, or may not be read, is one line, too.
+// TestNoFile: a directory or an unreadable file gives an error of a single line, too.
 func TestNoFile(t *testing.T) {
 	if _, err := OpenBolt(t.TempDir()); err == nil || strings.Contains(err.Error(), "\n") {
 		t.Errorf("a directory: %v", err)
@@ -122,7 +122,7 @@ func TestNoFile(t *testing.T) {
 	}
 }
 
-// TestDamageWhileOpen: pages that vanish later are errors of whoever reads or writes them; the store still closes.
+// TestDamageWhileOpen: pages lost after the open are errors of their readers and writers; the store still closes.
 func TestDamageWhileOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	s, err := OpenBolt(path)

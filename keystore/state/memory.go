@@ -101,7 +101,7 @@ func (m *memory) Watch(ctx context.Context, prefix string) (<-chan Event, error)
 	return m.hub.watch(ctx, prefix)
 }
 
-// Backup goes through a bbolt file, because that is what a backup is, whoever made it.
+// Backup writes a bbolt file: every backup has this format, whatever the store.
 func (m *memory) Backup(w io.Writer) (err error) {
 	dir, err := os.MkdirTemp("", "waxseal-state")
 	if err != nil {

@@ -11,44 +11,45 @@ import (
 	"sync"
 )
 
-// Sealer seals values. aad binds a sealed value to its place. Open fails for a value that was not sealed for this
-// place, or was changed since. Stale reports whether a value has to be sealed again because the secret was changed.
+// Sealer seals values. aad binds a sealed value to its key. Open fails for a changed value, or with another aad.
+// Stale reports whether a value has to be sealed again because the root secret was changed.
 type Sealer interface {
 	Seal(plaintext, aad []byte) ([]byte, error)
 	Open(sealed, aad []byte) ([]byte, error)
 	Stale(sealed []byte) (bool, error)
 }
 
-// ErrNotAuthentic is returned for a value that was not sealed for its key, or was changed since: it was written by
-// somebody without the root secret, moved here from another key, or damaged.
+// ErrNotAuthentic is returned for a value without a valid seal for its key: written without the root secret, moved
+// here from another key, changed or damaged.
 var ErrNotAuthentic = errors.New("state: value is not authentic")
 
-// sealMark says that the values of a state are sealed. Without it there are plain values, which an earlier version
-// wrote. Its own value is sealed: markBegun and the sum of all values while plain ones are being sealed, else markDone.
+// sealMark is the key of the mark of a sealed state. A state without the mark has plain values, written by an earlier
+// version. The mark's own value is sealed: markBegun and the sum of all values while plain values are being sealed,
+// else markDone.
 const (
 	sealMark  = "state/sealed"
 	markBegun = "begun "
 	markDone  = "done"
 )
 
-// Sealed is a Store whose values are sealed at rest, each bound to its key. Who can write the state, but has no root
-// secret, can delete values and bring back older ones of the same key; they cannot make, change or move one. So
-// nobody grants themselves a right, or plants a key, by writing there.
+// Sealed is a Store with values sealed at rest, each bound to its key. An attacker with write access to the state,
+// but without the root secret, can delete values and bring back older values of the same key, but not make, change or
+// move a value. So nobody gains a right, or plants a key, by writing to the state.
 type Sealed struct {
 	store  Store
 	sealer Sealer
 	except []string
 
-	// writing is held for reading from the seal of a value until it is stored. Reseal takes it to wait for values that
-	// were sealed under the secret before.
+	// writing is held for reading from the seal of a value until its write ends. Reseal locks it to wait for values
+	// sealed under the earlier secret.
 	writing sync.RWMutex
 }
 
 var _ Store = (*Sealed)(nil)
 
-// Seal puts seals in front of a store. Keys under the prefixes in except have values that their owners seal. In a
-// store of an earlier version, where nothing is sealed, every value is sealed first, if mayTakeOver gives no error: who
-// has a reason to know that no plain store belongs here, or that the secret is another, must say so before.
+// Seal returns a sealed view of a store. Values under the prefixes in except are sealed by their owners. The plain
+// values of an earlier version's store are sealed first, unless mayTakeOver returns an error: no plain store belongs
+// here, for example, or the secret is another deployment's.
 func Seal(ctx context.Context, s Store, sealer Sealer, mayTakeOver func(context.Context) error, except ...string) (*Sealed, error) {
 	sealed := &Sealed{store: s, sealer: sealer, except: except}
 	mark, err := sealed.Get(ctx, sealMark)
@@ -64,8 +65,8 @@ func Seal(ctx context.Context, s Store, sealer Sealer, mayTakeOver func(context.
 	return sealed, nil
 }
 
-// sealFirst seals the values of a store that has no mark. A sealed value in it means that somebody removed the mark, so
-// that plain values of theirs be taken for those of an earlier version.
+// sealFirst seals the values of a store without a mark. A sealed value in such a store means an attack: a removed
+// mark, so that planted plain values pass as values of an earlier version.
 func (s *Sealed) sealFirst(ctx context.Context, mayTakeOver func(context.Context) error) error {
 	if entries, err := s.store.Range(ctx, "", "", 1); err != nil {
 		return err
@@ -89,8 +90,8 @@ func (s *Sealed) sealFirst(ctx context.Context, mayTakeOver func(context.Context
 	return s.sealPlain(ctx)
 }
 
-// sealRest seals what a start that was cut short left plain. The mark names the values of that moment: an old mark,
-// brought back, has no other values believed.
+// sealRest seals the values left plain by an interrupted start. The mark has the sum of that moment's values: with an
+// old mark, brought back, planted values are refused.
 func (s *Sealed) sealRest(ctx context.Context, begun string) error {
 	now, err := s.sum(ctx, func(e Entry) ([]byte, error) {
 		if plain, err := s.open(e.Key, e.Value); err == nil {
@@ -107,7 +108,7 @@ func (s *Sealed) sealRest(ctx context.Context, begun string) error {
 	return s.sealPlain(ctx)
 }
 
-// sum is the mark of a store whose values are about to be sealed. value gives the plain value of an entry.
+// sum returns the mark of a store before its values are sealed. value returns the plain value of an entry.
 func (s *Sealed) sum(ctx context.Context, value func(Entry) ([]byte, error)) (string, error) {
 	sum := sha256.New()
 	err := s.each(ctx, func(page []Entry) error {
@@ -123,7 +124,7 @@ func (s *Sealed) sum(ctx context.Context, value func(Entry) ([]byte, error)) (st
 	return fmt.Sprintf("%s%x", markBegun, sum.Sum(nil)), err
 }
 
-// sealPlain seals what is not sealed yet, a page in a transaction: each transaction waits for the disk.
+// sealPlain seals the values still plain, a page in a transaction: each transaction waits for the disk.
 func (s *Sealed) sealPlain(ctx context.Context) error {
 	err := s.each(ctx, func(page []Entry) error {
 		var conds []Cond
@@ -147,7 +148,8 @@ func (s *Sealed) sealPlain(ctx context.Context) error {
 	return err
 }
 
-// each gives do every value as it is stored, but the mark, in pages that fit into a transaction with their conditions.
+// each passes every entry except the mark to do, as stored, in pages that fit into a transaction with their
+// conditions.
 func (s *Sealed) each(ctx context.Context, do func([]Entry) error) error {
 	const page = MaxTxnSize / 2
 	for after := ""; ; {
@@ -166,9 +168,10 @@ func (s *Sealed) each(ctx context.Context, do func([]Entry) error) error {
 	}
 }
 
-// Reseal seals every value again that is not sealed under the newest secret, and returns their number.
+// Reseal seals every value again unless it is under the newest secret already, and returns the number of resealed
+// values.
 func (s *Sealed) Reseal(ctx context.Context) (int, error) {
-	s.writing.Lock() // nothing is under way any more that was sealed before
+	s.writing.Lock() // waits for writes sealed under the earlier secret
 	s.writing.Unlock()
 	mark, err := s.store.Get(ctx, sealMark)
 	if err != nil {
@@ -199,7 +202,7 @@ func (s *Sealed) resealAll(ctx context.Context, entries []Entry) (n int, err err
 	return n, nil
 }
 
-// reseal reports whether a value was sealed again. One that was written meanwhile is under the newest secret.
+// reseal reports whether it sealed a value again. A value written meanwhile is under the newest secret.
 func (s *Sealed) reseal(ctx context.Context, e Entry) (bool, error) {
 	plain, err := s.open(e.Key, e.Value)
 	if err != nil {
@@ -248,7 +251,7 @@ func (s *Sealed) Get(ctx context.Context, key string) (Entry, error) {
 	return e, nil
 }
 
-// Range implements Store. One value that is not authentic fails it: what it stands for must not be taken for absent.
+// Range implements Store. A single inauthentic value fails it: a key or grant, for example, must not pass as absent.
 func (s *Sealed) Range(ctx context.Context, prefix, after string, limit int) ([]Entry, error) {
 	entries, err := s.store.Range(ctx, prefix, after, limit)
 	if err != nil {
@@ -281,8 +284,8 @@ func (s *Sealed) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error)
 	return s.store.Txn(ctx, conds, sealed)
 }
 
-// Watch implements Store. A value that is not authentic is news without a value: Lagged, so that the watcher reads
-// again, and learns of it there.
+// Watch implements Store. An inauthentic value becomes a Lagged event without a value: the watcher reads again, and
+// gets the error from Get or Range.
 func (s *Sealed) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
 	events, err := s.store.Watch(ctx, prefix)
 	if err != nil {
@@ -314,7 +317,7 @@ func (s *Sealed) openEvent(e Event) Event {
 	return e
 }
 
-// Backup implements Store. What it writes is sealed.
+// Backup implements Store. Values in the copy are sealed.
 func (s *Sealed) Backup(w io.Writer) error { return s.store.Backup(w) }
 
 // Close implements Store.

@@ -11,11 +11,12 @@ import (
 	"testing"
 )
 
-// tagSealer is a Sealer whose seal is a tag in front: generation, hash of all. Secrecy is the real one's business.
+// tagSealer is a Sealer with a tag as its seal: generation, hash of all. It keeps nothing secret, unlike the root
+// secret's sealer.
 type tagSealer struct {
 	mu         sync.Mutex
 	generation byte
-	gone       byte // generations up to this one open no more
+	gone       byte // generations up to gone no longer open
 }
 
 func (s *tagSealer) tag(generation byte, plain, aad []byte) []byte {
@@ -56,7 +57,7 @@ func seal(t *testing.T, s Store, sealer Sealer) *Sealed {
 
 func takeOver(context.Context) error { return nil }
 
-// TestSealedRefusesWhatIsNotItsOwn: values that were planted, moved or altered behind it are no values.
+// TestSealedRefusesWhatIsNotItsOwn: planted, moved and altered values are refused.
 func TestSealedRefusesWhatIsNotItsOwn(t *testing.T) {
 	raw := NewMemory()
 	s := seal(t, raw, new(tagSealer))
@@ -98,7 +99,7 @@ func refuses(t *testing.T, s *Sealed, name, key string) {
 	}
 }
 
-// TestSealedWatch: an event brings the value; what is not authentic brings the news that something has to be read.
+// TestSealedWatch: an event brings the value; for an inauthentic value it is Lagged, so that the watcher reads.
 func TestSealedWatch(t *testing.T) {
 	raw := NewMemory()
 	s := seal(t, raw, new(tagSealer))
@@ -116,8 +117,8 @@ func TestSealedWatch(t *testing.T) {
 	}
 }
 
-// TestSealTakesOver: a state of an earlier version is sealed at the first start, also when that start was cut short. It
-// is not when a value in it is sealed already: then somebody took the mark away to have plain values believed.
+// TestSealTakesOver: an earlier version's state is sealed at the first start, also after an interrupted start. A
+// sealed value in a state without the mark is refused: an attacker took the mark away to have plain values believed.
 func TestSealTakesOver(t *testing.T) {
 	raw, sealer := NewMemory(), new(tagSealer)
 	for i := range 600 { // more than a page
@@ -156,7 +157,7 @@ func TestSealTakesOver(t *testing.T) {
 	}
 }
 
-// cutStore is a store whose process ends after some transactions.
+// cutStore is a store of a process that ends after left transactions.
 type cutStore struct {
 	Store
 	left int
@@ -172,8 +173,8 @@ func (s *cutStore) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, erro
 	return s.Store.Txn(ctx, conds, ops)
 }
 
-// TestSealCutShort: a first start that ends between any two transactions is carried on, with the values that were
-// there: its mark, brought back later, has no planted value believed.
+// TestSealCutShort: after a first start cut short between any two transactions, the next start seals the rest of the
+// same values. An old mark, brought back later, has no planted value believed.
 func TestSealCutShort(t *testing.T) {
 	for left := range 5 {
 		raw, sealer := NewMemory(), new(tagSealer)
@@ -225,7 +226,7 @@ func TestSealAsksBefore(t *testing.T) {
 	}
 }
 
-// TestReseal: after it the older secret is not needed, and no write that was under way needs it either.
+// TestReseal: after Reseal neither a stored value nor a write under way needs the older secret.
 func TestReseal(t *testing.T) {
 	raw, sealer := NewMemory(), new(tagSealer)
 	s := seal(t, raw, sealer)

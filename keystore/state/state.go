@@ -1,11 +1,10 @@
 // Package state is the transactional key-value state of waxseal: KMS keys, uploads in flight, current bucket keys.
 //
-// The interface has the shape of etcd's: one flat, ordered key space, a revision that grows with every
-// transaction, compare-and-set on the revision that last wrote a key, and watches. One process keeps it in a
-// bbolt file ([OpenBolt]); tests keep it in memory ([NewMemory]). Whatever implements [Store] passes the same
-// contract suite.
+// The interface has the shape of etcd's: one flat, ordered key space, a revision that grows with every transaction,
+// compare-and-set on an entry's revision, and watches. The program keeps it in a bbolt file ([OpenBolt]), open in a
+// single process at a time; tests keep it in memory ([NewMemory]). Every [Store] passes the same contract suite.
 //
-// Values are opaque here. [Seal] puts a seal in front of a store, so that values at rest are secret and authentic.
+// Values are opaque here. [Seal] wraps a store so that values at rest are secret and authentic.
 package state
 
 import (
@@ -16,7 +15,7 @@ import (
 )
 
 var (
-	// ErrNotFound is returned by Get for a key that is absent.
+	// ErrNotFound is returned by Get for an absent key.
 	ErrNotFound = errors.New("state: not found")
 	// ErrConflict is returned by Txn when a condition does not hold; nothing was written.
 	ErrConflict = errors.New("state: conflict")
@@ -28,10 +27,10 @@ var (
 const (
 	MaxKeySize   = 1024
 	MaxValueSize = 1 << 20
-	MaxTxnSize   = 512 // conditions and operations of one transaction
+	MaxTxnSize   = 512 // conditions and operations of a transaction
 )
 
-// Entry is one key with its value and the revision of the transaction that last wrote it.
+// Entry is a key with its value and the revision of its last transaction.
 type Entry struct {
 	Key      string
 	Value    []byte
@@ -44,15 +43,15 @@ type Cond struct {
 	Revision int64
 }
 
-// Op writes or deletes one key. Deleting an absent key is no error.
+// Op writes or deletes a key. Deleting an absent key is no error.
 type Op struct {
 	Key    string
 	Value  []byte
 	Delete bool
 }
 
-// Event is one change of one key, or, with Lagged set and all else empty, the news that the watcher was too slow
-// and changes were dropped: it must read again what it watches.
+// Event is a change of a key. With Lagged set, and all else empty, it says that the watcher was too slow and changes
+// were dropped: the watcher must read its prefix again.
 type Event struct {
 	Key      string
 	Value    []byte
@@ -61,34 +60,34 @@ type Event struct {
 	Lagged   bool
 }
 
-// Store is the state. Implementations are safe for concurrent use; slices that they return belong to the caller.
+// Store is the state. Implementations are safe for concurrent use; returned slices belong to the caller.
 type Store interface {
 	// Get returns the entry of a key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Entry, error)
 
-	// Range returns, in order, the entries whose key begins with prefix and is greater than after; at most limit
-	// of them, all when limit is 0.
+	// Range returns, in order, at most limit entries (all when limit is 0) with a key that begins with prefix and is
+	// greater than after.
 	Range(ctx context.Context, prefix, after string, limit int) ([]Entry, error)
 
-	// Txn applies all operations or, when a condition does not hold, none, and returns ErrConflict. When it
-	// returns nil, the change is durable. It returns the new revision; without operations, the current one.
+	// Txn applies all operations or, when a condition does not hold, none, and returns ErrConflict. When it returns
+	// nil, the change is durable. It returns the new revision; without operations, the current revision.
 	//
-	// A context that ends before the transaction begins cancels it. Once it has begun, its outcome is waited
-	// for: an answer "cancelled" for a change that happened would be of no use to anybody.
+	// A context that ends before the transaction begins cancels it. After the begin Txn waits for the outcome:
+	// "cancelled" for a change that happened would help nobody.
 	Txn(ctx context.Context, conds []Cond, ops []Op) (rev int64, err error)
 
-	// Watch sends every change under prefix that is made after it returned, in order of revision, until ctx or
-	// the store ends, and then closes the channel. A slow reader never delays a writer: see Event.Lagged.
+	// Watch sends every change under prefix after its return, in order of revision, until ctx or the store ends, and
+	// then closes the channel. A slow reader never delays a writer: see Event.Lagged.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 
-	// Backup writes a consistent copy, which OpenBolt can open, while others go on reading and writing, however slow w is.
+	// Backup writes a consistent copy for OpenBolt. Reads and writes go on meanwhile, however slow w is.
 	Backup(w io.Writer) error
 
 	// Close ends all watches and releases the store.
 	Close() error
 }
 
-// check refuses what some implementation could not store, so that all refuse the same.
+// check refuses keys, values and transactions beyond the limits, so that all implementations refuse the same.
 func check(conds []Cond, ops []Op) error {
 	if n := len(conds) + len(ops); n > MaxTxnSize {
 		return fmt.Errorf("state: transaction of %d conditions and operations, at most %d are allowed", n, MaxTxnSize)

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// implementations are what the contract suite runs over.
+// implementations are the stores of the contract suite.
 var implementations = map[string]func(*testing.T) Store{
 	"bolt": func(t *testing.T) Store {
 		s, err := OpenBolt(filepath.Join(t.TempDir(), "state.db"))
@@ -52,7 +52,7 @@ func put(t *testing.T, s Store, key, value string) int64 {
 	return rev
 }
 
-// step is one line of the script below.
+// step is a line of the script below.
 type step struct {
 	name  string
 	conds []Cond
@@ -201,7 +201,7 @@ func TestClosed(t *testing.T) {
 }
 
 // TestRacingCounters has many writers increase one counter by compare-and-set: no increment may be lost, and each
-// conflict must be somebody else's success.
+// conflict must be another writer's success.
 func TestRacingCounters(t *testing.T) {
 	const writers, each = 8, 25
 	eachStore(t, func(t *testing.T, s Store) {
@@ -334,7 +334,7 @@ func TestWatchLags(t *testing.T) {
 			t.Errorf("%d events were kept for a watcher that did not read", seen)
 		}
 		put(t, s, "after", "1")
-		// What comes after the news is seen, or covered by further such news.
+		// Events after Lagged are delivered, or dropped with a further Lagged.
 		for e := next(t, events); e.Key != "after" && !e.Lagged; e = next(t, events) {
 		}
 	})

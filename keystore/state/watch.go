@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// watchBuffer is how many changes a watcher may be behind before it is told that it lagged.
+// watchBuffer bounds a watcher's queue. A watcher further behind gets Lagged.
 const watchBuffer = 1024
 
 // hub hands changes to watchers. Its zero value is ready for use.
@@ -16,7 +16,7 @@ type hub struct {
 	watchers map[*watcher]struct{}
 }
 
-// watcher queues changes for one channel. The queue, not the channel, is what a writer fills: it never waits.
+// watcher queues changes for a channel. Writers fill the queue and never wait for the channel.
 type watcher struct {
 	prefix string
 	wake   chan struct{} // one token: the queue is no longer empty, or the hub closed
@@ -51,7 +51,7 @@ func (h *hub) watch(ctx context.Context, prefix string) (<-chan Event, error) {
 	return w.out, nil
 }
 
-// publish queues the changes of one transaction. Callers publish in order of revision.
+// publish queues the changes of a transaction. Callers publish in order of revision.
 func (h *hub) publish(ops []Op, rev int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -80,7 +80,7 @@ func (w *watcher) push(ops []Op, rev int64) {
 			w.queue, w.lagged = nil, true
 			break
 		}
-		// Each watcher gets a value of its own: what it does with it is no other watcher's business.
+		// Each watcher gets a copy of the value, and may change it.
 		w.queue = append(w.queue, Event{Key: op.Key, Value: append([]byte(nil), op.Value...), Revision: rev, Deleted: op.Delete})
 	}
 	w.signal()
@@ -100,7 +100,7 @@ func (w *watcher) signal() {
 	}
 }
 
-// take empties the queue. A watcher that lagged gets that one piece of news and starts anew.
+// take empties the queue. A watcher that lagged gets a single Lagged event and starts anew.
 func (w *watcher) take() (events []Event, closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
