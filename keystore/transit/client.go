@@ -20,7 +20,7 @@ import (
 	"waxseal/keystore"
 )
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer bounds the body read of a response.
 const maxAnswer = 1 << 20
 
 // client sends requests to one server.
@@ -30,11 +30,11 @@ type client struct {
 	namespace string
 	timeout   time.Duration
 	attempts  int
-	// token returns the token to use; refused is one that was refused, or empty.
+	// token returns the token to use; refused is the token refused by the server, or empty.
 	token func(refused string) (string, error)
 }
 
-// httpError is an answer that is an error.
+// httpError is an error response.
 type httpError struct {
 	status int
 	errors []string
@@ -83,8 +83,8 @@ func newClient(cfg Config) (*client, error) {
 	}, nil
 }
 
-// call sends one request and decodes the "data" of its answer. All calls can be repeated without harm, and are, after
-// throttling and when there was no answer. A token that was refused is exchanged once.
+// call sends a request and decodes the "data" of its response. All calls are idempotent, and are repeated after
+// throttling, a 5xx status, or no response. After a 403 it tries a fresh token, when there is one.
 func (c *client) call(ctx context.Context, method, path string, in, out any) error {
 	limited, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -209,7 +209,7 @@ func (c *client) health(ctx context.Context) error {
 	err := c.once(limited, http.MethodGet, "sys/health", "", nil, nil)
 	var h *httpError
 	if errors.As(err, &h) && (h.status == http.StatusTooManyRequests || h.status == 473) {
-		return nil // a standby, which passes requests on
+		return nil // a standby: it forwards requests
 	}
 	switch {
 	case err == nil:
@@ -220,8 +220,8 @@ func (c *client) health(ctx context.Context) error {
 	return &keystore.Error{Kind: keystore.Unavailable, Message: "The key service is not available.", Err: err}
 }
 
-// orElse makes an error a *keystore.Error. h is the answer in it, or nil when there was none. other is the kind of an
-// answer that says that the request was wrong.
+// orElse makes an error a *keystore.Error. h is the error response in it, or nil without a response. other is the
+// kind for a wrong request: status 400 or 404 or, for InvalidCiphertext, an error text about the ciphertext.
 func (h *httpError) orElse(err error, keyARN string, other keystore.Kind) error {
 	var already *keystore.Error
 	if errors.As(err, &already) || errors.Is(err, context.Canceled) {

@@ -18,7 +18,7 @@ import (
 type engine struct {
 	mu        sync.Mutex
 	keys      map[string]*engineKey
-	token     string // the one that is accepted
+	token     string // the accepted token
 	mayCreate bool   // the token has create on encrypt/*
 	denied    bool   // the token has no capability on transit
 	down      bool   // sealed

@@ -21,8 +21,8 @@ import (
 )
 
 // TestLive runs the provider suite against a real engine: WAXSEAL_TEST_TRANSIT is the URL of a development server of
-// OpenBao or Vault (`bao server -dev -dev-root-token-id=root`), WAXSEAL_TEST_TRANSIT_TOKEN its root token. It mounts an
-// engine of its own, and the provider has a token that may do what docs/kms.md says that it needs, and no more.
+// OpenBao or Vault (`bao server -dev -dev-root-token-id=root`), WAXSEAL_TEST_TRANSIT_TOKEN its root token. It mounts
+// an engine of its own, and the provider's token has exactly the capabilities listed in docs/kms.md.
 func TestLive(t *testing.T) {
 	address, token := os.Getenv("WAXSEAL_TEST_TRANSIT"), os.Getenv("WAXSEAL_TEST_TRANSIT_TOKEN")
 	if address == "" || token == "" {

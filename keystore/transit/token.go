@@ -24,9 +24,9 @@ type tokens struct {
 }
 
 const (
-	// renewRetry is how soon a renewal that failed is tried again, unless the token ends earlier.
+	// renewRetry is the pause after a failed renewal, unless the token ends earlier.
 	renewRetry = 10 * time.Second
-	// renewIdle is how often a token that needs no renewal is looked at: it may have been replaced.
+	// renewIdle is the pause between look-ups of a token that needs no renewal: the token may have been replaced.
 	renewIdle = time.Hour
 )
 
@@ -56,7 +56,7 @@ func (t *tokens) read() error {
 	return nil
 }
 
-// current is the token, which is read again from its file when it is the one that was refused.
+// current returns the token. After a refusal of this token it reads the token file again.
 func (t *tokens) current(refused string) (string, error) {
 	t.mu.Lock()
 	token := t.token
@@ -132,7 +132,8 @@ func (t *tokens) failed(ctx context.Context, what string, err error, again time.
 	return max(again, time.Second)
 }
 
-// nextRenewal is after two thirds of a token's time, give or take a tenth, so that replicas do not all come at once.
+// nextRenewal returns about two thirds of a token's time, less up to a tenth at random, so that replicas do not all
+// renew at once.
 func nextRenewal(ttl time.Duration) time.Duration {
 	d := ttl * 2 / 3
 	return max(d-rand.N(ttl/10+1), time.Second)

@@ -1,19 +1,20 @@
 // Package transit is a Transit engine of HashiCorp Vault or OpenBao as a keystore.Provider, over plain HTTP.
 //
-// Transit makes no data keys that are bound to a context, so they are made here: 32 random bytes, sealed by
+// Transit cannot bind its data keys to a context, so this package makes data keys: 32 random bytes, sealed by
 //
 //	POST <mount>/encrypt/<key>  {"plaintext": base64(data key), "associated_data": base64(encryption context, encoded)}
 //
-// The blob is the ciphertext as Transit returns it ("vault:v1:..."), so that whoever has the encryption context opens it
-// with `bao write transit/decrypt/<key>`. Only AEAD keys bind associated data; others are refused by name.
+// The blob is Transit's ciphertext ("vault:v1:..."): with the encryption context, `bao write transit/decrypt/<key>`
+// opens it. Only AEAD keys bind associated data; keys of all further types are refused by name.
 //
-// Names of keys are given out as ARNs, because that is what S3 and KMS clients expect a key to have:
-// arn:aws:kms:<region>:<account>:key/<name of the Transit key>.
+// Key names are shown as ARNs, the form expected by S3 and KMS clients: arn:aws:kms:<region>:<account>:key/<name of
+// the Transit key>.
 //
-// The token needs update on encrypt/<key> and decrypt/<key>, and read on keys/<key>. Without create on encrypt/<key>:
-// Transit makes a key that is absent, for a token that may.
+// The token needs update on encrypt/<key> and decrypt/<key>, and read on keys/<key>. It must not have create on
+// encrypt/<key>: with this capability an encrypt makes an absent key.
 //
-// The engine sees one principal, the token's. Who the requester is, and what he may do, is decided before it is asked.
+// The engine sees a single principal, the token's. The requester is authenticated and authorized before a call to the
+// engine.
 package transit
 
 import (
@@ -29,18 +30,18 @@ import (
 	"waxseal/keystore"
 )
 
-// Config is the configuration of a Provider. What is zero has a default.
+// Config is the configuration of a Provider. Zero fields have defaults.
 type Config struct {
 	Address   string // URL of the server
 	Namespace string // of Vault Enterprise or OpenBao; empty: none
 	Mount     string // of the engine. Default "transit"
-	// Token, or TokenFile, which is read again when the token is refused: an agent may keep it fresh.
+	// Token, or TokenFile: read again when the token is refused, as an agent may keep the file fresh.
 	Token, TokenFile string
-	// CAFile has the certificates, in PEM, that the server's must come from; empty: the system's.
+	// CAFile has the certificates, in PEM, of the CAs to trust for the server; empty: the system's.
 	CAFile string
-	// AllowPlaintext allows an http address that is not on this machine. Data keys travel in it in clear.
+	// AllowPlaintext allows an http address beyond this machine. Data keys then travel in clear.
 	AllowPlaintext bool
-	// Region and Account are those of the keys' ARNs. Defaults us-east-1 and 000000000000.
+	// Region and Account are parts of the keys' ARNs. Defaults us-east-1 and 000000000000.
 	Region, Account string
 	// Timeout bounds a call with all its retries. Default 5 s.
 	Timeout time.Duration
@@ -55,12 +56,12 @@ type Config struct {
 	Warn func(msg string, err error)
 }
 
-// aeadTypes are the types of Transit keys that bind associated data.
+// aeadTypes are the Transit key types with associated data.
 var aeadTypes = map[string]bool{
 	"aes128-gcm96": true, "aes256-gcm96": true, "chacha20-poly1305": true, "xchacha20-poly1305": true,
 }
 
-// keyName is what Transit takes for a name, and nothing that could become another path.
+// keyName matches Transit's key names, and nothing that could become another path.
 var keyName = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?$`)
 
 // Provider is a keystore.Provider.
@@ -78,7 +79,7 @@ type described struct {
 	when time.Time
 }
 
-// key is what GET keys/<name> tells, as far as it matters.
+// key is the used part of the response to GET keys/<name>.
 type key struct {
 	Type        string `json:"type"`
 	Derived     bool   `json:"derived"`
@@ -93,7 +94,7 @@ var (
 	_ keystore.KeyVersions = (*Provider)(nil)
 )
 
-// New makes no call that it waits for: the service can start while the engine is away.
+// New returns without waiting for the engine: the service can start while the engine is away.
 func New(cfg Config) (*Provider, error) {
 	cfg = cfg.withDefaults()
 	c, err := newClient(cfg)
@@ -170,7 +171,7 @@ func (p *Provider) GenerateDataKey(ctx context.Context, _ keystore.Caller, keyID
 	if err != nil {
 		return keystore.DataKey{}, err
 	}
-	// Asked before, and not left to the engine: it would make a key that is absent.
+	// The key is looked up first: the engine's encrypt would make an absent key.
 	if err := p.usable(ctx, name, p.cfg.DescribeTTL); err != nil {
 		return keystore.DataKey{}, err
 	}
@@ -246,7 +247,7 @@ func (p *Provider) KeyVersion(ctx context.Context, keyARN string, blob []byte) (
 	return version(blob), fmt.Sprintf("v%d", k.Latest), nil
 }
 
-// Authorize implements keystore.Provider with the call itself, whose result is discarded.
+// Authorize implements keystore.Provider with the call itself, and discards the result.
 func (p *Provider) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {
 	var dk keystore.DataKey
 	var err error
@@ -259,7 +260,7 @@ func (p *Provider) Authorize(ctx context.Context, caller keystore.Caller, action
 	return err
 }
 
-// Health implements keystore.Provider: the server is unsealed, and active or passing on to who is.
+// Health implements keystore.Provider: the server is unsealed, and is active or a standby that forwards requests.
 func (p *Provider) Health(ctx context.Context) error { return p.client.health(ctx) }
 
 // Close implements keystore.Provider.
@@ -269,7 +270,7 @@ func (p *Provider) Close() error {
 	return nil
 }
 
-// usable refuses a key that cannot be used, or not safely, by what is known of it.
+// usable refuses a key of an unfit type, a disabled key, and an absent key, from a description at most ttl old.
 func (p *Provider) usable(ctx context.Context, name string, ttl time.Duration) error {
 	k, err := p.describe(ctx, name, ttl)
 	if err != nil {
@@ -296,7 +297,7 @@ func (k key) unfit() string {
 	return ""
 }
 
-// describe asks what a key is, unless that was asked within ttl.
+// describe looks a key up, unless a description younger than ttl is cached.
 func (p *Provider) describe(ctx context.Context, name string, ttl time.Duration) (key, error) {
 	p.mu.Lock()
 	d, ok := p.keys[name]
@@ -316,14 +317,14 @@ func (p *Provider) describe(ctx context.Context, name string, ttl time.Duration)
 	case err != nil:
 		return key{}, h.orElse(err, p.arn(name), keystore.Internal)
 	}
-	if !d.key.SoftDeleted { // what may end at any moment is asked again
-		p.keys[name] = d // names come from anybody, but only those of keys that exist stay
+	if !d.key.SoftDeleted { // a soft delete may be undone at any moment
+		p.keys[name] = d // any name can be asked for, but only existing keys are kept
 	}
 	return d.key, nil
 }
 
-// explain says what a refusal meant: the engine has one status for a bad ciphertext, a key that is gone and one that is
-// disabled, so the key is looked at again. other is what it is when the key is as it should be.
+// explain looks the key up again after a refusal, because the engine has one status for a bad ciphertext, an absent
+// key and a disabled key. other is the error's kind when the key is usable.
 func (p *Provider) explain(ctx context.Context, name string, err error, other keystore.Kind) error {
 	var h *httpError
 	if !errors.As(err, &h) || h.status == 403 || h.status == 429 || h.status == 503 || ctx.Err() != nil {
@@ -341,7 +342,7 @@ func (p *Provider) explain(ctx context.Context, name string, err error, other ke
 	return h.orElse(err, p.arn(name), other)
 }
 
-// name is the Transit key that a key id, ARN, alias or alias ARN means.
+// name returns the name of the Transit key for a key id, ARN, alias or alias ARN.
 func (p *Provider) name(keyID string) (string, error) {
 	name := keyID
 	if strings.HasPrefix(keyID, "arn:") {
@@ -364,12 +365,13 @@ func (p *Provider) arn(name string) string {
 
 func (p *Provider) path(op, name string) string { return p.cfg.Mount + "/" + op + "/" + name }
 
-// associatedData is never empty, so that the engine always binds it: an empty context has an encoding, too.
+// associatedData returns the encoded context. It is never empty, even for an empty context, so that the engine always
+// binds it.
 func associatedData(ec keystore.Context) string {
 	return base64.StdEncoding.EncodeToString(ec.Encode())
 }
 
-// wellFormed is what a ciphertext of Transit looks like; what does not needs no call.
+// wellFormed reports whether blob has the form of a Transit ciphertext; any further blob is refused without a call.
 func wellFormed(blob []byte) bool {
 	prefix, box, ok := strings.Cut(strings.TrimPrefix(string(blob), "vault:v"), ":")
 	if !ok || prefix == "" || strings.Trim(prefix, "0123456789") != "" || !strings.HasPrefix(string(blob), "vault:v") {
@@ -379,7 +381,7 @@ func wellFormed(blob []byte) bool {
 	return err == nil && box != ""
 }
 
-// version is the version of the key that a well-formed blob is under.
+// version returns the key version of a well-formed blob.
 func version(blob []byte) string {
 	v, _, _ := strings.Cut(strings.TrimPrefix(string(blob), "vault:"), ":")
 	return v

@@ -81,7 +81,7 @@ func TestProvider(t *testing.T) {
 	}
 }
 
-// TestKinds: keys that cannot bind a context are refused by name, and no data key is ever sent to them.
+// TestKinds: keys without associated data are refused by name, and no data key is ever sent to them.
 func TestKinds(t *testing.T) {
 	e := newEngine()
 	e.add("rsa", "rsa-4096")
@@ -111,7 +111,7 @@ func TestKinds(t *testing.T) {
 	})
 }
 
-// TestNames: a name is never more than one path element of the engine's.
+// TestNames: a name is never more than a single path element of the engine.
 func TestNames(t *testing.T) {
 	e := newEngine()
 	p := start(t, e)
@@ -155,7 +155,7 @@ func TestOldVersion(t *testing.T) {
 	}
 }
 
-// TestKeyVersion: a rotation is seen within a second, and costs an engine no more than that in calls.
+// TestKeyVersion: a rotation is seen within a second, at no more than a call a second to the engine.
 func TestKeyVersion(t *testing.T) {
 	e := newEngine()
 	k := e.add("photos", "aes256-gcm96")
@@ -292,7 +292,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestRetry: one answer that was lost is not the requester's; the time limit holds over all attempts.
+// TestRetry: a single lost response does not reach the requester; the time limit holds over all attempts.
 func TestRetry(t *testing.T) {
 	e := newEngine()
 	e.add("photos", "aes256-gcm96")
@@ -341,7 +341,7 @@ func TestTLSAndNamespace(t *testing.T) {
 	e.namespace = "team/a"
 	e.add("photos", "aes256-gcm96")
 	h := httptest.NewUnstartedServer(e)
-	h.Config.ErrorLog = log.New(io.Discard, "", 0) // a client that refuses the certificate is no news
+	h.Config.ErrorLog = log.New(io.Discard, "", 0) // silences the expected TLS handshake errors
 	h.StartTLS()
 	defer h.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")
