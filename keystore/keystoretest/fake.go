@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore"
 )
 
-// Account and Region are those of the Fake's keys.
+// Account and Region are parts of the ARNs of a Fake's keys.
 const (
 	Account = "000000000000"
 	Region  = "us-east-1"
@@ -24,7 +24,7 @@ const (
 // Op is a method of a Provider.
 type Op string
 
-// Ops; those of Authorize have the action's name in them.
+// Ops; Authorize has an Op for each action.
 const (
 	OpResolve           Op = "Resolve"
 	OpGenerateDataKey   Op = "GenerateDataKey"
@@ -33,7 +33,7 @@ const (
 	OpAuthorizeDecrypt  Op = "Authorize:Decrypt"
 )
 
-// Call is one call that a Fake got.
+// Call is a call to a Fake.
 type Call struct {
 	Op      Op
 	Caller  keystore.Caller
@@ -41,10 +41,10 @@ type Call struct {
 	Context keystore.Context
 }
 
-// Fake is a key service in memory that counts its calls, and fails where it is told to. It is safe for concurrent use.
+// Fake is a key service in memory. It counts its calls, and fails on demand. It is safe for concurrent use.
 type Fake struct {
-	// Hook runs at the begin of each call; an error that it returns is the call's. It may block: that is a slow key
-	// service. Set it before use.
+	// Hook runs at the begin of each call; its error fails the call. It may block, as in a slow key service. Set it
+	// before use.
 	Hook func(ctx context.Context, c Call) error
 
 	mu      sync.Mutex
@@ -75,7 +75,7 @@ func NewFake() *Fake {
 // AddKey makes a symmetric key and returns its ARN.
 func (f *Fake) AddKey() string { return f.add(true) }
 
-// AddAsymmetricKey makes a key that is of no use for data keys.
+// AddAsymmetricKey makes a key of the wrong kind for data keys.
 func (f *Fake) AddAsymmetricKey() string { return f.add(false) }
 
 func (f *Fake) add(symmetric bool) string {
@@ -190,7 +190,7 @@ func (f *Fake) find(keyID string) (*fakeKey, error) {
 	return nil, keystore.Errorf(keystore.NotFound, "", "Key '%s' does not exist", arn)
 }
 
-// usable finds a key and checks its state, its kind and the caller's right, in the order of the real one.
+// usable finds a key and checks its state, its kind and the caller's right, in the order of AWS KMS.
 func (f *Fake) usable(caller keystore.Caller, action keystore.Action, keyID string) (*fakeKey, error) {
 	k, err := f.find(keyID)
 	if err != nil {
@@ -302,7 +302,7 @@ func (f *Fake) Version(blob []byte) string {
 	return f.versions[string(blob)]
 }
 
-// SetVersion puts the blobs that are made from now on under a version of their keys, which RevokeVersion ends.
+// SetVersion sets the key version of blobs from now on. RevokeVersion ends it.
 func (f *Fake) SetVersion(version string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -347,7 +347,7 @@ func (f *Fake) Close() error {
 	return nil
 }
 
-// Clock is a clock that tests set. The zero Clock begins at the present.
+// Clock is a settable clock for tests. The zero Clock begins at the present.
 type Clock struct {
 	mu sync.Mutex
 	t  time.Time

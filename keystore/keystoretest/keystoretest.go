@@ -1,5 +1,5 @@
-// Package keystoretest is what every key service behind keystore.Provider must do, as an exported suite, and a key
-// service in memory for the tests of whatever stands before one.
+// Package keystoretest is the contract suite of keystore.Provider, and a key service in memory for tests of a
+// provider's callers.
 package keystoretest
 
 import (
@@ -14,16 +14,16 @@ import (
 	"waxseal/keystore"
 )
 
-// Fixture tells the suite what the provider under test has. Keys are enabled when a test begins. What is empty or nil
-// is not tested.
+// Fixture describes the provider under test to the suite. Keys are enabled when a test begins. Tests of an empty or
+// nil field are skipped.
 type Fixture struct {
 	Key      string // id of a symmetric key
 	OtherKey string // id of another
 	Alias    string // "alias/...", of Key
 	AliasARN string // the same as an ARN
-	// Missing is the id of a key that does not exist, well-formed for this provider.
+	// Missing is the id of an absent key, well-formed for this provider.
 	Missing string
-	// Asymmetric is the id of a key that is of no use for data keys.
+	// Asymmetric is the id of a key of the wrong kind for data keys.
 	Asymmetric string
 	// Caller may use all keys; Denied may use none.
 	Caller keystore.Caller
@@ -33,13 +33,13 @@ type Fixture struct {
 	SetEnabled func(t *testing.T, keyID string, enabled bool)
 	// ScheduleDeletion brings OtherKey into the state PendingDeletion, for good.
 	ScheduleDeletion func(t *testing.T, keyID string)
-	// Rotate gives a key new material; what was wrapped before must still open.
+	// Rotate gives a key new material; earlier blobs must still open.
 	Rotate func(t *testing.T, keyID string)
 	// SetDown takes the key service away and brings it back.
 	SetDown func(t *testing.T, down bool)
 }
 
-// suite is one provider under test.
+// suite is a provider under test.
 type suite struct {
 	keystore.Provider
 	Fixture
@@ -233,7 +233,7 @@ func (s *suite) testCorruptedBlob(t *testing.T) {
 	}
 	for name, blob := range corrupt {
 		got, err := s.Decrypt(t.Context(), s.Caller, blob, s.arn, bucketContext)
-		// A blob whose key id was changed is another key's.
+		// A blob with a changed key id belongs to another key.
 		refused(t, name, got, err, keystore.InvalidCiphertext, keystore.IncorrectKey)
 	}
 }
@@ -271,7 +271,7 @@ func (s *suite) testAsymmetric(t *testing.T) {
 	refused(t, "GenerateDataKey", dk, err, keystore.InvalidKeyUsage)
 }
 
-// unusable checks that nothing can be done with a key and the blob that it made.
+// unusable checks that neither a new data key nor the blob made before is available.
 func (s *suite) unusable(t *testing.T, caller keystore.Caller, made keystore.DataKey, kinds ...keystore.Kind) {
 	t.Helper()
 	dk, err := s.GenerateDataKey(t.Context(), caller, made.KeyARN, bucketContext)
