@@ -1,7 +1,7 @@
-// Package awskms is AWS KMS, or anything that speaks its protocol, as a keystore.Provider.
+// Package awskms is AWS KMS, or another key service with the KMS protocol, as a keystore.Provider.
 //
-// The key service sees one principal: the one whose credentials are configured here. Who the requester is, and what he
-// may do, is decided before it is asked; its key policies and its CloudTrail know waxseal only.
+// The key service sees a single principal, the owner of the configured credentials: its key policies and its
+// CloudTrail know waxseal only. The requester is authenticated and authorized before a call to the key service.
 package awskms
 
 import (
@@ -27,17 +27,17 @@ import (
 	"waxseal/keystore"
 )
 
-// Config is the configuration of a Provider. What is zero has a default.
+// Config is the configuration of a Provider. Zero fields have defaults.
 type Config struct {
 	// Endpoint is a URL; empty: AWS's own of the region.
 	Endpoint string
-	// Region; empty: what the environment and the shared configuration of the AWS tools say.
+	// Region; empty: from the environment and the shared configuration of the AWS tools.
 	Region string
-	// AccessKeyID and SecretAccessKey; empty: what the AWS tools would use (environment, profile, role).
+	// AccessKeyID and SecretAccessKey; empty: the default credentials of the AWS tools (environment, profile, role).
 	AccessKeyID, SecretAccessKey, SessionToken string
-	// CAFile has the certificates, in PEM, that the endpoint's must come from; empty: the system's.
+	// CAFile has the certificates, in PEM, of the CAs to trust for the endpoint; empty: the system's.
 	CAFile string
-	// AllowPlaintext allows an http endpoint that is not on this machine. Data keys travel in it in clear.
+	// AllowPlaintext allows an http endpoint beyond this machine. Data keys then travel in clear.
 	AllowPlaintext bool
 	// Timeout bounds a call with all its retries. Default 5 s.
 	Timeout time.Duration
@@ -47,7 +47,7 @@ type Config struct {
 	MaxConns int
 }
 
-// maxBlob is the length of the longest blob that KMS makes.
+// maxBlob is the length of the longest CiphertextBlob of KMS.
 const maxBlob = 6144
 
 // Provider is a keystore.Provider.
@@ -146,7 +146,7 @@ func httpClient(cfg Config) (*awshttp.BuildableClient, error) {
 		}), nil
 }
 
-// call runs one call within the time limit and translates its error.
+// call runs fn within the time limit and translates its error.
 func call[T any](ctx context.Context, p *Provider, keyID string, fn func(context.Context) (T, error)) (T, error) {
 	limited, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
@@ -214,7 +214,7 @@ func (p *Provider) Decrypt(ctx context.Context, _ keystore.Caller, blob []byte, 
 	}
 	defer clear(out.Plaintext)
 	if aws.ToString(out.KeyId) != keyARN {
-		// KMS refuses this itself; an imitation that does not must not have the last word.
+		// KMS refuses another key's blob itself; an imitation may not.
 		return keystore.DataKey{}, &keystore.Error{Kind: keystore.IncorrectKey, KeyARN: keyARN, Message: incorrectKey}
 	}
 	return dataKey(keyARN, out.Plaintext, blob, out.KeyId, out.KeyMaterialId)
@@ -225,7 +225,7 @@ const incorrectKey = "The key ID in the request does not identify a CMK that can
 func dataKey(keyID string, plaintext, blob []byte, arn, material *string) (keystore.DataKey, error) {
 	secret, err := keystore.NewSecret(plaintext)
 	if err != nil {
-		// What opened is not what GenerateDataKey made.
+		// The plaintext is no data key of GenerateDataKey.
 		return keystore.DataKey{}, &keystore.Error{Kind: keystore.InvalidCiphertext, KeyARN: keyID, Err: err}
 	}
 	return keystore.DataKey{
@@ -252,7 +252,7 @@ func (p *Provider) Authorize(ctx context.Context, caller keystore.Caller, action
 	return err
 }
 
-// Health implements keystore.Provider: an answer is health, also one that these credentials may not list keys.
+// Health implements keystore.Provider with ListKeys: any response is health, also AccessDenied.
 func (p *Provider) Health(ctx context.Context) error {
 	_, err := call(ctx, p, "", func(ctx context.Context) (*kms.ListKeysOutput, error) {
 		return p.client.ListKeys(ctx, &kms.ListKeysInput{Limit: aws.Int32(1)})

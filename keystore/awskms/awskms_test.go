@@ -189,7 +189,7 @@ func TestErrorKinds(t *testing.T) {
 	}
 }
 
-// TestRetry: one lost answer is not the requester's.
+// TestRetry: a single lost response does not reach the requester.
 func TestRetry(t *testing.T) {
 	s, p := start(t)
 	key, n := s.AddKey(), 0
@@ -204,7 +204,7 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestNoAnswer: a key service that hangs, or is not there, costs the time limit at most and is Unavailable.
+// TestNoAnswer: a hanging or absent key service costs the time limit at most, and is Unavailable.
 func TestNoAnswer(t *testing.T) {
 	release := make(chan struct{})
 	h := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-release }))
@@ -223,7 +223,7 @@ func TestNoAnswer(t *testing.T) {
 	}
 }
 
-// TestImitation: an answer that lacks something, or opens another key than was asked for, yields no key.
+// TestImitation: a response without a required field, or from another key than the requested key, yields no data key.
 func TestImitation(t *testing.T) {
 	s, p := start(t)
 	key := s.AddKey()
@@ -260,7 +260,7 @@ func TestImitation(t *testing.T) {
 func TestTLS(t *testing.T) {
 	s := &server{Fake: keystoretest.NewFake()}
 	h := httptest.NewUnstartedServer(s)
-	h.Config.ErrorLog = log.New(io.Discard, "", 0) // a client that refuses the certificate is no news
+	h.Config.ErrorLog = log.New(io.Discard, "", 0) // silences the expected TLS handshake errors
 	h.StartTLS()
 	defer h.Close()
 	key := s.AddKey()
@@ -295,7 +295,7 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// TestEndpointOfTheEnvironment: what other tools are told of an endpoint sends no data key in clear either.
+// TestEndpointOfTheEnvironment: an endpoint from the environment of the AWS tools gets no data key in clear either.
 func TestEndpointOfTheEnvironment(t *testing.T) {
 	cfg := awskms.Config{Region: "us-east-1", AccessKeyID: "AKIA", SecretAccessKey: "secret"}
 	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS"} {

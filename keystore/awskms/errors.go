@@ -11,7 +11,7 @@ import (
 	"waxseal/keystore"
 )
 
-// kinds are the errors that mean something to a requester, by KMS's names for them.
+// kinds are the kinds of KMS errors meant for a requester, by KMS's names.
 var kinds = map[string]keystore.Kind{
 	"NotFoundException":             keystore.NotFound,
 	"InvalidArnException":           keystore.NotFound,
@@ -31,15 +31,15 @@ var kinds = map[string]keystore.Kind{
 	"KMSInternalException":          keystore.Unavailable,
 }
 
-// credentialErrors say that waxseal's own credentials are not accepted: the operator's matter and not the requester's,
-// and over when the credentials have been renewed.
+// credentialErrors are refusals of waxseal's own credentials: a matter for the operator and not for the requester,
+// and over once the credentials are renewed.
 var credentialErrors = map[string]bool{
 	"UnrecognizedClientException": true, "InvalidSignatureException": true, "IncompleteSignature": true,
 	"ExpiredTokenException": true, "MissingAuthenticationToken": true, "MissingAuthenticationTokenException": true,
 	"InvalidClientTokenId": true, "SignatureDoesNotMatch": true, "NotAuthorized": true,
 }
 
-// translate makes a *keystore.Error of what the SDK returned, unless the requester himself has gone. ctx is his.
+// translate makes a *keystore.Error of an SDK error. When the requester has gone (ctx ended) it returns ctx's error.
 func translate(ctx context.Context, keyID string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -63,7 +63,7 @@ func translate(ctx context.Context, keyID string, err error) error {
 	return e
 }
 
-// broken is for an answer that is none.
+// broken returns the error for an unusable response.
 func broken(keyID, what string) error {
 	return &keystore.Error{Kind: keystore.Internal, KeyARN: keyID, Err: errors.New("awskms: " + what)}
 }

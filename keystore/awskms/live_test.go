@@ -22,8 +22,9 @@ import (
 	"waxseal/keystore/keystoretest"
 )
 
-// TestLive runs the provider suite against a running key service that speaks the protocol: WAXSEAL_TEST_KMS is its URL, as
-// http://127.0.0.1:4599 for local-kms; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used where it checks them.
+// TestLive runs the provider suite against a running key service with the KMS protocol: WAXSEAL_TEST_KMS is its URL,
+// for example http://127.0.0.1:4599 for local-kms; AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are used where it
+// checks them.
 func TestLive(t *testing.T) {
 	address := os.Getenv("WAXSEAL_TEST_KMS")
 	if address == "" {

@@ -37,7 +37,7 @@ func startMoto(t *testing.T) string {
 	}
 	t.Cleanup(func() {
 		cancel()
-		_ = cmd.Wait() // says only that it was killed
+		_ = cmd.Wait() // always "signal: killed"
 	})
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	for range 300 {
@@ -54,9 +54,9 @@ func startMoto(t *testing.T) string {
 	return ""
 }
 
-// TestMoto runs the SDK against an imitation of KMS that is not ours. It is no full one: it knows neither the states of
-// keys nor contexts that differ only in where a key ends, and has its own name for a wrong key, so the contract suite
-// is not for it.
+// TestMoto runs the SDK against moto, a partial imitation of KMS by another project. moto knows neither key states
+// nor contexts that differ only in where a key ends, and has its own name for a wrong key, so the contract suite does
+// not apply.
 func TestMoto(t *testing.T) {
 	if os.Getenv("WAXSEAL_TEST_MOTO") != "1" {
 		t.Skip("set WAXSEAL_TEST_MOTO=1 to run against moto_server")

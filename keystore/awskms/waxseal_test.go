@@ -140,8 +140,8 @@ func TestWaxseal(t *testing.T) {
 	})
 }
 
-// TestWaxsealSeesOneIdentity: whoever asks the one in front, the one behind knows its credentials' user; and that user
-// needs no more than a key's policy gives him.
+// TestWaxsealSeesOneIdentity: the waxseal behind sees the user of the front's credentials, for every requester of the
+// front; and this user needs no more rights than a key policy gives.
 func TestWaxsealSeesOneIdentity(t *testing.T) {
 	w := startWaxseal(t)
 	front := iam.UserARN(waxsealAccount, "front")
