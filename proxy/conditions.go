@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"waxseal/proxy/s3"
@@ -16,26 +16,39 @@ import (
 // https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2 (order), #section-13.1.3 (dates)
 func (c *call) readCondition(prefix string, o *stored) error {
 	for _, name := range []string{"If-Modified-Since", "If-Unmodified-Since"} {
-		v := c.header(prefix + name)
-		if _, ok := s3.ParseTime(v); v != "" && !ok && prefix != "" {
+		v, came := c.condition(prefix + name)
+		if _, ok := s3.ParseTime(v); came && !ok && prefix != "" {
 			return s3.InvalidArgument(prefix+name, v, "The date must be an HTTP date, such as Wed, 12 Oct 2009 17:50:00 GMT")
 		}
 	}
-	if v := c.header(prefix + "If-Match"); v != "" {
-		if tags, _ := s3.ParseETags(v); !tags.Match(o.visibleETag()) {
+	if v, ok := c.condition(prefix + "If-Match"); ok {
+		if !matches(v, o) {
 			return errPrecondition("If-Match")
 		}
-	} else if t, ok := s3.ParseTime(c.header(prefix + "If-Unmodified-Since")); ok && o.modified.After(t) {
+	} else if t, ok := c.conditionTime(prefix + "If-Unmodified-Since"); ok && o.modified.After(t) {
 		return errPrecondition("If-Unmodified-Since")
 	}
-	if v := c.header(prefix + "If-None-Match"); v != "" {
+	if v, ok := c.condition(prefix + "If-None-Match"); ok {
 		if tags, _ := s3.ParseETags(v); tags.MatchWeak(o.visibleETag()) {
 			return errNotModified(prefix, "If-None-Match", o)
 		}
-	} else if t, ok := s3.ParseTime(c.header(prefix + "If-Modified-Since")); ok && !o.modified.After(t) && !t.After(c.s.cfg.Now()) {
+	} else if t, ok := c.conditionTime(prefix + "If-Modified-Since"); ok && !o.modified.After(t) && !t.After(c.s.cfg.Now()) {
 		return errNotModified(prefix, "If-Modified-Since", o)
 	}
 	return nil
+}
+
+// condition gives a conditional header's value, and whether it came at all: an empty one is a condition, too. Repeated
+// lines are one list: If-Match: "a" and If-Match: "b" mean If-Match: "a", "b".
+// https://www.rfc-editor.org/rfc/rfc9110#section-5.3
+func (c *call) condition(name string) (value string, came bool) {
+	return c.joined(strings.ToLower(name)), c.hasHeader(name)
+}
+
+// conditionTime gives a conditional header's date, if it is one.
+func (c *call) conditionTime(name string) (time.Time, bool) {
+	v, _ := c.condition(name)
+	return s3.ParseTime(v)
 }
 
 func errPrecondition(header string) *s3.Error {
@@ -61,31 +74,32 @@ func errNotModified(prefix, condition string, o *stored) error {
 // the store still compares and writes in one step.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 func (c *call) writeConditions(h http.Header) error {
-	switch v := c.header("If-None-Match"); {
-	case v == "":
-	case v == "*":
+	match, hasMatch := c.condition("If-Match")
+	noneMatch, hasNoneMatch := c.condition("If-None-Match")
+	switch {
+	case !hasNoneMatch:
+	case noneMatch == "*":
 		h.Set("If-None-Match", "*")
-	case c.s.cfg.CompatCeph && c.header("If-Match") == "":
-		return c.unlessETag(h, v)
+	case c.s.cfg.CompatCeph && !hasMatch:
+		return c.unlessETag(h, noneMatch)
 	default:
 		return s3.Errorf(s3.NotImplemented, "A header you provided implies functionality that is not implemented").With("Header", "If-None-Match").With("additionalMessage", "We don't accept the provided value of If-None-Match header for this API")
 	}
-	v := c.header("If-Match")
-	if v == "" {
+	if !hasMatch {
 		return nil
 	}
-	if c.header("If-None-Match") != "" || v == "*" && !c.s.cfg.CompatCeph {
+	if hasNoneMatch || match == "*" && !c.s.cfg.CompatCeph {
 		return errConditionNotImplemented("If-Match")
 	}
-	if v == "*" {
-		h.Set("If-Match", v) // Ceph: the object must be there
+	if match == "*" {
+		h.Set("If-Match", match) // Ceph: the object must be there
 		return nil
 	}
 	o, err := c.lookupTarget(c.place(), "")
 	if err != nil {
 		return err
 	}
-	if tags, _ := s3.ParseETags(v); !tags.Match(o.visibleETag()) {
+	if !matches(match, o) {
 		return errPrecondition("If-Match")
 	}
 	h.Set("If-Match", quote(o.etag))
@@ -152,12 +166,23 @@ func (c *call) lookupTarget(at sealTarget, version string) (*stored, error) {
 	return o, err
 }
 
-// deleteConditions are the conditions on what is deleted, empty where there is none. Size and time are S3's for
+// deleteConditions are the conditions on what is deleted, nil where there is none. Size and time are S3's for
 // directory buckets; here they hold everywhere.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
-type deleteConditions struct{ etag, size, modified string }
+type deleteConditions struct{ etag, size, modified *string }
 
 func (d deleteConditions) any() bool { return d != deleteConditions{} }
+
+// deleteConditions reads the conditions in a DELETE's header.
+func (c *call) deleteConditions() deleteConditions {
+	read := func(name string) *string {
+		if v, ok := c.condition(name); ok {
+			return &v
+		}
+		return nil
+	}
+	return deleteConditions{read("If-Match"), read("x-amz-if-match-size"), read("x-amz-if-match-last-modified-time")}
+}
 
 // pinDelete evaluates the conditions against the object and gives the store's ETag, to which the delete is pinned: of an
 // object written in between the store refuses it.
@@ -165,27 +190,45 @@ func (c *call) pinDelete(d deleteConditions, at sealTarget, version string) (str
 	if !c.s.capabilities().DeleteIfMatch {
 		return "", s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
 	}
-	size, err := strconv.ParseInt(cmp.Or(d.size, "0"), 10, 64)
-	if err != nil || size < 0 {
-		return "", s3.InvalidArgument("x-amz-if-match-size", d.size, "The size must be a number of bytes")
-	}
-	modified, ok := parseAnyTime(d.modified)
-	if d.modified != "" && !ok {
-		return "", s3.InvalidArgument("x-amz-if-match-last-modified-time", d.modified, "The time must be an HTTP date or in ISO 8601")
+	size, modified, err := d.parse()
+	if err != nil {
+		return "", err
 	}
 	o, err := c.lookupTarget(at, version)
 	if err != nil {
 		return "", err
 	}
-	switch tags, _ := s3.ParseETags(d.etag); {
-	case d.etag != "" && !tags.Match(o.visibleETag()):
+	switch {
+	case d.etag != nil && !matches(*d.etag, o):
 		return "", errPrecondition("If-Match")
-	case d.size != "" && size != o.size:
+	case d.size != nil && size != o.size:
 		return "", errPrecondition("x-amz-if-match-size")
-	case d.modified != "" && !modified.Truncate(time.Second).Equal(o.modified.Truncate(time.Second)):
+	case d.modified != nil && !modified.Truncate(time.Second).Equal(o.modified.Truncate(time.Second)):
 		return "", errPrecondition("x-amz-if-match-last-modified-time")
 	}
 	return quote(o.etag), nil
+}
+
+// matches reports whether If-Match holds of an object. A value that is no list of ETags matches none.
+func matches(ifMatch string, o *stored) bool {
+	tags, _ := s3.ParseETags(ifMatch)
+	return tags.Match(o.visibleETag())
+}
+
+// parse reads the size and the time.
+func (d deleteConditions) parse() (size int64, modified time.Time, err error) {
+	if d.size != nil {
+		if size, err = strconv.ParseInt(*d.size, 10, 64); err != nil || size < 0 {
+			return 0, modified, s3.InvalidArgument("x-amz-if-match-size", *d.size, "The size must be a number of bytes")
+		}
+	}
+	if d.modified != nil {
+		var ok bool
+		if modified, ok = parseAnyTime(*d.modified); !ok {
+			return 0, modified, s3.InvalidArgument("x-amz-if-match-last-modified-time", *d.modified, "The time must be an HTTP date or in ISO 8601")
+		}
+	}
+	return size, modified, nil
 }
 
 // parseAnyTime reads an HTTP date, or the ISO 8601 of XML documents.
@@ -217,7 +260,7 @@ func (r *route) hasConditions(header string) bool {
 // checkConditions refuses, as S3 does, a conditional header that the operation does not have.
 func (c *call) checkConditions() error {
 	for _, name := range conditionalHeaders {
-		if c.header(name) != "" && c.method != http.MethodOptions && !c.route.hasConditions(name) {
+		if c.hasHeader(name) && c.method != http.MethodOptions && !c.route.hasConditions(name) {
 			return errConditionNotImplemented(name)
 		}
 	}

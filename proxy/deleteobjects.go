@@ -53,7 +53,7 @@ func (c *call) deleteRequest() (*s3.Delete, error) {
 		return nil, s3.NewError(s3.MalformedXML)
 	}
 	for _, o := range request.Objects {
-		if o.Key == "" {
+		if _, _, err := conditionsOf(o).parse(); err != nil || o.Key == "" {
 			return nil, s3.NewError(s3.MalformedXML)
 		}
 	}
@@ -143,7 +143,8 @@ func (d *deletion) permit(o s3.DeleteObject) error {
 func conditionsOf(o s3.DeleteObject) deleteConditions {
 	c := deleteConditions{etag: o.ETag, modified: o.LastModifiedTime}
 	if o.Size != nil {
-		c.size = itoa64(*o.Size)
+		size := itoa64(*o.Size)
+		c.size = &size
 	}
 	return c
 }

@@ -209,7 +209,7 @@ func (c *call) storeQuery(without ...string) string {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
 func (c *call) deleteObject() error {
 	h := c.storeHeader()
-	conditions := deleteConditions{c.header("If-Match"), c.header("x-amz-if-match-size"), c.header("x-amz-if-match-last-modified-time")}
+	conditions := c.deleteConditions()
 	if conditions.any() {
 		etag, err := c.pinDelete(conditions, c.place(), c.query.get("versionId"))
 		if err != nil {

@@ -98,7 +98,11 @@ func (u *Upstream) deleteObjects(q *request) (*response, error) {
 func (u *Upstream) deleteAll(b *bucket, list s3.Delete) *s3.DeleteResult {
 	var result s3.DeleteResult
 	for _, o := range list.Objects {
-		if err := u.deletable(b, o.Key, o.VersionID, o.ETag); err != nil {
+		match := ""
+		if o.ETag != nil {
+			match = *o.ETag
+		}
+		if err := u.deletable(b, o.Key, o.VersionID, match); err != nil {
 			var e *s3.Error
 			errors.As(err, &e)
 			result.Errors = append(result.Errors, s3.DeleteError{Key: o.Key, VersionID: o.VersionID, Code: e.Code, Message: e.Message})

@@ -112,11 +112,11 @@ type Delete struct {
 
 // DeleteObject names one object to delete, and what must be true of it.
 type DeleteObject struct {
-	Key              string `xml:"Key"`
-	VersionID        string `xml:"VersionId,omitempty"`
-	ETag             string `xml:"ETag,omitempty"`
-	LastModifiedTime string `xml:"LastModifiedTime,omitempty"`
-	Size             *int64 `xml:"Size,omitempty"`
+	Key              string  `xml:"Key"`
+	VersionID        string  `xml:"VersionId,omitempty"`
+	ETag             *string `xml:"ETag"` // the conditions: an empty element is one, too
+	LastModifiedTime *string `xml:"LastModifiedTime"`
+	Size             *int64  `xml:"Size"`
 }
 
 // DeleteResult answers DeleteObjects.

@@ -272,7 +272,7 @@ func charRef(name string) (rune, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(digits, base, 32)
-	if err != nil || n == 0 || !utf8.ValidRune(rune(n)) {
+	if err != nil || !utf8.ValidRune(rune(n)) {
 		return 0, false
 	}
 	return rune(n), true
