@@ -94,6 +94,10 @@ func (j *job) migrate(ctx context.Context, key string) (string, error) {
 		return wouldEncrypt, nil
 	}
 	if err := j.copyOntoItself(ctx, key, h, nil); err != nil {
+		// The copy of an earlier run that was cut off may have ended since: what it sealed has the same ETag.
+		if now, again := j.s3.head(ctx, j.bucket, key); again == nil && now.Get("X-Waxseal-Plaintext") != "true" {
+			return alreadySealed, nil
+		}
 		return "", err
 	}
 	if v := h.Get("X-Amz-Version-Id"); v != "" && v != "null" {

@@ -901,7 +901,7 @@ func TestResume(t *testing.T) {
 		t.Fatalf("it goes on after %q", m.after())
 	}
 	if err := b.migrate(m); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, b.out.String())
 	}
 	if b.store.Contains([]byte("secret")) {
 		t.Error("something is still in the clear")
