@@ -134,7 +134,7 @@ func TestTrailerRefusals(t *testing.T) {
 		{"name", "MalformedTrailerError", strings.Replace(text, "crc32c:", "crc32:", 1)},
 		{"missing", "MalformedTrailerError", text[:end] + signature},
 		{"no signature", "MalformedTrailerError", strings.Replace(text, signature, "\r\n", 1)},
-		{"nothing", "MalformedTrailerError", text[:end]},
+		{"nothing", "IncompleteBody", text[:end]},
 		{"added behind", "MalformedTrailerError", text[:len(text)-2] + "x-amz-meta-a:b\r\n\r\n"},
 		{"added before", "MalformedTrailerError", text[:end] + "x-amz-meta-a:b\r\n" + text[end:]},
 		{"signature", "SignatureDoesNotMatch", strings.Replace(text, "d81f82fc", "d81f82fd", 1)},
@@ -182,6 +182,9 @@ func TestUnsignedTrailerRefusals(t *testing.T) {
 		{"no last chunk", "5", "x-amz-checksum-crc32", "5\r\nhello\r\n", "IncompleteBody"},
 		{"more", "4", "x-amz-checksum-crc32", "5\r\nhello\r\n0\r\n" + sum + "\r\n", "IncompleteBody"},
 		{"less", "6", "x-amz-checksum-crc32", "5\r\nhello\r\n0\r\n" + sum + "\r\n", "IncompleteBody"},
+		{"no empty line", "5", "x-amz-checksum-crc32", "5\r\nhello\r\n0\r\n" + sum, "IncompleteBody"},
+		{"no empty line, no trailer", "5", "", "5\r\nhello\r\n0\r\n", "IncompleteBody"},
+		{"last byte", "5", "x-amz-checksum-crc32", "5\r\nhello\r\n0\r\n" + sum + "\rX", "IncompleteBody"},
 		{"wrong end", "5", "x-amz-checksum-crc32", "5\r\nhelloXX0\r\n" + sum + "\r\n", "IncompleteBody"},
 		{"signed chunk", "5", "x-amz-checksum-crc32", "5;chunk-signature=00\r\nhello\r\n0\r\n" + sum + "\r\n", "IncompleteBody"},
 	} {

@@ -84,7 +84,7 @@ func (f *frame) size(digits string) (int64, error) {
 		return 0, errChunkEncoding("a chunk size is not valid.")
 	}
 	if int64(size) > f.left {
-		return 0, errChunkEncoding("it holds more bytes than x-amz-decoded-content-length says.")
+		return 0, errLength(Header{"additionalMessage", "The body holds more bytes than x-amz-decoded-content-length says."})
 	}
 	f.left -= int64(size)
 	return int64(size), nil
@@ -103,10 +103,10 @@ func (f *frame) chunkEnd() error {
 }
 
 // finish reads what follows the last chunk, to the end of the body, and returns the trailers as lines of name and
-// value. Clients differ in the empty lines that they put between and after them.
+// value. Clients differ in the empty lines that they put between them, and without trailers in the one at the end.
 func (f *frame) finish() ([]Header, error) {
 	if f.left != 0 {
-		return nil, errIncompleteBody()
+		return nil, errLength()
 	}
 	rest, err := io.ReadAll(io.LimitReader(f.in, maxTrailer+1))
 	if err != nil {
@@ -114,6 +114,9 @@ func (f *frame) finish() ([]Header, error) {
 	}
 	if len(rest) > maxTrailer {
 		return nil, errMalformedTrailer()
+	}
+	if f.may && string(rest) != "\r\n" && !bytes.HasSuffix(rest, []byte("\n\r\n")) {
+		return nil, errChunkEncoding("it does not end with an empty line.")
 	}
 	var lines []Header
 	for line := range bytes.SplitSeq(rest, []byte("\n")) {

@@ -86,8 +86,14 @@ func errMalformedQuery(message string, fields ...Header) *Error {
 
 func errURI() *Error { return fail(400, "InvalidURI", "Couldn't parse the specified URI.") }
 
-func errIncompleteBody(fields ...Header) *Error {
+// errLength is S3's answer to a body of another length than was announced.
+func errLength(fields ...Header) *Error {
 	return fail(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header", fields...)
+}
+
+// errIncompleteBody is S3's answer to a body that breaks off, and to every aws-chunked body whose frame is broken.
+func errIncompleteBody(fields ...Header) *Error {
+	return fail(400, "IncompleteBody", "The request body terminated unexpectedly", fields...)
 }
 
 func errMalformedTrailer() *Error {
@@ -95,7 +101,7 @@ func errMalformedTrailer() *Error {
 		"The request contained trailing data that was not well-formed or did not conform to our published schema.")
 }
 
-// errChunkEncoding is S3's answer to every aws-chunked body whose frame is broken; the detail says where.
+// errChunkEncoding says where the frame is broken.
 func errChunkEncoding(detail string) *Error {
 	return errIncompleteBody(Header{"additionalMessage", "The body is not valid aws-chunked content: " + detail})
 }
