@@ -213,6 +213,8 @@ func TestPostRefused(t *testing.T) {
 		"bad encryption":      {newForm(bar, "key", "k", hdrSSE, "ROT13"), 400, s3.InvalidArgumentCode},
 		"KMS key not found":   {newForm(bar, "key", "k", hdrSSE, algKMS, hdrKMSKey, "nope"), 400, s3.KMSNotFoundException},
 		"key over 1024 bytes": {newForm(bar, "key", strings.Repeat("k", 1025)), 400, s3.KeyTooLongError},
+		"no name":             {newForm(bar, "key", "k", "", "x"), 400, s3.MalformedPOSTRequest},
+		"33 KB without name":  {newForm(bar, "key", "k", "", strings.Repeat("a", 33<<10)), 400, s3.MalformedPOSTRequest},
 		"20 KB of fields":     {newForm(bar, "key", "k", "x-amz-meta-a", strings.Repeat("a", 20<<10)), 400, s3.MaxPostPreDataLengthExceeded},
 		"1 MB of fields":      {newForm(bar, "key", "k", "x-amz-meta-a", strings.Repeat("a", 1<<20)), 400, s3.MaxPostPreDataLengthExceeded},
 	} {

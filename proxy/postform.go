@@ -93,6 +93,9 @@ func (f *form) read(r *multipart.Reader) error {
 			return formError(err)
 		}
 		name := part.FormName()
+		if name == "" { // https://www.rfc-editor.org/rfc/rfc7578#section-4.2
+			return errMalformedForm()
+		}
 		if strings.EqualFold(name, "file") {
 			f.file, f.name, f.body.found = part, part.FileName(), true
 			return nil
@@ -104,9 +107,7 @@ func (f *form) read(r *multipart.Reader) error {
 		if total += len(name) + len(value); total > maxFormFields {
 			return s3.NewError(s3.MaxPostPreDataLengthExceeded)
 		}
-		if name != "" {
-			f.fields = append(f.fields, sigv4.Header{Name: name, Value: string(value)})
-		}
+		f.fields = append(f.fields, sigv4.Header{Name: name, Value: string(value)})
 	}
 }
 
@@ -121,6 +122,10 @@ func formError(err error) error {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("%w: the form's fields did not come in time: %w", errClientGone, err)
 	}
+	return errMalformedForm()
+}
+
+func errMalformedForm() error {
 	return s3.Errorf(s3.MalformedPOSTRequest, "The body of your POST request is not well-formed multipart/form-data.")
 }
 
