@@ -140,7 +140,7 @@ func (c *call) uploadChecksum(u *upload) error {
 	if u.Checksum == 0 {
 		return errChecksumAlgorithm()
 	}
-	_, combines := crcFields[u.Checksum] // only a CRC of the whole object follows from those of its parts
+	combines := s3.Combines(checksumName(u.Checksum)) // only a CRC of the whole object follows from those of its parts
 	u.Composite = kind == "COMPOSITE" || kind == "" && u.Checksum != sse.CRC64NVME
 	if u.Composite && u.Checksum == sse.CRC64NVME || !u.Composite && !combines {
 		return s3.Errorf(s3.InvalidRequest, "The %s checksum type cannot be used with the %s checksum algorithm.",

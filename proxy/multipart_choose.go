@@ -292,8 +292,12 @@ func (r *completeRequest) checkSize(chosen []*part) error {
 func objectSum(u *upload, chosen []*part) (sse.Checksum, error) {
 	sum := sse.Checksum{Algorithm: u.Checksum, Composite: u.Composite}
 	if !u.Composite {
+		sums, sizes := make([][]byte, len(chosen)), make([]int64, len(chosen))
+		for i, p := range chosen {
+			sums[i], sizes[i] = p.sum(u.Checksum), p.Size
+		}
 		var err error
-		sum.Value, err = combineCRC(u.Checksum, chosen)
+		sum.Value, err = s3.CombineCRC(checksumName(u.Checksum), sums, sizes)
 		return sum, err
 	}
 	h := newChecksum(u.Checksum)

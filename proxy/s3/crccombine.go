@@ -1,10 +1,8 @@
-package proxy
+package s3
 
 import (
 	"encoding/binary"
 	"fmt"
-
-	"waxseal/sse"
 )
 
 // A CRC of two runs of bytes follows from theirs: crc(AB) = crc(A)*x^(8*len(B)) + crc(B), in polynomials over GF(2)
@@ -18,10 +16,10 @@ type crcField struct {
 	top  uint64 // the polynomial 1
 }
 
-var crcFields = map[uint8]crcField{
-	sse.CRC32:     {0xedb88320, 1 << 31},
-	sse.CRC32C:    {0x82f63b78, 1 << 31},
-	sse.CRC64NVME: {0x9a6c9329ac4bc9b5, 1 << 63},
+var crcFields = map[string]crcField{
+	"CRC32":     {0xedb88320, 1 << 31},
+	"CRC32C":    {0x82f63b78, 1 << 31},
+	"CRC64NVME": {0x9a6c9329ac4bc9b5, 1 << 63},
 }
 
 // multiply gives a*b modulo the polynomial.
@@ -57,22 +55,27 @@ func (f crcField) combine(a, b uint64, n int64) uint64 {
 	return f.multiply(f.shift(n), a) ^ b
 }
 
-// combineCRC gives the checksum of the whole from its parts' checksums.
-func combineCRC(algorithm uint8, parts []*part) ([]byte, error) {
+// Combines reports whether the checksum of a whole follows from those of its runs: a CRC's does, a hash's does not.
+func Combines(algorithm string) bool {
+	_, ok := crcFields[algorithm]
+	return ok
+}
+
+// CombineCRC gives the checksum of the whole from its runs' checksums and sizes.
+func CombineCRC(algorithm string, sums [][]byte, sizes []int64) ([]byte, error) {
 	f, ok := crcFields[algorithm]
 	if !ok {
-		return nil, fmt.Errorf("checksums of algorithm %d do not combine", algorithm)
+		return nil, fmt.Errorf("checksums of the algorithm %s do not combine", algorithm)
 	}
+	size := NewChecksum(algorithm).Size()
 	var sum uint64
-	for _, p := range parts {
-		value := p.sum(algorithm)
-		if len(value) != sse.ChecksumSize(algorithm) {
-			return nil, fmt.Errorf("part %d has no %s", p.Number, checksumName(algorithm))
+	for i, value := range sums {
+		if len(value) != size {
+			return nil, fmt.Errorf("part %d of %d has no %s", i+1, len(sums), algorithm)
 		}
-		sum = f.combine(sum, bigEndian(value), p.Size)
+		sum = f.combine(sum, bigEndian(value), sizes[i])
 	}
-	whole := binary.BigEndian.AppendUint64(nil, sum)
-	return whole[8-sse.ChecksumSize(algorithm):], nil
+	return binary.BigEndian.AppendUint64(nil, sum)[8-size:], nil
 }
 
 func bigEndian(b []byte) (n uint64) {
