@@ -21,6 +21,9 @@ func (c *call) sendWithin(ctx context.Context, r *storeRequest) (*http.Response,
 	if r.creds == nil && !r.own {
 		r.creds = c.storeCredentials()
 	}
+	if r.creds == anonymous && c.s.cfg.Upstream.Local != nil {
+		r.conditions = c.conditions(c)
+	}
 	begin := c.s.cfg.Now()
 	resp, err := c.s.up.send(ctx, r)
 	c.s.metrics.storeRequest(r.method, resp, err, c.s.cfg.Now().Sub(begin))

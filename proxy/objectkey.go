@@ -81,8 +81,8 @@ func (c *call) shownMarker(name, value string) string {
 	return value
 }
 
-// storeInternal is where versitygw, and with it the embedded store, keeps the parts of uploads in each bucket. It lets
-// whoever may write a bucket's keys read and delete them there, past every policy about the upload's own key.
+// storeInternal is where versitygw keeps the parts of uploads in each bucket. It lets whoever may write a bucket's keys
+// read and delete them there, past every policy about the upload's own key.
 const storeInternal = ".sgwtmp"
 
 // internal says whether a key would lie in a directory of the store's own.

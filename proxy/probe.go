@@ -46,6 +46,9 @@ func (s *Server) capabilities() Capabilities { return *s.probe.Load() }
 // Probe finds out what the store honours, in a scratch bucket that it makes and removes, and goes by it from then on.
 // It tries again until the store answers or ctx ends.
 func (s *Server) Probe(ctx context.Context) {
+	if s.cfg.Upstream.Local != nil {
+		return // nothing of it is unknown
+	}
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		err := s.probeOnce(ctx)
 		if err == nil || ctx.Err() != nil {

@@ -132,6 +132,9 @@ func New(cfg Config) (*Server, error) {
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
 	caps := assumedCapabilities()
+	if cfg.Upstream.Local != nil {
+		caps = localCapabilities()
+	}
 	s.probe.Store(&caps)
 	for _, b := range cfg.ReadThrough {
 		s.readThru[b] = true

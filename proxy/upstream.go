@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -30,8 +31,8 @@ type UpstreamConfig struct {
 	SecretKey   string
 	VirtualHost bool        // bucket in the host name instead of the path
 	TLS         *tls.Config // a custom CA, for example
-	// Dial reaches a store that is not at a TCP address, as the embedded one on its unix socket.
-	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Local is a store in this process, which stands for all of the above but the region.
+	Local *LocalStore
 }
 
 // upstream sends requests to the store. There is no interface in front of it: the seam is HTTP.
@@ -53,6 +54,9 @@ const (
 )
 
 func newUpstream(cfg UpstreamConfig) (*upstream, error) {
+	if cfg.Local != nil {
+		return &upstream{cfg: cfg, base: &localBase, client: new(http.Transport)}, nil
+	}
 	base, err := url.Parse(cfg.Endpoint)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
 		return nil, fmt.Errorf("upstream endpoint %q is not an http(s) URL", cfg.Endpoint)
@@ -63,10 +67,7 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
 	}
-	dial := cfg.Dial
-	if dial == nil {
-		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	}
+	dial := (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	u := &upstream{cfg: cfg, base: base, idle: time.Minute, signer: &sigv4.Signer{Service: "s3", Region: cfg.Region}}
 	u.client = &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -141,6 +142,8 @@ type storeRequest struct {
 
 	creds *storeCreds // nil: the requester's where they have some, else waxseal's own
 	own   bool        // waxseal's own in any case: a look behind a request that was authorised already
+
+	conditions iam.Values // of an anonymous request, for the policies of a store in this process
 }
 
 type storeCreds struct{ accessKey, secretKey string }
@@ -185,6 +188,9 @@ func (u *upstream) again(ctx context.Context, r *storeRequest, resp *http.Respon
 }
 
 func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, error) {
+	if u.cfg.Local != nil {
+		return u.local(ctx, r)
+	}
 	if r.stream == nil {
 		return u.roundTrip(ctx, r, nil)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"hash"
 	"log/slog"
 	"net/http"
 	"os"
@@ -16,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
 
-	"waxseal/cmd/waxseal/embedded"
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
 	"waxseal/keystore/iam"
@@ -25,6 +25,8 @@ import (
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy"
+	"waxseal/proxy/embedded"
+	"waxseal/proxy/s3"
 )
 
 // parts is everything that a running waxseal consists of, in the order in which it is put together. It is taken apart
@@ -65,7 +67,7 @@ type parts struct {
 func assemble(ctx context.Context, c *config, log *slog.Logger) (*parts, error) {
 	p := &parts{}
 	for _, step := range []func(context.Context, *config, *slog.Logger) error{
-		p.openData, p.openKeys, p.begun, p.openControl, p.openStore, p.openEndpoints, p.openJobs,
+		p.openData, p.openKeys, p.begun, p.openStore, p.openControl, p.openEndpoints, p.openJobs,
 	} {
 		if err := step(ctx, c, log); err != nil {
 			return nil, errors.Join(err, p.shutdown(ctx))
@@ -144,20 +146,26 @@ func (p *parts) openAudit(c *config) (err error) {
 	return nil
 }
 
-// openStore starts the embedded store, if no other is configured.
-func (p *parts) openStore(ctx context.Context, c *config, log *slog.Logger) (err error) {
+// openStore opens the embedded store, if no other is configured.
+func (p *parts) openStore(_ context.Context, c *config, log *slog.Logger) (err error) {
 	if c.UpstreamEndpoint != "" {
 		return nil
 	}
-	// Its life ends in shutdown, after the requests that need it, and not with the first signal.
-	p.store, err = embedded.Start(context.WithoutCancel(ctx), embedded.Config{
-		Dir: dataDir(c.DataDir).store(), Region: c.UpstreamRegion, Log: log,
-	})
-	if err != nil {
+	if p.store, err = c.openEmbedded(log); err != nil {
 		return err
 	}
 	p.atEnd(func(context.Context) error { return p.store.Close() })
 	return nil
+}
+
+// diskReserve is what writes leave free of the embedded store's disk, for its index, for the state and for deletes.
+const diskReserve = 256 << 20
+
+// openEmbedded opens the embedded store of the data directory. Its objects are sealed: no client sees their ETags, and
+// a hash costs less there than MD5.
+func (c *config) openEmbedded(log *slog.Logger) (*embedded.Store, error) {
+	return embedded.Open(dataDir(c.DataDir).store(), embedded.Config{Region: c.UpstreamRegion, Reserve: diskReserve, Log: log,
+		NewETag: func() hash.Hash { return s3.NewChecksum("XXHASH128") }})
 }
 
 // openEndpoints makes the servers. They serve once they have listeners.
@@ -221,8 +229,8 @@ func (p *parts) openKMS(c *config, log *slog.Logger) {
 // upstream is the store as the S3 endpoint reaches it.
 func (p *parts) upstream(c *config) (proxy.UpstreamConfig, error) {
 	if p.store != nil {
-		return proxy.UpstreamConfig{Endpoint: embedded.Endpoint, Region: p.store.Region, AccessKey: p.store.AccessKey,
-			SecretKey: p.store.SecretKey, Dial: p.store.DialContext}, nil
+		return proxy.UpstreamConfig{Region: c.UpstreamRegion, Local: &proxy.LocalStore{
+			Transport: p.store, Owner: embedded.AsOwner, Anonymous: embedded.AsAnonymous}}, nil
 	}
 	up := proxy.UpstreamConfig{
 		Endpoint: c.UpstreamEndpoint, Region: c.UpstreamRegion, VirtualHost: !c.UpstreamPathStyle,

@@ -220,7 +220,7 @@ func envName(flag string) string {
 	return "WAXSEAL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// makeAbsolute fixes all paths before the embedded store changes the working directory.
+// makeAbsolute fixes all paths: a token's file is read again later.
 func (c *config) makeAbsolute() error {
 	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA, &c.kmsTokenFile} {
 		if *p == "" {
@@ -294,6 +294,11 @@ func (c *config) checkUpstream() error {
 	if c.UpstreamEndpoint == "" {
 		if c.UpstreamCA != "" {
 			return errors.New("--upstream-ca: there is no --upstream-endpoint")
+		}
+		for _, u := range c.Users {
+			if u.Upstream != nil {
+				return fmt.Errorf("config: users: %s: upstream: there is no --upstream-endpoint: the embedded store knows no users", u.Name)
+			}
 		}
 		return nil
 	}

@@ -231,7 +231,7 @@ func TestEmptyLists(t *testing.T) {
 	}
 }
 
-// TestPathsAreAbsolute: the embedded store changes the working directory, and a token's file is read again later.
+// TestPathsAreAbsolute: a token's file is read again later, when the working directory may be another.
 func TestPathsAreAbsolute(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)

@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(),
-		backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
+		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
 		checkConfigCommand(), healthcheckCommand(), speedCommand(), versionCommand())
 	return root
 }

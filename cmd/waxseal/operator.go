@@ -86,7 +86,7 @@ func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) erro
 	if err := os.Chmod(path, 0o600); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	s := &http.Server{Handler: p.control(c), ReadHeaderTimeout: 10 * time.Second,
+	s := &http.Server{Handler: p.withEmbeddedStore(p.control(c)), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	p.atEnd(func(ctx context.Context) error {
 		if err := s.Shutdown(ctx); err != nil {
@@ -123,7 +123,8 @@ func (p *parts) control(c *config) http.Handler {
 			http.Error(w, "it serves from another store: name it with --upstream-endpoint", http.StatusNotFound)
 			return
 		}
-		if err := json.NewEncoder(w).Encode(accessTo(p.store)); err != nil {
+		a := storeAccess{Endpoint: embeddedEndpoint, Region: c.UpstreamRegion, Socket: dataDir(c.DataDir).control()}
+		if err := json.NewEncoder(w).Encode(a); err != nil {
 			panic(http.ErrAbortHandler)
 		}
 	})

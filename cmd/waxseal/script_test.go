@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,7 +47,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start": startServer, "end": endServer, "crash": crashServer, "signal": signalServer, "gone": goneServer, "private": private,
 			"put": putObject, "freeaddr": freeAddr, "fetch": fetchURL, "kmskey": makeKMSKey, "transit": startTransit,
-			"s3": useS3, "delivered": waitDelivered,
+			"s3": useS3, "delivered": waitDelivered, "spoil": spoilFile, "truncate": truncateFile,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[servers{}] = map[string]*exec.Cmd{}
@@ -200,4 +201,29 @@ func private(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("%s has mode %v", name, info.Mode())
 		}
 	}
+}
+
+// spoilFile changes a byte in the middle of the largest file below a directory.
+func spoilFile(ts *testscript.TestScript, _ bool, args []string) {
+	var largest string
+	var size int64
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[0]), func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := os.Stat(name)
+		if err == nil && info.Mode().IsRegular() && info.Size() > size {
+			largest, size = name, info.Size()
+		}
+		return err
+	}))
+	b, err := os.ReadFile(largest)
+	ts.Check(err)
+	b[size/2] ^= 1
+	ts.Check(os.WriteFile(largest, b, 0o600))
+}
+
+// truncateFile leaves of a bbolt file its first pages.
+func truncateFile(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), 4*int64(os.Getpagesize())))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/minio/minio-go/v7"
 	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
 
-	"waxseal/cmd/waxseal/embedded"
+	"waxseal/proxy/embedded"
 )
 
 // storeAccess is how a job reaches the store behind waxseal.
@@ -22,10 +22,11 @@ type storeAccess struct {
 	Region    string `json:"region"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
-	Socket    string `json:"socket"` // the embedded store's
+	Socket    string `json:"socket"` // that the embedded store answers on
 
 	virtualHost bool
 	tls         *tls.Config
+	transport   http.RoundTripper // nil: the network
 }
 
 // client talks to the store as waxseal does.
@@ -40,6 +41,10 @@ func (a storeAccess) client() (*minio.Core, error) {
 	}
 	if a.virtualHost {
 		opts.BucketLookup = minio.BucketLookupDNS
+	}
+	if a.transport != nil {
+		opts.Transport = a.transport
+		return minio.NewCore(u.Host, opts)
 	}
 	t := &http.Transport{TLSClientConfig: a.tls, DisableCompression: true, Proxy: http.ProxyFromEnvironment}
 	if a.Socket != "" {
@@ -91,14 +96,38 @@ func withEmbedded(ctx context.Context, c *config, do func(*minio.Core) error) er
 	if err != nil {
 		return err
 	}
-	s, err := embedded.Start(ctx, embedded.Config{Dir: dir.store(), Region: c.UpstreamRegion, Log: slog.New(slog.DiscardHandler)})
+	s, err := c.openEmbedded(slog.New(slog.DiscardHandler))
 	if err != nil {
 		return errors.Join(err, lock.Close())
 	}
-	return errors.Join(accessTo(s).use(do), s.Close(), lock.Close())
+	a := storeAccess{Endpoint: embeddedEndpoint, Region: c.UpstreamRegion, transport: ownerOf{s}}
+	return errors.Join(a.use(do), s.Close(), lock.Close())
 }
 
-func accessTo(s *embedded.Store) storeAccess {
-	return storeAccess{Endpoint: embedded.Endpoint, Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey,
-		Socket: s.Socket()}
+// embeddedHost is what requests to the embedded store call it on the control socket.
+const (
+	embeddedHost     = "embedded.waxseal"
+	embeddedEndpoint = "http://" + embeddedHost
+)
+
+// ownerOf asks a store as its owner.
+type ownerOf struct{ store http.RoundTripper }
+
+func (o ownerOf) RoundTrip(r *http.Request) (*http.Response, error) {
+	return o.store.RoundTrip(r.WithContext(embedded.AsOwner(r.Context())))
+}
+
+// withEmbeddedStore serves the embedded store beside a handler, to requests that name it.
+func (p *parts) withEmbeddedStore(h http.Handler) http.Handler {
+	if p.store == nil {
+		return h
+	}
+	store := embedded.Handler(ownerOf{p.store})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Host == embeddedHost {
+			store.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }

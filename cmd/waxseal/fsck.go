@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"waxseal/proxy/embedded"
+)
+
+func fsckCommand() *cobra.Command {
+	var data, repair bool
+	cmd := operatorCommand(&cobra.Command{
+		Use:   "fsck",
+		Short: "Check the embedded store's index against its files",
+		Long: "Check the embedded store: that its index is whole, that every object's bytes are there, once, and in their\n" +
+			"length, and that nothing else is. With --read-data all bytes are read and compared with their hashes. No key is\n" +
+			"used; waxseal verify opens objects. waxseal must not be serving.",
+		Example: "  waxseal fsck --read-data\n  waxseal fsck --repair",
+		Args:    cobra.NoArgs,
+	}, func(cmd *cobra.Command, c *config, _ []string) error {
+		if _, err := os.Stat(embedded.IndexPath(dataDir(c.DataDir).store())); err != nil {
+			return fmt.Errorf("--data-dir: there is no embedded store: %w", err)
+		}
+		s, err := c.openEmbedded(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+		if err != nil {
+			return err
+		}
+		report, err := s.Check(cmd.Context(), data, repair)
+		if err := errors.Join(err, s.Close()); err != nil {
+			return err
+		}
+		return showReport(cmd.OutOrStdout(), report)
+	})
+	cmd.Flags().BoolVar(&data, "read-data", false, "read all bytes and compare them with their hashes")
+	cmd.Flags().BoolVar(&repair, "repair", false, "remove bytes that belong to no object, as a crash may leave them")
+	return cmd
+}
+
+// showReport prints what a check found. Damage is an error.
+func showReport(w io.Writer, r *embedded.Report) error {
+	for _, text := range r.Damage {
+		fmt.Fprintln(w, "damaged:", text)
+	}
+	for _, text := range r.Waste {
+		fmt.Fprintln(w, "unused:", text)
+	}
+	fmt.Fprintf(w, "%d objects, %d noncurrent versions and delete markers, %d uploads: %d bodies of %d bytes\n", r.Objects, r.Versions, r.Uploads, r.Bodies, r.Bytes)
+	switch {
+	case len(r.Damage) > 0:
+		return fmt.Errorf("%d places are damaged; nothing was changed", len(r.Damage))
+	case r.Repaired > 0:
+		fmt.Fprintf(w, "%d unused bodies removed\n", r.Repaired)
+	case len(r.Waste) > 0:
+		fmt.Fprintln(w, "waxseal fsck --repair removes what is unused")
+	}
+	return nil
+}
