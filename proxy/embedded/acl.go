@@ -8,7 +8,7 @@ import (
 )
 
 // owner is whom everything belongs to. S3's ids of owners are 64 hexadecimal digits.
-var owner = &s3.Owner{ID: "77617873656163c0ffee0000000000000000000000000000000000000000acc0", DisplayName: "waxseal"}
+var owner = &s3.Owner{ID: "77617873656163c0ffee0000000000000000000000000000000000000000acc0"}
 
 const xsi = "http://www.w3.org/2001/XMLSchema-instance"
 
@@ -40,7 +40,7 @@ func (b *bucket) cannedACL(acl string, h http.Header) (string, error) {
 
 // aclDocument is how S3 shows a canned ACL.
 func aclDocument(acl string) *s3.AccessControlPolicy {
-	grants := []s3.Grant{{Grantee: s3.Grantee{XMLNS: xsi, Type: "CanonicalUser", ID: owner.ID, DisplayName: owner.DisplayName}, Permission: "FULL_CONTROL"}}
+	grants := []s3.Grant{{Grantee: s3.Grantee{XMLNS: xsi, Type: "CanonicalUser", ID: owner.ID}, Permission: "FULL_CONTROL"}}
 	if acl == aclPublicRead {
 		grants = append(grants, s3.Grant{Grantee: s3.Grantee{XMLNS: xsi, Type: "Group", URI: s3.AllUsers}, Permission: "READ"})
 	}

@@ -377,3 +377,44 @@ func TestLifecycle(t *testing.T) {
 		}
 	})
 }
+
+// TestDocuments puts, gets and deletes every configuration of a bucket, and refuses those that would not be carried out.
+func TestDocuments(t *testing.T) {
+	texts := map[string]string{
+		"policy":            `{"Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"arn:aws:s3:::bkt/*"}]}`,
+		"lifecycle":         "<LifecycleConfiguration><Rule><Filter><Prefix>a/</Prefix></Filter><Status>Enabled</Status><Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>",
+		"cors":              "<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>GET</AllowedMethod></CORSRule></CORSConfiguration>",
+		"tagging":           "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>",
+		"object-lock":       "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>",
+		"publicAccessBlock": "<PublicAccessBlockConfiguration><BlockPublicPolicy>true</BlockPublicPolicy></PublicAccessBlockConfiguration>",
+		"ownershipControls": "<OwnershipControls><Rule><ObjectOwnership>ObjectWriter</ObjectOwnership></Rule></OwnershipControls>",
+	}
+	onBoth(t, Config{}, func(k *kit) {
+		k.versioned("bkt")
+		for _, d := range documents {
+			text, known := texts[d.sub]
+			before := "200"
+			if d.missing != "" {
+				before = string(d.missing)
+			}
+			k.want(before, "GET", "bkt?"+d.sub, "")
+			if !known {
+				k.want("NotImplemented", "PUT", "bkt?"+d.sub, "<Any/>")
+				continue
+			}
+			k.want("400", "PUT", "bkt?"+d.sub, "<Other/>")
+			if r := k.ask("PUT", "bkt?"+d.sub, text); r.status/100 != 2 {
+				t.Errorf("%s: %d %s", d.sub, r.status, r.body)
+			}
+			if r := k.want("200", "GET", "bkt?"+d.sub, ""); r.body != text {
+				t.Errorf("%s: %s", d.sub, r.body)
+			}
+			if d.deletable {
+				k.want("204", "DELETE", "bkt?"+d.sub, "")
+				k.want(before, "GET", "bkt?"+d.sub, "")
+			} else {
+				k.want("NotImplemented", "DELETE", "bkt?"+d.sub, "")
+			}
+		}
+	})
+}

@@ -142,8 +142,7 @@ type listed struct {
 }
 
 // objects lists the current objects behind the marker, in one transaction.
-func (s *Store) objects(q *request, p page, owners bool) (l listed, err error) {
-	metadata := q.query.Get("metadata") == "true"
+func (s *Store) objects(q *request, p page, metadata, owners bool) (l listed, err error) {
 	err = s.view(func(t *txn) error {
 		b, err := t.bucket(q.bucket)
 		if err != nil {
@@ -215,7 +214,7 @@ func (s *Store) listObjects(q *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.objects(q, p, true)
+	l, err := s.objects(q, p, false, true)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +238,7 @@ func (s *Store) listObjectsV2(q *request) (*response, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := s.objects(q, p, q.query.Get("fetch-owner") == "true")
+	l, err := s.objects(q, p, q.query.Get("metadata") == "true", q.query.Get("fetch-owner") == "true")
 	if err != nil {
 		return nil, err
 	}

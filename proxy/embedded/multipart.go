@@ -357,12 +357,14 @@ func (t *txn) chosen(u *upload, list []s3.CompletePart) ([]part, error) {
 	if len(list) == 0 || len(list) > s3.MaxPartNumber {
 		return nil, s3.NewError(s3.MalformedXML)
 	}
+	for i := range list[1:] {
+		if list[i+1].PartNumber <= list[i].PartNumber {
+			return nil, s3.NewError(s3.InvalidPartOrder).With("UploadId", u.id())
+		}
+	}
 	parts := make([]part, 0, len(list))
 	for i := range list {
 		l := &list[i]
-		if i > 0 && l.PartNumber <= list[i-1].PartNumber {
-			return nil, s3.NewError(s3.InvalidPartOrder).With("UploadId", u.id())
-		}
 		p, err := t.listedPart(u, l)
 		if err != nil {
 			return nil, err

@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,18 +56,13 @@ func (s *Store) keep(h http.Header) (kept []s3.Field, err error) {
 	return kept, nil
 }
 
-// withoutChunked takes off the encoding that is only the transfer's.
+// withoutChunked takes off the encoding that is only the transfer's, and leaves the rest as it is written.
 func withoutChunked(encoding string) string {
 	if !strings.Contains(encoding, "aws-chunked") {
 		return encoding
 	}
-	var rest []string
-	for e := range strings.SplitSeq(encoding, ",") {
-		if e = strings.TrimSpace(e); e != "" && e != "aws-chunked" {
-			rest = append(rest, e)
-		}
-	}
-	return strings.Join(rest, ",")
+	rest := slices.DeleteFunc(strings.Split(encoding, ","), func(e string) bool { return strings.TrimSpace(e) == "aws-chunked" })
+	return strings.TrimSpace(strings.Join(rest, ","))
 }
 
 // described is an object as the headers of a request describe it, without its bytes.
