@@ -73,26 +73,17 @@ func (s *Store) gather(first *change) []*change {
 	return group
 }
 
+// commitGroup commits changes together. One that meets a damaged entry fails alone: the others are tried without it.
 func (s *Store) commitGroup(group []*change) {
-	err := s.failed()
-	if err == nil {
-		err = s.syncDirs(group)
-	}
-	dropped := false
-	if err == nil {
-		err = s.medium.update(func(t tx) error {
-			x := &txn{tx: t, store: s}
-			for _, c := range group {
-				if err := c.run(x); err != nil {
-					return err
-				}
-			}
-			dropped = x.dropped
-			return x.advance()
-		})
-	}
+	dropped, err := s.commitOnce(group)
 	if errors.Is(err, errUncertain) {
 		s.fail(err)
+	}
+	if errors.Is(err, errDamaged) && len(group) > 1 {
+		for _, c := range group {
+			s.commitGroup([]*change{c})
+		}
+		return
 	}
 	for _, c := range group {
 		if err != nil {
@@ -103,6 +94,27 @@ func (s *Store) commitGroup(group []*change) {
 	if dropped {
 		s.wake()
 	}
+}
+
+// commitOnce reports whether files wait to be unlinked.
+func (s *Store) commitOnce(group []*change) (dropped bool, err error) {
+	if err := s.failed(); err != nil {
+		return false, err
+	}
+	if err := s.syncDirs(group); err != nil {
+		return false, err
+	}
+	err = s.medium.update(func(t tx) error {
+		x := &txn{tx: t, store: s}
+		for _, c := range group {
+			if err := c.run(x); err != nil {
+				return err
+			}
+		}
+		dropped = x.dropped
+		return x.advance()
+	})
+	return dropped, err
 }
 
 // run applies one change. The error that it returns is the medium's, and fails the whole group.

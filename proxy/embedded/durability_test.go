@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -303,4 +304,35 @@ func TestCheckSeesDamage(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	k.want("500", "GET", "bkt/a", "")
+}
+
+// TestDamageFailsAlone: a change that meets a damaged entry does not take those with it that share its commit.
+func TestDamageFailsAlone(t *testing.T) {
+	m := newMemory()
+	k := newKit(t, m, Config{})
+	k.want("200", "PUT", "bkt", "")
+	k.want("200", "PUT", "bkt/bad", small)
+	err := m.update(func(t tx) error {
+		key, _ := t.cursor(currentSpace).seek(nil)
+		return t.put(currentSpace, key, []byte("no entry"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(key string) *change {
+		return &change{done: make(chan struct{}), apply: func(t *txn) error {
+			b, err := t.bucket("bkt")
+			if err != nil {
+				return err
+			}
+			return t.put(b, key, &object{})
+		}}
+	}
+	group := []*change{put("a"), put("bad"), put("b")}
+	k.store.commitGroup(group)
+	if group[0].err != nil || !errors.Is(group[1].err, errDamaged) || group[2].err != nil {
+		t.Errorf("%v, %v, %v", group[0].err, group[1].err, group[2].err)
+	}
+	k.want("200", "GET", "bkt/b", "")
+	k.want("500", "GET", "bkt/bad", "")
 }
