@@ -148,8 +148,8 @@ func (s *Sealed) sealPlain(ctx context.Context) error {
 	return err
 }
 
-// each passes every entry except the mark to do, as stored, in pages that fit into a transaction with their
-// conditions.
+// each passes every entry except the mark and exempt keys to do, as stored, in pages that fit into a transaction with
+// their conditions.
 func (s *Sealed) each(ctx context.Context, do func([]Entry) error) error {
 	const page = MaxTxnSize / 2
 	for after := ""; ; {
