@@ -32,6 +32,7 @@ var done = []string{
 	"keystore/keystoretest",
 	"keystore/state",
 	"keystore/transit",
+	"sse",
 }
 
 var (

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestAllocations: a segment costs none; an object costs the same few, whatever its size.
+// TestAllocations: a segment costs no allocation; an object costs the same few, whatever its size.
 func TestAllocations(t *testing.T) {
 	for _, double := range []bool{false, true} {
 		var seal, open [2]float64
@@ -33,7 +33,7 @@ func TestAllocations(t *testing.T) {
 				r.Close()
 			})
 		}
-		// Less than one for all the 112 segments more; the collector may empty the pool once.
+		// Fewer than one for all the 112 segments more; the collector may empty the pool once.
 		if seal[1]-seal[0] >= 1 || open[1]-open[0] >= 1 {
 			t.Errorf("double %v: 1 MiB and 8 MiB cost %v allocations to seal, %v to open", double, seal, open)
 		}
@@ -41,7 +41,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestReadAllocations: Read, which most callers use, costs none per call.
+// TestReadAllocations: Read, used by most callers, costs no allocation per call.
 func TestReadAllocations(t *testing.T) {
 	o := sealObject(t, true, 16<<20)
 	part := o.keys.SealPart(1, bytes.NewReader(o.plain), 16<<20)

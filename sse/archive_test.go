@@ -28,8 +28,8 @@ import (
 
 var update = flag.Bool("update", false, "write the examples of this version that are not in testdata yet")
 
-// example is an archived object. What a released version wrote stays here and is
-// read for ever: a file may be added, none may be changed.
+// example is an archived object. Every later version reads the objects of a released version: a file may be added to
+// the archive, but none may be changed.
 type example struct {
 	About      string            `json:"about"`
 	Envelope   string            `json:"envelope"`
@@ -64,10 +64,10 @@ type exampleChecksum struct {
 
 type examplePart struct {
 	Number int   `json:"number"`
-	Size   int64 `json:"size"` // of what was sealed
+	Size   int64 `json:"size"` // of the plaintext
 }
 
-// recipe says what an example is made from.
+// recipe has the ingredients of an example.
 type recipe struct {
 	about    string
 	envelope Envelope
@@ -221,7 +221,7 @@ func (r recipe) make(t *testing.T) *example {
 	return x
 }
 
-// known gives facts and tag, and writes down what they are.
+// known returns facts and tag, and writes them into the example.
 func (r recipe) known(x *example, plain, md5s []byte) (*Facts, *Tag) {
 	tag := &Tag{Kind: r.tag}
 	switch r.tag {
@@ -269,7 +269,7 @@ func TestArchive(t *testing.T) {
 	}
 }
 
-// writeExamples leaves the files that are there as they are.
+// writeExamples writes the missing files and never changes an existing file.
 func writeExamples(t *testing.T) {
 	if err := os.MkdirAll(archive, 0o777); err != nil {
 		t.Fatal(err)
@@ -429,7 +429,7 @@ func (x *example) checkBody(t *testing.T, keys Keys, layout *Layout, body []byte
 	}
 }
 
-// TestPythonReader has a reader that was written from FORMAT.md open the archive.
+// TestPythonReader opens the archive with a reader written from FORMAT.md.
 func TestPythonReader(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")

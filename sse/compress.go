@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// MaxCompressible is the longest plaintext that is compressed: a length must
-	// be announced before the first byte goes out, so it is compressed as a whole.
+	// MaxCompressible is the longest plaintext to compress: the length must be announced before the first byte goes
+	// out, so the plaintext is compressed as a whole.
 	MaxCompressible = 16 << 20
 
 	compressedBlock = 1 << 20
@@ -21,8 +21,8 @@ var compressors = sync.Pool{New: func() any {
 	return s2.NewWriter(nil, s2.WriterConcurrency(1), s2.WriterBlockSize(compressedBlock))
 }}
 
-// Compress gives plain as an S2 stream, or false when that does not save at
-// least a sixteenth, or plain is longer than MaxCompressible.
+// Compress returns plain as an S2 stream, or false when this saves less than a sixteenth, or plain is longer than
+// MaxCompressible.
 func Compress(plain []byte) ([]byte, bool) {
 	if len(plain) == 0 || len(plain) > MaxCompressible {
 		return nil, false
@@ -44,7 +44,7 @@ func Compress(plain []byte) ([]byte, bool) {
 	return out.buf.Bytes(), true
 }
 
-// bounded is a buffer that refuses to outgrow what would be worth keeping.
+// bounded is a buffer with a limit: a longer result would not be worth keeping.
 type bounded struct {
 	buf  bytes.Buffer
 	left int
@@ -57,8 +57,8 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.buf.Write(p)
 }
 
-// decompressor gives exactly the announced size: a compressed stream can stand
-// for a thousand times its length, and it is the size that was authenticated.
+// decompressor returns exactly the announced size: a compressed stream can stand for a thousand times its length, and
+// only the size is authenticated.
 type decompressor struct {
 	src     *s2.Reader
 	left    int64
@@ -70,8 +70,8 @@ var decompressors = sync.Pool{New: func() any {
 	return s2.NewReader(nil, s2.ReaderMaxBlockSize(compressedBlock))
 }}
 
-// NewDecompressor reads r, which is what Compress gave, as exactly size bytes.
-// Fewer are io.ErrUnexpectedEOF, more ErrTooLong.
+// NewDecompressor reads r, a stream of Compress, as exactly size bytes. Fewer are io.ErrUnexpectedEOF, more
+// ErrTooLong.
 func NewDecompressor(r io.Reader, size int64) io.Reader {
 	src := decompressors.Get().(*s2.Reader)
 	src.Reset(r)

@@ -74,8 +74,7 @@ func TestCompressDeclines(t *testing.T) {
 	}
 }
 
-// TestSealedDecompression: what reads a compressed object stops where its
-// authentication does.
+// TestSealedDecompression: a reader of a compressed object gets no byte after a failed authentication.
 func TestSealedDecompression(t *testing.T) {
 	plain := append(pattern(140000), make([]byte, 70000)...)
 	packed, ok := Compress(plain)

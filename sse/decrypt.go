@@ -7,15 +7,14 @@ import (
 	"io"
 )
 
-// OpenReader reads as the plaintext of a range. Every byte it releases was
-// authenticated with the whole of its segment. It is not safe for concurrent
-// use. After an error it returns that error for ever.
+// OpenReader reads as the plaintext of a range. It releases a byte only after the authentication of its whole
+// segment. It is not safe for concurrent use. After an error it returns the same error for ever.
 type OpenReader struct {
 	keys   func() *Keys // a function: fmt does not look into it
 	layout *Layout
 	src    io.Reader
 
-	part, last int // the next part to begin, the last one wanted
+	part, last int // the next part to begin, the last part wanted
 	spans      partSpans
 	layers     [2]opener
 	top        *opener // nil between parts
@@ -25,9 +24,8 @@ type OpenReader struct {
 	err        error
 }
 
-// Open opens the bytes of r, exactly those, as src delivers them. Missing bytes
-// are io.ErrUnexpectedEOF, extra ones ErrTooLong (before the last segment is
-// released); wrong ones are ErrAuthentication.
+// Open opens the bytes of r, delivered exactly by src. Missing bytes are io.ErrUnexpectedEOF, extra bytes ErrTooLong
+// (before the last segment is released), and wrong bytes ErrAuthentication.
 func (k Keys) Open(l *Layout, r Range, src io.Reader) (*OpenReader, error) {
 	if err := l.check(k.Layers()); err != nil {
 		return nil, err
@@ -45,8 +43,8 @@ func (k Keys) Open(l *Layout, r Range, src io.Reader) (*OpenReader, error) {
 	return o, nil
 }
 
-// Prime authenticates the first segment, so that a caller can still answer with
-// an error before it has begun to answer with bytes.
+// Prime authenticates the first segment, so that a caller can still respond with an error before the first byte of
+// its response.
 func (o *OpenReader) Prime() error {
 	if o.err != nil {
 		return o.err
@@ -98,7 +96,7 @@ func (o *OpenReader) Close() error {
 	return nil
 }
 
-// fill sees to it that out holds something.
+// fill opens segments until out is not empty.
 func (o *OpenReader) fill() error {
 	for o.err == nil && len(o.out) == 0 {
 		if o.done {
@@ -111,8 +109,7 @@ func (o *OpenReader) fill() error {
 	return o.err
 }
 
-// next opens one segment of the top layer. Before the very last one is
-// released the source must have ended.
+// next opens a segment of the top layer. Before it releases the very last segment, the source must have ended.
 func (o *OpenReader) next() error {
 	if o.top == nil {
 		o.begin()
@@ -165,8 +162,7 @@ func (o *OpenReader) fail(err error) error {
 	return o.err
 }
 
-// opener is one layer of one part: it reads the segments that cover a plaintext
-// range and gives that range.
+// opener is a layer of a part: it reads the segments of a plaintext range and returns the range.
 type opener struct {
 	cipher segmentCipher
 	header *StreamHeader
@@ -176,7 +172,7 @@ type opener struct {
 	index  int64 // next segment
 	last   int64 // last segment wanted
 	final  int64 // last segment of the stream
-	skip   int64 // plaintext of the first segment that was not asked for
+	skip   int64 // plaintext of the first segment before the range
 	take   int64 // plaintext to give
 	buf    *[SegmentSize]byte
 	out    []byte

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestDeriveIsHKDF compares the derivation on the stack with crypto/hkdf, also beyond what it does itself.
+// TestDeriveIsHKDF compares the derivation on the stack with crypto/hkdf, also for inputs too long for the stack.
 func TestDeriveIsHKDF(t *testing.T) {
 	for _, secret := range []int{1, 32, 64, 127, 128, 129} {
 		for _, salt := range []int{0, 16, 32, 64, 65} {

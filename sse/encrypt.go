@@ -8,17 +8,17 @@ import (
 // MaxParts is the highest part number and the most parts of an object.
 const MaxParts = 10000
 
-// SealedPart reads as the sealed bytes of one part. It is not safe for
-// concurrent use. After an error it returns that error for ever.
+// SealedPart reads as the sealed bytes of a part. It is not safe for concurrent use. After an error it returns the
+// same error for ever.
 type SealedPart struct {
 	layers  [2]sealer
 	top     *sealer
 	headers Headers
 }
 
-// SealPart seals exactly size bytes of src as a part. Fewer bytes are
-// io.ErrUnexpectedEOF, more are ErrTooLong, and an error that src returns in
-// place of io.EOF passes through; in each case the last segment, and with it the part, is never finished.
+// SealPart seals exactly size bytes of src as a part. Fewer bytes are io.ErrUnexpectedEOF, more are ErrTooLong, and
+// an error of src instead of io.EOF passes through; in each case the last segment, and with it the part, is never
+// finished.
 func (k Keys) SealPart(number int, src io.Reader, size int64) *SealedPart {
 	p := new(SealedPart)
 	p.headers.Data = newStreamHeader()
@@ -90,7 +90,7 @@ func (p *SealedPart) Close() error {
 	return nil
 }
 
-// sealer is one layer: it reads plaintext and is read as a Tink stream.
+// sealer is a layer: it reads plaintext and is read as a Tink stream.
 type sealer struct {
 	cipher segmentCipher
 	header *StreamHeader
@@ -119,7 +119,7 @@ func (s *sealer) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// fill sees to it that out holds something.
+// fill seals segments until out is not empty.
 func (s *sealer) fill() error {
 	switch {
 	case s.err != nil:
@@ -135,8 +135,7 @@ func (s *sealer) fill() error {
 	return nil
 }
 
-// next reads and seals one segment. That the source ends where it should is
-// asked before the last one is sealed, not after.
+// next reads and seals a segment. It checks the end of the source before it seals the last segment, not after.
 func (s *sealer) next() error {
 	if s.buf == nil {
 		s.buf = segmentBuffers.Get().(*[SegmentSize]byte)

@@ -40,15 +40,15 @@ func (m Mode) String() string {
 func (m Mode) Double() bool { return m == DSSEKMS }
 
 const (
-	// MaxEnvelopeText bounds the text of an envelope, and with it all that parsing allocates.
+	// MaxEnvelopeText bounds the text of an envelope, and so all allocations of the parser.
 	MaxEnvelopeText = 8192
 
 	version1    = 1
 	wrappedSize = keySize + TagSize
 )
 
-// Flags of the clear bytes. The kind of the tag is among them so that it is
-// known, and authenticated by the wrap, even when the service key is lost.
+// Flags of the clear bytes. The tag's kind is among them so that it is known, and authenticated by the wrap, even
+// when the service key is lost.
 const (
 	flagManifest = 1 << iota
 	flagCompressed
@@ -62,21 +62,21 @@ const (
 	flagsKnown = 1<<iota - 1
 )
 
-// Envelope goes with an object and says how to open it. Every field is clear and
-// authenticated: by the wrap for who opens the keys, by the public box for who does not.
+// Envelope goes with an object and holds everything needed to open it except the KEK. Every field is clear and
+// authenticated: by the wrap for a reader with the KEK, by the public box for a reader without.
 type Envelope struct {
 	Mode         Mode
 	KeyID        string            // of the KMS key
-	KeyBlob      []byte            // what the KMS needs to give the KEK; under SSEC a verifier
+	KeyBlob      []byte            // the KMS's ciphertext of the KEK; under SSEC a verifier
 	OuterKeyBlob []byte            // the same for the outer KEK, DSSEKMS only
 	Context      map[string]string // of the user
 	BucketKey    bool
 
-	Manifest   bool  // the body ends with a manifest, whose tag and facts count
+	Manifest   bool  // the body ends with a manifest, and its tag and facts count
 	Compressed bool  // the sealed plaintext is Compress of the object
 	Size       int64 // of the object's plaintext, -1 when only the manifest knows
 	Headers    Headers
-	HasHeaders bool // the body has one part, number 1, with these headers
+	HasHeaders bool // the body is a single part, number 1, with these headers
 
 	VisibleETag string // shown in place of the store's own, after a rewrap
 
@@ -99,16 +99,15 @@ func (e *Envelope) TagKind() uint8 { return e.tagKind }
 // HasFacts says whether Open will give facts.
 func (e *Envelope) HasFacts() bool { return e.facts != nil }
 
-// Bodyless says that the object is empty and so is its body, without even a sealed part: for stores that keep no
-// bytes under names that stand for folders. The wrap and the public box authenticate it like everything else here.
+// Bodyless reports whether the object is empty and its body too, without even a sealed part: for stores that keep no
+// bytes under folder names. The wrap and the public box authenticate this like all clear fields.
 func (e *Envelope) Bodyless() bool { return e.Size == 0 && !e.HasHeaders && !e.Manifest }
 
 // Layers is how many times the object's parts are sealed.
 func (e *Envelope) Layers() int { return Keys{Double: e.Mode.Double()}.Layers() }
 
-// Layout is that of an object of one part whose headers are in the envelope.
-// stored is the size of its body without a manifest. A compressed object's
-// layout is that of its compressed bytes.
+// Layout returns the layout of a single-part object with headers in the envelope. stored is the size of its body
+// without a manifest. A compressed object's layout is the layout of its compressed bytes.
 func (e *Envelope) Layout(stored int64) (*Layout, error) {
 	if e.Bodyless() {
 		if stored != 0 {
@@ -129,9 +128,8 @@ func (e *Envelope) Layout(stored int64) (*Layout, error) {
 	return &Layout{Layers: e.Layers(), Parts: []PartInfo{{Number: 1, Size: size, Headers: e.Headers}}}, nil
 }
 
-// Seal wraps the keys, with a salt of its own each time, and seals what is known
-// of the plaintext. Without facts there is no facts box; no tag is a tag of kind
-// TagNone, because the public box also authenticates the clear fields.
+// Seal wraps the keys, with a new salt each time, and seals facts and tag. Without facts there is no facts box; no
+// tag is a tag of kind TagNone, because the public box also authenticates the clear fields.
 func (e *Envelope) Seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
 	if tag == nil {
 		tag = new(Tag)
@@ -155,7 +153,7 @@ func (e *Envelope) seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []
 	e.service, e.tagKind, e.commitment = svc.ID, tag.Kind, keys.Commitment()
 	e.facts = nil
 	if facts != nil {
-		e.facts = []byte{} // the clear bytes say that there are facts
+		e.facts = []byte{} // not nil: the clear bytes state the presence of facts
 	}
 	clearBytes := e.appendClear(nil)
 
@@ -187,7 +185,7 @@ func (e *Envelope) checkSeal(keys Keys, kek, outerKEK Key, svc ServiceKey, tag *
 	return e.check()
 }
 
-// check holds for what is sealed and for what is parsed.
+// check refuses an inconsistent envelope, both when sealing and when parsing.
 func (e *Envelope) check() error {
 	switch {
 	case e.Mode < SSES3 || e.Mode > SSEC:
@@ -253,7 +251,7 @@ func (e *Envelope) flags() uint16 {
 	return f
 }
 
-// appendClear writes the clear bytes; the flags say which fields there are.
+// appendClear writes the clear bytes; flags state which optional fields follow.
 func (e *Envelope) appendClear(b []byte) []byte {
 	b = slices.Grow(b, e.sizeHint())
 	b = append(b, version1, byte(e.Mode))
@@ -285,7 +283,7 @@ func (e *Envelope) appendClear(b []byte) []byte {
 	return b
 }
 
-// sizeHint is about how long the record is: its parts of fixed size together, and the others.
+// sizeHint returns the approximate length of the record: 512 for fields of fixed size, plus the variable fields.
 func (e *Envelope) sizeHint() int {
 	n := 512 + len(e.KeyID) + len(e.KeyBlob) + len(e.OuterKeyBlob) + len(e.VisibleETag)
 	for name, value := range e.Context {
@@ -310,8 +308,8 @@ func (f *fields) headers(layers int) (h Headers) {
 	return h
 }
 
-// ParseEnvelope reads what MarshalText wrote, and only that: what parses
-// encodes to the same text again.
+// ParseEnvelope reads the text of MarshalText, in exactly this encoding: a parsed envelope encodes to the same text
+// again.
 func ParseEnvelope(text string) (*Envelope, error) {
 	if len(text) > MaxEnvelopeText {
 		return nil, fmt.Errorf("%w: envelope of %d characters", ErrMalformed, len(text))
@@ -324,8 +322,8 @@ func ParseEnvelope(text string) (*Envelope, error) {
 	if err != nil {
 		return nil, fmt.Errorf("envelope: %w", err)
 	}
-	// The length tells of the newlines that base64 skips; the comparison makes up
-	// for every other laxness of the decoders.
+	// The length reveals newlines, skipped by base64; the comparison makes up for every further laxness of the
+	// decoders.
 	if len(text) != base64.RawURLEncoding.EncodedLen(len(b)) || !bytes.Equal(e.append(nil), b) {
 		return nil, fmt.Errorf("%w: envelope is not canonical", ErrMalformed)
 	}

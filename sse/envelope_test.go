@@ -15,7 +15,7 @@ const testARN = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-
 
 var testBinding = []byte("\x06bucket\x03key\x02")
 
-// sealedEnvelope is an envelope with all that opens it.
+// sealedEnvelope is an envelope with its keys.
 type sealedEnvelope struct {
 	*Envelope
 	keys       Keys
@@ -161,9 +161,9 @@ func TestEnvelopeSize(t *testing.T) {
 	}
 }
 
-// TestEnvelopeEveryBit: a bit flipped anywhere does not parse, or does not open;
-// in the clear fields and the public box it does not pass OpenTag either. Two of
-// the envelopes take every bit, the others one of each byte.
+// TestEnvelopeEveryBit: an envelope with a flipped bit does not parse, or does not open; in the clear fields and the
+// public box it does not pass OpenTag either. For two of the envelopes every bit is flipped, for the rest a bit of
+// each byte.
 func TestEnvelopeEveryBit(t *testing.T) {
 	for name, s := range envelopes(t) {
 		raw, _ := base64.RawURLEncoding.DecodeString(s.text(t))
@@ -242,7 +242,7 @@ func TestEnvelopeVersions(t *testing.T) {
 	}
 }
 
-// uncanonical encodings carry the same meaning in other bytes.
+// TestEnvelopeUncanonical: encodings of the same meaning in different bytes are refused.
 func TestEnvelopeUncanonical(t *testing.T) {
 	s := sealEnvelope(t, Envelope{Mode: SSEKMS, Context: map[string]string{"a": "1", "b": "2"}, Manifest: true, Size: -1}, nil, nil)
 	raw, _ := base64.RawURLEncoding.DecodeString(s.text(t))
@@ -292,8 +292,7 @@ func TestEnvelopeWrongKeysAndBinding(t *testing.T) {
 	}
 }
 
-// TestEnvelopeCommitment: a wrap that opens but whose key is not the committed
-// one, as who knows the KEK could forge it, is refused.
+// TestEnvelopeCommitment: a wrap of a key that is not the committed key, forged with the KEK, is refused.
 func TestEnvelopeCommitment(t *testing.T) {
 	for _, double := range []bool{false, true} {
 		mode := SSEKMS
@@ -313,8 +312,7 @@ func TestEnvelopeCommitment(t *testing.T) {
 	}
 }
 
-// TestEnvelopeBoxesMoved: boxes of another envelope of the same object, keys and
-// binding do not fit this one.
+// TestEnvelopeBoxesMoved: boxes of another envelope with the same object, keys and binding are refused.
 func TestEnvelopeBoxesMoved(t *testing.T) {
 	s := envelopes(t)["small"]
 	other := *s.Envelope

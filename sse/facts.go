@@ -16,7 +16,7 @@ const (
 	SHA1
 	SHA256
 	SHA512
-	MD5 // as a checksum that a client asked for; Facts.MD5 is there for ETags
+	MD5 // as a checksum requested by a client; Facts.MD5 is there for ETags
 	XXHASH64
 	XXHASH3
 	XXHASH128
@@ -43,19 +43,16 @@ type Checksum struct {
 	Value     []byte
 }
 
-// Facts are what is known about the plaintext, sealed under the data keys
-// because a digest tells whether a guess is right.
+// Facts are digests of the plaintext, sealed under the data keys because a digest confirms a guess of the plaintext.
 type Facts struct {
 	MD5       [16]byte
 	HasMD5    bool
 	Checksums []Checksum // at most one for each algorithm
 }
 
-// Which facts there are is the first two bytes: bit 0 the MD5, bit a the
-// checksum of algorithm a up to SHA256, bit 6 one checksum of the algorithms
-// after those; in the second byte the bit says composite. Values follow in
-// the order of the bits, that of bit 6 after its algorithm's number, so one
-// set of facts has one encoding.
+// The first two bytes are flags: bit 0 the MD5, bit a the checksum of algorithm a up to SHA256, bit 6 a checksum of a
+// later algorithm; in the second byte the bit means composite. Values follow in the order of the bits, for bit 6
+// after its algorithm's number, so a set of facts has a single encoding.
 const (
 	factsMD5    = 1 << 0
 	factsLater  = 1 << 6
@@ -73,7 +70,7 @@ func factsBit(algorithm uint8) byte {
 	return 1 << algorithm
 }
 
-// sealedSize depends only on which facts there are, not on their values.
+// sealedSize returns the size of the facts box. It depends on the set of facts, not on their values.
 func (f *Facts) sealedSize() int {
 	n := factsPrefix + TagSize
 	if f.HasMD5 {
@@ -156,7 +153,7 @@ const (
 	TagParts              // MD5 of the parts' MD5s, shown with "-" and their number
 )
 
-// Tag is what HEAD and LIST show as the ETag without opening a data key.
+// Tag is the source of the ETag in HEAD and LIST, readable without a data key.
 type Tag struct {
 	Kind  uint8
 	MD5   [16]byte
@@ -174,7 +171,7 @@ func (t Tag) String() string {
 	return ""
 }
 
-// size of the encoding: kind, then what the kind has.
+// size returns the size of the encoding: kind, then the kind's fields.
 func (t Tag) size() int {
 	switch t.Kind {
 	case TagMD5:
@@ -232,21 +229,21 @@ func decodeTag(plain []byte) (Tag, error) {
 	return t, nil
 }
 
-// ServiceKey is a deployment's key for what is shown without opening a data key.
+// ServiceKey is a deployment's key for tags, readable without a data key.
 type ServiceKey struct {
 	ID  uint32
 	Key Key
 }
 
-// CountedServiceKeys bounds the ids of service keys that were numbered from 1: every deployment has a key 1. Higher ids
-// are random, and name one deployment's key.
+// CountedServiceKeys bounds the ids of service keys numbered from 1: every deployment has a key 1. Higher ids are
+// random, and unique to a deployment's key.
 const CountedServiceKeys = 1 << 16
 
 // ServiceKeys looks a service key up by its id.
 type ServiceKeys func(id uint32) (Key, bool)
 
-// open opens a public box. One that does not open under a counted id may be of another deployment, or of a state that
-// was lost: for that the error is ErrUnknownServiceKey too, and the data key decides.
+// open opens a public box. A box that does not open under a counted id may come from another deployment or a lost
+// state: so the error is ErrUnknownServiceKey too, and the data key decides.
 func (look ServiceKeys) open(id uint32, salt []byte, label string, box, aad []byte) (Tag, error) {
 	key, ok := look(id)
 	if !ok {

@@ -36,8 +36,7 @@ func TestFactsRoundTrip(t *testing.T) {
 	}
 }
 
-// TestSealedRecordsRefuse: even what was authenticated is read strictly, since
-// a later version may have sealed it.
+// TestSealedRecordsRefuse: even authenticated records are read strictly, since a later version may have sealed them.
 func TestSealedRecordsRefuse(t *testing.T) {
 	for name, c := range map[string]struct {
 		b    []byte
@@ -94,8 +93,7 @@ func TestTableRefuses(t *testing.T) {
 	}
 }
 
-// TestFooterAndTableAgree: a footer that was sealed with another table's size is
-// refused although every box opens.
+// TestFooterAndTableAgree: a footer sealed with another table's size is refused although every box opens.
 func TestFooterAndTableAgree(t *testing.T) {
 	k := NewKeys(false)
 	m := testManifest(2, false)

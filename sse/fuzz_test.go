@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// FuzzParseEnvelope: what parses encodes to the same text; on an error there is
-// no result; and whatever parses can be asked everything without a panic.
+// FuzzParseEnvelope: a parsed envelope encodes to the same text; an error comes without a result; no method of a
+// parsed envelope panics.
 func FuzzParseEnvelope(f *testing.F) {
 	for _, s := range envelopes(f) {
 		f.Add(s.text(f))
@@ -39,8 +39,8 @@ func FuzzParseEnvelope(f *testing.F) {
 	})
 }
 
-// FuzzManifest feeds bytes to what reads before authentication (the footer) and,
-// as if they had been authenticated, to what reads after it (table, facts, tag).
+// FuzzManifest feeds bytes to the readers before authentication (footer) and, as if authenticated, to the readers
+// after it (table, facts, tag).
 func FuzzManifest(f *testing.F) {
 	for _, double := range []bool{false, true} {
 		m := testManifest(2, double)
@@ -81,8 +81,8 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
-// FuzzOpenStream: whatever was done to a body, what is released is a prefix of
-// the range, and only the true bytes give all of it.
+// FuzzOpenStream: for any change of a body, the released bytes are a prefix of the range, and only the true bytes
+// give all of it.
 func FuzzOpenStream(f *testing.F) {
 	var objects [2]*object
 	for i := range objects {

@@ -11,7 +11,7 @@ import (
 	"io"
 )
 
-// Labels keep the uses of one key apart.
+// Labels keep the uses of a key apart.
 const (
 	labelPart           = "waxseal/v1/part"
 	labelOuter          = "waxseal/v1/outer"
@@ -31,9 +31,9 @@ const (
 	saltSize = 32
 )
 
-// Key is a 256-bit secret that does not print. What remains: fmt calls no methods
-// on unexported fields, so a struct that keeps a Key (or a pointer to one) in such
-// a field must not be printed, or must have a Format of its own, or keep a closure.
+// Key is a 256-bit secret that does not print. An exception remains: fmt calls no methods on unexported fields, so a
+// struct with a Key (or a pointer to a Key) in an unexported field must not be printed, or must have a Format of its
+// own, or keep a closure.
 type Key struct{ b [keySize]byte }
 
 // NewKey returns a random key.
@@ -67,8 +67,8 @@ func (k Key) Derive(salt []byte, label string) Key {
 	return derive(k.b[:], salt, label)
 }
 
-// Commitment is a public value that fixes the key: AES-GCM alone lets a forger
-// make one ciphertext that opens under two keys.
+// Commitment returns a public value that fixes the key: AES-GCM alone lets a forger make a ciphertext that opens
+// under two keys.
 func (k Key) Commitment() [32]byte {
 	return derive(k.b[:], nil, labelCommit).b
 }
@@ -111,10 +111,10 @@ func (k *Keys) Zero() {
 	k.Outer.Zero()
 }
 
-// Commitment fixes all of the object's keys; with one layer it is Data's.
+// Commitment fixes all of the object's keys; with a single layer it is Data's.
 func (k Keys) Commitment() [32]byte { return k.derive(nil, labelCommit).b }
 
-// derive makes the keys of boxes; with two layers it takes both keys to make one.
+// derive makes the keys of boxes; with two layers it needs both keys.
 func (k Keys) derive(salt []byte, label string) Key {
 	if !k.Double {
 		return k.Data.Derive(salt, label)
@@ -126,7 +126,7 @@ func (k Keys) derive(salt []byte, label string) Key {
 	return derive(both[:], salt, label)
 }
 
-// usable refuses to seal under a key that was wiped while in use.
+// usable returns ErrNoKey for a key wiped while in use: nothing is sealed under a zero key.
 func (k Keys) usable() error {
 	if k.Data.IsZero() || k.Double && k.Outer.IsZero() {
 		return ErrNoKey
@@ -151,11 +151,11 @@ func derive(secret, salt []byte, label string) Key {
 	return k
 }
 
-// hkdfRoom is what hmac256 takes as a message: two keys, or a label.
+// hkdfRoom is the longest message of hmac256: two keys, or a label.
 const hkdfRoom = 128
 
-// hmac256 is HMAC-SHA256 of a short message under a key of at most one block. HKDF of one block is two of these, on
-// the stack; crypto/hkdf allocates for each some 25 times, and every request derives several keys.
+// hmac256 returns the HMAC-SHA256 of a short message under a key of at most one block, on the stack. HKDF of one
+// block is two HMACs; crypto/hkdf allocates some 25 times for each, and every request derives several keys.
 func hmac256(key, message []byte) [sha256.Size]byte {
 	var inner [sha256.BlockSize + hkdfRoom]byte
 	var outer [sha256.BlockSize + sha256.Size]byte
@@ -186,8 +186,7 @@ func (k Key) aead() cipher.AEAD {
 	return aead
 }
 
-// A box is one AES-256-GCM message under a key that seals nothing else, which
-// is why its nonce can be zero.
+// A box is one AES-256-GCM message. Its key seals nothing else, so its nonce can be zero.
 var boxNonce [12]byte
 
 func (k Key) sealBox(plain, aad []byte) []byte {
@@ -202,13 +201,13 @@ func (k Key) openBox(box, aad []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// verifierSalt and verifierSize add up to the blob of a key that is not kept.
+// verifierSalt is the salt's part of verifierSize, the blob size of a customer-provided key.
 const (
 	verifierSalt = 16
 	verifierSize = 32
 )
 
-// NewVerifier returns salt || verifier for a key that its owner will bring again.
+// NewVerifier returns salt || verifier for a customer-provided key: its owner sends it again with each request.
 func NewVerifier(kek Key) []byte {
 	blob := make([]byte, verifierSalt, verifierSize)
 	rand.Read(blob)

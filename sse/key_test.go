@@ -68,8 +68,8 @@ func TestKeyFrom(t *testing.T) {
 	}
 }
 
-// TestDerivation fixes HKDF's use by a value made with another implementation
-// (Python's cryptography), and shows that every input counts.
+// TestDerivation checks HKDF's use against a value from another implementation (Python's cryptography), and shows
+// that every input counts.
 func TestDerivation(t *testing.T) {
 	k, _ := KeyFrom([]byte("0123456789abcdef0123456789abcdef"))
 	other, _ := KeyFrom([]byte("0123456789abcdef0123456789abcdeg"))

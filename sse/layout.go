@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// PartInfo is what must be known of a part to open it.
+// PartInfo is a part's entry of a layout, needed to open the part.
 type PartInfo struct {
 	Number  int
 	Size    int64 // of plaintext
@@ -18,13 +18,13 @@ type Layout struct {
 	Parts  []PartInfo
 }
 
-// Range is a run of body bytes to fetch, and the plaintext in it that was asked for.
+// Range is a run of body bytes to fetch, with the requested plaintext in it.
 type Range struct {
 	Offset, Length int64 // of the body
 	plain          span
 }
 
-// Plain gives the plaintext that the range stands for, clamped to the object.
+// Plain returns the plaintext range, clamped to the object.
 func (r Range) Plain() (off, n int64) { return r.plain.off, r.plain.n }
 
 // Size is the plaintext size of all parts.
@@ -53,9 +53,8 @@ func (l *Layout) Part(index int) (off, n int64) {
 	return off, l.Parts[index].Size
 }
 
-// Range gives the one run of body bytes to fetch for plaintext [off, off+n),
-// clamped to the object. It always holds at least one whole segment, and for a
-// full read the whole body, so that an empty object or part is authenticated too.
+// Range returns the run of body bytes to fetch for plaintext [off, off+n), clamped to the object. It always holds at
+// least a whole segment, and for a full read the whole body, so that an empty object or part is authenticated too.
 func (l *Layout) Range(off, n int64) Range {
 	if len(l.Parts) == 0 {
 		return Range{}
@@ -83,8 +82,8 @@ func (l *Layout) Range(off, n int64) Range {
 	return r
 }
 
-// cover gives the first and the last part to open for plain. Empty parts at an
-// end of the object belong to the ranges that reach that end.
+// cover returns the first and the last part to open for plain. Empty parts at an end of the object belong to the
+// ranges up to this end.
 func (l *Layout) cover(plain span, size int64) (lo, hi int) {
 	last := len(l.Parts) - 1
 	lo = last
@@ -102,7 +101,7 @@ func (l *Layout) cover(plain span, size int64) (lo, hi int) {
 	return lo, l.holding(plain.end() - 1)
 }
 
-// holding is the part that holds a plaintext byte below Size.
+// holding returns the index of the part with the plaintext byte at off, below Size.
 func (l *Layout) holding(off int64) int {
 	for i := range l.Parts {
 		if off < l.Parts[i].Size {
@@ -113,7 +112,7 @@ func (l *Layout) holding(off int64) int {
 	panic("sse: internal error: offset beyond the layout")
 }
 
-// covering composes the layers: the plaintext of the outer one is the ciphertext of the inner one.
+// covering composes the layers: the plaintext of the outer layer is the ciphertext of the inner layer.
 func (l *Layout) covering(s span, size int64) span {
 	for range l.Layers {
 		s = covering(s, size)
@@ -122,8 +121,8 @@ func (l *Layout) covering(s span, size int64) span {
 	return s
 }
 
-// check refuses what cannot be opened. Layouts come from authenticated bytes,
-// so this is about a caller's mistakes and about arithmetic that cannot overflow.
+// check refuses an unusable layout. Layouts come from authenticated bytes, so this is about a caller's mistakes and
+// arithmetic overflow.
 func (l *Layout) check(layers int) error {
 	if l.Layers != layers {
 		return fmt.Errorf("sse: the layout has %d layers, the keys are for %d", l.Layers, layers)

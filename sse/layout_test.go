@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// shapes of objects: one part of every length, and parts of every kind together.
+// shapes returns part sizes of objects: single parts of every length, and parts of every kind together.
 func shapes() [][]int {
 	s := [][]int{
 		{0, 0}, {0, 5}, {5, 0}, {0, 70000, 0, 0, 1, 0},
@@ -87,7 +87,7 @@ func TestRangeIsClamped(t *testing.T) {
 	}
 }
 
-// TestRangeIsTight: no segment is fetched that holds nothing of the range.
+// TestRangeIsTight: every fetched segment holds a byte of the range.
 func TestRangeIsTight(t *testing.T) {
 	l := &Layout{Layers: 1, Parts: []PartInfo{{Number: 1, Size: 10 << 20}, {Number: 2, Size: 10 << 20}}}
 	for _, c := range []struct{ off, n, segments int64 }{
@@ -97,7 +97,7 @@ func TestRangeIsTight(t *testing.T) {
 			t.Errorf("[%d, +%d) fetches %d bytes", c.off, c.n, r.Length)
 		}
 	}
-	// One byte of the second part: its segment, not its header.
+	// A single byte of the second part: its segment, not its header.
 	r := l.Range(10<<20+firstPlain, 1)
 	if want := CiphertextSize(10<<20) + SegmentSize; r.Offset != want {
 		t.Errorf("starts at %d, not %d", r.Offset, want)
@@ -109,8 +109,8 @@ func TestRangeIsTight(t *testing.T) {
 	}
 }
 
-// TestSpeculativeRange: what a store answers to the guess, cut at its end, begins
-// with, and for a lone part is, what the layout then asks for.
+// TestSpeculativeRange: the store's response to the speculative range, cut at the object's end, equals the layout's
+// range for a single part.
 func TestSpeculativeRange(t *testing.T) {
 	sizes := []int64{1, 1000, 5 << 30}
 	for k := int64(1); k < 4; k++ {

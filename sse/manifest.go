@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// FooterSize is the fixed size of what ends a manifest, and with it the body.
+	// FooterSize is the fixed size of a manifest's footer, the end of the body.
 	FooterSize = 64
-	// TailSize is the length of a suffix read that always holds the facts box,
-	// the public box and the footer. Those have at most 268 bytes today; the rest is for facts to come.
+	// TailSize is the length of a suffix read, enough for the facts box, the public box and the footer. They have at
+	// most 268 bytes today; the rest is for facts to come.
 	TailSize = 512
 
 	footerMagic = "WAXSEAL"
@@ -22,7 +22,7 @@ const (
 
 var (
 	partMaxSize = 2 + 8 + 1 + 2*len(StreamHeader{}) + 16 + maxChecksum
-	// tableMax bounds a table so that a footer cannot make a reader fetch without end.
+	// tableMax bounds a table, so that a forged footer cannot make a reader fetch without end.
 	tableMax = 2*maxUploadID + MaxParts*partMaxSize
 )
 
@@ -36,7 +36,7 @@ type ManifestPart struct {
 	Checksum []byte // of the manifest's ChecksumAlgorithm, or none
 }
 
-// Manifest ends the body of an object whose facts were not known when it began.
+// Manifest ends the body of an object with facts not yet known when the body begins.
 type Manifest struct {
 	UploadID          string // a completed upload is recognised by it
 	Parts             []ManifestPart
@@ -72,9 +72,9 @@ func (m *Manifest) Layout(layers int) *Layout {
 	return l
 }
 
-// SealedSize is the size Seal will give. It depends on which facts there will be
-// (HasMD5, the facts' algorithms, the tag's kind, the length of a part's
-// Checksum), not on their values, so that an upload's length can be announced before its digests are known.
+// SealedSize returns the size of Seal's result. It depends on the set of facts (HasMD5, the facts' algorithms, the
+// tag's kind, the length of a part's Checksum), not on their values, so that an upload's length can be announced
+// before its digests are known.
 func (m *Manifest) SealedSize(layers int) int64 {
 	f := m.footer(layers)
 	return f.ManifestSize()
@@ -111,7 +111,7 @@ func (m *Manifest) seal(keys Keys, svc ServiceKey, salt [saltSize]byte) ([]byte,
 	return m.sealWith(keys.manifestKey(), svc, salt)
 }
 
-// check holds for what is sealed and for what is opened.
+// check refuses an inconsistent manifest, both when sealing and when opening.
 func (m *Manifest) check() error {
 	if len(m.UploadID) > maxUploadID {
 		return errors.New("sse: upload id too long")
@@ -172,8 +172,8 @@ func (m *Manifest) tableSize(layers int) int {
 	return n
 }
 
-// appendTable writes upload id, checksum algorithm and tag, then the parts.
-// The tag is here a second time for who has lost the service key.
+// appendTable writes upload id, checksum algorithm and tag, then the parts. The tag is here a second time for readers
+// without the service key.
 func (m *Manifest) appendTable(b []byte, layers int) []byte {
 	b = appendBytes(b, m.UploadID)
 	b = append(b, m.ChecksumAlgorithm)
@@ -227,7 +227,7 @@ func (f *fields) part(layers, checksum int) ManifestPart {
 		if checksum == 0 {
 			f.fail(fmt.Errorf("%w: checksum of no algorithm", ErrMalformed))
 		}
-		p.Checksum = f.take(checksum) // of the table, which is the manifest's own
+		p.Checksum = f.take(checksum) // aliases the table, owned by the manifest
 	}
 	return p
 }
@@ -244,8 +244,8 @@ func (f *Footer) append(b []byte) []byte {
 	return append(b, footerMagic...)
 }
 
-// ParseFooter reads the footer from the last bytes of a body. What it says is
-// not to be shown before OpenTag, OpenFacts or OpenManifest has agreed.
+// ParseFooter reads the footer from the last bytes of a body. Do not show its values before OpenTag, OpenFacts or
+// OpenManifest has authenticated them.
 func ParseFooter(tail []byte) (*Footer, error) {
 	if len(tail) < FooterSize {
 		return nil, fmt.Errorf("%w: no manifest: %d bytes", ErrMalformed, len(tail))
@@ -286,7 +286,7 @@ func (f *Footer) check() error {
 	return nil
 }
 
-// cut gives the box of size bytes that ends before bytes from the end of tail.
+// cut returns the box of size bytes at before bytes from the end of tail.
 func cut(tail []byte, size, before int) ([]byte, error) {
 	end := len(tail) - before
 	if end < size {
@@ -329,7 +329,7 @@ func (f *Footer) openBox(keys Keys, label string, box []byte) ([]byte, error) {
 	return k.secret.Derive(f.salt[:], label).openBox(box, associated(label, f.append(nil), k.commitment[:]))
 }
 
-// OpenManifest opens the whole manifest, of which sealed is exactly all bytes.
+// OpenManifest opens the whole manifest; sealed is exactly all of its bytes.
 func OpenManifest(sealed []byte, keys Keys) (*Manifest, error) {
 	f, err := ParseFooter(sealed)
 	if err != nil {

@@ -137,7 +137,7 @@ func (m *Manifest) setAlgorithm(a uint8) {
 	}
 }
 
-// TestTableBound: what FORMAT.md says of the largest table.
+// TestTableBound: the largest table has the size in FORMAT.md.
 func TestTableBound(t *testing.T) {
 	m := testManifest(MaxParts, true)
 	m.UploadID = strings.Repeat("u", maxUploadID)
@@ -147,7 +147,7 @@ func TestTableBound(t *testing.T) {
 	}
 }
 
-// TestManifestEveryBit: a bit flipped anywhere is refused by whoever reads it.
+// TestManifestEveryBit: every reader refuses a flipped bit in its part of the manifest.
 func TestManifestEveryBit(t *testing.T) {
 	k := NewKeys(false)
 	sealed := sealManifest(t, testManifest(2, false), k)
@@ -210,8 +210,7 @@ func TestManifestCut(t *testing.T) {
 	}
 }
 
-// TestManifestOfAnother: of another object, of another send under the same keys
-// (boxes exchanged), under other keys.
+// TestManifestOfAnother: of another object, of another send under the same keys (boxes exchanged), under wrong keys.
 func TestManifestOfAnother(t *testing.T) {
 	k := NewKeys(false)
 	m := testManifest(2, false)
@@ -245,8 +244,7 @@ func TestManifestOfAnother(t *testing.T) {
 	}
 }
 
-// TestManifestGuardsTheParts plays what the store can do to a multipart object
-// against a reader that goes by the manifest.
+// TestManifestGuardsTheParts plays a malicious store with a multipart object against a reader with the manifest.
 func TestManifestGuardsTheParts(t *testing.T) {
 	for _, double := range []bool{false, true} {
 		o := sealObject(t, double, 70000, 80000, 90000)

@@ -9,8 +9,8 @@ import (
 
 const labelManifestKey = "waxseal/v1/manifest/key"
 
-// ManifestKey seals and opens an object's manifests, and none of its data: for who must let go of the data keys
-// before the manifest's facts are known. Every manifest draws a salt of its own, so it may seal many.
+// ManifestKey seals and opens an object's manifests, and none of its data: an uploader must let go of the data keys
+// before the manifest's facts are known. Every manifest draws a salt of its own, so a ManifestKey may seal many.
 type ManifestKey struct {
 	secret     Key
 	commitment [32]byte
@@ -49,7 +49,7 @@ func (k ManifestKey) Wrap(kek Key, context []byte) []byte {
 	return append(salt, kek.Derive(salt, labelManifestKey).sealBox(plain, associated(labelManifestKey, context))...)
 }
 
-// UnwrapManifestKey opens what Wrap sealed.
+// UnwrapManifestKey opens the result of Wrap.
 func UnwrapManifestKey(wrapped []byte, kek Key, context []byte) (k ManifestKey, err error) {
 	if len(wrapped) != saltSize+manifestKeySize+TagSize {
 		return k, fmt.Errorf("%w: manifest key of %d bytes", ErrMalformed, len(wrapped))

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestManifestKey: what is sealed without the data keys is opened with them.
+// TestManifestKey: a manifest sealed without the data keys is opened with them.
 func TestManifestKey(t *testing.T) {
 	for _, double := range []bool{false, true} {
 		k, kek := NewKeys(double), NewKey()
@@ -43,7 +43,7 @@ func TestManifestKey(t *testing.T) {
 	}
 }
 
-// TestManifestsDiffer: each manifest of one key draws a salt, and so keys for its boxes, of its own.
+// TestManifestsDiffer: each manifest under a key draws a salt, and so keys for its boxes, of its own.
 func TestManifestsDiffer(t *testing.T) {
 	k := NewKeys(false)
 	key, _ := k.ManifestKey()
@@ -90,11 +90,11 @@ func TestManifestKeyEveryBit(t *testing.T) {
 	}
 }
 
-// TestUnreadableManifestIsNotSealed: what a reader would refuse for its footer is an error before anything has it, and
-// none that accuses the store.
+// TestUnreadableManifestIsNotSealed: a manifest with a footer refused by readers is an error before anything is sent,
+// and the error does not accuse the store.
 func TestUnreadableManifestIsNotSealed(t *testing.T) {
 	key, _ := NewKeys(true).ManifestKey()
-	key.layers = 3 // no other table is larger than the bound
+	key.layers = 3 // a table larger than the bound needs a third layer
 	m := testManifest(MaxParts, true)
 	if f := m.footer(3); f.check() == nil {
 		t.Fatal("the footer passes")

@@ -51,7 +51,7 @@ func TestWorkedManifests(t *testing.T) {
 	}
 }
 
-// TestLargestPut: the largest plaintexts whose sealed part fits 5 GiB.
+// TestLargestPut: the largest plaintexts with a sealed part of at most 5 GiB.
 func TestLargestPut(t *testing.T) {
 	const limit = 5 << 30
 	for layers, largest := range map[int]int64{1: 5367398360, 2: 5366087920} {

@@ -7,11 +7,11 @@ import (
 	"sync"
 )
 
-// StreamHeader is the 39 bytes, none of them secret, that begin a stream after
-// its length byte: salt(32) and nonce prefix(7).
+// StreamHeader is the first 39 bytes of a stream after its length byte, none of them secret: salt(32) and nonce
+// prefix(7).
 type StreamHeader [StreamHeaderSize - 1]byte
 
-// Headers are the stream headers of one part. Outer is zero with a single layer.
+// Headers are the stream headers of a part. Outer is zero with a single layer.
 type Headers struct{ Data, Outer StreamHeader }
 
 func newStreamHeader() StreamHeader {
@@ -23,13 +23,12 @@ func newStreamHeader() StreamHeader {
 func (h *StreamHeader) salt() []byte   { return h[:saltSize] }
 func (h *StreamHeader) prefix() []byte { return h[saltSize:] }
 
-// segmentBuffers holds whole segments; streams of any length use one each per layer.
+// segmentBuffers holds whole segments; a stream of any length uses one per layer.
 var segmentBuffers = sync.Pool{New: func() any { return new([SegmentSize]byte) }}
 
-// segmentCipher seals or opens the segments of one stream. The nonce is part of
-// it, not of a call's stack, because what goes through cipher.AEAD escapes. The
-// AEAD is held by its methods because fmt, which reads through pointers to a key
-// schedule, does not read through functions.
+// segmentCipher seals or opens the segments of a stream. The nonce is a field, not a local variable, because
+// arguments of cipher.AEAD escape. The AEAD is held by its methods because fmt reads through pointers to a key
+// schedule, but not through functions.
 type segmentCipher struct {
 	sealAEAD func(dst, nonce, plain, aad []byte) []byte
 	openAEAD func(dst, nonce, sealed, aad []byte) ([]byte, error)
@@ -71,7 +70,7 @@ func (c *segmentCipher) open(sealed []byte, index int64, last bool) ([]byte, err
 	return plain, nil
 }
 
-// readExactly is io.ReadFull to which every end is an early end.
+// readExactly is io.ReadFull with every end an early end.
 func readExactly(src io.Reader, p []byte) error {
 	_, err := io.ReadFull(src, p)
 	if err == io.EOF {
@@ -80,14 +79,14 @@ func readExactly(src io.Reader, p []byte) error {
 	return err
 }
 
-// expectEnd reads one byte more than there should be. The source's own error
-// passes, so that a source can still refuse (a wrong digest) at its end.
+// expectEnd reads one byte more than announced. The source's own error passes, so that a source can still refuse (a
+// wrong digest) at its end.
 func expectEnd(src io.Reader, scratch []byte) error {
 	_, err := io.ReadFull(src, scratch[:1])
 	switch err {
 	case nil:
 		return ErrTooLong
-	case io.EOF: // and nothing that wraps it: that is a failure with EOF as its cause
+	case io.EOF: // not a wrapping error: a failure with EOF as its cause is no end
 		return nil
 	}
 	return err

@@ -25,7 +25,7 @@ var lengths = []int{
 	1<<20 + 7,
 }
 
-// pattern is plaintext that differs everywhere, so that a misplaced byte shows.
+// pattern returns plaintext without repetition, so that a misplaced byte shows.
 func pattern(n int) []byte {
 	b := make([]byte, n)
 	var seed [32]byte
@@ -45,7 +45,7 @@ func sealPart(t testing.TB, k Keys, number int, plain []byte) ([]byte, PartInfo)
 	return b.Bytes(), PartInfo{Number: number, Size: int64(len(plain)), Headers: p.Headers()}
 }
 
-// object is a sealed body with everything that is needed to open it.
+// object is a sealed body with its keys, layout and plaintext.
 type object struct {
 	keys   Keys
 	layout *Layout
@@ -70,7 +70,7 @@ func sealObject(t testing.TB, double bool, sizes ...int) *object {
 	return o
 }
 
-// open reads a range through r, which may cheat.
+// open reads a range of body, which may be a forged body.
 func (o *object) open(off, n int64, body []byte) ([]byte, error) {
 	r := o.layout.Range(off, n)
 	body = body[min(r.Offset, int64(len(body))):]
@@ -160,7 +160,7 @@ func TestReaderContract(t *testing.T) {
 	}
 }
 
-// TestAwkwardSources reads through sources that give little, or an error with the last bytes.
+// TestAwkwardSources reads through sources of short reads, or with an error beside the last bytes.
 func TestAwkwardSources(t *testing.T) {
 	o := sealObject(t, true, firstPlain+segmentPlain+3, 70000)
 	for name, wrap := range map[string]func(io.Reader) io.Reader{
@@ -241,7 +241,7 @@ func TestWeOpenTinks(t *testing.T) {
 	}
 }
 
-// randomRange opens a random range from a source that has no byte outside it.
+// randomRange opens a random range from a source without any byte outside it.
 func (o *object) randomRange(t *testing.T) {
 	t.Helper()
 	off := mrand.Int64N(o.layout.Size() + 1)

@@ -8,8 +8,7 @@ import (
 	"testing"
 )
 
-// refused checks that a read failed and that all it released is a true prefix
-// made of whole segments.
+// refused checks that a read failed, after a true prefix of whole segments at most.
 func (o *object) refused(t *testing.T, name string, body []byte, want error) {
 	t.Helper()
 	got, err := o.all(body)
@@ -86,8 +85,8 @@ func TestTruncation(t *testing.T) {
 	}
 }
 
-// TestTruncationBelievedBySize: a shorter size (from a lying caller) does not
-// make a cut stream whole, because the last segment says that it is the last.
+// TestTruncationBelievedBySize: a shorter size (from a lying caller) does not make a cut stream whole, because the
+// last segment is marked as the last.
 func TestTruncationBelievedBySize(t *testing.T) {
 	for _, double := range []bool{false, true} {
 		o := sealObject(t, double, 200000)
@@ -140,8 +139,7 @@ func TestPartsMoved(t *testing.T) {
 	}
 }
 
-// TestMiddleSegmentFromEarlierSend: a range that meets no header still does not
-// take segments of another send.
+// TestMiddleSegmentFromEarlierSend: a range without a header in it still refuses segments of another send.
 func TestMiddleSegmentFromEarlierSend(t *testing.T) {
 	o := sealObject(t, false, 4*SegmentSize)
 	earlier, _ := sealPart(t, o.keys, 1, o.plain)
@@ -179,8 +177,7 @@ func TestWrongKeysAndNumbers(t *testing.T) {
 	}
 }
 
-// TestLayersAreNeeded: neither key alone makes the other layer's bytes readable
-// as an object of one layer.
+// TestLayersAreNeeded: neither key alone opens a layer's bytes as a single-layer object.
 func TestLayersAreNeeded(t *testing.T) {
 	o := sealObject(t, true, 1000)
 	for _, k := range []Key{o.keys.Data, o.keys.Outer} {

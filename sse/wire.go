@@ -14,7 +14,7 @@ func appendBytes[T []byte | string](b []byte, s T) []byte {
 	return append(b, s...)
 }
 
-// associated builds associated data of which no two lists of fields give the same bytes.
+// associated builds associated data; different lists of fields never give the same bytes.
 func associated(label string, fields ...[]byte) []byte {
 	n := 0
 	for _, f := range fields {
@@ -27,8 +27,8 @@ func associated(label string, fields ...[]byte) []byte {
 	return b
 }
 
-// fields reads a record. The first fault is kept and everything after it is zero,
-// so that a record is read as a list and checked once.
+// fields reads a record. It keeps the first fault, and every later field is zero, so that a record is read as a list
+// and checked once.
 type fields struct {
 	b   []byte
 	err error
@@ -76,7 +76,7 @@ func (f *fields) u32() uint32 {
 	return 0
 }
 
-// size reads a be64 that is a plaintext size.
+// size reads a be64 plaintext size.
 func (f *fields) size() int64 {
 	b := f.take(8)
 	if b == nil {
@@ -101,7 +101,7 @@ func (f *fields) uvarint(limit uint64) uint64 {
 	return v
 }
 
-// view reads a byte string, not copied. An empty one is nil.
+// view reads a byte string, not copied. An empty string is nil.
 func (f *fields) view() []byte {
 	n := f.uvarint(uint64(len(f.b)))
 	if n == 0 {
@@ -110,7 +110,7 @@ func (f *fields) view() []byte {
 	return f.take(int(n))
 }
 
-// end refuses bytes that nothing has read.
+// end refuses bytes left over.
 func (f *fields) end() error {
 	if f.err == nil && len(f.b) > 0 {
 		f.fail(fmt.Errorf("%w: %d bytes too many", ErrMalformed, len(f.b)))
