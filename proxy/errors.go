@@ -60,10 +60,13 @@ func (c *call) refuse(err error) {
 		c.res.Header.Set("Retry-After", "1")
 	}
 	c.res.ResetBody()
-	if c.method == http.MethodHead || status == http.StatusNotModified {
+	switch {
+	case c.method == http.MethodHead || status == http.StatusNotModified:
 		c.answer(status, "", nil)
 		c.res.SkipBody = true
-	} else {
+	case errors.Is(err, errForKeyService):
+		c.answerKeyClient(e)
+	default:
 		c.answer(status, "application/xml", e.AppendXML(nil))
 	}
 	c.refused = true

@@ -291,6 +291,9 @@ func (c *call) admit() (err error) {
 	}
 	defer caught(&err)
 	err = c.parse()
+	if c.isForKeyService() {
+		err = errForKeyService
+	}
 	if err == nil && c.method == http.MethodOptions {
 		err = c.refuseBody()
 	}

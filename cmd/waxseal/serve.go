@@ -67,7 +67,7 @@ func serve(ctx context.Context, c *config, stdout io.Writer, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	failed := p.serve(l)
+	failed := p.serve(l, log)
 	// Who waits for the banner finds the log's line there already.
 	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
 		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", versionText())
@@ -193,24 +193,28 @@ func (p *parts) wait(ctx context.Context, failed <-chan error) error {
 }
 
 // serve starts the endpoints. The channel has the first that ends by itself.
-func (p *parts) serve(l listeners) <-chan error {
+func (p *parts) serve(l listeners, log *slog.Logger) <-chan error {
 	failed := make(chan error, 4)
 	report := func(name string, err error) {
 		if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			failed <- fmt.Errorf("%s endpoint: %w", name, err)
 		}
 	}
-	go func() { report("S3", p.s3.Serve(l.s3, p.tls)) }()
+	go func() { report("S3", p.s3.Serve(p.greeted(l.s3, "S3", log), p.tls)) }()
 	if l.kms != nil {
-		kms := kmsapi.Listen(l.kms)
+		kms := kmsapi.Listen(p.greeted(l.kms, "KMS", log))
 		if p.tls != nil {
 			kms = tls.NewListener(kms, p.tls)
 		}
 		go func() { report("KMS", p.kms.Serve(kms)) }()
 	}
-	go func() { report("admin", p.admin.Serve(unproven.Listen(l.admin, unproven.NewPool(adminConnections)))) }()
+	go func() {
+		report("admin", p.admin.Serve(unproven.Listen(greetedPlain(l.admin, "admin", log), unproven.NewPool(adminConnections))))
+	}()
 	if l.pprof != nil {
-		go func() { report("pprof", p.pprof.Serve(unproven.Listen(l.pprof, unproven.NewPool(pprofConnections)))) }()
+		go func() {
+			report("pprof", p.pprof.Serve(unproven.Listen(greetedPlain(l.pprof, "pprof", log), unproven.NewPool(pprofConnections))))
+		}()
 	}
 	return failed
 }

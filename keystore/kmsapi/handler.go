@@ -67,6 +67,11 @@ func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	requestID := uuid.NewString()
 	ctx.Response.Header.Set("x-amzn-RequestId", requestID)
 	ctx.SetContentType(contentType)
+	if isForS3(ctx) {
+		h.sayS3(ctx, requestID)
+		drain(ctx)
+		return
+	}
 	out, err := h.serve(ctx, requestID)
 	if err != nil {
 		h.fail(ctx, err)
