@@ -138,6 +138,9 @@ func TestUnknownSubResources(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "PUT", "POST", "DELETE"} {
 			for _, path := range []string{"/bkt", "/bkt/", "/fresh", "/bkt/k"} {
 				for _, value := range []string{"", "="} {
+					if path == "/bkt/k" && (method == "GET" || method == "HEAD") {
+						continue // passed over, as below
+					}
 					resp, body := k.do(t, method, path+"?"+escapeQuery(name)+value, nil, nil)
 					if resp.StatusCode != http.StatusNotImplemented || method != "HEAD" && !strings.Contains(string(body), "?"+name) {
 						t.Errorf("%s %s?%s%s: %s\n%s", method, path, name, value, resp.Status, body)
@@ -154,7 +157,7 @@ func TestUnknownSubResources(t *testing.T) {
 	if got := u.Operations(); len(got) > 0 {
 		t.Errorf("reached the store: %v", got)
 	}
-	for _, target := range []string{"/bkt/k?x-id=GetObject", "/bkt/k?cachebust=17", "/bkt?prefix=", "/bkt?list-type=2&delimiter=&prefix="} {
+	for _, target := range []string{"/bkt/k?x-id=GetObject", "/bkt/k?cachebust=17", "/bkt/k?1401234567", "/bkt/k?v2", "/bkt/k?=", "/bkt?prefix=", "/bkt?list-type=2&delimiter=&prefix="} {
 		k.mustDo(t, "GET", target, nil, nil)
 	}
 	k.mustDo(t, "PUT", "/fresh?x-id=CreateBucket", nil, nil)

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"waxseal/keystore/sigv4"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 )
@@ -133,6 +135,24 @@ func TestPost(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(k.server.cfg.HeldDir); len(left) > 0 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// TestPostOfAnyLength: a policy that allows any length, up to the largest number that there is, allows no file in memory
+// that does not fit there.
+func TestPostOfAnyLength(t *testing.T) {
+	for _, high := range []int64{0, 10, inlineLimit - 1, inlineLimit, maxPut - 1, maxPut, maxPut + 1, math.MaxInt64 - 1, math.MaxInt64} {
+		for _, left := range []int64{0, 10, inlineLimit, inlineLimit + 1, maxPut, 2 * maxPut} {
+			document := fmt.Sprintf(`{"expiration": "2100-01-01T00:00:00Z", "conditions": [["content-length-range", 0, %d]]}`, high)
+			policy, err := sigv4.ParsePostPolicy(b64([]byte(document)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			most := (&form{body: &formBody{left: left}}).mostOfFile(policy)
+			if want := min(left, high, maxPut); most != want && most != want+1 || most < 0 {
+				t.Errorf("of a form of %d with a file of at most %d: %d", left, high, most)
+			}
+		}
 	}
 }
 

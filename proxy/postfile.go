@@ -35,11 +35,7 @@ type spool struct {
 
 // spoolFile reads the form's file and what follows it, digests it, and holds its length to the policy.
 func (f *form) spoolFile(w *write, policy *sigv4.PostPolicy) (*spool, error) {
-	most := f.body.left
-	if _, high, ok := policy.LengthRange(); ok {
-		most = min(most, high+1)
-	}
-	s, err := newSpool(f.call, most)
+	s, err := newSpool(f.call, f.mostOfFile(policy))
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +44,14 @@ func (f *form) spoolFile(w *write, policy *sigv4.PostPolicy) (*spool, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// mostOfFile bounds what is to come of the form's file. Of one that is longer than its policy allows, one byte more is read.
+func (f *form) mostOfFile(policy *sigv4.PostPolicy) int64 {
+	if _, high, ok := policy.LengthRange(); ok {
+		return min(f.body.left, min(high, maxPut)+1)
+	}
+	return f.body.left
 }
 
 func (s *spool) fill(f *form, w *write, policy *sigv4.PostPolicy) error {

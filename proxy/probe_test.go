@@ -138,6 +138,19 @@ func TestScratchOfOthers(t *testing.T) {
 	}
 }
 
+// TestScratchRecordOfAnother: a bucket without a scratch bucket's name is not emptied, whatever the state says of it.
+func TestScratchRecordOfAnother(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/k", nil, []byte("x"))
+	if err := k.server.noteScratch(t.Context(), "bkt"); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.server.probeOnce(t.Context()); err != nil || !k.server.capabilities().Probed {
+		t.Errorf("%v, %+v", err, k.server.capabilities())
+	}
+	k.mustDo(t, "GET", "/bkt/k", nil, nil)
+}
+
 // TestProbeInARegion: a store that wants its region named is probed as well.
 func TestProbeInARegion(t *testing.T) {
 	const region = "eu-central-1"

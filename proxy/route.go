@@ -132,8 +132,12 @@ func (r *route) checkQuery(c *call) error {
 
 // mistakes reports whether the row would be taken for another operation's, which is told by a parameter that waxseal
 // does not know: "PUT /bucket?newThing" would make the bucket. A sub-resource has no value; beside a parameter that has
-// one, no bucket is made or removed either.
+// one, no bucket is made or removed either. Reading an object changes nothing, and browsers are given addresses such as
+// "/bucket/logo.png?1401234567", so that they do not take it from their cache. A condition is never passed over.
 func (r *route) mistakes(p param) bool {
+	if (r.name == "GetObject" || r.name == "HeadObject") && !isConditional(p.name) {
+		return false
+	}
 	name := strings.ToLower(p.name)
 	if r.query != "" || r.method == http.MethodOptions || selectors[p.name] != nil || slices.Contains(r.params, p.name) || parameters[p.name] || strings.HasPrefix(name, "x-amz-") || name == "x-id" || signatureV2[name] {
 		return false

@@ -178,7 +178,12 @@ func (s *Server) sweepScratch(ctx context.Context) error {
 	}
 	var left []string
 	for _, e := range recorded {
-		left = append(left, strings.TrimPrefix(e.Key, scratchState))
+		bucket := strings.TrimPrefix(e.Key, scratchState)
+		if !scratchName.MatchString(bucket) { // it would be emptied
+			s.log.Error("a record of a probe's bucket names another bucket, which stays as it is", "record", e.Key)
+			continue
+		}
+		left = append(left, bucket)
 	}
 	named, err := s.oldScratch(ctx)
 	if err != nil {
