@@ -230,7 +230,7 @@ func (d dataDir) mayTakeOver(ctx context.Context, s state.Store, secret *keystor
 	if sealedBefore, err := hasContent(d.fingerprint()); err != nil {
 		return err
 	} else if sealedBefore {
-		return fmt.Errorf("%w: it is not sealed, and the one that this directory was last served with was: restore a backup (waxseal restore FILE; it takes those of earlier versions, too)", state.ErrNotAuthentic)
+		return fmt.Errorf("%w: it is not sealed, and the one that this directory was last served with was: restore a backup (waxseal restore FILE; it takes those of earlier versions, too). Had you gone back to an earlier version, remove %s", state.ErrNotAuthentic, d.fingerprint())
 	}
 	return keystore.CheckServiceKeys(ctx, s, secret.Sealer("service-keys"))
 }

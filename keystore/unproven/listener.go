@@ -3,12 +3,17 @@ package unproven
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// grace is how old a connection is before another may take its room: a burst of clients that are all about to send
-// their requests is no flood.
-const grace = 100 * time.Millisecond
+// A burst of clients that are all about to send their requests is no flood, and a server that is busy has not been kept
+// waiting by them. So another may take a connection's room only when the server has waited for its client for grace, or
+// when its client has shown nothing within patience.
+const (
+	grace    = 250 * time.Millisecond
+	patience = 2 * time.Second
+)
 
 // Listen counts the connections of l in a pool until their clients have shown who they are.
 func Listen(l net.Listener, pool *Pool) net.Listener { return &listener{l, pool} }
@@ -23,8 +28,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	for wait := l.pool.wait(grace); wait > 0; wait = l.pool.wait(grace) {
-		time.Sleep(min(wait, 2*time.Millisecond))
+	for !l.pool.takes(1) {
+		time.Sleep(2 * time.Millisecond)
 	}
 	c := &Conn{Conn: raw, pool: l.pool}
 	c.enter()
@@ -38,10 +43,49 @@ type Conn struct {
 
 	mu     sync.Mutex
 	member *Member
-	final  bool // proven, or closed
+
+	final   atomic.Bool  // proven, or closed
+	waited  atomic.Int64 // for the client, since the connection has been in the pool
+	waiting atomic.Int64 // since when the server waits for the client, in nanoseconds since 1970; 0: it does not
 }
 
-func (c *Conn) enter() { c.member = c.pool.Enter(1, c.Cut) }
+func (c *Conn) enter() {
+	c.waited.Store(0)
+	since := time.Now()
+	c.member = c.pool.enter(1, c.Cut, func(now time.Time) bool {
+		return now.Sub(since) >= patience || c.kept(now) >= grace
+	})
+}
+
+// kept is how long the server has waited for the client so far.
+func (c *Conn) kept(now time.Time) time.Duration {
+	kept := time.Duration(c.waited.Load())
+	if begin := c.waiting.Load(); begin != 0 {
+		kept += now.Sub(time.Unix(0, begin))
+	}
+	return kept
+}
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) { return c.await(c.Conn.Read, p) }
+
+// Write implements net.Conn.
+func (c *Conn) Write(p []byte) (int, error) { return c.await(c.Conn.Write, p) }
+
+// await counts the time that move takes as waiting for the client, until the client is known. When a Read and a Write
+// overlap, that of the later one counts.
+func (c *Conn) await(move func([]byte) (int, error), p []byte) (int, error) {
+	if c.final.Load() {
+		return move(p)
+	}
+	begin := time.Now()
+	c.waiting.Store(begin.UnixNano())
+	defer func() {
+		c.waiting.Store(0)
+		c.waited.Add(int64(time.Since(begin)))
+	}()
+	return move(p)
+}
 
 // Of finds the connection that a server's own, be it TLS, stands on; nil when its listener counts none.
 func Of(conn net.Conn) *Conn {
@@ -61,7 +105,7 @@ func Of(conn net.Conn) *Conn {
 func (c *Conn) Prove() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.final = true
+	c.final.Store(true)
 	c.member.Leave()
 }
 
@@ -76,7 +120,7 @@ func (c *Conn) Hold() {
 func (c *Conn) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.final {
+	if !c.final.Load() {
 		c.member.Leave()
 		c.enter()
 	}

@@ -1,8 +1,9 @@
 // Package unproven bounds what a process gives to clients that have not shown who they are: connections, and the bytes
 // of bodies that must be read before their signature can be checked.
 //
-// A full pool takes from the member that came first. A flood that sends nothing to the point is what has waited
-// longest, so that a client with a signature, which needs milliseconds, finds room in the middle of one.
+// A full pool takes from the member that came first, of connections from the first one that has kept the server waiting.
+// A flood that sends nothing to the point has come first, so that a client with a signature, which needs milliseconds,
+// finds room in the middle of a flood.
 package unproven
 
 import (
@@ -27,7 +28,7 @@ func NewPool(limit int64) *Pool { return &Pool{limit: limit} }
 type Member struct {
 	pool  *Pool
 	evict func()
-	since time.Time
+	due   func(now time.Time) bool // whether another may take the member's room already; nil: always
 
 	units int64
 	at    *list.Element // nil once it has left, or was evicted
@@ -35,8 +36,11 @@ type Member struct {
 
 // Enter lets a member in. When the pool needs its room for a younger one, it calls evict, which must end what the
 // member does without waiting, and must not call the pool.
-func (p *Pool) Enter(units int64, evict func()) *Member {
-	m := &Member{pool: p, evict: evict, since: time.Now()}
+func (p *Pool) Enter(units int64, evict func()) *Member { return p.enter(units, evict, nil) }
+
+// enter is Enter of a member whose room is taken first once it is due.
+func (p *Pool) enter(units int64, evict func(), due func(now time.Time) bool) *Member {
+	m := &Member{pool: p, evict: evict, due: due}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m.at = p.members.PushBack(m)
@@ -55,19 +59,39 @@ func (m *Member) Grow(units int64) bool {
 	return m.at != nil
 }
 
-// grow evicts the oldest members until there is room, the growing one last.
+// grow evicts members until there is room, the growing one last.
 func (m *Member) grow(units int64) {
 	p := m.pool
 	m.units += units
 	p.used += units
-	for e := p.members.Front(); e != nil && p.used > p.limit; e = p.members.Front() {
-		oldest := e.Value.(*Member)
-		if oldest == m && p.members.Len() > 1 {
-			oldest = e.Next().Value.(*Member)
+	for p.used > p.limit && p.members.Len() > 0 {
+		out := p.firstDue(m)
+		if out == nil {
+			out = p.oldest(m)
 		}
-		oldest.remove()
-		oldest.evict()
+		out.remove()
+		out.evict()
 	}
+}
+
+// firstDue is the oldest member that is due, but for the growing one; nil where there is none.
+func (p *Pool) firstDue(growing *Member) *Member {
+	now := time.Now()
+	for e := p.members.Front(); e != nil; e = e.Next() {
+		if m := e.Value.(*Member); m != growing && (m.due == nil || m.due(now)) {
+			return m
+		}
+	}
+	return nil
+}
+
+// oldest is the oldest member, but for the growing one where there is another.
+func (p *Pool) oldest(growing *Member) *Member {
+	e := p.members.Front()
+	if e.Value.(*Member) == growing && p.members.Len() > 1 {
+		e = e.Next()
+	}
+	return e.Value.(*Member)
 }
 
 // Leave gives a member's units back. It may be called again, and after an eviction.
@@ -91,12 +115,9 @@ func (p *Pool) Used() int64 {
 	return p.used
 }
 
-// wait is how long a newcomer should wait for its unit: not at all where there is room, or a member older than grace.
-func (p *Pool) wait(grace time.Duration) time.Duration {
+// takes reports whether there is room for a newcomer's units, or a member that is due.
+func (p *Pool) takes(units int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.used < p.limit {
-		return 0
-	}
-	return grace - time.Since(p.members.Front().Value.(*Member).since)
+	return p.used+units <= p.limit || p.firstDue(nil) != nil
 }

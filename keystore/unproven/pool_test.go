@@ -91,6 +91,49 @@ func TestConnections(t *testing.T) {
 	settles(t, "a closed connection gives its room back", func() bool { return pool.Used() == room-1 })
 }
 
+// TestBusyServer: a connection whose client has sent its request is not closed for another while the server is busy,
+// however long that takes; newcomers wait. A client that the server has waited for makes room at once, and so does
+// one that sends a little now and then.
+func TestBusyServer(t *testing.T) {
+	pool := NewPool(2)
+	connection := func() (*Conn, net.Conn) {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		c := &Conn{Conn: ours, pool: pool}
+		c.enter()
+		return c, theirs
+	}
+	prompt, client := connection()
+	trickling, trickle := connection()
+	go client.Write([]byte("GET / HTTP/1.1"))
+	if _, err := prompt.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * grace) // the server is busy with others
+	if pool.takes(1) {
+		t.Error("a newcomer would take the room of a client that has sent its request")
+	}
+	go func() {
+		for range 20 {
+			time.Sleep(grace / 5)
+			trickle.Write([]byte("x"))
+		}
+	}()
+	for b := make([]byte, 1); !pool.takes(1); {
+		if _, err := trickling.Read(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	connection()
+	if _, err := trickling.Read(make([]byte, 1)); err == nil {
+		t.Error("a client that trickles keeps its room")
+	}
+	if pool.Used() != 2 {
+		t.Errorf("%d connections are counted", pool.Used())
+	}
+	settles(t, "a client that shows nothing for long makes room, busy or not", func() bool { return prompt.member.due(time.Now().Add(patience)) })
+}
+
 func settles(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for range 500 {
