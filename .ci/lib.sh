@@ -86,7 +86,8 @@ start_waxseal() {
 	[ -x "$WAXSEAL" ] || (cd "$ROOT" && CGO_ENABLED=0 go build -trimpath -o "$WAXSEAL" ./cmd/waxseal)
 	DATA=$(mktemp -d "$WORK/data.XXXXXX")
 	local out=$DATA.out log=$DATA.log i
-	export WAXSEAL_ACCESS_KEY=AKIACITESTROOTUSER00 WAXSEAL_SECRET_KEY=ci-secret-of-the-root-user-0123456789
+	export WAXSEAL_ACCESS_KEY=${WAXSEAL_ACCESS_KEY:-AKIACITESTROOTUSER00}
+	export WAXSEAL_SECRET_KEY=${WAXSEAL_SECRET_KEY:-ci-secret-of-the-root-user-0123456789}
 	(umask 077 && principals >"$DATA.yaml")
 	# shellcheck disable=SC2086 # several arguments
 	"$WAXSEAL" serve --config "$DATA.yaml" --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --drain-delay 0 \

@@ -22,26 +22,26 @@ certificates() { # certificates DIR: an authority of its own and a certificate f
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# store NAME SCHEME starts a store and sets STORE (its URL), STORE_DIR and the credentials waxseal has there.
+# store NAME SCHEME [PORT] starts a store with nothing in it and sets STORE (its URL), STORE_DIR and the credentials waxseal has
+# there (those of STORE_ACCESS_KEY and STORE_SECRET_KEY where they are set).
 store() {
-	local name=$1 scheme=$2 port dir i
-	port=$(free_port)
-	dir=$WORK/$name-$scheme
+	local name=$1 scheme=$2 port=${3:-$(free_port)} dir i
+	dir=$(mktemp -d "$WORK/$name-$scheme.XXXXXX")
 	STORE=$scheme://127.0.0.1:$port STORE_DIR=$dir/store
 	mkdir -p "$STORE_DIR"/{data,versions} "$dir"/{none,iam}
 	case $name in
 	minio)
-		export WAXSEAL_UPSTREAM_ACCESS_KEY=minioadmin WAXSEAL_UPSTREAM_SECRET_KEY=minioadmin
-		MINIO_ROOT_USER=minioadmin MINIO_ROOT_PASSWORD=minioadmin MINIO_BROWSER=off MINIO_UPDATE=off \
+		export WAXSEAL_UPSTREAM_ACCESS_KEY=${STORE_ACCESS_KEY:-minioadmin} WAXSEAL_UPSTREAM_SECRET_KEY=${STORE_SECRET_KEY:-minioadmin}
+		MINIO_ROOT_USER=$WAXSEAL_UPSTREAM_ACCESS_KEY MINIO_ROOT_PASSWORD=$WAXSEAL_UPSTREAM_SECRET_KEY MINIO_BROWSER=off MINIO_UPDATE=off \
 			MINIO_KMS_SECRET_KEY=ci-key:$(head -c 32 /dev/zero | base64) \
 			minio server --quiet --address "127.0.0.1:$port" \
 			--certs-dir "$([ "$scheme" = https ] && echo "$WORK/certs" || echo "$dir/none")" "$STORE_DIR/data" >"$dir/log" 2>&1 &
 		;;
 	versitygw)
-		export WAXSEAL_UPSTREAM_ACCESS_KEY=user WAXSEAL_UPSTREAM_SECRET_KEY=passsecret
+		export WAXSEAL_UPSTREAM_ACCESS_KEY=${STORE_ACCESS_KEY:-user} WAXSEAL_UPSTREAM_SECRET_KEY=${STORE_SECRET_KEY:-passsecret}
 		local tls=()
 		if [ "$scheme" = https ]; then tls=(--cert "$WORK/certs/public.crt" --key "$WORK/certs/private.key"); fi
-		versitygw -a user -s passsecret --port "127.0.0.1:$port" --quiet ${tls[@]+"${tls[@]}"} \
+		versitygw -a "$WAXSEAL_UPSTREAM_ACCESS_KEY" -s "$WAXSEAL_UPSTREAM_SECRET_KEY" --port "127.0.0.1:$port" --quiet ${tls[@]+"${tls[@]}"} \
 			--iam-dir "$dir/iam" posix --versioning-dir "$STORE_DIR/versions" "$STORE_DIR/data" >"$dir/log" 2>&1 &
 		;;
 	esac
