@@ -66,7 +66,11 @@ func (f *frame) line() (string, error) {
 	case err != nil:
 		return "", cut(err)
 	}
-	return strings.TrimSuffix(string(line[:len(line)-1]), "\r"), nil
+	header, ok := strings.CutSuffix(string(line), "\r\n")
+	if !ok {
+		return "", errChunkEncoding("a chunk header does not end with CR and LF.")
+	}
+	return header, nil
 }
 
 // size reads a chunk's size and takes it off the content still to come.
@@ -115,7 +119,10 @@ func (f *frame) finish() ([]Header, error) {
 	if len(rest) > maxTrailer {
 		return nil, errMalformedTrailer()
 	}
-	if f.may && string(rest) != "\r\n" && !bytes.HasSuffix(rest, []byte("\n\r\n")) {
+	if !f.may {
+		return nil, nothing(rest)
+	}
+	if string(rest) != "\r\n" && !bytes.HasSuffix(rest, []byte("\n\r\n")) {
 		return nil, errChunkEncoding("it does not end with an empty line.")
 	}
 	var lines []Header
@@ -124,12 +131,20 @@ func (f *frame) finish() ([]Header, error) {
 			continue
 		}
 		name, value, ok := strings.Cut(string(line), ":")
-		if !ok || name == "" || !f.may {
+		if !ok || name == "" {
 			return nil, errMalformedTrailer()
 		}
 		lines = append(lines, Header{strings.ToLower(strings.TrimSpace(name)), strings.TrimSpace(value)})
 	}
 	return lines, nil
+}
+
+// nothing refuses bytes behind the last chunk of a body without trailers, but for the empty line that some clients leave out.
+func nothing(rest []byte) error {
+	if len(bytes.TrimRight(rest, "\r\n")) > 0 {
+		return errChunkEncoding("it goes on behind its last chunk.")
+	}
+	return nil
 }
 
 // announced checks that the trailers are those that x-amz-trailer named, each once.
