@@ -65,7 +65,7 @@ func (r *completeRequest) readObjectSum(c *call) error {
 			continue
 		}
 		r.sumAlg, r.sumValue = k.id, c.header(k.header)
-		if !objectSumForm(k.id, r.sumValue) {
+		if !r.ceph && !objectSumForm(k.id, r.sumValue) {
 			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", k.header)
 		}
 	}

@@ -283,6 +283,15 @@ func TestCompleteObjectChecksumForm(t *testing.T) {
 	}
 }
 
+// TestCompleteObjectChecksumCeph: in Ceph what is no checksum is a wrong one.
+func TestCompleteObjectChecksumCeph(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.CompatCeph = true })
+	u := k.rawUpload(t, "/bkt/k", map[string]string{"x-amz-checksum-algorithm": "SHA256"})
+	u.mustPut(1, map[string]string{"x-amz-checksum-sha256": b64(newSum(sse.SHA256, []byte("data")))}, []byte("data"))
+	resp, body := u.complete(map[string]string{"x-amz-checksum-sha256": "bad"})
+	wantError(t, resp, body, 400, s3.BadDigest)
+}
+
 func TestMultipartBadDigest(t *testing.T) {
 	_, up := memoryStore(t, proxytest.Options{})
 	k := start(t, up, nil)
