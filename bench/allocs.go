@@ -25,7 +25,7 @@ func mallocs(admin string) float64 {
 	return -1
 }
 
-// scrapeCost is what mallocs itself allocates, asked of a waxseal that has nothing else to do.
+// scrapeCost returns the allocations of mallocs itself, measured on an idle waxseal.
 func scrapeCost(admin string) float64 {
 	mallocs(admin) // the first makes a connection
 	first := mallocs(admin)

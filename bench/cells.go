@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// op is what a cell asks for.
+// op is a cell's operation.
 type op string
 
 // The operations.
@@ -26,7 +26,7 @@ const (
 	opMultipart op = "multipart"
 )
 
-// cell is one point of the matrix that is measured, along several ways.
+// cell is a point of the matrix, measured along several ways.
 type cell struct {
 	Op    op       `json:"op"`
 	Size  int64    `json:"size"` // of the object; of the range; keys of a LIST
@@ -74,7 +74,8 @@ var (
 	minioWays = []string{minioPlain, minioSSE, onMinIO}
 )
 
-// cells is the named part of the matrix: sizes at one concurrency, concurrencies at three sizes, and every operation.
+// cells is the measured part of the matrix: sizes at one concurrency, concurrencies at three sizes, and every
+// operation.
 var cells = []cell{
 	{opGet, kib, 8, mainWays, 0},
 	{opGet, 4 * kib, 1, mainWays, 0},
@@ -123,7 +124,7 @@ var cells = []cell{
 	{opPut, 64 * mib, 8, minioWays, 0},
 }
 
-// quickWays are those that the targets are about, and the other modes where a cell has three rounds only.
+// quickWays returns the main ways, used by the targets; all of its ways in a cell of fewer than five rounds.
 func (c cell) quickWays() []string {
 	if c.Quick < 5 || len(c.Ways) < len(allWays) {
 		return c.Ways
@@ -131,20 +132,20 @@ func (c cell) quickWays() []string {
 	return mainWays
 }
 
-// rangeOf is the object that ranges are read from.
+// rangeOf is the size of the object for range reads.
 const rangeOf = 64 * mib
 
 // keepKey is where a way's kept object of a size lies.
 func (t *target) keepKey(size int64) string { return fmt.Sprintf("%sobject-%d", t.keep, size) }
 
-// prepared are the objects that are there already.
+// prepared are the objects already stored.
 type prepared struct {
 	mu    sync.Mutex
 	done  map[string]bool
 	fresh bool // some were stored just now
 }
 
-// ensure stores an object along a way and reads it back: what is measured afterwards is known to be right.
+// ensure stores an object along a way and reads it back: later measurements are of correct data.
 func (p *prepared) ensure(t *target, size int64) error {
 	key := t.keepKey(size)
 	p.mu.Lock()
@@ -171,7 +172,7 @@ func (p *prepared) ensure(t *target, size int64) error {
 	return nil
 }
 
-// wiresOf are the requests that one worker of a cell sends in turn.
+// wiresOf returns the requests of a cell's worker, to be sent in turn.
 func (c cell) wiresOf(t *target, worker int) []*wire {
 	switch c.Op {
 	case opGet:
@@ -208,7 +209,7 @@ func (c cell) rangeWires(t *target) []*wire {
 	return all
 }
 
-// prepare puts in place what the cell reads.
+// prepare stores the objects read by the cell.
 func (c cell) prepare(p *prepared, t *target) error {
 	switch c.Op {
 	case opGet, opHead, opCopy:
@@ -221,7 +222,7 @@ func (c cell) prepare(p *prepared, t *target) error {
 	return nil
 }
 
-// moves is how many bytes one operation moves.
+// moves returns the body bytes of an operation.
 func (c cell) moves() int64 {
 	switch c.Op {
 	case opGet, opPut, opRange:

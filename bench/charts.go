@@ -6,7 +6,7 @@ import (
 	"slices"
 )
 
-// draw writes all charts that the results allow.
+// draw writes all charts with results.
 func (r report) draw(base string) error {
 	var failed error
 	if r.kms != nil {
@@ -39,14 +39,15 @@ func (k *kmsSection) find(table string, want func(kmsOutcome) bool) *kmsOutcome 
 	return &k.Outcomes[i]
 }
 
-// deck is the deck's workload with or without Bucket Keys, as the other tables vary it.
+// deck returns the outcome of the cost example's workload with or without Bucket Keys, the base of all further
+// tables.
 func (k *kmsSection) deck(bucketKeys bool) *kmsOutcome {
 	return k.find(tableWorkloads, func(o kmsOutcome) bool {
 		return o.Workload.Name == workloads[0].Name && o.Variant.BucketKeys == bucketKeys
 	})
 }
 
-// varied are the deck's outcome with Bucket Keys and all of one table, in the order of what varies.
+// varied returns the cost example's outcome with Bucket Keys and all of a table, in the order of the varied figure.
 func (k *kmsSection) varied(table string, by func(variant) float64) []kmsOutcome {
 	var all []kmsOutcome
 	if o := k.deck(true); o != nil {
@@ -69,9 +70,9 @@ func requestersOf(v variant) float64    { return float64(max(1, v.Requesters)) }
 func replicasOf(v variant) float64      { return float64(v.Replicas) }
 func historyDays(v variant) float64     { return float64(v.History) }
 
-// charts of the KMS's bill. Where the whole month was run, the charts against requests show it; else the part that was
-// run, extrapolated and dashed. A part of a month opens the bucket keys of fewer days than the month, so its line starts
-// too high and ends too low.
+// charts returns the charts of the KMS's bill. The charts against requests show a whole month where it was run; else
+// the part run, extrapolated and dashed. A part of a month opens the bucket keys of fewer days than the month, so its
+// line starts too high and ends too low.
 func (k *kmsSection) charts() []chart {
 	calls := chart{file: "kms-calls-objects", title: "KMS calls against requests (the cost example)", x: "requests for objects in a month", y: "KMS calls in a month", logX: true, logY: true}
 	dollars := chart{file: "kms-dollars-objects", title: "The KMS bill against requests (the cost example)", x: "requests for objects in a month", y: "dollars a month; the key alone is $1"}
@@ -108,7 +109,7 @@ func (o *kmsOutcome) curves(name string) (calls, dollars series) {
 	return calls, dollars
 }
 
-// variation is a chart of one thing varied, with the bill without Bucket Keys for comparison.
+// variation is a chart of a single varied figure, with the bill without Bucket Keys for comparison.
 func (k *kmsSection) variation(file, title, x, table string, by func(variant) float64) chart {
 	c := chart{file: file, title: title, x: x, y: "dollars a month", logX: true}
 	without := k.deck(false)
@@ -153,7 +154,7 @@ func (d *dataSection) charts() []chart {
 	return all
 }
 
-// bars of the cells that the targets are about.
+// bars returns the bars of the cells with targets.
 func (d *dataSection) bars() []bars {
 	cpu := bars{file: "data-cpu-gib", title: "CPU of the proxy, 64 MiB objects, 8 connections", y: "CPU seconds per GiB"}
 	small := bars{file: "data-cpu-1000", title: "CPU of the proxy, 4 KiB objects, 8 connections", y: "CPU seconds per 1,000 requests"}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// check is one of the targets, beside its figure.
+// check is a target, beside its figure.
 type check struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
@@ -15,7 +15,7 @@ type check struct {
 
 const (
 	notMeasured = "not measured"
-	hadErrors   = "errors" // requests failed: the figure is not of what was to be measured
+	hadErrors   = "errors" // requests failed: the figure is not of the intended load
 )
 
 func verdict(ok bool) string {
@@ -25,7 +25,7 @@ func verdict(ok bool) string {
 	return "no"
 }
 
-// verdict is that on a target which these ways' rounds are held to.
+// verdict returns the verdict on a target for the rounds of these ways.
 func (m *measured) verdict(ok bool, ways ...string) string {
 	for _, way := range ways {
 		if slices.ContainsFunc(m.Rounds[way], func(f figures) bool { return f.Errors > 0 }) {
@@ -54,7 +54,7 @@ func (d *dataResults) checks(processors int) []check {
 	return append(all, d.listing(), d.listingOnMinIO(), d.segmentAllocs(opGet), d.segmentAllocs(opPut), d.rangeDelay())
 }
 
-// aes is the cost of the pass that an operation cannot do without.
+// aes returns the cost of an operation's unavoidable pass of AES-256-GCM.
 func (d *dataResults) aes(o op) float64 {
 	if o == opGet {
 		return d.Primitives.OpenPerGiB
@@ -62,8 +62,9 @@ func (d *dataResults) aes(o op) float64 {
 	return d.Primitives.SealPerGiB
 }
 
-// idealRatio is the median, round by round, of what waxseal did over what nginx would have done, had it had so much
-// more to do for each unit: rate is in units a second, and the machine's processors share the work.
+// idealRatio is the median, over the rounds, of waxseal's rate divided by the ideal rate: nginx's rate with extra
+// added to each unit's cost, 1 / (1/nginx + extra/processors). rate is in units a second, and the machine's
+// processors share the work.
 func idealRatio(m *measured, extra float64, processors int, rate func(figures) float64) (float64, bool) {
 	a, b := m.Rounds[sseKMS], m.Rounds[nginxWay]
 	var all []float64
@@ -167,7 +168,7 @@ func (d *dataResults) listing() check {
 	return c
 }
 
-// listingOnMinIO is the same in front of a store that has to find what it lists.
+// listingOnMinIO is the same check in front of a store with a real search for the keys.
 func (d *dataResults) listingOnMinIO() check {
 	c := check{Name: "LIST, warm, MinIO behind: time of a page against straight", Target: "at most 1.3 times", Met: notMeasured}
 	for i := range d.Cells {
@@ -190,7 +191,7 @@ func bothVerdicts(small, large *measured, ok bool) string {
 	return large.verdict(ok, sseKMS)
 }
 
-// segmentAllocs spreads over the segments what a request for 64 MiB allocates more than one for 1 MiB.
+// segmentAllocs divides the difference in allocations between requests of 64 MiB and 1 MiB by the segments between.
 func (d *dataResults) segmentAllocs(o op) check {
 	c := check{Name: fmt.Sprintf("%s: allocations per segment", o), Target: "none (below 0.5, as a request of seconds has some of its own)", Met: notMeasured}
 	small, large := d.find(o, mib, 8), d.find(o, 64*mib, 8)

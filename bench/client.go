@@ -16,26 +16,26 @@ import (
 	"github.com/minio/minio-go/v7/pkg/signer"
 )
 
-// The load comes from a client that signs a request once and sends the same bytes again and again: the client shares
-// the cores with what is measured, so what it costs is taken from that.
+// The client signs a request once and sends the same bytes again and again: it shares the cores with the measured
+// program, and its cost lowers the figures.
 
-// credentials are the same for all that is measured.
+// Credentials and region of every way.
 const (
 	benchAccess = "AKIABENCHBENCHBENCH1"
 	benchSecret = "bench-secret-bench-secret-bench-secret-1"
 	benchRegion = "us-east-1"
 )
 
-// user is who signs.
+// user has the credentials of a signature.
 type user struct{ access, secret string }
 
 var benchUser = user{benchAccess, benchSecret}
 
-// ask describes one request.
+// ask describes a request.
 type ask struct {
 	method, host, path, query string
 	header                    map[string]string
-	body                      [][]byte // sent one after the other
+	body                      [][]byte // sent in order
 	user                      user
 }
 
@@ -82,16 +82,16 @@ func sign(a *ask) *wire {
 	return w
 }
 
-// client is one connection.
+// client is a connection.
 type client struct {
 	addr  string
 	conn  net.Conn
 	in    *bufio.Reader
 	moved *atomic.Int64 // counts body bytes, where it is not nil
-	last  int64         // of them, those of the worker's operation under way
+	last  int64         // body bytes of the worker's operation under way, included in moved
 }
 
-// answer is what came back.
+// answer is a response.
 type answer struct {
 	status    int
 	length    int64
@@ -123,7 +123,7 @@ func (c *client) close() {
 	}
 }
 
-// do sends a request and reads its answer: into keep, or, when that is nil, away.
+// do sends a request and reads its response into keep, or discards it when keep is nil.
 func (c *client) do(w *wire, keep *bytes.Buffer) (answer, error) {
 	if err := c.connect(); err != nil {
 		return answer{}, err
@@ -155,7 +155,7 @@ func (c *client) exchange(w *wire, keep *bytes.Buffer) (answer, error) {
 	return a, err
 }
 
-// sendStep is how much of a body is written at once, so that bytes are counted as they go.
+// sendStep is the size of a write of a body, so that bytes are counted as they go.
 const sendStep = 512 << 10
 
 func (c *client) send(w *wire) error {
@@ -187,7 +187,7 @@ func (c *client) count(n int64) {
 	}
 }
 
-// uncount takes back the bytes of an operation that failed.
+// uncount takes back the bytes of a failed operation.
 func (c *client) uncount() {
 	c.count(-c.last)
 }
@@ -247,7 +247,7 @@ func (c *client) readBody(a *answer, keep *bytes.Buffer) error {
 	return discardN(counting{c}, left-n)
 }
 
-// counting reads a connection past its buffer, which is empty.
+// counting reads a connection past its empty buffer.
 type counting struct{ c *client }
 
 func (r counting) Read(p []byte) (int, error) {
@@ -283,7 +283,7 @@ func (c *client) readChunks(keep *bytes.Buffer) error {
 	}
 }
 
-// once sends a request on a connection of its own and gives its answer's body; a status other than 2xx is an error.
+// once sends a request on a connection of its own and returns the response body; a status other than 2xx is an error.
 func once(a *ask) (answer, []byte, error) {
 	c := &client{addr: a.host}
 	defer c.close()

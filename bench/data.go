@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// measured is a cell with what every way did in every round.
+// measured is a cell with the figures of every way in every round.
 type measured struct {
 	Cell   cell                 `json:"cell"`
 	Rounds map[string][]figures `json:"rounds"` // by way
@@ -59,8 +59,8 @@ func (p plan) roundsOf(c cell) int {
 	return p.rounds
 }
 
-// runData measures the cells. In every round all ways take their turn, one after the other, so that what disturbs the
-// machine for a while disturbs all of them; each round begins with another.
+// runData measures the cells. In every round all ways take their turn, so that a disturbance of the machine hits all
+// of them; each round begins with a different way.
 func runData(ctx context.Context, bin string, p plan) (*dataResults, error) {
 	prim, err := measurePrimitives(100 * time.Millisecond)
 	if err != nil {
@@ -97,7 +97,7 @@ func runData(ctx context.Context, bin string, p plan) (*dataResults, error) {
 	return out, nil
 }
 
-// windowFor divides what is left of the time among what is left to measure.
+// windowFor divides the time left among the measurements left.
 func (p plan) windowFor(left int) time.Duration {
 	if p.until.IsZero() || left == 0 {
 		return p.window
@@ -143,7 +143,7 @@ func (p plan) cell(ctx context.Context, c cell, ways *paths, prep *prepared, win
 	return m, nil
 }
 
-// skip names what a rival could not do, once.
+// skip names a baseline's missing ability, once.
 func (p *paths) skip(c cell, t *target, err error) {
 	text := fmt.Sprintf("%s, %s: %v", t.name, c, err)
 	if !slices.Contains(p.skipped, text) {
@@ -151,7 +151,7 @@ func (p *paths) skip(c cell, t *target, err error) {
 	}
 }
 
-// of is the median of one figure of a way, and whether it was measured: below zero it was not.
+// of returns the median of a way's figure, and reports whether it was measured: a figure below zero was not.
 func (m *measured) of(way string, figure func(figures) float64) (float64, bool) {
 	var all []float64
 	for _, f := range m.Rounds[way] {

@@ -24,7 +24,7 @@ func (s *scaleSection) last(curve, line string) float64 {
 	return 0
 }
 
-// writeEstimate works out from what was measured what is far beyond one machine.
+// writeEstimate extrapolates from the measurements to sizes far beyond a single machine.
 func (r report) writeEstimate(b *strings.Builder) {
 	if r.scale == nil {
 		return

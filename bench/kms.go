@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// kmsRun is one workload in one set-up, and the table that it belongs to.
+// kmsRun is a workload in a set-up, and its table.
 type kmsRun struct {
 	table string
 	w     workload
@@ -31,8 +31,9 @@ const (
 
 func minutes(n int) time.Duration { return time.Duration(n) * time.Minute }
 
-// kmsRuns are the experiments. All vary one thing of the deck's workload, with Bucket Keys at their defaults: opened for
-// five minutes, a new one each day, one replica, one requester, thirty days of history.
+// kmsRuns returns the experiments. Each varies a single parameter of the cost example's workload, with Bucket Keys at
+// their defaults: opened for five minutes, a new bucket key each day, one replica, one requester, thirty days of
+// history.
 func kmsRuns(quick bool) []kmsRun {
 	deck, scale, others := workloads[0], int64(100), int64(100)
 	if quick {
@@ -99,7 +100,7 @@ type kmsOutcome struct {
 }
 
 // runKMS runs experiments side by side: each is a sequence of requests, so that its counts do not depend on the speed
-// or the load of the machine. None begins after the deadline, if there is one.
+// or the load of the machine. None begins after the deadline, if there is a deadline.
 func runKMS(ctx context.Context, runs []kmsRun, deadline time.Time, bar *meter) ([]kmsOutcome, error) {
 	results := make([]kmsOutcome, len(runs))
 	g, ctx := errgroup.WithContext(ctx)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestWorkloadCounts holds a run to what is known of it: without Bucket Keys a call for every request, with them at
-// most one for each window, blob and action, and the same requests.
+// TestWorkloadCounts compares a run with the known counts: without Bucket Keys a call for every request, with Bucket
+// Keys at most one for each window, blob and action, and the same requests.
 func TestWorkloadCounts(t *testing.T) {
 	w := workload{"small", 1000, 20_000, 1, 1, 3}
 	quiet := func(int64, int64) {}
@@ -30,7 +30,7 @@ func TestWorkloadCounts(t *testing.T) {
 	t.Logf("off %d, on %d (%d generate, %d decrypt)", off.Calls, on.Calls, on.Generate, on.Decrypt)
 }
 
-// TestChoose: what was written before the month is read in proportion to what it stands for.
+// TestChoose: objects of the history are read in proportion to the number of objects they stand for.
 func TestChoose(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	h := &tenant{objects: 30, history: 20, stands: 90}

@@ -20,7 +20,7 @@ import (
 )
 
 // A lab is a whole deployment in this process: null store, key service, and waxseals in front of them, with a clock
-// that the experiment turns. What the KMS was asked for is counted where a bill would be made: in its audit log.
+// set by the experiment. KMS calls are counted in the audit log, the basis of a bill.
 type lab struct {
 	clock    labClock
 	log      countingSink
@@ -31,17 +31,17 @@ type lab struct {
 	ends     []func()
 }
 
-// replica is one waxseal.
+// replica is a waxseal of the deployment.
 type replica struct {
 	addr string
 	keys *keystore.BucketKeys
 	conn client
 }
 
-// labConfig is what experiments vary.
+// labConfig has the varied parameters of an experiment.
 type labConfig struct {
 	lifetime time.Duration // of opened bucket keys: the revocation window
-	period   time.Duration // that one bucket key wraps new objects for
+	period   time.Duration // a bucket key's time for wrapping new objects
 	replicas int
 	users    int
 	// wrap puts something between waxseal and the key service.
@@ -61,7 +61,7 @@ func (c *labClock) now() time.Time {
 
 func (c *labClock) advance(d time.Duration) { c.nanos.Add(int64(d)) }
 
-// countingSink is an audit log that keeps counts only.
+// countingSink is an audit log of counts only.
 type countingSink struct {
 	mu     sync.Mutex
 	counts map[string]int64
@@ -193,7 +193,7 @@ func (l *lab) startReplica(keys *keystore.BucketKeys, cfg proxy.Config) error {
 		r.conn.close()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = server.Shutdown(ctx) // a connection that it had to cut is no loss here
+		_ = server.Shutdown(ctx) // a cut connection is no loss here
 	})
 	return nil
 }
@@ -218,7 +218,7 @@ func (l *lab) newKey(ctx context.Context) (string, error) {
 	return out.KeyMetadata.Arn, nil
 }
 
-// send makes one request to one replica; anything but success is an error.
+// send sends a request to a replica; anything but success is an error.
 func (l *lab) send(r *replica, a *ask) error {
 	a.host = r.addr
 	got, err := r.conn.do(sign(a), nil)

@@ -47,11 +47,11 @@ func (p *prepared) ensureKeys(t *target, n int) error {
 		return err
 	}
 	p.done[prefix] = true
-	p.fresh = true // waxseal trusts what it remembers of an object only when the object is some seconds old
+	p.fresh = true // waxseal's entry cache trusts only objects some seconds old
 	return nil
 }
 
-// settle waits until objects that were just written are old enough to be remembered.
+// settle waits until new objects are old enough for waxseal's entry cache.
 func (p *prepared) settle(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,7 +61,7 @@ func (p *prepared) settle(ctx context.Context) {
 	}
 }
 
-// listPass asks for every page once and gives how long each took. The first pass checks what it gets.
+// listPass requests every page once and returns the time of each. With check set it checks the pages.
 func (c cell) listPass(t *target, keys int, check bool) (took []time.Duration, bytesIn int64, err error) {
 	conn := &client{addr: t.addr}
 	defer conn.close()
@@ -88,12 +88,13 @@ func (c cell) listPass(t *target, keys int, check bool) (took []time.Duration, b
 	return took, bytesIn, nil
 }
 
-// list measures a listing: cold, one pass right after waxseal's start; warm, passes for a while after that.
+// list measures a listing: cold, a single pass right after waxseal's start; warm, passes for a while after a first
+// pass.
 func (c cell) list(ctx context.Context, t *target, window time.Duration) (figures, error) {
 	return c.listIn(ctx, t, int(c.Size), window)
 }
 
-// listIn lists the first keys, as many as the cell says, of a prefix that has so many.
+// listIn lists the cell's number of keys from the begin of a prefix with so many keys.
 func (c cell) listIn(ctx context.Context, t *target, keys int, window time.Duration) (figures, error) {
 	if c.Op == opListCold {
 		if t.restart != nil {

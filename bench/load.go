@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// figures are what one way did with one cell in one round.
+// figures are the figures of a way in a cell's round.
 type figures struct {
 	Seconds   float64 `json:"seconds"`
-	Ops       float64 `json:"ops"` // of large objects, with the parts of those that were under way
+	Ops       float64 `json:"ops"` // for large objects, with the fractions of operations under way
 	Bytes     int64   `json:"bytes"`
 	Errors    int64   `json:"errors"`
 	MiBps     float64 `json:"mib_per_s"`
@@ -30,7 +30,7 @@ type figures struct {
 	AllocsPerOp float64 `json:"allocs_per_op"` // -1 where they are not known
 }
 
-// worker is one connection of a load with all that it saw.
+// worker is a connection of a load with its latencies.
 type worker struct {
 	client client
 	wires  []*wire                         // sent in turn
@@ -40,7 +40,7 @@ type worker struct {
 	err    error
 }
 
-// load is one way under one cell's load.
+// load is a way under a cell's load.
 type load struct {
 	t       *target
 	workers []*worker
@@ -49,13 +49,13 @@ type load struct {
 	errors  atomic.Int64
 	record  atomic.Bool // latencies count
 	stop    atomic.Bool
-	opSize  int64 // bytes that a request moves, where each moves the same
+	opSize  int64 // bytes of a request, where all move the same
 	// tolerant goes on after refusals, with a rest, as clients do.
 	tolerant bool
 }
 
-// run drives a load for a while after a warm-up, and measures in between: what was moved and used from the first
-// look to the second, whatever requests happen to be under way then.
+// run drives a load for a while after a warm-up, and measures in between: bytes moved and CPU used from the first
+// snapshot to the second, whatever requests are under way then.
 func (l *load) run(ctx context.Context, warm, window time.Duration) (figures, error) {
 	var wg sync.WaitGroup
 	for _, w := range l.workers {
@@ -74,7 +74,7 @@ func (l *load) run(ctx context.Context, warm, window time.Duration) (figures, er
 	return f, err
 }
 
-// work sends requests until the end. One that fails is counted; many in a row end it.
+// work sends requests until the end. A failed request is counted; many failures in a row end the worker.
 func (l *load) work(w *worker) {
 	failed := 0
 	for i := 0; !l.stop.Load(); i++ {
@@ -115,7 +115,7 @@ func (w *worker) next(i int) (answer, error) {
 // refusedRest is how long a client waits after a refusal.
 const refusedRest = 20 * time.Millisecond
 
-// look is the state of the counters at one moment.
+// look is a snapshot of the counters.
 type look struct {
 	at                 time.Time
 	ops, moved, errors int64
@@ -212,7 +212,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// plaintext is what all bodies are made of: random, so that nothing compresses it.
+// plaintext is the data of all bodies: random, so that nothing compresses it.
 var plaintext = sync.OnceValue(func() []byte {
 	b := make([]byte, 64<<20)
 	rand.Read(b)

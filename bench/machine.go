@@ -19,7 +19,7 @@ func moduleRoot(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), err
 }
 
-// buildWaxseal builds the program that is measured, unless the environment names one.
+// buildWaxseal builds the measured program, unless the environment names a binary.
 func buildWaxseal(ctx context.Context, dir string) (string, error) {
 	if bin := os.Getenv("WAXSEAL_BENCH_BINARY"); bin != "" {
 		return filepath.Abs(bin)
@@ -48,16 +48,16 @@ func withWaxseal(ctx context.Context, f func(bin string) error) error {
 	return f(bin)
 }
 
-// machine is where and of what a run was made.
+// machine describes the place of a run.
 type machine struct {
 	CPU        string   `json:"cpu"`
 	Processors int      `json:"processors"`
 	MemoryGiB  float64  `json:"memory_gib"`
 	Kernel     string   `json:"kernel"`
 	Go         string   `json:"go"`
-	Versions   []string `json:"versions"` // of the other programs
+	Versions   []string `json:"versions"` // of the baselines' programs
 	Commit     string   `json:"commit"`
-	LoadBefore string   `json:"load_before"` // the load average when the run began: above 1 the figures are those of a busy machine
+	LoadBefore string   `json:"load_before"` // the load average when the run began: above 1 the machine was busy
 }
 
 func describeMachine(ctx context.Context) machine {
@@ -84,7 +84,7 @@ func firstLine(b []byte, err error) string {
 	return line
 }
 
-// lineValue is what stands behind "name:" in a file of such lines.
+// lineValue returns the value after "name:" in a file of such lines.
 func lineValue(file, name string) string {
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -98,7 +98,7 @@ func lineValue(file, name string) string {
 	return "unknown"
 }
 
-// commit names what was measured. Results that are not committed yet do not make it another program.
+// commit names the measured commit. Uncommitted results do not make the program different.
 func commit(ctx context.Context) string {
 	root, err := moduleRoot(ctx)
 	if err != nil {

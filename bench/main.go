@@ -1,5 +1,5 @@
-// Command bench measures what waxseal costs: the KMS's bill with and without Bucket Keys, the price of encryption in
-// throughput, latency, CPU and memory, and how cost grows. README.md beside it says what is measured and how.
+// Command bench measures the cost of waxseal: the KMS's bill with and without Bucket Keys, the price of encryption in
+// throughput, latency, CPU and memory, and the growth of cost. README.md beside it describes the measurements.
 package main
 
 import (
@@ -27,7 +27,7 @@ type options struct {
 	rounds    int
 	window    time.Duration
 	cell, way string // of profile
-	line      string // the command, for others to repeat
+	line      string // the command line, to repeat the run
 }
 
 const usage = `usage: go run ./bench [flags] [command]
@@ -47,7 +47,7 @@ flags:
 `
 
 func main() {
-	// Servers that the benchmark runs as processes of their own.
+	// Servers of the benchmark, each in a process of its own.
 	if len(os.Args) == 3 && os.Args[1] == "null-store" {
 		exit(serveNullStore(os.Args[2]))
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestMain lets the test's own binary be the processes that a benchmark starts.
+// TestMain lets the test's own binary serve as a benchmark's child process.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "null-store" {
 		exit(serveNullStore(os.Args[2]))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// memoryFigure is the most memory that a waxseal, started for it, had resident during one load.
+// memoryFigure is the peak resident memory of a waxseal, started for a single load.
 type memoryFigure struct {
 	Name    string  `json:"name"`
 	Streams int     `json:"streams"`
@@ -19,14 +19,14 @@ type memoryFigure struct {
 	Seconds float64 `json:"seconds"`
 }
 
-// memoryTarget is what a waxseal may take, in MiB, whatever the size and the (64) streams.
+// memoryTarget is the limit for a waxseal, in MiB, whatever the size and the (64) streams.
 const memoryTarget = 256
 
-// memorySizes are how large a load is: streams at once of objects of a size, and one large object.
+// memorySizes are the sizes of the loads: concurrent streams of objects of a size, and a single large object.
 type memorySizes struct {
 	streams     int
 	each, large int64
-	flat        int64 // what each of eight streams moves, in objects of 1 MiB or in one
+	flat        int64 // bytes of each of eight streams, as objects of 1 MiB or as a single object
 }
 
 func sizesFor(quick bool) memorySizes {
@@ -36,7 +36,7 @@ func sizesFor(quick bool) memorySizes {
 	return memorySizes{streams: 64, each: 256 * mib, large: 5 * gib, flat: 1 * gib}
 }
 
-// memoryRun measures loads one after the other, each on a waxseal that is started for it: the peak is of its whole life.
+// memoryRun measures loads in turn, each on a waxseal of its own: the peak is of a process's whole life.
 type memoryRun struct {
 	t     *target
 	sizes memorySizes
@@ -88,10 +88,10 @@ func runMemory(ctx context.Context, bin string, quick bool) ([]memoryFigure, err
 	return out, nil
 }
 
-// flatStreams move the same bytes in small objects and in large ones.
+// flatStreams is the number of streams with the same bytes in small objects and in large objects.
 const flatStreams = 8
 
-// memoryLoad is what one waxseal is started for.
+// memoryLoad is the load of a single waxseal.
 type memoryLoad struct {
 	name    string
 	streams int
@@ -101,7 +101,7 @@ type memoryLoad struct {
 	stream  func(worker int) error
 }
 
-// put writes objects of a size, one after the other in each stream, until it has moved so much.
+// put writes objects of a size, in sequence in each stream, until the stream has moved each bytes.
 func (m *memoryRun) put(streams int, size, each int64) memoryLoad {
 	return memoryLoad{"PUT", streams, size, each, nil, func(worker int) error {
 		return times(each/size, func() error {
@@ -178,8 +178,8 @@ func (s *memorySection) write(b *strings.Builder) {
 	s.flat(b)
 }
 
-// flat compares the peaks of streams of large objects with those of as many bytes in small ones. A tenth and 8 MiB are
-// allowed for what the garbage collector does at other speeds.
+// flat compares the peaks of streams of large objects with the peaks of as many bytes in small objects. A tenth and 8
+// MiB are allowed for the garbage collector's work at different speeds.
 func (s *memorySection) flat(b *strings.Builder) {
 	t := table{head: []string{"memory is flat in object size", "target", "figure", "met"}}
 	for _, name := range []string{"GET", "PUT"} {

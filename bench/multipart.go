@@ -11,7 +11,7 @@ import (
 // multipartParts is how many parts an upload of a cell has.
 const multipartParts = 4
 
-// multipart is one upload of a few parts, one after the other.
+// multipart is an upload of a few parts in sequence.
 func (c cell) multipart(t *target, worker int) func(*client) (answer, error) {
 	key := fmt.Sprintf("drop/multipart-%d", worker)
 	return func(conn *client) (answer, error) {
@@ -56,7 +56,7 @@ func beginUpload(conn *client, t *target, key string) (*upload, error) {
 	return u, nil
 }
 
-// send makes one of the upload's requests; only 200 is no error.
+// send sends a request of the upload; any status but 200 is an error.
 func (u *upload) send(a *ask) (answer, string, error) {
 	var doc bytes.Buffer
 	got, err := u.conn.do(sign(a), &doc)

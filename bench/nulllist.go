@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// list answers ListObjectsV2, of keys without characters that XML would have to escape.
+// list serves ListObjectsV2, for keys without characters to escape in XML.
 func (s *nullStore) list(q *nullRequest) error {
 	if q.bucket == "" {
 		return q.reply(200, xmlType, []byte("<ListAllMyBucketsResult><Buckets><Bucket><Name>"+benchBucket+

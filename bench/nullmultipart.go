@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// nullUpload is a multipart upload. Parts of keys that are not kept have a size and no bytes.
+// nullUpload is a multipart upload. Parts of discarded keys have a size and no bytes.
 type nullUpload struct {
 	header string
 	parts  map[int]nullPart

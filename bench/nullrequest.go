@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// nullRequest is the request that a connection of the null store is at. It is used again for the next.
+// nullRequest is the current request of a connection of the null store, reused for the next request.
 type nullRequest struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -25,7 +25,7 @@ type nullRequest struct {
 	decoded                    int64 // length without the frame
 	chunked                    bool  // the body is aws-chunked
 	expect                     bool
-	meta                       []byte // header lines that belong to the object
+	meta                       []byte // header lines of the object
 	rangeHeader                string
 	ifMatch, ifNone            string
 	copySource, copyIfMatch    string
@@ -79,7 +79,7 @@ func (q *nullRequest) line() ([]byte, error) {
 	return bytes.TrimRight(line, "\r\n"), nil
 }
 
-// header looks at one header line.
+// header parses a header line.
 func (q *nullRequest) header(line []byte) error {
 	i := bytes.IndexByte(line, ':')
 	if i < 0 {
@@ -145,7 +145,7 @@ func (q *nullRequest) goOn() error {
 	return err
 }
 
-// discard throws the body away: what is buffered, then large reads from the connection itself.
+// discard throws the body away: the buffered bytes, then large reads from the connection itself.
 func (q *nullRequest) discard() error {
 	if err := q.goOn(); err != nil {
 		return err
@@ -189,7 +189,7 @@ func (q *nullRequest) content(b []byte) []byte {
 	}
 }
 
-// badTrailer checks the CRC32C trailer of small bodies: a probe sends a wrong one.
+// badTrailer reports whether a small body's CRC32C trailer is wrong: the probe of the store sends a wrong trailer.
 func (q *nullRequest) badTrailer(b []byte) bool {
 	i := bytes.LastIndex(b, []byte("x-amz-checksum-crc32c:"))
 	if !q.chunked || i < 0 || len(b) > 64<<10 {
@@ -200,7 +200,7 @@ func (q *nullRequest) badTrailer(b []byte) bool {
 	return !bytes.HasPrefix(b[i:], []byte("x-amz-checksum-crc32c:"+base64.StdEncoding.EncodeToString(sum[:])))
 }
 
-// resolveRange is the range that was asked for, of a body of a size.
+// resolveRange returns the request's range of a body of size bytes.
 func (q *nullRequest) resolveRange(size int64) (first, last int64, ok bool) {
 	spec, ok := strings.CutPrefix(q.rangeHeader, "bytes=")
 	if !ok {

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// A nullStore is an S3 store that costs as little as a store can: it takes any signature, throws away the bodies of
-// PUTs, and serves from memory what was stored under keptPrefix. What waxseal costs is then not hidden behind what a
-// store costs. It speaks HTTP/1.1 over raw connections, because net/http would be the larger part of its work.
+// A nullStore is an S3 store of the least possible cost: it takes any signature, throws away the bodies of PUTs, and
+// serves from memory the objects under keptPrefix. So waxseal's cost is not hidden behind a store's. It speaks
+// HTTP/1.1 over raw connections, because net/http would be the larger part of its work.
 type nullStore struct {
 	mu      sync.RWMutex
 	objects map[string]*nullObject // by "bucket/key"
@@ -25,12 +25,12 @@ type nullStore struct {
 	count   atomic.Int64 // requests served
 }
 
-// keptPrefix begins the keys whose bodies are kept.
+// keptPrefix begins the keys with kept bodies.
 const keptPrefix = "keep/"
 
 // nullObject does not change once it is stored.
 type nullObject struct {
-	header   string // lines that the client gets back
+	header   string // lines for the response
 	body     []byte
 	etag     string
 	modified time.Time
@@ -65,7 +65,7 @@ func (s *nullStore) connection(c net.Conn) {
 	}
 }
 
-// keeps says whether a key's body is kept. The probe of a store's abilities gets a store that has them.
+// keeps reports whether a key's body is kept. For the probe of a store's capabilities the null store keeps all.
 func keeps(bucket, key string) bool {
 	return strings.HasPrefix(key, keptPrefix) || strings.HasPrefix(bucket, "waxseal-probe-")
 }
@@ -95,7 +95,7 @@ func (s *nullStore) answer(q *nullRequest) error {
 	return q.fail(501, "NotImplemented")
 }
 
-// bucket answers what is asked of buckets: they all exist, and none has a configuration.
+// bucket serves bucket requests: every bucket exists, without any configuration.
 func (s *nullStore) bucket(q *nullRequest) error {
 	if err := q.discard(); err != nil {
 		return err
@@ -200,7 +200,7 @@ const (
 	xmlTime = "2006-01-02T15:04:05.000Z"
 )
 
-// from is the sorted names from one on.
+// from returns the sorted names from name on.
 func (s *nullStore) from(name string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -215,7 +215,7 @@ func (s *nullStore) from(name string) []string {
 	return s.names[i:]
 }
 
-// discardBuffer takes what is thrown away.
+// discardBuffers are buffers for discarded bytes.
 var discardBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
 func discardN(r io.Reader, n int64) error {

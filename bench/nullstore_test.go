@@ -70,7 +70,7 @@ func TestNullStoreUploads(t *testing.T) {
 	}
 }
 
-// TestFailuresAreNotMeasured: the bytes of operations that failed are not counted, and a round with errors has no verdict.
+// TestFailuresAreNotMeasured: the bytes of failed operations are not counted, and a round with errors has no verdict.
 func TestFailuresAreNotMeasured(t *testing.T) {
 	l := &load{t: startNullStore(t), opSize: mib}
 	put := sign(l.t.putAsk("drop/x", mib))

@@ -82,14 +82,14 @@ func newPlot(title, x, y string) *plot.Plot {
 	return p
 }
 
-// newLegend makes a legend that stands beside the plot, never over it.
+// newLegend returns a legend for beside the plot, never over it.
 func newLegend() *plot.Legend {
 	l := plot.NewLegend()
 	l.Top, l.Left, l.Padding = true, true, vg.Points(3)
 	return &l
 }
 
-// writeSVG writes a plot with its legend on the right as SVG, on white for pages that are dark.
+// writeSVG writes a plot with its legend on the right as SVG, on white for dark pages.
 func writeSVG(p *plot.Plot, legend *plot.Legend, base, file string) error {
 	canvas := vgsvg.New(chartWidth, chartHeight)
 	all := draw.New(canvas)
@@ -123,7 +123,7 @@ func (c chart) axes(p *plot.Plot) {
 	}
 }
 
-// positions are the X values at which any of the lines has a point.
+// positions returns the X values of all points of the lines.
 func positions(lines []series) []float64 {
 	var x []float64
 	for _, s := range lines {
@@ -158,7 +158,7 @@ func (t ticksAt) Ticks(_, _ float64) []plot.Tick {
 	return ticks
 }
 
-// xys leaves out what a logarithm cannot show.
+// xys leaves out points beyond a logarithmic scale.
 func (s series) xys(logX, logY bool) plotter.XYs {
 	var out plotter.XYs
 	for _, p := range s.points {

@@ -18,8 +18,8 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// primitives are the costs that encryption cannot do without, measured on one core in the same run as all else. What
-// waxseal should cost is worked out from them.
+// primitives are the unavoidable costs of encryption, measured on one core in the same run as all else. The targets
+// for waxseal's cost are computed from them.
 type primitives struct {
 	SealPerGiB float64 `json:"aes_gcm_seal_s_per_gib"`
 	OpenPerGiB float64 `json:"aes_gcm_open_s_per_gib"`
@@ -28,13 +28,13 @@ type primitives struct {
 	Derive     float64 `json:"hkdf_us"`
 }
 
-// least takes the smaller of each of two measurements: other work only ever makes one larger.
+// least takes the smaller value of each of two measurements: disturbances only ever make a value larger.
 func (p *primitives) least(o *primitives) {
 	p.SealPerGiB, p.OpenPerGiB, p.MD5PerGiB = min(p.SealPerGiB, o.SealPerGiB), min(p.OpenPerGiB, o.OpenPerGiB), min(p.MD5PerGiB, o.MD5PerGiB)
 	p.Verify, p.Derive = min(p.Verify, o.Verify), min(p.Derive, o.Derive)
 }
 
-// segment is the unit that objects are sealed in.
+// segment is the unit of sealing.
 const segment = 64 << 10
 
 // measurePrimitives takes each figure's median of five.
@@ -120,7 +120,7 @@ func median(v []float64) float64 {
 	return s[len(s)/2]
 }
 
-// verification checks the signature of one request of the load. Making one costs about the same, with a good signer.
+// verification checks the signature of a request of the load. Signing costs about the same, with a good signer.
 func verification() (func() error, error) {
 	now := time.Now()
 	v := &sigv4.Verifier{Service: "s3", Region: benchRegion, Now: func() time.Time { return now },

@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// process is a program that runs for the length of a measurement.
+// process is a program with the life of a measurement.
 type process struct {
 	name string
 	cmd  *exec.Cmd
-	log  string        // file with all that it printed
+	log  string        // file with all output
 	done chan struct{} // closed when it has ended
-	err  error         // why, after that
+	err  error         // closed at its end
 }
 
 // startProcess runs a program and waits until it listens at addr.
@@ -82,7 +82,7 @@ func (p *process) stop() {
 	<-p.done
 }
 
-// pids are the process and its children: a server may do its work in those.
+// pids returns the ids of the process and its children: a server may do its work in children.
 func (p *process) pids() []int {
 	pid := p.cmd.Process.Pid
 	all := []int{pid}
@@ -104,7 +104,7 @@ func (p *process) pids() []int {
 	return all
 }
 
-// clockTick is the unit of times in /proc/PID/stat: USER_HZ, which is 100 wherever Linux runs Go.
+// clockTick is the unit of times in /proc/PID/stat: USER_HZ, 100 on every Linux with Go.
 const clockTick = 10 * time.Millisecond
 
 // cpu is the processor time used so far, user and system.
@@ -135,12 +135,12 @@ func (p *process) cpu() (time.Duration, error) {
 // resetPeak makes peakRSS count from now on.
 func (p *process) resetPeak() {
 	for _, pid := range p.pids() {
-		// Where it is not allowed, the peak is that of the process's whole life.
+		// Without permission the peak is of the process's whole life.
 		_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
 	}
 }
 
-// peakRSS is the most memory that was resident at once, in bytes.
+// peakRSS returns the peak resident memory in bytes.
 func (p *process) peakRSS() int64 {
 	var total int64
 	for _, pid := range p.pids() {
@@ -160,7 +160,7 @@ func (p *process) peakRSS() int64 {
 	return total
 }
 
-// freeAddr is a loopback address that nobody listens at.
+// freeAddr returns an unused loopback address.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -8,8 +8,7 @@ import (
 // diesWithParent leaves no server behind when the benchmark is killed.
 func diesWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
-// threadCPU is the processor time that the calling thread has used. On a machine with other work to do, the time on
-// the wall says little.
+// threadCPU returns the processor time used by the calling thread. On a busy machine wall-clock time says little.
 func threadCPU() time.Duration {
 	const thisThread = 1 // RUSAGE_THREAD
 	var u syscall.Rusage

@@ -9,7 +9,7 @@ import (
 
 func diesWithParent() *syscall.SysProcAttr { return nil }
 
-// threadCPU is the time on the wall where no other is known.
+// threadCPU returns wall-clock time, where a thread's CPU time is unknown.
 func threadCPU() time.Duration { return time.Since(processStart) }
 
 var processStart = time.Now()

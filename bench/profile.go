@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// profile writes CPU and allocation profiles of waxseal under one cell's load to the working directory's results.
+// profile writes CPU and allocation profiles of waxseal under a cell's load to the working directory's results.
 func (o *options) profile(ctx context.Context, _ time.Time, stdout io.Writer) error {
 	return withWaxseal(ctx, func(bin string) error {
 		ways, err := startPaths(ctx, bin)

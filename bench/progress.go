@@ -8,7 +8,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// meter is a progress bar that many may move. It is silent where nobody watches.
+// meter is a progress bar for concurrent use. Without a terminal it is silent.
 type meter struct {
 	mu  sync.Mutex
 	bar *progressbar.ProgressBar

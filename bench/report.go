@@ -50,7 +50,7 @@ func (t *table) write(b *strings.Builder) {
 	}
 }
 
-// write says where, when and with which command a part was run.
+// write writes the place, time and command of a part's run.
 func (s section) write(b *strings.Builder) {
 	m := s.Machine
 	fmt.Fprintf(b, "\n`%s` on %s, %.0f s, commit %s.\n%s, %d processors, %.0f GiB, Linux %s, %s", s.Command, s.Begun.UTC().Format(time.DateOnly), s.Seconds,
@@ -146,7 +146,7 @@ func (k *kmsSection) writeVaried(b *strings.Builder, name, title, column string,
 	t.write(b)
 }
 
-// writeTenants shows what helps where every bucket key is seldom used.
+// writeTenants shows the remedies for seldom used bucket keys.
 func (k *kmsSection) writeTenants(b *strings.Builder) {
 	t := table{head: []string{"a new bucket key every", "window", "KMS calls a month", "bill"}}
 	for _, o := range k.Outcomes {

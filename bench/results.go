@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// section is what every part of the results says of its own run: parts can be run on different days.
+// section describes a part's own run: parts can be run on different days.
 type section struct {
 	Machine machine   `json:"machine"`
 	Command string    `json:"command"`
@@ -27,7 +27,7 @@ type kmsSection struct {
 	section
 	Outcomes  []kmsOutcome `json:"outcomes"`
 	Throttled []throttled  `json:"throttled"`
-	LeftOut   int          `json:"left_out"` // experiments for which a quick run had no time
+	LeftOut   int          `json:"left_out"` // experiments without time in a quick run
 }
 
 // dataSection is the part about the data path.
@@ -112,8 +112,8 @@ func loadReport(base string) (r report, err error) {
 	return r, nil
 }
 
-// follow notes which parts came after another of the same command, which makes them all, kms first: the load average
-// before them is that one's.
+// follow notes the parts measured right after another part by a command for all parts, kms first: the load average
+// before such a part comes from the part before.
 func (r *report) follow() {
 	if r.data != nil {
 		r.data.follows = !strings.HasSuffix(r.data.Command, " data")

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Ways of others. They are measured where their programs are: on PATH, or where an environment variable says.
+// Ways of further programs, measured when the programs are on PATH or named by an environment variable.
 const (
 	rcloneWay  = "rclone crypt"
 	minioPlain = "MinIO"
@@ -32,7 +32,8 @@ func program(name, variable string) (string, error) {
 	return bin, nil
 }
 
-// startRivals starts what there is. A rival that does not start, or cannot do what a cell asks, is named and left out.
+// startRivals starts the installed baselines. A baseline that does not start, or lacks a cell's operation, is named
+// and left out.
 func (p *paths) startRivals(ctx context.Context, waxseal string) {
 	if err := p.startRclone(ctx); err != nil {
 		p.skipped = append(p.skipped, rcloneWay+": "+err.Error())
@@ -122,7 +123,7 @@ func (p *paths) startMinIO(ctx context.Context, waxseal string) error {
 	return nil
 }
 
-// makeBucket waits until the store is ready to make one.
+// makeBucket creates the bucket, and retries until the store is ready.
 func makeBucket(ctx context.Context, addr string) error {
 	var err error
 	for range 50 {

@@ -149,7 +149,7 @@ func (s *scaler) cost(ctx context.Context, asks []*ask) (float64, error) {
 	return f.CPUPer1000, err
 }
 
-// asksAtOnce is how many different objects one measurement asks for, spread over all that there are.
+// asksAtOnce is the number of different objects of a measurement, spread over all objects.
 const asksAtOnce = 4000
 
 func (s *scaler) byUsers(ctx context.Context) (*scaleCurve, error) {
@@ -269,7 +269,7 @@ func (s *scaler) byObjects(ctx context.Context) (*scaleCurve, error) {
 	return c, nil
 }
 
-// envelopeBytes is what waxseal adds to an object's metadata.
+// envelopeBytes returns the bytes added by waxseal to an object's metadata.
 func (s *scaler) envelopeBytes(ctx context.Context) (int, error) {
 	t := s.target()
 	if _, _, err := once(t.putAsk(keptPrefix+"envelope", 4*kib)); err != nil {
@@ -287,7 +287,7 @@ func (s *scaler) envelopeBytes(ctx context.Context) (int, error) {
 	return len(resp.Header.Get("X-Amz-Meta-Waxseal")), nil
 }
 
-// byParts uploads parts of 5 MiB, the least that S3 allows, of an object that the store throws away.
+// byParts uploads parts of 5 MiB, S3's minimum, of an object discarded by the store.
 func (s *scaler) byParts(ctx context.Context) (*scaleCurve, error) {
 	c := &scaleCurve{Name: "Parts of an upload", File: "scale-parts", X: "parts", Y: "CPU milliseconds a part",
 		Note: "Multipart uploads of parts of 5 MiB: CPU of UploadPart, and of CompleteMultipartUpload divided by the parts. CPU is counted in hundredths of a second: figures of fewer than a hundred parts are coarse."}

@@ -12,19 +12,19 @@ import (
 	"strings"
 )
 
-// target is a way to the store that is measured.
+// target is a measured way to the store.
 type target struct {
 	name    string
 	addr    string
-	proc    *process // whose CPU and memory count; nil: there is nothing in between
+	proc    *process // CPU and memory are measured here; nil: no process in between
 	admin   string   // waxseal's admin endpoint, for its allocations
 	pprof   string   // waxseal's endpoint of profiles
-	scrape  float64  // objects that asking there allocates itself
+	scrape  float64  // allocations of a scrape of admin itself
 	put     map[string]string
 	get     map[string]string
 	restart func(context.Context) error // starts it anew on the same data
 	rival   bool                        // another's: it may fail
-	// keep is where this way's kept objects lie: what one way stored, another cannot read.
+	// keep is the prefix of this way's kept objects: no way can read the objects of another.
 	keep string
 }
 
@@ -41,17 +41,17 @@ const (
 	dsse        = "DSSE-KMS"
 )
 
-// paths is everything that stands between client and null store, running.
+// paths are the running processes between client and null store.
 type paths struct {
 	dir     string
 	store   *process
 	addr    string // of the store
 	targets []*target
 	procs   []*process
-	skipped []string // what could not be measured, and why
+	skipped []string // ways not measured, and why
 }
 
-// startPaths starts the null store, nginx where there is one, and waxseal.
+// startPaths starts the null store, nginx where it is installed, and waxseal.
 func startPaths(ctx context.Context, waxseal string) (*paths, error) {
 	dir, err := os.MkdirTemp("", "waxseal-bench-")
 	if err != nil {
@@ -132,7 +132,7 @@ http {
 `
 
 // startNginx puts nginx in front of the store as a plain proxy: it copies bytes, streaming in both directions, with a
-// worker for every processor, and knows nothing of what they are.
+// worker for every processor, and does not look at them.
 func (p *paths) startNginx(ctx context.Context) error {
 	bin, err := exec.LookPath("nginx")
 	if err != nil {

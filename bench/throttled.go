@@ -62,7 +62,7 @@ func (s *slowKMS) Authorize(ctx context.Context, c keystore.Caller, a keystore.A
 	return s.Provider.Authorize(ctx, c, a, arn, blob, ec)
 }
 
-// throttled is what a load got done in front of the slow KMS.
+// throttled has the figures of a load in front of the slow KMS.
 type throttled struct {
 	Op         op      `json:"op"`
 	BucketKeys bool    `json:"bucket_keys"`

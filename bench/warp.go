@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// A second opinion: warp (https://github.com/minio/warp), the field's own load generator, which signs every request and
-// makes fresh data. It needs a store that keeps what it is sent, so all of it runs on MinIO.
+// A second opinion: warp (https://github.com/minio/warp), the field's own load generator, signs every request and
+// makes fresh data. It needs a store that keeps its data, so all of it runs on MinIO.
 
-// warpCell is one load of warp's.
+// warpCell is a load of warp's.
 type warpCell struct {
 	Op      op     `json:"op"`
 	Size    int64  `json:"size"`
@@ -35,14 +35,14 @@ var warpCells = []warpCell{
 	{opGet, 8 * mib, 100, 8, "GET 8 MiB c8"},
 }
 
-// warpFigures is one run along one way.
+// warpFigures are a run's figures along a single way.
 type warpFigures struct {
 	PerSecond float64 `json:"requests_per_s"`
 	MiBps     float64 `json:"mib_per_s"`
 	Errors    int64   `json:"errors"`
 }
 
-// warpMeasured is a cell with what every way did in every round.
+// warpMeasured is a cell with the figures of every way in every round.
 type warpMeasured struct {
 	Cell   warpCell                 `json:"cell"`
 	Rounds map[string][]warpFigures `json:"rounds"` // by way
@@ -63,7 +63,7 @@ const warpRounds = 3
 
 func (o *options) warp(ctx context.Context, _ time.Time, stdout io.Writer) error {
 	if o.quick {
-		return nil // ten minutes, and two programs of others
+		return nil // ten minutes, and two programs to install
 	}
 	s := &warpSection{section: o.section(ctx), Window: warpWindow.Seconds()}
 	err := withWaxseal(ctx, func(bin string) (err error) {
@@ -84,7 +84,7 @@ func (o *options) warp(ctx context.Context, _ time.Time, stdout io.Writer) error
 
 const warpWindow = 10 * time.Second
 
-// runWarp runs all cells, the ways in turn within each round. Without warp or MinIO it says what is missing.
+// runWarp runs all cells, the ways in turn within each round. Without warp or MinIO it names the missing program.
 func runWarp(ctx context.Context, waxseal string) (cells []warpMeasured, skipped string, err error) {
 	bin, err := program("warp", "WAXSEAL_BENCH_WARP")
 	if err != nil {
@@ -155,7 +155,7 @@ func (w *warp) makeBuckets(ways []*target) error {
 	return nil
 }
 
-// run is one measurement: warp clears the bucket, prepares what it reads, measures and clears up.
+// run makes a measurement: warp clears the bucket, prepares its objects, measures and clears up.
 func (w *warp) run(ctx context.Context, c warpCell, t *target) (warpFigures, error) {
 	args := []string{strings.ToLower(string(c.Op)), "--json", "--no-color", "--host", t.addr, "--access-key", benchAccess, "--secret-key", benchSecret,
 		"--region", benchRegion, "--lookup", "path", "--bucket", w.bucket(t), "--obj.size", fmt.Sprint(c.Size), "--concurrent", fmt.Sprint(c.Conc),
@@ -176,7 +176,7 @@ func (w *warp) run(ctx context.Context, c warpCell, t *target) (warpFigures, err
 	return parseWarp(said.Bytes(), c.Op)
 }
 
-// parseWarp takes the figures of one operation out of what warp prints with --json.
+// parseWarp extracts an operation's figures from warp's --json output.
 func parseWarp(text []byte, what op) (f warpFigures, err error) {
 	var doc struct {
 		ByOp map[op]struct {
@@ -202,7 +202,7 @@ func parseWarp(text []byte, what op) (f warpFigures, err error) {
 	return warpFigures{PerSecond: got.Throughput.Objects / seconds, MiBps: got.Throughput.Bytes / mib / seconds, Errors: got.Errors}, nil
 }
 
-// median is the median of one figure of a way's rounds.
+// median returns the median of a figure over a way's rounds.
 func (m *warpMeasured) median(way string, figure func(warpFigures) float64) float64 {
 	var all []float64
 	for _, f := range m.Rounds[way] {
@@ -212,7 +212,7 @@ func (m *warpMeasured) median(way string, figure func(warpFigures) float64) floa
 	return all[len(all)/2]
 }
 
-// write is the part that warp measured.
+// write writes the section of warp's figures.
 func (s *warpSection) write(b *strings.Builder) {
 	b.WriteString("\n## A second opinion: warp\n")
 	s.section.write(b)

@@ -15,7 +15,7 @@ type workload struct {
 	Reads      int64  `json:"reads_per_month"`
 	Tenants    int    `json:"tenants"` // each with a bucket, a KMS key and a user of its own
 	Requesters int    `json:"requesters"`
-	History    int    `json:"history_days"` // how far back the objects that are read were written
+	History    int    `json:"history_days"` // age of the oldest objects read
 }
 
 // workloads: the first is the source deck's.
@@ -37,18 +37,18 @@ type variant struct {
 	Replicas   int           `json:"replicas"`
 	Requesters int           `json:"requesters"`
 	History    int           `json:"history_days"`
-	Scale      int64         `json:"scale"` // one part in this many of the month is run
+	Scale      int64         `json:"scale"` // the run covers 1/Scale of the month
 }
 
-// outcome is what a run of a workload cost.
+// outcome is the cost of a run of a workload.
 type outcome struct {
 	Workload workload `json:"workload"`
 	Variant  variant  `json:"variant"`
-	Requests int64    `json:"s3_requests"` // really made, of those that are counted
+	Requests int64    `json:"s3_requests"` // really sent, of the counted requests
 	Calls    int64    `json:"kms_calls"`   // counted in the audit log
 	Generate int64    `json:"generate_data_key"`
 	Decrypt  int64    `json:"decrypt"`
-	Describe int64    `json:"describe_key"` // look-ups that an external KMS would see as well
+	Describe int64    `json:"describe_key"` // look-ups, seen by an external KMS as well
 	Monthly  int64    `json:"kms_calls_per_month"`
 	Bill     Bill     `json:"bill"`
 	Seconds  float64  `json:"seconds"`
@@ -75,12 +75,12 @@ type tenant struct {
 	users          []user
 	objects        int // written so far
 	history        int // of these, before the month
-	stands         int // how many objects of the month's own density those of the history stand for
+	stands         int // number of objects, at the month's own density, represented by the history's objects
 }
 
-// runWorkload runs one part of a month: as many requests as fall into it, at the month's own density, over that part of
-// the month on the lab's clock. The objects that it reads were written day by day before it, so that they lie under as
-// many bucket keys as they would.
+// runWorkload runs a part of a month: its requests at the month's own density, over that part of the month on the
+// lab's clock. The objects to read were written day by day before it, so that they lie under a realistic number of
+// bucket keys.
 func runWorkload(ctx context.Context, w workload, v variant, progress func(done, of int64)) (*outcome, error) {
 	if v.Requesters > 0 {
 		w.Requesters = v.Requesters
@@ -131,7 +131,7 @@ func (r *run) makeTenants(ctx context.Context) error {
 	return nil
 }
 
-// described counts look-ups of keys, which the embedded key service does not bill.
+// described counts look-ups of keys, not billed by the embedded key service.
 func (r *run) described() int64 {
 	var n uint64
 	for _, p := range r.replicas {
@@ -140,8 +140,8 @@ func (r *run) described() int64 {
 	return int64(n)
 }
 
-// writeHistory writes a few objects a day for each tenant, enough that every replica has a bucket key of each day. More
-// would lie under the same keys; each is read as often as all that it stands for.
+// writeHistory writes a few objects a day for each tenant, enough that every replica has a bucket key of each day.
+// More would lie under the same keys; each object is read as often as all objects it stands for.
 func (r *run) writeHistory(ctx context.Context) error {
 	days := max(1, r.w.History)
 	written := max(1, int(r.w.Writes)/30/r.w.Tenants)
@@ -165,8 +165,8 @@ func (r *run) writeHistory(ctx context.Context) error {
 	return nil
 }
 
-// month runs the requests at random moments. Reads choose among all that was written; which is more than most real
-// workloads do, that read what is new more often, and costs more calls.
+// month runs the requests at random moments. Reads choose among all objects; most real workloads read new objects
+// more often, and cause fewer calls.
 func (r *run) month(ctx context.Context, out *outcome, progress func(done, of int64)) error {
 	writes, reads := r.w.Writes/r.v.Scale, r.w.Reads/r.v.Scale
 	total := writes + reads
@@ -200,7 +200,7 @@ func (r *run) month(ctx context.Context, out *outcome, progress func(done, of in
 	return nil
 }
 
-// labBody is small: it is the number of requests that counts here.
+// labBody is small: only the number of requests counts here.
 var labBody = [][]byte{make([]byte, 64)}
 
 func (r *run) write(t *tenant) error {
@@ -217,7 +217,7 @@ func (r *run) read(t *tenant) error {
 	return r.send(r.anyReplica(), &ask{method: http.MethodGet, path: t.path(t.choose(r.rng)), user: r.anyUser(t)})
 }
 
-// choose is an object of all that there would be, each as likely as any other.
+// choose returns an object's index. Each object of the full history is equally likely.
 func (t *tenant) choose(rng *rand.Rand) int {
 	if i := rng.IntN(t.stands + t.objects - t.history); i >= t.stands {
 		return t.history + i - t.stands
