@@ -2,13 +2,14 @@ package proxy
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"waxseal/proxy/s3"
 )
 
 // errForKeyService is the answer to a KMS client that has the wrong port.
-var errForKeyService = s3.Errorf(s3.InvalidRequest, "This is waxseal's S3 endpoint. The key service, which speaks the KMS API, is at the address of --kms-listen.")
+var errForKeyService = errors.New("This is waxseal's S3 endpoint. The key service, which speaks the KMS API, is at the address of --kms-listen.")
 
 // isForKeyService reports whether a request is a KMS client's: it names an operation of KMS, or is signed for KMS.
 func (c *call) isForKeyService() bool {

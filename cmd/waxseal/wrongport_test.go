@@ -115,7 +115,8 @@ func TestWrongPort(t *testing.T) {
 	}
 	says := map[string]string{"S3": s3Says, "KMS": kmsSays}
 	right := map[string][]string{
-		"S3":  {request("GET /", s3Scope, ""), request("GET /kms/aws4_request", "", ""), request("POST /bucket", form, "--b--")},
+		"S3": {request("GET /", s3Scope, ""), request("GET /kms/aws4_request", "", ""), request("POST /bucket", form, "--b--"),
+			request("OPTIONS /bucket", "", "x")}, // InvalidRequest, as S3 says it
 		"KMS": {request("POST /", kmsScope+target, "{}"), request("POST /", target, "{}"), request("GET /", target, ""), request("POST /", kmsScope, "{}")},
 	}
 	for _, overTLS := range []bool{false, true} {
@@ -128,8 +129,12 @@ func TestWrongPort(t *testing.T) {
 		}
 		for port, texts := range right {
 			for _, text := range texts {
-				if answer := say(t, w.addr[port], overTLS, text); !strings.Contains(answer, "HTTP/1.1 4") || strings.Contains(answer, "is at the address of") {
+				answer := say(t, w.addr[port], overTLS, text)
+				if !strings.Contains(answer, "HTTP/1.1 4") || strings.Contains(answer, "is at the address of") {
 					t.Errorf("the right port %s, TLS %v: %s", port, overTLS, answer)
+				}
+				if isXML := strings.Contains(answer, "<Error><Code>"); isXML != (port == "S3") {
+					t.Errorf("the right port %s answers in another's form: %s", port, answer)
 				}
 			}
 		}
