@@ -1,12 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/minio/minio-go/v7"
@@ -21,21 +24,21 @@ func inspectCommand() *cobra.Command {
 		Use:   "inspect s3://BUCKET[/PREFIX]",
 		Short: "Show how objects are sealed, as the store has them",
 		Long: "Show how objects are sealed: mode, KMS key, sizes, parts. Nothing is opened and no key is used, so this is\n" +
-			"what the store says, and what a reader would check.",
+			"what the store says, and what a reader would check. The last lines are the sums: bytes of plaintext, bytes in the\n" +
+			"store, objects; by mode, where there are several.",
 		Args: cobra.ExactArgs(1),
 	}, func(cmd *cobra.Command, c *config, args []string) error {
 		bucket, prefix, err := parseS3URL(args[0])
 		if err != nil {
 			return err
 		}
-		show := showLine
-		if asJSON {
-			show = showJSON
-		}
 		return withStore(cmd.Context(), c, func(store *minio.Core) error {
-			return inspect(cmd.Context(), store, bucket, prefix, versions, func(s sealing) error {
-				return show(cmd.OutOrStdout(), s)
-			})
+			if asJSON {
+				return inspect(cmd.Context(), store, bucket, prefix, versions, func(s sealing) error {
+					return showJSON(cmd.OutOrStdout(), s)
+				})
+			}
+			return inspectTable(cmd.Context(), cmd.OutOrStdout(), store, bucket, prefix, versions)
 		})
 	}, "upstream-endpoint", "upstream-region", "upstream-ca", "upstream-path-style")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one JSON object a line")
@@ -170,11 +173,73 @@ func (s *sealing) readFooter(ctx context.Context, store *minio.Core, bucket stri
 
 func showJSON(w io.Writer, s sealing) error { return json.NewEncoder(w).Encode(s) }
 
-func showLine(w io.Writer, s sealing) error {
-	mode := s.Mode
-	if mode == "" {
-		mode = "not sealed"
+// inspectTable shows a header, a line for each object, and at the end the sums.
+func inspectTable(ctx context.Context, w io.Writer, store *minio.Core, bucket, prefix string, versions bool) error {
+	if _, err := fmt.Fprintf(w, "%-10s %12s %12s  %s\n", "MODE", "BYTES", "STORED", "KEY"); err != nil {
+		return err
 	}
+	sums := make(sealingSums)
+	err := inspect(ctx, store, bucket, prefix, versions, func(s sealing) error {
+		sums.add(s)
+		return showLine(w, s)
+	})
+	return errors.Join(err, sums.print(w))
+}
+
+// sealingSum is what objects come to: their plaintext, and what the store holds for it.
+type sealingSum struct {
+	objects       int
+	bytes, stored int64
+}
+
+func (s *sealingSum) add(objects int, bytes, stored int64) {
+	s.objects += objects
+	s.bytes += max(bytes, 0) // unknown where the object has a problem
+	s.stored += stored
+}
+
+func (s sealingSum) print(w io.Writer, what string) error {
+	objects := "objects"
+	if s.objects == 1 {
+		objects = "object"
+	}
+	_, err := fmt.Fprintf(w, "%-10s %12d %12d  %d %s\n", what, s.bytes, s.stored, s.objects, objects)
+	return err
+}
+
+// sealingSums are the sums by mode.
+type sealingSums map[string]*sealingSum
+
+func (m sealingSums) add(s sealing) {
+	if m[s.mode()] == nil {
+		m[s.mode()] = new(sealingSum)
+	}
+	m[s.mode()].add(1, s.Size, s.StoredSize)
+}
+
+// print has a line for each mode, where there are several, and a last one for all objects.
+func (m sealingSums) print(w io.Writer) error {
+	if _, err := fmt.Fprintln(w); err != nil {
+		return err
+	}
+	var all sealingSum
+	for _, mode := range slices.Sorted(maps.Keys(m)) {
+		sum := m[mode]
+		all.add(sum.objects, sum.bytes, sum.stored)
+		if len(m) == 1 {
+			continue
+		}
+		if err := sum.print(w, mode); err != nil {
+			return err
+		}
+	}
+	return all.print(w, "all")
+}
+
+// mode is the mode as people read it.
+func (s sealing) mode() string { return cmp.Or(s.Mode, "not sealed") }
+
+func showLine(w io.Writer, s sealing) error {
 	var about []string
 	if s.BucketKey {
 		about = append(about, "bucket key")
@@ -194,6 +259,6 @@ func showLine(w io.Writer, s sealing) error {
 	if s.Problem != "" {
 		about = append(about, "PROBLEM: "+s.Problem)
 	}
-	_, err := fmt.Fprintf(w, "%-10s %12d %12d  %s  %s\n", mode, s.Size, s.StoredSize, s.Key, strings.Join(about, ", "))
+	_, err := fmt.Fprintf(w, "%-10s %12d %12d  %s  %s\n", s.mode(), s.Size, s.StoredSize, s.Key, strings.Join(about, ", "))
 	return err
 }
