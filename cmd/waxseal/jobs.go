@@ -19,6 +19,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/signer"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 )
 
 // A job works through the objects below a prefix, as an S3 client of waxseal: what it may do, what it sees and how it
@@ -34,14 +35,20 @@ type job struct {
 	out      io.Writer // results
 	failures io.Writer // a line for each object that failed, up to shown
 	shown    int       // 0: all
+	json     bool      // results and failures are JSON
 	progress io.Writer // how far it is
+	terminal bool      // progress is a terminal
 	begun    time.Time
+	count    bool          // count the objects before the first is worked on
+	limit    *rate.Limiter // of objects; nil: none
 
 	mu     sync.Mutex
+	total  int // objects to work on; 0: not known
 	seen   int
 	bytes  int64
 	counts map[string]int // by what came of an object
 	failed int
+	keys   []keyCount // what objects hang on, for the summary in JSON
 }
 
 // jobFlags are those that all jobs have.
@@ -49,6 +56,19 @@ type jobFlags struct {
 	endpoint string
 	workers  int
 	failures int
+	rate     float64
+}
+
+func (f jobFlags) check() error {
+	switch {
+	case f.workers < 1:
+		return fmt.Errorf("--workers: %d is less than one", f.workers)
+	case f.failures < 0:
+		return fmt.Errorf("--show-failures: %d is negative", f.failures)
+	case f.rate < 0:
+		return fmt.Errorf("--rate: %v is negative", f.rate)
+	}
+	return nil
 }
 
 // jobCommand is an operatorCommand with a job in it.
@@ -60,14 +80,14 @@ func jobCommand(cmd *cobra.Command, run func(context.Context, *config, *job) err
 		if j.bucket, j.prefix, err = parseS3URL(args[0]); err != nil {
 			return err
 		}
-		if f.workers < 1 {
-			return fmt.Errorf("--workers: %d is less than one", f.workers)
-		}
-		if f.failures < 0 {
-			return fmt.Errorf("--show-failures: %d is negative", f.failures)
+		if err := f.check(); err != nil {
+			return err
 		}
 		j.workers, j.out, j.progress = f.workers, cmd.OutOrStdout(), cmd.ErrOrStderr()
-		j.failures, j.shown = cmd.ErrOrStderr(), f.failures
+		j.failures, j.shown, j.terminal = cmd.ErrOrStderr(), f.failures, isTerminal(cmd.ErrOrStderr())
+		if f.rate > 0 {
+			j.limit = rate.NewLimiter(rate.Limit(f.rate), 1)
+		}
 		return withS3(cmd.Context(), c, f.endpoint, cmd.ErrOrStderr(), func(s3 *jobAccess) error {
 			j.s3 = s3
 			return run(cmd.Context(), c, j)
@@ -76,11 +96,11 @@ func jobCommand(cmd *cobra.Command, run func(context.Context, *config, *job) err
 	cmd.Flags().StringVar(&f.endpoint, "endpoint", "", "`URL` of a waxseal that serves elsewhere; credentials from WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY")
 	cmd.Flags().IntVar(&f.workers, "workers", 8, "`NUMBER` of objects worked on at once")
 	cmd.Flags().IntVar(&f.failures, "show-failures", 100, "`NUMBER` of objects that failed to be named on stderr; 0: all")
+	cmd.Flags().BoolVar(&j.json, "json", false, "a JSON object a line for each object that failed, and a last one with the sums")
+	cmd.Flags().BoolVar(&j.count, "count", false, "count the objects first, for percent and the time that is left")
+	cmd.Flags().Float64Var(&f.rate, "rate", 0, "`NUMBER` of objects a second, at most; 0: no limit")
 	return cmd
 }
-
-// progressEvery is how often a long job says how far it is.
-const progressEvery = 10 * time.Second
 
 // each hands every object below the prefix to do, several at once. An object that fails is counted and reported, and
 // the others go on; only a listing that fails, or the end of ctx, ends the job.
@@ -91,6 +111,11 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 	stop := j.reportProgress(ctx)
 	defer stop()
 	list := minio.ListObjectsOptions{Prefix: j.prefix, Recursive: true, WithVersions: j.versions, StartAfter: mark.after()}
+	if j.count {
+		if err := j.countAll(ctx, list); err != nil {
+			return err
+		}
+	}
 	var g errgroup.Group
 	g.SetLimit(j.workers)
 	var names listedNames
@@ -100,6 +125,9 @@ func (j *job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 		}
 		if o.IsDeleteMarker {
 			continue
+		}
+		if err := j.wait(ctx); err != nil {
+			return errors.Join(err, g.Wait())
 		}
 		place, misnamed := mark.begin(o.Key), names.check(j, o)
 		g.Go(func() (err error) {
@@ -152,82 +180,6 @@ func (j *job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
 		case now.VersionID == o.VersionID && now.ETag == o.ETag && now.LastModified.Equal(o.LastModified) && !now.IsDeleteMarker:
 			return errListedOnly
 		}
-	}
-	return nil
-}
-
-// note counts what came of an object, and reports it when that is a failure.
-func (j *job) note(o minio.ObjectInfo, what string, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.seen++
-	j.bytes += o.Size
-	if err == nil {
-		j.counts[what]++
-		return
-	}
-	j.failed++
-	if j.shown > 0 && j.failed > j.shown {
-		return
-	}
-	name := o.Key
-	if o.VersionID != "" {
-		name += " version " + o.VersionID
-	}
-	fmt.Fprintf(j.failures, "FAILED  %s: %v\n", name, err)
-}
-
-// say prints one line about an object.
-func (j *job) say(format string, args ...any) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	fmt.Fprintf(j.out, format+"\n", args...)
-}
-
-func (j *job) reportProgress(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var done sync.WaitGroup
-	done.Go(func() {
-		tick := time.NewTicker(progressEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				j.mu.Lock()
-				took := time.Since(j.begun)
-				fmt.Fprintf(j.progress, "%v: %d objects (%.0f/s), %d MB, %d failed\n", took.Round(time.Second), j.seen,
-					float64(j.seen)/took.Seconds(), j.bytes/1e6, j.failed)
-				j.mu.Unlock()
-			}
-		}
-	})
-	return func() { cancel(); done.Wait() }
-}
-
-// summary prints the counts in the given order and makes failures the job's error.
-func (j *job) summary(order ...string) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	var parts []string
-	for _, what := range order {
-		if n := j.counts[what]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, what))
-		}
-	}
-	if j.failed > 0 {
-		parts = append(parts, fmt.Sprintf("%d failed", j.failed))
-	}
-	if len(parts) == 0 {
-		parts = append(parts, "nothing to do")
-	}
-	fmt.Fprintf(j.out, "%d objects: %s\n", j.seen, strings.Join(parts, ", "))
-	if j.shown > 0 && j.failed > j.shown {
-		fmt.Fprintf(j.failures, "%d more objects failed: --show-failures 0 names all\n", j.failed-j.shown)
-	}
-	if j.failed > 0 {
-		return fmt.Errorf("%d of %d objects failed", j.failed, j.seen)
 	}
 	return nil
 }

@@ -304,7 +304,7 @@ func (r *rewrap) count(h hanging) {
 	r.hang[h]++
 }
 
-// census prints how many objects hang on each version of each key.
+// census says how many objects hang on each version of each key: printed, or kept for the summary in JSON.
 func (r *rewrap) census() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -312,8 +312,22 @@ func (r *rewrap) census() {
 		return cmp.Or(cmp.Compare(a.algorithm, b.algorithm), cmp.Compare(a.key, b.key), cmp.Compare(a.version, b.version), strings.Compare(fmt.Sprint(a), fmt.Sprint(b)))
 	})
 	for _, h := range rows {
+		if r.json {
+			r.keys = append(r.keys, keyCount{r.hang[h], h.algorithm, h.key, h.bucketKey, h.version, h.current == "true"})
+			continue
+		}
 		fmt.Fprintf(r.out, "%10d  %s\n", r.hang[h], h)
 	}
+}
+
+// keyCount is a line of the census in JSON.
+type keyCount struct {
+	Objects   int    `json:"objects"`
+	Algorithm string `json:"algorithm"`
+	Key       string `json:"key,omitempty"`
+	BucketKey bool   `json:"bucket_key,omitempty"`
+	Version   string `json:"version,omitempty"` // none: not known
+	Newest    bool   `json:"newest,omitempty"`
 }
 
 func (h hanging) String() string {
