@@ -29,6 +29,10 @@ func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := flightKey{flyAuthorize, who, action, subject, epoch}
 	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+		// Another call may have been answered since the caller of this function has looked.
+		if ok, err := b.memory.grant(t, grantKey{who, action, subject}); ok || err != nil {
+			return landing{}, err
+		}
 		issued := b.now()
 		b.stats.authorizations(action).Add(1)
 		err := b.answered(t.keyARN, b.provider.Authorize(ctx, caller, action, t.keyARN, blob, t.context()))
