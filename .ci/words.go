@@ -30,6 +30,7 @@ const (
 var done = []string{
 	"bench",
 	"keystore/awskms",
+	"keystore/iam",
 	"keystore/keystoretest",
 	"keystore/state",
 	"keystore/transit",

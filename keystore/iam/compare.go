@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// comparison is what an operator asks of one value of the request and one of the policy.
+// comparison is an operator's comparison of a request's value with a policy's value.
 type comparison uint8
 
 const (
@@ -46,7 +46,7 @@ type operand struct {
 	net    netip.Prefix
 }
 
-// parseOperand reads a value of the policy; one that its operator could never meet is malformed.
+// parseOperand reads a policy's value; a value without any possible match under its operator is malformed.
 func parseOperand(kind comparison, value string, variables bool) (operand, bool) {
 	o := operand{text: value}
 	var ok bool
@@ -92,7 +92,8 @@ func parseARN(o operand, value string, variables bool) (operand, bool) {
 	return o, true
 }
 
-// splitARN cuts at the first five colons that are not inside a policy variable: "${aws:username}" has one.
+// splitARN cuts at the first five colons outside policy variables: "${aws:username}", for example, has a colon of its
+// own.
 func splitARN(s string) []string {
 	var parts []string
 	depth, start := 0, 0
@@ -209,7 +210,7 @@ func parseTime(s string) (time.Time, bool) {
 	return time.Unix(seconds, 0), true
 }
 
-// parseNet reads a CIDR block, or a lone address as a block of one.
+// parseNet reads a CIDR block, or a lone address as a block of a single address.
 func parseNet(s string) (netip.Prefix, bool) {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return p.Masked(), true

@@ -8,7 +8,7 @@ import (
 	"waxseal/keystore/strictjson"
 )
 
-// condition is one operator on one key; all conditions of a statement must hold
+// condition is an operator on a condition key; all conditions of a statement must hold
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_condition_operators.html).
 type condition struct {
 	key      string // lower case
@@ -24,7 +24,7 @@ type operator struct {
 	set      quantifier
 }
 
-// quantifier says how the many values of one key are judged
+// quantifier is the rule for a key with several values
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html).
 type quantifier uint8
 
@@ -34,7 +34,7 @@ const (
 	forAny
 )
 
-// operators names every base operator; the negated ones are the others turned round.
+// operators has every base operator; a negated operator shares the kind of its positive operator.
 var operators = map[string]operator{
 	"StringEquals":              {kind: stringEquals},
 	"StringNotEquals":           {kind: stringEquals, negated: true},
@@ -144,7 +144,8 @@ func (c *condition) holds(r *Request) bool {
 	}
 }
 
-// meets tells whether one value of the request equals, or whatever the operator asks, one of the policy's.
+// meets reports whether a request's value meets the operator (equals, is less, is like, ...) with any of the policy's
+// values.
 func (c *condition) meets(r *Request, value string) bool {
 	var runes []rune
 	switch c.operator.kind {
@@ -159,7 +160,7 @@ func (c *condition) meets(r *Request, value string) bool {
 	return false
 }
 
-// ConditionKeys lists the keys that a statement's conditions use, in lower case.
+// ConditionKeys lists the keys of a statement's conditions, in lower case.
 func (s *Statement) ConditionKeys() []string {
 	var keys []string
 	for _, c := range s.conditions {
@@ -170,8 +171,8 @@ func (s *Statement) ConditionKeys() []string {
 	return keys
 }
 
-// UsesConditionKey tells whether a condition of the statement looks at a key, given in any case, or, for a name that
-// ends in an asterisk, at one that begins like it.
+// UsesConditionKey reports whether a condition of the statement has the key name, in any case, or, for a name with an
+// asterisk at its end, a key with this prefix.
 func (s *Statement) UsesConditionKey(name string) bool {
 	name = strings.ToLower(name)
 	prefix, wild := strings.CutSuffix(name, "*")

@@ -4,7 +4,7 @@ import (
 	"strings"
 )
 
-// Request is what is asked of a policy.
+// Request is a request to authorize.
 type Request struct {
 	Principal  Principal
 	Action     string // "s3:GetObject"
@@ -15,7 +15,7 @@ type Request struct {
 // Values are the condition keys of a request. Names are case-insensitive.
 type Values map[string][]string
 
-// Set gives a key its values; with none it says that the request has the key without a value.
+// Set gives a key its values; without values the request has the key without a value.
 func (v Values) Set(key string, values ...string) { v[strings.ToLower(key)] = values }
 
 // lower is the values with all names in lower case, as Set writes them: the same map, if it is not a literal.
@@ -33,7 +33,7 @@ func (v Values) lower() Values {
 	return v
 }
 
-// values finds a condition key of the request, given in lower case: the caller's, or else one that follows from the
+// values returns the values of a condition key, given in lower case: the caller's, or else the value derived from the
 // principal.
 func (r *Request) values(key string) []string {
 	if values, ok := r.Conditions[key]; ok {
@@ -70,7 +70,7 @@ func accountOf(arn string) string {
 	return ""
 }
 
-// Decision is what a policy says about a request.
+// Decision is a policy's decision on a request.
 type Decision uint8
 
 // The decisions.
@@ -91,7 +91,7 @@ func (d Decision) String() string {
 	}
 }
 
-// Result is a decision, the statement that made it and how that statement named the principal.
+// Result is a decision, its statement and the statement's way of naming the principal.
 type Result struct {
 	Decision  Decision
 	Statement *Statement
@@ -104,9 +104,9 @@ func (p *Policy) Evaluate(r *Request) (Decision, *Statement) {
 	return result.Decision, result.Statement
 }
 
-// Decide is Evaluate with more to tell: of several statements that allow, the one that names the principal most
-// directly. A key policy that allows ByAccount only hands the decision to the account's own policies
-// (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
+// Decide is Evaluate with more detail: of several statements with Allow, it returns the statement with the most
+// direct name of the principal. A key policy with an Allow ByAccount only leaves the decision to the account's own
+// policies (https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-default.html).
 func (p *Policy) Decide(r *Request) Result {
 	lowered := *r
 	lowered.Conditions = r.Conditions.lower()

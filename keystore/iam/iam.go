@@ -1,10 +1,10 @@
 // Package iam knows users and evaluates IAM JSON policies: identity policies of users, bucket policies, and the key
-// policies of KMS keys. It holds no state but a replaceable directory of users; evaluation is pure.
+// policies of KMS keys. Its only state is a replaceable directory of users; evaluation is pure.
 //
 // The grammar and the evaluation follow
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html and
-// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html. How the answers of several
-// policies are combined (a key policy, a user's policy, grants) is the caller's: that differs between services.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html. The caller combines the
+// decisions of several policies (a key policy, a user's policy, grants): the rules differ between services.
 package iam
 
 import (
@@ -17,9 +17,9 @@ import (
 	"sync/atomic"
 )
 
-// Secret is a secret key that no print verb, encoder or logger shows. Reveal it where it is used.
+// Secret is a secret key, hidden from every print verb, encoder and logger. Call Reveal only where the key is used.
 type Secret struct {
-	text *string // a pointer: fmt, with a verb that does not fit, passes Format by and prints the fields
+	text *string // a pointer: for a verb of the wrong type fmt bypasses Format and prints the fields
 }
 
 // NewSecret hides text.
@@ -53,7 +53,7 @@ type Credentials struct {
 	Secret    Secret
 }
 
-// User is someone who signs requests.
+// User is a signer of requests.
 type User struct {
 	Name      string
 	ARN       string
@@ -62,13 +62,14 @@ type User struct {
 	Secret    Secret
 	Policy    *Policy // nil: nothing is allowed, unless Root or Everything says otherwise
 	Root      bool
-	// Everything allows all that the user's account may do: the configuration's reader sets it for a user without a
+	// Everything allows all actions in the user's account: the configuration's reader sets it for a user without a
 	// policy. Nothing else turns a missing policy into a permission.
 	Everything bool
 	Upstream   *Credentials // nil: waxseal's own towards the store
 }
 
-// Decide says what the user's own policy says of a request: NoMatch for a user who is nil, unknown or without a policy.
+// Decide returns the decision of the user's own policy: NoMatch for a nil or unknown user, or a user without a
+// policy.
 func (u *User) Decide(r *Request) Decision {
 	switch {
 	case u == nil:
@@ -85,7 +86,7 @@ func (u *User) Decide(r *Request) Decision {
 // UserARN is the ARN of a user of this name.
 func UserARN(account, name string) string { return "arn:aws:iam::" + account + ":user/" + name }
 
-// RootARN is the ARN that stands for an account.
+// RootARN returns an account's root ARN, the principal for the whole account.
 func RootARN(account string) string { return "arn:aws:iam::" + account + ":root" }
 
 // ID is the user's unique id, as aws:userid and CloudTrail's principalId show it: the account's number for the root
@@ -117,18 +118,18 @@ func (u *User) Principal() Principal {
 	return Principal{ARN: u.ARN, AccountID: u.AccountID, UserID: u.ID()}
 }
 
-// Principal is who makes a request.
+// Principal is the sender of a request.
 type Principal struct {
 	ARN       string
 	AccountID string
 	UserID    string
 	Anonymous bool
-	Service   string // the service that makes the request for itself, e.g. "logging.s3.amazonaws.com"
+	Service   string // a service with a request of its own, e.g. "logging.s3.amazonaws.com"
 }
 
-// RoleOf is the ARN of the role that an ARN is about, without the role's path, which a session's ARN does not have: for
-// arn:aws:sts::1:assumed-role/R/S and for arn:aws:iam::1:role/path/R it is arn:aws:iam::1:role/R. An ARN of something
-// else is returned as it is.
+// RoleOf returns the ARN of the role of a session or role ARN, without the role's path, absent in a session's ARN:
+// for arn:aws:sts::1:assumed-role/R/S and for arn:aws:iam::1:role/path/R it is arn:aws:iam::1:role/R. Any further ARN
+// is returned unchanged.
 func RoleOf(arn string) string {
 	parts := strings.SplitN(arn, ":", 6)
 	if len(parts) != 6 {
@@ -182,7 +183,7 @@ func (p Principal) kind() string {
 	return "User"
 }
 
-// username is aws:username: what follows the last slash of a user's ARN.
+// username returns aws:username: the part after the last slash of a user's ARN.
 func (p Principal) username() (string, bool) {
 	_, resource, ok := strings.Cut(p.ARN, ":user/")
 	if !ok {
@@ -211,7 +212,7 @@ func NewDirectory(users []User) (*Directory, error) {
 	return d, nil
 }
 
-// Replace puts other users in the place of all there were, in one step. On an error the old ones stay.
+// Replace replaces all users in one step. On an error the earlier users stay.
 func (d *Directory) Replace(users []User) error {
 	index := &userIndex{byKey: make(map[string]*User, len(users)), byARN: make(map[string]*User, len(users))}
 	for i := range users {
@@ -248,7 +249,7 @@ func (d *Directory) ByARN(arn string) (*User, bool) {
 // Users lists all users in the order they were given.
 func (d *Directory) Users() []*User { return d.users.Load().all }
 
-// Secret answers the secret key of an access key, in the form that a signature's verifier asks for.
+// Secret returns the secret key of an access key, in the form of sigv4's Lookup.
 func (d *Directory) Secret(accessKey string) (string, bool) {
 	u, ok := d.ByAccessKey(accessKey)
 	if !ok {

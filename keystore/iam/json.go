@@ -31,7 +31,7 @@ func texts(raw json.RawMessage) ([]string, bool) {
 	return out, true
 }
 
-// scalars reads what a condition is compared with: a string, number or boolean, or a list of them.
+// scalars reads a condition's values: a string, number or boolean, or a list of them.
 func scalars(raw json.RawMessage) ([]string, bool) {
 	if s, ok := scalar(raw); ok {
 		return []string{s}, true

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Keys are the condition keys, in lower case, that the requests to a service have. A name that ends in an asterisk stands
-// for every key that begins like it, as "kms:encryptioncontext:*".
+// Keys are the condition keys, in lower case, of the requests to a service. A name with an asterisk at its end stands
+// for every key with this prefix, for example "kms:encryptioncontext:*".
 type Keys []string
 
-// NewKeys returns the keys of these names, beside those that every request has or that follow from its principal.
+// NewKeys returns the keys of these names, beside the keys of every request and the keys derived from its principal.
 func NewKeys(names ...string) Keys {
 	keys := slices.Clone(requestKeys)
 	for _, name := range names {
@@ -19,7 +19,7 @@ func NewKeys(names ...string) Keys {
 	return keys
 }
 
-// requestKeys are the global keys that hold for requests to every service here
+// requestKeys are the global keys of requests to every service here
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html).
 var requestKeys = Keys{
 	"aws:currenttime", "aws:epochtime", "aws:principalaccount", "aws:principalarn", "aws:principalisawsservice",
@@ -49,9 +49,9 @@ func (k Keys) Has(key string) bool {
 	})
 }
 
-// VoidKey returns a condition key that makes a statement say something else than it seems to, where known does not know
-// it: a Deny that would never hold, or an Allow that would always hold, as one under StringNotEquals. An Allow that would
-// never hold is safe. The answer is empty where there is no such key.
+// VoidKey returns a condition key, unknown to known, that gives a statement a misleading meaning: a Deny that never
+// holds, or an Allow that always holds, for example under StringNotEquals. An Allow that never holds is safe. Without
+// such a key VoidKey returns "".
 func (s *Statement) VoidKey(known func(s *Statement, key string) bool) string {
 	for i := range s.conditions {
 		c := &s.conditions[i]
@@ -62,7 +62,7 @@ func (s *Statement) VoidKey(known func(s *Statement, key string) bool) string {
 	return ""
 }
 
-// holdsWithoutKey reports whether an operator can be met by a request that does not have the key.
+// holdsWithoutKey reports whether a request without the key can meet an operator.
 func (o operator) holdsWithoutKey() bool {
 	return o.kind == isNull || o.ifExists || o.set == forAll || o.set == single && o.negated
 }

@@ -30,7 +30,7 @@ var documentedKeys = map[string]bool{
 	"kms:KeySpecc": false, "kms:EncryptionContext:": false, "kms:encryptioncontext": false, "aws:SourceIP4": false,
 }
 
-// TestVoidKeys: a condition on a key that requests do not have is found wherever it would make a Deny void or an Allow
+// TestVoidKeys: a condition on a key absent from requests is found wherever it would make a Deny void or an Allow
 // unlimited, under every operator.
 func TestVoidKeys(t *testing.T) {
 	for _, test := range []struct {
@@ -58,7 +58,7 @@ func TestVoidKeys(t *testing.T) {
 	}
 }
 
-// TestPrincipalsKeys: what follows from the principal is always there.
+// TestPrincipalsKeys: keys derived from the principal are always present.
 func TestPrincipalsKeys(t *testing.T) {
 	const account = "111122223333"
 	for arn, kind := range map[string]string{

@@ -13,7 +13,7 @@ type pattern struct {
 	simple []rune // the whole of a pattern without variables
 }
 
-// piece is text with wildcards, or one variable.
+// piece is text with wildcards, or a variable.
 type piece struct {
 	runes    []rune
 	variable string // lower case; "" for text
@@ -21,7 +21,7 @@ type piece struct {
 	hasElse  bool
 }
 
-// Wildcards stand in a pattern as runes that no text has.
+// Wildcards are negative runes in a pattern, absent from any text.
 const (
 	anyRun  rune = -1
 	anyRune rune = -2
@@ -42,8 +42,8 @@ func wild(s string) []rune {
 	return out
 }
 
-// compilePattern reads s; with wildcards false, * and ? stand for themselves (StringEquals); with variables false,
-// a dollar sign stands for itself (policies of version 2008-10-17). It reports a variable that is not closed.
+// compilePattern reads s; with wildcards false, * and ? stand for themselves (StringEquals); with variables false, a
+// dollar sign stands for itself (policies of version 2008-10-17). It returns false for an unclosed variable.
 func compilePattern(s string, wildcards, variables bool) (pattern, bool) {
 	compile := func(s string) []rune {
 		if wildcards {
@@ -94,7 +94,7 @@ func compileVariable(name string) (piece, bool) {
 	return piece{variable: strings.ToLower(strings.TrimSpace(key)), fallback: fallback, hasElse: hasElse}, true
 }
 
-// flatten turns a pattern without variables into a simple one.
+// flatten turns a pattern without variables into a simple pattern.
 func (p pattern) flatten() pattern {
 	var all []rune
 	for _, q := range p.pieces {
@@ -137,8 +137,8 @@ func (p pattern) matches(r *Request, s []rune, fold bool) bool {
 	return ok && glob(runes, s, fold)
 }
 
-// glob matches from asterisk to asterisk: what is before the first and behind the last has its place, and for each piece
-// between them the first place is as good as any.
+// glob matches from asterisk to asterisk: the text before the first and after the last asterisk has a fixed place,
+// and for each piece in between the first matching place is as good as any.
 func glob(p, s []rune, fold bool) bool {
 	star := slices.Index(p, anyRun)
 	if star < 0 {
@@ -161,7 +161,7 @@ func glob(p, s []rune, fold bool) bool {
 	}
 }
 
-// begins tells whether s, which is at least as long, begins with what p is, where p has no asterisk.
+// begins reports whether s begins with p. p has no asterisk, and s is at least as long.
 func begins(p, s []rune, fold bool) bool {
 	for i, r := range p {
 		if r != anyRune && !same(r, s[i], fold) {
@@ -171,11 +171,11 @@ func begins(p, s []rune, fold bool) bool {
 	return true
 }
 
-// shortPiece is what is faster to look for in each place.
+// shortPiece is the length up to which a plain search in each place is faster.
 const shortPiece = 2
 
-// find is the first place in s where p, which has no asterisk, matches; -1 for none. It takes len(s)*len(p)/64 steps at
-// worst: who writes policies and who sends long headers must not buy time of all with it.
+// find returns the first place in s with a match of p, a pattern without asterisks; -1 for none. It takes at most
+// len(s)*len(p)/64 steps: authors of policies and senders of long headers must not cost everybody time.
 func find(p, s []rune, fold bool) int {
 	if len(p) > shortPiece {
 		return findLong(p, s, fold)
@@ -188,17 +188,17 @@ func find(p, s []rune, fold bool) int {
 	return -1
 }
 
-// findLong goes through s once, with a bit for each beginning of p that ends at this rune (the shift-and algorithm of
-// Baeza-Yates and Gonnet).
+// findLong goes through s once, with a bit for each prefix of p that ends at the current rune (the shift-and
+// algorithm of Baeza-Yates and Gonnet).
 func findLong(p, s []rune, fold bool) int {
 	words := (len(p) + 63) / 64
-	wild := make([]uint64, words) // places that any rune fits
+	wild := make([]uint64, words) // places for any rune
 	for i, r := range p {
 		if r == anyRune {
 			wild[i/64] |= 1 << (i % 64)
 		}
 	}
-	var ascii [unicode.MaxASCII + 1][]uint64 // places that a rune fits
+	var ascii [unicode.MaxASCII + 1][]uint64 // places for a rune
 	other := map[rune][]uint64{}
 	fits := func(r rune) []uint64 {
 		if r <= unicode.MaxASCII {

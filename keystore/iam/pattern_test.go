@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// slowGlob says what a pattern means, in the shortest way.
+// slowGlob defines a pattern's meaning, in the shortest way.
 func slowGlob(p, s []rune, fold bool) bool {
 	switch {
 	case len(p) == 0:
@@ -63,8 +63,8 @@ func TestGlobMeansWhatItSays(t *testing.T) {
 	}
 }
 
-// TestCostOfPolicies sets the longest values against the policies that are hardest on them. The bounds are far above what
-// it takes, and far below what it took when each place was tried.
+// TestCostOfPolicies evaluates the most expensive policies on the longest values. The bounds are far above the time
+// needed, and far below the time of a search in each place.
 func TestCostOfPolicies(t *testing.T) {
 	half := strings.Repeat("a", 9000)
 	like := func(operands string) string {
@@ -97,7 +97,7 @@ func TestCostOfPolicies(t *testing.T) {
 			}
 			begun := time.Now()
 			p.Evaluate(&Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::b/k", Conditions: test.values})
-			if took := time.Since(begun); took > time.Second && !raceDetector { // which makes it ten times as long
+			if took := time.Since(begun); took > time.Second && !raceDetector { // the race detector takes ten times as long
 				t.Errorf("one evaluation took %s", took)
 			} else {
 				t.Log(took)

@@ -8,7 +8,7 @@ import (
 	"waxseal/keystore/strictjson"
 )
 
-// Kind says what a policy is attached to, which decides about its Principal and Resource.
+// Kind is the kind of a policy's holder: it decides about Principal and Resource.
 type Kind uint8
 
 // The kinds of policies.
@@ -17,12 +17,12 @@ const (
 	Identity             // a user's: no statement names any
 )
 
-// Options are the rules of the service that a policy is for. The zero value is a resource policy of any service.
+// Options are the rules of a policy's service. The zero value is a resource policy of any service.
 type Options struct {
 	Kind     Kind
 	MaxBytes int // 0: 128 KiB
 
-	// ActionPrefixes are the services that actions may name ("s3", "kms"); nil allows every one.
+	// ActionPrefixes are the services for actions ("s3", "kms"); nil allows all.
 	ActionPrefixes []string
 
 	// Resource, where set, tells whether a policy may name this resource.
@@ -34,7 +34,7 @@ type Options struct {
 
 const defaultMaxBytes = 128 << 10
 
-// MalformedError is a document that is not a valid policy. Message is for the client, in S3's MalformedPolicy or
+// MalformedError is the error of an invalid policy document. Message is for the client, in S3's MalformedPolicy or
 // KMS's MalformedPolicyDocumentException.
 type MalformedError struct{ Message string }
 
@@ -52,7 +52,7 @@ type Policy struct {
 	id         json.RawMessage
 }
 
-// Effect is what a statement does.
+// Effect is a statement's effect, Allow or Deny.
 type Effect bool
 
 // The effects.
@@ -61,7 +61,7 @@ const (
 	EffectAllow Effect = true
 )
 
-// Statement is one statement of a policy. Exported fields are for reading.
+// Statement is a statement of a policy. Exported fields are for reading.
 type Statement struct {
 	Sid    string
 	Effect Effect
@@ -85,8 +85,8 @@ func (s *Statement) Raw() json.RawMessage { return bytes.Clone(s.raw) }
 // Statements lists the statements in their order.
 func (p *Policy) Statements() []*Statement { return p.statements }
 
-// Document returns the policy: byte for byte what was parsed, or, for a part of one, its statements as they were
-// written between the version and the id of the whole.
+// Document returns the policy: the parsed document byte for byte, or, for a part of a policy, the original text of
+// its statements between version and id of the whole.
 func (p *Policy) Document() []byte { return bytes.Clone(p.raw) }
 
 // ParsePolicy reads a policy. An error is a *MalformedError.
@@ -161,7 +161,7 @@ func (p *Policy) parseStatements(raw json.RawMessage, o Options) error {
 	return nil
 }
 
-// parser reads one statement.
+// parser reads a statement.
 type parser struct {
 	s         *Statement
 	o         Options
@@ -301,7 +301,7 @@ func (p *parser) parseResources(m strictjson.Member) error {
 	return nil
 }
 
-// complete checks that nothing required is missing.
+// complete returns an error for a missing required element.
 func (p *parser) complete() error {
 	switch {
 	case !p.effect:

@@ -22,7 +22,7 @@ func parse(t testing.TB, document string, o iam.Options) *iam.Policy {
 	return p
 }
 
-// statement wraps the elements of one statement into a policy of a bucket.
+// statement wraps the elements of a statement into a policy of a bucket.
 func statement(elements string) string {
 	return `{"Version":"2012-10-17","Statement":[{` + elements + `}]}`
 }

@@ -8,7 +8,7 @@ import (
 	"waxseal/keystore/strictjson"
 )
 
-// principals are those that a Principal or NotPrincipal element names
+// principals are the entries of a Principal or NotPrincipal element
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html).
 type principals struct {
 	anyone     bool
@@ -18,7 +18,7 @@ type principals struct {
 	canonicals []string
 }
 
-// Match says by which entry of Principal a statement applies, from the weakest to the strongest.
+// Match is the kind of Principal entry that makes a statement apply, from the weakest to the strongest.
 type Match uint8
 
 // The ways to match a principal.
@@ -65,7 +65,7 @@ func (p *principals) add(kind string, values []string) bool {
 	case "CanonicalUser":
 		p.canonicals = append(p.canonicals, values...)
 	default:
-		return false // Federated needs sessions, which do not exist here
+		return false // Federated needs sessions, absent here
 	}
 	return true
 }
@@ -96,7 +96,7 @@ func (p *principals) addAWS(value string) bool {
 	return true
 }
 
-// match finds the strongest entry that a principal meets.
+// match returns the strongest entry for a principal.
 func (p *principals) match(who Principal) Match {
 	switch {
 	case who.Service != "":
@@ -123,8 +123,8 @@ func (p *principals) match(who Principal) Match {
 	return NoPrincipal
 }
 
-// names tells whether an entry means this principal alone, and not the role that it is a session of. The root's ARN does
-// so for the root user.
+// names reports whether an entry means this principal alone, and not its session's role. The root's ARN does so for
+// the root user.
 func (p *principals) names(who Principal) bool {
 	for _, arn := range p.arns {
 		if arn == who.ARN {
@@ -144,15 +144,15 @@ func (p *principals) names(who Principal) bool {
 	return false
 }
 
-// excludes tells whether a NotPrincipal element leaves this principal out. An account's entry leaves out only its
-// root user, and a role's not its sessions: AWS's examples list them beside the users and sessions that they mean.
+// excludes reports whether a NotPrincipal element excludes this principal. An account's entry excludes only its root
+// user, and a role's entry not its sessions: AWS's examples list users and sessions beside them.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_notprincipal.html
 func (p *principals) excludes(who Principal) bool {
 	return p.anyone || p.names(who) || p.match(who) == ByService
 }
 
-// matchPrincipal says whether and how a statement is about a principal. A statement of an identity policy is about
-// whoever the policy is attached to.
+// matchPrincipal returns the strongest match of a statement's principals. A statement of an identity policy always
+// applies to the policy's holder.
 func (s *Statement) matchPrincipal(who Principal) Match {
 	switch {
 	case s.principals == nil:
@@ -165,7 +165,7 @@ func (s *Statement) matchPrincipal(who Principal) Match {
 	return ByAnyone
 }
 
-// PrincipalARNs are the ARNs of users, roles and sessions that the policy's statements name as principals, or leave out.
+// PrincipalARNs returns the ARNs of users, roles and sessions in the policy's Principal and NotPrincipal elements.
 // Accounts, services and "*" are not among them.
 func (p *Policy) PrincipalARNs() []string {
 	var arns []string

@@ -16,7 +16,7 @@ var fixing = []string{"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:s
 // Public tells whether the policy grants something to everyone: GetBucketPolicyStatus's IsPublic.
 func (p *Policy) Public() bool { return slices.ContainsFunc(p.statements, (*Statement).Public) }
 
-// Public tells whether the statement allows something to everyone, without a condition that narrows who that is.
+// Public reports whether the statement allows something to everyone, without a condition that narrows the principals.
 func (s *Statement) Public() bool {
 	if s.Effect != EffectAllow || s.principals == nil || !s.principals.anyone && !s.notPrincipals {
 		return false

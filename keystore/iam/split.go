@@ -2,8 +2,8 @@ package iam
 
 import "bytes"
 
-// Split parts the policy in two: the statements that want is true for, and the rest. Each part's Document holds
-// those statements byte for byte as they were written. A part without statements is nil.
+// Split parts the policy in two: the statements with want true, and the rest. Each part's Document holds the
+// statements byte for byte. A part without statements is nil.
 func (p *Policy) Split(want func(*Statement) bool) (wanted, rest *Policy) {
 	var yes, no []*Statement
 	for _, s := range p.statements {
