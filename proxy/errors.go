@@ -64,7 +64,7 @@ func (c *call) refuse(err error) {
 	case c.method == http.MethodHead || status == http.StatusNotModified:
 		c.answer(status, "", nil)
 		c.res.SkipBody = true
-	case errors.Is(err, errForKeyService):
+	case c.isForKeyService():
 		c.answerKeyClient(e)
 	default:
 		c.answer(status, "application/xml", e.AppendXML(nil))
