@@ -32,6 +32,7 @@ var done = []string{
 	"keystore/awskms",
 	"keystore/iam",
 	"keystore/keystoretest",
+	"keystore/sigv4",
 	"keystore/state",
 	"keystore/transit",
 	"sse",

@@ -181,7 +181,7 @@ func TestPublishedTrailer(t *testing.T) {
 	}
 }
 
-// TestPublishedGeneric holds the example that the General Reference had for IAM, which normalises paths.
+// TestPublishedGeneric verifies the General Reference's example for IAM, a service with normalised paths.
 func TestPublishedGeneric(t *testing.T) {
 	when := time.Date(2015, 8, 30, 12, 36, 0, 0, time.UTC)
 	v := &sigv4.Verifier{Service: "iam", Region: "us-east-1", Now: at(when),

@@ -9,16 +9,16 @@ import (
 	"strings"
 )
 
-// Body is the content of a request's body, without its aws-chunked frame and checked as x-amz-content-sha256
-// promised. Read returns io.EOF only after the length, the hash or the signatures, and the trailers were right; a
-// reader that has not seen io.EOF has not seen a valid body and must not commit what it read. Errors stick.
+// Body is the content of a request's body, without its aws-chunked frame, checked against x-amz-content-sha256. Read
+// returns io.EOF only after a correct length, hash or signatures, and trailers; before io.EOF the body is unverified
+// and must not be committed. Errors stick.
 type Body struct {
 	source  *counter
 	decoder decoder
 	err     error
 }
 
-// decoder is one of the forms of a body.
+// decoder is a form of a body.
 type decoder interface {
 	read(p []byte) (int, error)
 	trailers() []Header
@@ -58,8 +58,8 @@ func (b *Body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Trailers are the trailing headers, names in lower case and without x-amz-trailer-signature. They are known, and
-// checked, once Read has returned io.EOF; before that there are none.
+// Trailers returns the trailing headers, names in lower case and without x-amz-trailer-signature, once Read has
+// returned io.EOF; before, there are none.
 func (b *Body) Trailers() []Header {
 	if b.err != io.EOF {
 		return nil
@@ -67,7 +67,7 @@ func (b *Body) Trailers() []Header {
 	return b.decoder.trailers()
 }
 
-// Trailer is the value of one trailer, or "".
+// Trailer returns the value of a trailer, or "".
 func (b *Body) Trailer(name string) string {
 	for _, t := range b.Trailers() {
 		if strings.EqualFold(t.Name, name) {
@@ -90,8 +90,8 @@ func (b *Body) Close() error {
 	return nil
 }
 
-// counter reads at most the announced length and takes an earlier end for a cut one: a server may end the stream
-// of a cut upload without an error (fasthttp does).
+// counter reads at most the announced length and takes an earlier end for a cut body: a server may end the stream of
+// a cut upload without an error (fasthttp does).
 type counter struct {
 	r    io.Reader
 	left int64 // -1: not announced

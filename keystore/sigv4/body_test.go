@@ -219,8 +219,7 @@ func TestCutBody(t *testing.T) {
 	}
 }
 
-// TestLargeChunksPass: a chunk that is larger than those that are held passes in pieces, and not to its end when it is not
-// what was signed.
+// TestLargeChunksPass: a chunk above heldChunk passes in pieces, and not to its end when its signature is wrong.
 func TestLargeChunksPass(t *testing.T) {
 	v := docVerifier()
 	large := bytes.Repeat([]byte("abcdefgh"), 64<<10)

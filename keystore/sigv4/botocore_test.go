@@ -36,7 +36,7 @@ func (b *botoRequest) request(t *testing.T) *sigv4.Request {
 	return r
 }
 
-// TestOracleBotocore verifies what botocore, and so boto3 and the AWS CLI, sign.
+// TestOracleBotocore verifies requests signed by botocore, the signer of boto3 and the AWS CLI.
 func TestOracleBotocore(t *testing.T) {
 	if err := exec.Command("python3", "-c", "import botocore").Run(); err != nil {
 		t.Skip("python3 with botocore is not installed: ", err)

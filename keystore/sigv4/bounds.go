@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// Bounds of what is looked at before a signature is checked. S3 takes 8 KB of headers with 2 KB of metadata, which cannot
-// have more names.
+// Bounds before a signature is checked. S3 takes 8 KB of headers with 2 KB of metadata, too few bytes for more names.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 const (
-	MaxHeaders     = 1024 // and signed ones
+	MaxHeaders     = 1024 // and signed headers
 	MaxParameters  = 1024 // of a query
 	maxTrailerName = 16
 )
@@ -51,7 +50,7 @@ func indexNames(names []string) nameIndex {
 	return x
 }
 
-// find is the position of a name, given in any case; -1 where it is not one of names.
+// find returns the position of a name, given in any case; -1 for an absent name.
 func (x nameIndex) find(name string) int {
 	at, ok := slices.BinarySearchFunc(x.order, name, func(i int32, name string) int { return compareLower(x.names[i], name) })
 	if !ok {

@@ -18,8 +18,8 @@ func many(n int, form, separator string) string {
 	return strings.Join(all, separator)
 }
 
-// TestBounds: what is looked at before a signature is checked has a limit in every form of signature, and what stays below
-// the limit costs little.
+// TestBounds: the work before a signature is checked has a limit in every form of signature, and costs little below
+// the limit.
 func TestBounds(t *testing.T) {
 	const over = 7500
 	credential := docKey + "/" + docScope
@@ -102,7 +102,7 @@ func codeOf(err error) string {
 	return ""
 }
 
-// TestBoundsKMS: the key service has the same ones.
+// TestBoundsKMS: the key service has the same bounds.
 func TestBoundsKMS(t *testing.T) {
 	r := plainRequest()
 	for i := range 2000 {

@@ -13,7 +13,7 @@ import (
 
 const upperHex = "0123456789ABCDEF"
 
-// unreserved holds the bytes that UriEncode leaves as they are: A-Z a-z 0-9 - . _ ~
+// unreserved holds the bytes kept by UriEncode: A-Z a-z 0-9 - . _ ~
 var unreserved = func() (t [256]bool) {
 	for c := range 256 {
 		t[c] = 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '.' || c == '_' || c == '~'
@@ -64,9 +64,9 @@ const (
 	inPathKeepSlash       // %2F stays as it was sent
 )
 
-// appendReencoded decodes s and encodes it again, so that clients that send reserved characters bare (and sign them
-// encoded) and clients that encode with lower-case digits come out the same. In a path a slash is a slash, bare or
-// encoded, unless inPathKeepSlash; in a query plus is a space, as S3 reads it.
+// appendReencoded decodes s and encodes it again: clients with bare reserved characters (signed encoded) and clients
+// with lower-case digits give the same result. In a path a slash is a slash, bare or encoded, unless inPathKeepSlash;
+// in a query plus is a space, as S3 reads it.
 func appendReencoded(dst []byte, s string, in place) ([]byte, bool) {
 	for i := 0; i < len(s); {
 		c, size := decodeAt(s, i)
@@ -134,11 +134,11 @@ func removeDots(path string) string {
 // span is a piece of the scratch buffer.
 type span struct{ from, to int }
 
-// param is one encoded query parameter.
+// param is an encoded query parameter.
 type param struct{ name, value span }
 
-// appendQuery adds the canonical query: encoded, sorted by name and then by value, always with an equals sign,
-// and without the parameter that holds the signature.
+// appendQuery adds the canonical query: encoded, sorted by name and then by value, always with an equals sign, and
+// without the signature's parameter.
 func (w *work) appendQuery(dst []byte, query, without string) ([]byte, bool) {
 	if query == "" {
 		return dst, true
@@ -187,8 +187,8 @@ func (w *work) appendQuery(dst []byte, query, without string) ([]byte, bool) {
 	return dst, true
 }
 
-// appendHeaders adds one line for each signed header, in the order in which the client listed them. Values of a
-// name that came more than once are joined by commas.
+// appendHeaders adds a line for each signed header, in the client's order. Values of a repeated name are joined by
+// commas.
 func (w *work) appendHeaders(dst []byte, r *Request, signed []string) []byte {
 	w.chain(r, signed)
 	for i, name := range signed {
@@ -207,8 +207,8 @@ func (w *work) appendHeaders(dst []byte, r *Request, signed []string) []byte {
 	return dst
 }
 
-// chain finds, in one pass, the headers of each signed name: first has the position of the first one, next that of the
-// one behind each, -1 the end.
+// chain finds, in one pass, the headers of each signed name: first has the position of a name's first header, next
+// the position of the following header, -1 the end.
 func (w *work) chain(r *Request, signed []string) {
 	index := indexNames(signed)
 	w.first, w.next = slices.Grow(w.first[:0], len(signed))[:len(signed)], slices.Grow(w.next[:0], len(r.Headers))[:len(r.Headers)]

@@ -106,8 +106,8 @@ func (f *frame) chunkEnd() error {
 	return nil
 }
 
-// finish reads what follows the last chunk, to the end of the body, and returns the trailers as lines of name and
-// value. Clients differ in the empty lines that they put between them, and without trailers in the one at the end.
+// finish reads the rest after the last chunk, to the end of the body, and returns the trailers as lines of name and
+// value. Clients differ in the empty lines between trailers, and without trailers in the final empty line.
 func (f *frame) finish() ([]Header, error) {
 	if f.left != 0 {
 		return nil, errLength()
@@ -147,7 +147,7 @@ func nothing(rest []byte) error {
 	return nil
 }
 
-// announced checks that the trailers are those that x-amz-trailer named, each once.
+// announced checks that the trailers are exactly the names in x-amz-trailer, each once.
 func (f *frame) announced(trailers []Header) error {
 	for i, t := range trailers {
 		if !slices.Contains(f.want, t.Name) {
@@ -201,7 +201,7 @@ func (c *chunked) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next opens the next chunk; io.EOF says that the last one and the trailers were read.
+// next opens the next chunk; io.EOF: the last chunk and the trailers were read.
 func (c *chunked) next() error {
 	line, err := c.line()
 	if err != nil {

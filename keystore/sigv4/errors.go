@@ -39,8 +39,7 @@ func fail(status int, code, message string, fields ...Header) *Error {
 	return &Error{Code: code, Message: message, Status: status, Fields: fields}
 }
 
-// The messages are those that S3 and KMS answer
-// (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
+// Messages as S3 and KMS send them (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html,
 // https://docs.aws.amazon.com/kms/latest/APIReference/CommonErrors.html).
 
 const v2Unsupported = "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256."
@@ -91,7 +90,7 @@ func errLength(fields ...Header) *Error {
 	return fail(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header", fields...)
 }
 
-// errIncompleteBody is S3's answer to a body that breaks off, and to every aws-chunked body whose frame is broken.
+// errIncompleteBody is S3's error for a cut body, and for every aws-chunked body with a broken frame.
 func errIncompleteBody(fields ...Header) *Error {
 	return fail(400, "IncompleteBody", "The request body terminated unexpectedly", fields...)
 }
@@ -160,8 +159,8 @@ func (v *Verifier) errSkew(signed, now time.Time) *Error {
 
 const mismatchS3 = "The request signature we calculated does not match the signature you provided. Check your key and signing method."
 
-// errMismatch reports a wrong signature. S3 shows the client what it signed, so that a mistake can be found. What is
-// shown is without secrets: see Request.redacted.
+// errMismatch reports a wrong signature. S3 shows the client its string to sign, so that a mistake can be found. The
+// shown text has no secrets: see Request.redacted.
 func (v *Verifier) errMismatch(accessKey, provided string, stringToSign, canonical []byte) *Error {
 	if !v.s3() {
 		return fail(400, "InvalidSignatureException", "The request signature we calculated does not match the signature you provided. "+
@@ -182,8 +181,8 @@ func (v *Verifier) errMismatch(accessKey, provided string, stringToSign, canonic
 	return e
 }
 
-// maxShown bounds what an answer to nobody in particular shows of the request: a canonical request can have 100 KB, and
-// three times that in hexadecimal digits.
+// maxShown bounds the part of the request in an unauthenticated response: a canonical request can have 100 KB, and
+// three times as much in hexadecimal digits.
 const maxShown = 8 << 10
 
 // spacedHex is S3's form of StringToSignBytes: two hex digits a byte, with spaces.

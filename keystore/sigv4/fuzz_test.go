@@ -68,8 +68,8 @@ func decodes(s string) string {
 	return b.String()
 }
 
-// FuzzChunked wants that no altered signed body is accepted and no byte of it released, and that no body of any form
-// crashes, or ends well with another length than declared.
+// FuzzChunked: no altered signed body is accepted, no byte of it is released, and no body of any form crashes, or
+// ends well with a length other than declared.
 func FuzzChunked(f *testing.F) {
 	v := docVerifier()
 	auth := func(payload, decoded, trailers string, parts [][]byte) (*sigv4.Auth, string) {

@@ -11,8 +11,8 @@ import (
 
 // signingKey is the key derived for one day, region and service, and its HMACs.
 type signingKey struct {
-	// secret is what it was derived from, to notice a changed one. fmt reaches strings behind pointers, with verbs
-	// that do not fit, but not what a function returns.
+	// secret returns the key's origin, to notice a changed secret. With a verb of the wrong type fmt reaches strings
+	// behind pointers, but not a function's result.
 	secret func() string
 	macs   sync.Pool
 }
@@ -48,7 +48,7 @@ func (k *signingKey) sign(message []byte) [64]byte {
 	return out
 }
 
-// matches compares the signature of message with the one provided, in a time that does not tell where they differ.
+// matches compares the signature of message with provided in constant time.
 func (k *signingKey) matches(message []byte, provided string) bool {
 	want := k.sign(message)
 	return hmac.Equal(want[:], []byte(provided))
@@ -57,8 +57,8 @@ func (k *signingKey) matches(message []byte, provided string) bool {
 // keyID names a signing key.
 type keyID struct{ accessKey, date, region, service string }
 
-// keyCache keeps signing keys that have verified a request, so that nobody can fill it without a valid signature.
-// When the young generation is full it becomes the old one, and what nobody asks for falls out.
+// keyCache keeps signing keys only after a valid signature, so that nobody else can fill it. When the young
+// generation is full it becomes the old generation, and unused keys fall out.
 type keyCache struct {
 	mu         sync.Mutex
 	young, old map[keyID]*signingKey

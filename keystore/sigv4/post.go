@@ -8,8 +8,8 @@ import (
 
 // VerifyPost checks the proof in the fields of a POST form
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-UsingHTTPPOST.html): the signature over its policy, and the
-// policy's form and expiry. PostPolicy.Check must then hold the form against the policy. A form without a policy and
-// without a signature is an anonymous one; its policy is nil, which allows everything.
+// policy's form and expiry. PostPolicy.Check must then compare the form with the policy. A form without policy and
+// signature is anonymous; its nil policy allows everything.
 func (v *Verifier) VerifyPost(form []Header) (*Auth, *PostPolicy, error) {
 	if err := checkFormOnce(form); err != nil {
 		return nil, nil, err
@@ -45,7 +45,7 @@ func (v *Verifier) VerifyPost(form []Header) (*Auth, *PostPolicy, error) {
 	return a, parsed, nil
 }
 
-// checkFormOnce refuses a field that comes twice: one of the two could be checked and the other one used.
+// checkFormOnce refuses a repeated field: the first value could be checked and the second used.
 func checkFormOnce(form []Header) error {
 	seen := make(map[string]bool, len(form))
 	for _, f := range form {

@@ -11,8 +11,8 @@ import (
 )
 
 // PostPolicy is the policy of a POST form
-// (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html). A nil policy, that of an
-// anonymous form, allows everything.
+// (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-HTTPPOSTConstructPolicy.html). A nil policy, of an anonymous
+// form, allows everything.
 type PostPolicy struct {
 	Expiration time.Time
 
@@ -217,9 +217,9 @@ func (p *PostPolicy) CheckLength(length int64) error {
 	return nil
 }
 
-// Check holds a form against the policy: every condition must be met and every field of the form covered by one.
-// bucket is the bucket that the request's address names; ${filename} in the key must have been replaced. The length
-// is the file's, or -1 where it is not known yet; CheckLength then comes later.
+// Check compares a form with the policy: every condition must be met and every field of the form have a condition.
+// bucket is the bucket of the request's address; ${filename} in the key must have been replaced. length is the
+// file's, or -1 while unknown; CheckLength then comes later.
 func (p *PostPolicy) Check(bucket string, form []Header, length int64) error {
 	if p == nil {
 		return nil

@@ -58,8 +58,8 @@ func (q *authQuery) field(name string) *string {
 	return nil
 }
 
-// parseAuthQuery picks the authentication parameters out of a query. One that comes twice could be signed in one
-// reading and used in the other, so it is refused.
+// parseAuthQuery returns the authentication parameters of a query. A repeated parameter could be signed in one
+// reading and used in another, so it is refused.
 func parseAuthQuery(query string) (authQuery, error) {
 	var q authQuery
 	if !strings.Contains(query, "X-Amz-") && !strings.Contains(query, "Signature") && !strings.Contains(query, "AWSAccessKeyId") {
@@ -190,8 +190,8 @@ func (v *Verifier) errPresignedTime(message string, date, end, now time.Time) *E
 		Header{"ServerTime", now.Format(isoExtended)})
 }
 
-// withoutUnsignedHash is the request without an x-amz-content-sha256 header that the URL does not sign: S3 passes it over,
-// and clients that always send it can use a URL. A frame of chunks that it announces is not passed over.
+// withoutUnsignedHash returns the request without an unsigned x-amz-content-sha256 header: S3 ignores it in a
+// presigned request, and clients always sending it can use a URL. An announced frame of chunks is not ignored.
 // https://github.com/localstack/localstack/blob/master/localstack-core/localstack/services/s3/presigned_url.py
 func (r *Request) withoutUnsignedHash(signedHeaders string) *Request {
 	const name = "x-amz-content-sha256"

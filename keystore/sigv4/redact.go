@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// S3 shows a client whose signature is wrong what it signed. Such an answer passes through logs and traces, so secrets
-// in it are blotted out first, in headers, query parameters and form policies alike.
+// S3 shows a client with a wrong signature the signed text. The response passes through logs and traces, so secrets
+// in headers, query parameters and form policies are redacted first.
 
 const redacted = "[redacted]"
 
@@ -44,7 +44,7 @@ func (r *Request) redacted() *Request {
 	return &shown
 }
 
-// redactPolicy is a POST form's policy, which is what such a form signs, in base64.
+// redactPolicy returns a POST form's policy, the form's string to sign, in base64.
 func redactPolicy(policy string) []byte {
 	text, err := base64.StdEncoding.DecodeString(policy)
 	if err != nil || strings.Contains(string(text), `\`) || secretIn(string(text)) {

@@ -10,22 +10,22 @@ import (
 	"sync"
 )
 
-// signedChunks is a body whose chunks carry signatures, each computed over the one before. A chunk of the size that SDKs
-// make is held until its own has been checked, so that no byte leaves unverified. The bytes of a larger one pass through
-// as they come, but for the last piece: memory does not grow with chunks, and nobody reads a whole chunk that was not
-// checked. A body is valid only with io.EOF in any case.
+// signedChunks is a body of signed chunks, each signature computed over the one before. A chunk of an SDK's size is
+// held until its signature is checked, so that no byte leaves unverified. A larger chunk passes as it comes, except
+// its last piece: memory does not grow with chunks, and nobody reads a whole unverified chunk. In any case a body is
+// valid only with io.EOF.
 type signedChunks struct {
 	frame
 	key       *signingKey
 	previous  string // the signature before the next one
-	prefix    string // timestamp and scope, the lines that all strings to sign share
+	prefix    string // timestamp and scope, lines of all strings to sign
 	accessKey string
 	signedEnd bool // a trailer signature must follow
 
 	sum       hash.Hash // of the current chunk so far
-	signature string    // that its header named
-	passing   int64     // bytes left of a chunk that is not held
-	buffer    *[]byte   // of a chunk that is
+	signature string    // of the current chunk so far
+	passing   int64     // bytes left of a chunk not held
+	buffer    *[]byte   // of a held chunk
 	verified  []byte    // checked bytes that have not been read
 	toSign    []byte
 }
@@ -86,8 +86,8 @@ func (s *signedChunks) pass(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads the header of the next chunk, and the chunk if it is held; io.EOF says that it was the last one, and that it
-// and the trailers were right.
+// next reads the header of the next chunk, and the chunk if it is held; io.EOF: the last chunk and the trailers were
+// right.
 func (s *signedChunks) next() error {
 	line, err := s.line()
 	if err != nil {

@@ -1,11 +1,11 @@
-// Package sigv4 checks what signed an inbound request: AWS Signature Version 4 for S3 and KMS, in the Authorization
-// header, in a presigned URL, in the chunks and trailers of an aws-chunked body, and in a POST form's policy; and,
-// where it is switched on, Signature Version 2.
+// Package sigv4 authenticates inbound requests: AWS Signature Version 4 for S3 and KMS, in the Authorization header,
+// in a presigned URL, in the chunks and trailers of an aws-chunked body, and in a POST form's policy; and, where it
+// is switched on, Signature Version 2.
 //
-// The package is pure: it opens no socket, reads no clock and knows no user. The clock and the look-up of a secret
-// by its access key are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can
-// feed it. The caller must pass the path, the query and the headers exactly as they came over the wire: a server's
-// cleaned-up path is not what the client signed.
+// The package is pure: it opens no socket, reads no clock and knows no user. The clock and the look-up of a secret by
+// its access key are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can feed
+// it. The caller must pass the path, the query and the headers exactly as on the wire: a cleaned-up path has a
+// different signature.
 //
 // Every refusal is an [*Error] with AWS's code, message and status. No error, and no value of this package printed
 // with any verb, holds a secret, a signing key or a customer's encryption key.
@@ -38,16 +38,16 @@ type Request struct {
 
 	headOnly bool // see VerifyHead
 
-	// Bucket is the bucket that the Host header names in virtual-hosted style, or "". Only Signature Version 2
-	// needs it: there the bucket is a part of what is signed.
+	// Bucket is the bucket in a virtual-hosted Host header, or "". Only Signature Version 2 needs it, as a part of
+	// the signed text.
 	Bucket string
 }
 
 // Verifier checks requests to one service. Its fields must not change after the first use; the zero values of
 // Now and MaxSkew are ready to use.
 type Verifier struct {
-	Service string // "s3" or "kms": the service that the credential scope must name
-	Region  string // the region that the credential scope must name; "" takes any
+	Service string // "s3" or "kms": the credential scope's service
+	Region  string // the credential scope's region; "" takes any
 
 	// Lookup answers the secret key of an access key. An empty secret counts as not found.
 	Lookup func(accessKey string) (secret string, ok bool)

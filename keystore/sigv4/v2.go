@@ -91,8 +91,8 @@ func amzHeaders(headers []Header) []Header {
 	return amz
 }
 
-// hoistedHeaders gives a presigned request the headers that its signer put into the query, as boto does: they were
-// signed as headers.
+// hoistedHeaders returns a presigned request with its headers in the query, as boto puts them there, moved back: they
+// were signed as headers.
 func hoistedHeaders(r *Request) (*Request, bool) {
 	c := *r
 	c.Headers = slices.Clip(c.Headers)
@@ -202,8 +202,8 @@ func appendAmzHeaders(dst []byte, r *Request) []byte {
 	return dst
 }
 
-// appendSubResources adds the signed part of the query: sorted, and with decoded names and values. Whoever serves the
-// request decodes the names, so that "taggin%67" is as much a sub-resource as "tagging".
+// appendSubResources adds the signed part of the query: sorted, and with decoded names and values. The handler
+// decodes the names, so that "taggin%67" is as much a sub-resource as "tagging".
 func appendSubResources(dst []byte, query string) ([]byte, bool) {
 	var kept []string
 	for pair := range strings.SplitSeq(query, "&") {

@@ -20,9 +20,9 @@ func (v *Verifier) Verify(r *Request) (*Auth, error) {
 	return a, nil
 }
 
-// VerifyHead refuses what Verify would refuse of r whatever its body is: a missing or malformed signature, another
-// scope, a date that is over, an unknown access key. Services other than S3 sign the body's hash, and their callers
-// need not read a body that is refused already.
+// VerifyHead refuses every request that Verify refuses for any body: a missing or malformed signature, a wrong scope,
+// an expired date, an unknown access key. Services other than S3 sign the body's hash, and their callers need not
+// read the body of a refused request.
 func (v *Verifier) VerifyHead(r *Request) error {
 	head := *r
 	head.BodySHA256, head.headOnly = emptyHash, true
@@ -288,8 +288,8 @@ func (v *Verifier) headerPayload(a *Auth, r *Request) error {
 	return a.setLengths(r)
 }
 
-// signedHeaders splits the list and checks that it holds what must be signed: host, and every x-amz-* header that
-// came (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, CanonicalHeaders).
+// signedHeaders splits the list and checks that it holds host and every x-amz-* header of the request
+// (https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html, CanonicalHeaders).
 func (v *Verifier) signedHeaders(r *Request, list string, say complain) ([]string, error) {
 	if strings.Count(list, ";") >= MaxHeaders {
 		return nil, v.errTooMany("signed headers", MaxHeaders)
@@ -317,7 +317,7 @@ func (v *Verifier) errSignedHeaders(say complain) *Error {
 	return say("the SignedHeaders list is mal-formed.", "")
 }
 
-// notSigned are the names of headers that must be signed and are not.
+// notSigned returns the unsigned headers among the headers to sign.
 func notSigned(r *Request, signed nameIndex) (missing []string) {
 	if signed.find("host") < 0 {
 		missing = append(missing, "host")
@@ -376,7 +376,7 @@ func (v *Verifier) check(a *Auth, r *Request, c credential, without string) erro
 	return nil
 }
 
-// compare tries S3's reading of the path, and, for an encoded slash, the one of clients that sign what they send.
+// compare tries S3's reading of the path, and, for an encoded slash, the path as sent.
 func (v *Verifier) compare(w *work, a *Auth, r *Request, key *signingKey, without string) error {
 	if err := v.build(w, a, r, without, inPath); err != nil {
 		return err
