@@ -72,6 +72,8 @@ func keeps(bucket, key string) bool {
 
 func (s *nullStore) answer(q *nullRequest) error {
 	switch {
+	case q.key == "" && hasParam(q.query, "policy"):
+		return q.fail(404, "NoSuchBucketPolicy")
 	case q.key == "" && q.method == "GET":
 		return s.list(q)
 	case q.key == "":

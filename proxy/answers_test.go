@@ -154,7 +154,7 @@ func TestUnknownSubResources(t *testing.T) {
 			}
 		}
 	}
-	if got := u.Operations(); len(got) > 0 {
+	if got := asked(u); len(got) > 0 {
 		t.Errorf("reached the store: %v", got)
 	}
 	for _, target := range []string{"/bkt/k?x-id=GetObject", "/bkt/k?cachebust=17", "/bkt/k?1401234567", "/bkt/k?v2", "/bkt/k?=", "/bkt?prefix=", "/bkt?list-type=2&delimiter=&prefix="} {
@@ -235,7 +235,7 @@ func TestRetentionsRoot(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "<%s><Mode>GOVERNANCE</Mode><RetainUntilDate>2030-01-01T00:00:00Z</RetainUntilDate></%s>", root, root)
 		}))
-		k := start(t, UpstreamConfig{Endpoint: srv.URL, AccessKey: "own", SecretKey: "own-secret"}, nil)
+		k := start(t, UpstreamConfig{Endpoint: srv.URL, AccessKey: "own", SecretKey: "own-secret"}, nil).withoutPolicies()
 		_, body := k.mustDo(t, "GET", "/bkt/k?retention=", nil, nil)
 		if !strings.Contains(string(body), `<Retention xmlns="`+s3.Namespace+`"><Mode>GOVERNANCE</Mode><RetainUntilDate>2030-01-01T00:00:00Z<`) {
 			t.Errorf("%s: %s", root, body)

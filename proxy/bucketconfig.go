@@ -21,8 +21,7 @@ type bucketConfig struct {
 	Blocked    []string           `json:"blocked,omitempty"`    // encryption types that writes may not name
 	Policy     json.RawMessage    `json:"policy,omitempty"`     // the whole document, as it was put
 
-	whole    *iam.Policy // Policy, parsed
-	policy   *iam.Policy // its statements with conditions on encryption
+	policy   *iam.Policy // its statements that waxseal evaluates alone
 	revision int64       // of the state entry; 0 when there is none
 }
 
@@ -44,7 +43,8 @@ func (b *bucketConfig) defaultEncryption() (algorithm, keyID string, bucketKey b
 
 // bucketConfigs reads bucket configuration from the state store, through a cache that the store's watch keeps true.
 type bucketConfigs struct {
-	state state.Store
+	state   state.Store
+	atStore storePolicies
 
 	mu      sync.RWMutex
 	cached  map[string]cachedConfig
@@ -110,10 +110,11 @@ func (b *bucketConfigs) read(ctx context.Context, bucket string) (*bucketConfig,
 		return nil, fmt.Errorf("configuration of bucket %s: %w", bucket, err)
 	}
 	if len(conf.Policy) > 0 {
-		if conf.whole, err = iam.ParsePolicy(conf.Policy, bucketPolicyOptions); err != nil {
+		whole, err := iam.ParsePolicy(conf.Policy, bucketPolicyOptions)
+		if err != nil {
 			return nil, fmt.Errorf("policy of bucket %s: %w", bucket, err)
 		}
-		conf.policy, _ = conf.whole.Split(onEncryption)
+		conf.policy, _ = whole.Split(evaluatedHere)
 	}
 	return conf, nil
 }
@@ -167,6 +168,7 @@ func (b *bucketConfigs) txn(ctx context.Context, bucket string, conds []state.Co
 }
 
 func (b *bucketConfigs) forget(bucket string) {
+	b.atStore.forget(bucket)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.cached, bucket)

@@ -13,10 +13,11 @@ import (
 	"waxseal/sse"
 )
 
-// waxseal keeps a bucket's whole policy, evaluates the statements with conditions on encryption itself, because those
-// headers end here, and gives the store the rest. Forwarded unread, a "Deny unless encrypted" would make the store
-// refuse every write. Of users whom the store cannot tell apart, because waxseal's own credentials stand for them, it
-// evaluates every Deny.
+// waxseal keeps a bucket's whole policy. It evaluates two kinds of statements itself: those with conditions on
+// encryption, because the headers end here, and those that name users or accounts, whom the store does not know. The
+// store gets the rest. Forwarded unread, a "Deny unless encrypted" would make the store refuse every write. Of users whom
+// the store cannot tell apart, because waxseal's own credentials stand for them, waxseal also evaluates every Deny that
+// the store holds (storepolicy.go).
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
 
 var encryptionKeys = []string{"s3:" + hdrSSE, "s3:" + hdrKMSKey, "s3:" + hdrSSEC + "algorithm"}
@@ -29,6 +30,9 @@ func onEncryption(s *iam.Statement) bool {
 	}
 	return false
 }
+
+// evaluatedHere reports whether a statement is for waxseal alone.
+func evaluatedHere(s *iam.Statement) bool { return onEncryption(s) || !s.ForEverybody() }
 
 // uploadFields are what policies see of a request about a multipart upload: parts and Complete cannot name an encryption,
 // the upload's is that of Create. SSE-C is: its header must be on all of them.
@@ -92,14 +96,11 @@ func (c *call) putBucketPolicy() error {
 	if err != nil {
 		return err
 	}
-	policy, err := iam.ParsePolicy(body, bucketPolicyOptions)
+	policy, err := c.s.checkedPolicy(body)
 	if err != nil {
-		return malformedPolicy(err)
+		return c.unlessRefused(err)
 	}
-	if err := c.s.checkConditions(policy); err != nil {
-		return err
-	}
-	own, rest := policy.Split(onEncryption)
+	own, rest := policy.Split(evaluatedHere)
 	if own == nil {
 		return c.putPolicy(body, body)
 	}
@@ -112,12 +113,34 @@ func (c *call) putBucketPolicy() error {
 	return c.putPolicy(rest.Document(), body)
 }
 
+// unlessRefused is what is wrong with a policy, or the refusal of a requester whose rights are the store's to know.
+func (c *call) unlessRefused(wrong error) error {
+	if c.user.Upstream != nil {
+		if refused := c.checkBucketExists(); refused != nil {
+			return refused
+		}
+	}
+	return wrong
+}
+
+// checkedPolicy reads a policy that a client puts, and refuses what waxseal could not hold to.
+func (s *Server) checkedPolicy(document []byte) (*iam.Policy, error) {
+	policy, err := iam.ParsePolicy(document, bucketPolicyOptions)
+	if err != nil {
+		return nil, malformedPolicy(err)
+	}
+	if policy.NamesNobody(s.cfg.Users) {
+		return nil, s3.Errorf(s3.MalformedPolicy, "Invalid principal in policy")
+	}
+	return policy, s.checkConditions(policy)
+}
+
 // checkConditions refuses a Deny that is waxseal's to evaluate and asks for what waxseal cannot know: the policy would
 // be kept, and not hold.
 func (s *Server) checkConditions(p *iam.Policy) error {
 	alike := slices.ContainsFunc(s.cfg.Users.Users(), func(u *iam.User) bool { return u.Upstream == nil })
 	for _, st := range p.Statements() {
-		if !alike && !onEncryption(st) {
+		if !alike && !evaluatedHere(st) {
 			continue
 		}
 		if key := st.VoidKey(tellsCondition); key != "" {
@@ -174,6 +197,7 @@ func (c *call) keepPolicyAlone(whole []byte) error { return c.keepPolicy(whole, 
 // keepPolicy keeps a policy when the store has been given its part of it. Does the configuration change meanwhile, it
 // does both again: of two policies at once the one that is kept is also the one that was given last.
 func (c *call) keepPolicy(whole []byte, give func() error) error {
+	defer c.s.buckets.forget(c.bucket) // also when the store's answer was lost
 	for range 10 {
 		conf, err := c.s.buckets.read(c.up, c.bucket)
 		if err != nil {
@@ -216,16 +240,28 @@ func (c *call) deleteStorePolicy() error {
 	return upstreamFailure(resp)
 }
 
-// policyFor is what waxseal evaluates of a bucket's policy for the requester. The root user can always mend a policy
-// that shuts everybody out.
-func (c *call) policyFor(conf *bucketConfig) *iam.Policy {
-	if c.user != nil && c.user.Root && strings.HasSuffix(c.route.name, "BucketPolicy") {
-		return nil
+// bucketPolicies are the policies that a request to a bucket is held to; most buckets have none. The root user can always
+// mend a policy that shuts everybody out. A bucket that is to be made has no policy yet.
+func (c *call) bucketPolicies(bucket string) ([]*iam.Policy, error) {
+	if bucket == "" || c.user != nil && c.user.Root && strings.HasSuffix(c.route.name, "BucketPolicy") {
+		return nil, nil
 	}
-	if c.user != nil && c.user.Upstream == nil {
-		return conf.whole
+	conf, err := c.s.buckets.get(c.up, bucket)
+	if err != nil {
+		return nil, err
 	}
-	return conf.policy
+	var all []*iam.Policy
+	if conf.policy != nil {
+		all = append(all, conf.policy)
+	}
+	if c.user == nil || c.user.Upstream != nil || c.route.name == "CreateBucket" {
+		return all, nil
+	}
+	atStore, err := c.s.buckets.atStore.get(c.s.base, c.up, bucket)
+	if atStore != nil {
+		all = append(all, atStore)
+	}
+	return all, err
 }
 
 func malformedPolicy(err error) error {

@@ -127,6 +127,7 @@ func TestTwoSubResources(t *testing.T) {
 // TestQueryForTheStore: of a query the store gets what the operation has and nothing else, once.
 func TestQueryForTheStore(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, nil)
+	k.withoutPolicies()
 	for target, want := range map[string]string{
 		"/bkt?events=s3:ObjectCreated:*&prefix=a%2Bb":             "prefix=a%2Bb",
 		"/bkt?prefix=a&prefix=none&frobnicate=1":                  "prefix=a",
@@ -246,7 +247,7 @@ func TestBypassNeedsItsAction(t *testing.T) {
 	if len(result.Errors) != 1 || result.Errors[0].Key != "a" || result.Errors[0].Code != s3.AccessDenied || len(result.Deleted) != 1 {
 		t.Errorf("%s", body)
 	}
-	if got := u.Operations(); len(got) != 1 {
+	if got := asked(u); len(got) != 1 {
 		t.Errorf("the store was asked: %v", got)
 	}
 	_, body = k.mustDo(t, "POST", "/bkt?delete", withMD5(doc), []byte(doc))
@@ -727,7 +728,16 @@ func TestSessionsAreOfTheirRole(t *testing.T) {
 	const role = "arn:aws:iam::000000000000:role/deployer"
 	for _, who := range []string{`"Principal":{"AWS":"` + role + `"}`, `"Principal":"*","Condition":{"ArnEquals":{"aws:PrincipalArn":"` + role + `"}}`} {
 		for name, want := range map[string]int{"deployer": http.StatusForbidden, "auditor": http.StatusOK} {
-			k, _ := overMemory(t, proxytest.Options{}, limitedAs(t, "arn:aws:sts::000000000000:assumed-role/"+name+"/ci", ""))
+			k, _ := overMemory(t, proxytest.Options{}, func(c *Config) {
+				limitedAs(t, "arn:aws:sts::000000000000:assumed-role/"+name+"/ci", "")(c)
+				users := []iam.User{{Name: "deployer", ARN: role, AccountID: "000000000000", AccessKey: "DEPLOYER", Secret: iam.NewSecret("s")}}
+				for _, u := range c.Users.Users() {
+					users = append(users, *u)
+				}
+				if err := c.Users.Replace(users); err != nil {
+					t.Fatal(err)
+				}
+			})
 			k.asRoot(t, "PUT", "/bkt?policy", nil, []byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny",`+who+`,"Action":"s3:PutObject","Resource":"arn:aws:s3:::bkt/*"}]}`))
 			if resp, body := k.do(t, "PUT", "/bkt/a", nil, []byte("x")); resp.StatusCode != want {
 				t.Errorf("%s, %s: %s\n%s", who, name, resp.Status, body)

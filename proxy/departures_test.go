@@ -107,7 +107,7 @@ func TestFirstByte(t *testing.T) {
 
 // TestClientLeaves: a client that goes away while the store is silent gives its place back within a second.
 func TestClientLeaves(t *testing.T) {
-	k := start(t, silentStore(t), nil)
+	k := start(t, silentStore(t), nil).withoutPolicies()
 	certified := httptest.NewTLSServer(nil)
 	defer certified.Close()
 	conf := &tls.Config{Certificates: certified.TLS.Certificates}

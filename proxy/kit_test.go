@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
+	"waxseal/proxy/proxytest"
 	"waxseal/sse"
 )
 
@@ -216,6 +218,17 @@ func (w testWriter) Write(p []byte) (int, error) {
 		os.Stderr.Write(p)
 	}
 	return len(p), nil
+}
+
+// withoutPolicies has the kit's store hold no policies, for stores that answer every request alike.
+func (k *kit) withoutPolicies() *kit {
+	k.server.buckets.atStore.read = func(context.Context, string) (*iam.Policy, error) { return nil, nil }
+	return k
+}
+
+// asked are the operations that a store was asked for, but for waxseal's own reading of policies.
+func asked(u *proxytest.Upstream) []string {
+	return slices.DeleteFunc(u.Operations(), func(name string) bool { return name == "GetBucketPolicy" })
 }
 
 func hexSum(p []byte) string {

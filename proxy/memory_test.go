@@ -158,6 +158,8 @@ func (n *nullStore) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.keep(r)
 	case r.Method == http.MethodPut || r.Method == http.MethodPost:
 		io.Copy(io.Discard, r.Body)
+	case r.URL.Query().Has("policy"):
+		http.Error(w, "<Error><Code>NoSuchBucketPolicy</Code></Error>", http.StatusNotFound)
 	case r.Method == http.MethodGet:
 		f, err := os.Open(filepath.Join(n.dir, "kept"))
 		if err != nil {

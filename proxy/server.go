@@ -131,6 +131,7 @@ func New(cfg Config) (*Server, error) {
 
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
+	s.buckets.atStore.read = s.readStorePolicy
 	caps := assumedCapabilities()
 	if cfg.Upstream.Local != nil {
 		caps = localCapabilities()

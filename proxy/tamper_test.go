@@ -280,6 +280,7 @@ func TestRequestsToTheStore(t *testing.T) {
 		}
 	}
 	big := inlineLimit * 3
+	put(t, c, bucket, "first", random(1000), nil) // waxseal reads the bucket's policy at the store
 	count("small PUT", 1, func() { put(t, c, bucket, "small", random(1000), nil) })
 	count("large PUT", 1, func() { put(t, c, bucket, "large", random(big), nil) })
 	for _, key := range []string{"small", "large"} {

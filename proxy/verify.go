@@ -177,20 +177,23 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 	if key != "" {
 		resource = objectARN(bucket, key)
 	}
-	bucketPolicy, err := c.bucketPolicy(bucket)
+	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource}
+	everything := c.user == nil || c.user.Root || c.user.Everything
+	if !everything {
+		r.Conditions = c.conditions(f)
+		if c.user.Decide(r) != iam.Allow {
+			return c.denied(action, resource, "because no identity-based policy allows the "+action+" action")
+		}
+	}
+	policies, err := c.bucketPolicies(bucket)
 	if err != nil {
 		return err
 	}
-	everything := c.user == nil || c.user.Root || c.user.Everything
-	if everything && bucketPolicy == nil {
-		return nil
-	}
-	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource, Conditions: c.conditions(f)}
-	if !everything && c.user.Decide(r) != iam.Allow {
-		return c.denied(action, resource, "because no identity-based policy allows the "+action+" action")
-	}
-	if bucketPolicy != nil {
-		if d, _ := bucketPolicy.Evaluate(r); d == iam.Deny {
+	for _, p := range policies {
+		if r.Conditions == nil {
+			r.Conditions = c.conditions(f)
+		}
+		if d, _ := p.Evaluate(r); d == iam.Deny {
 			return c.denied(action, resource, "with an explicit deny in a resource-based policy")
 		}
 	}
@@ -203,23 +206,11 @@ func (c *call) unrestricted(buckets ...string) (bool, error) {
 		return false, nil
 	}
 	for _, b := range buckets {
-		if p, err := c.bucketPolicy(b); p != nil || err != nil {
+		if p, err := c.bucketPolicies(b); len(p) > 0 || err != nil {
 			return false, err
 		}
 	}
 	return true, nil
-}
-
-// bucketPolicy is the policy that a request to a bucket is held to; most buckets have none.
-func (c *call) bucketPolicy(bucket string) (*iam.Policy, error) {
-	if bucket == "" {
-		return nil, nil
-	}
-	conf, err := c.s.buckets.get(c.up, bucket)
-	if err != nil {
-		return nil, err
-	}
-	return c.policyFor(conf), nil
 }
 
 // denied is AWS's wording of a refusal.

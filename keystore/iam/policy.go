@@ -30,6 +30,10 @@ type Options struct {
 
 	// NoResource makes Resource optional in statements.
 	NoResource bool
+
+	// Foreign, where set, is for a document whose principals belong to another directory. It says whom an entry of
+	// Principal means here: an ARN, "*" for everybody, "" for nobody. NotPrincipal then means everybody.
+	Foreign func(kind, name string) string
 }
 
 const defaultMaxBytes = 128 << 10
@@ -108,6 +112,9 @@ func ParsePolicy(document []byte, o Options) (*Policy, error) {
 	p := &Policy{Version: "2008-10-17", raw: bytes.Clone(document)}
 	var statements json.RawMessage
 	for _, m := range members {
+		if m.Name == "ID" && o.Foreign != nil { // MinIO writes it so
+			m.Name = "Id"
+		}
 		switch m.Name {
 		case "Version":
 			p.Version, ok = text(m.Value)
@@ -224,6 +231,11 @@ func (p *parser) parsePrincipal(m strictjson.Member) error {
 	}
 	if p.s.principals != nil {
 		return malformed("Statement has both Principal and NotPrincipal")
+	}
+	if p.o.Foreign != nil {
+		list, err := parseForeign(m, p.o.Foreign)
+		p.s.principals = list
+		return err
 	}
 	list, err := parsePrincipals(m.Value)
 	p.s.principals, p.s.notPrincipals = list, m.Name == "NotPrincipal"

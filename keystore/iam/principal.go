@@ -52,6 +52,31 @@ func parsePrincipals(raw json.RawMessage) (*principals, error) {
 	return p, nil
 }
 
+// parseForeign reads the principals of another directory, which stores also write as a name or a list of names.
+func parseForeign(m strictjson.Member, whom func(kind, name string) string) (*principals, error) {
+	p := &principals{anyone: m.Name == "NotPrincipal"}
+	kinds, ok := strictjson.Object(m.Value)
+	if !ok {
+		kinds = []strictjson.Member{{Name: "AWS", Value: m.Value}}
+	}
+	for _, kind := range kinds {
+		names, ok := texts(kind.Value)
+		if !ok {
+			return nil, malformed("Invalid principal in policy")
+		}
+		for _, name := range names {
+			switch arn := whom(kind.Name, name); arn {
+			case "*":
+				p.anyone = true
+			case "":
+			default:
+				p.arns = append(p.arns, arn)
+			}
+		}
+	}
+	return p, nil
+}
+
 func (p *principals) add(kind string, values []string) bool {
 	switch kind {
 	case "AWS":
@@ -163,16 +188,4 @@ func (s *Statement) matchPrincipal(who Principal) Match {
 		return NoPrincipal
 	}
 	return ByAnyone
-}
-
-// PrincipalARNs returns the ARNs of users, roles and sessions in the policy's Principal and NotPrincipal elements.
-// Accounts, services and "*" are not among them.
-func (p *Policy) PrincipalARNs() []string {
-	var arns []string
-	for _, s := range p.statements {
-		if named := s.principals; named != nil {
-			arns = append(arns, named.arns...)
-		}
-	}
-	return arns
 }

@@ -12,10 +12,7 @@ import (
 )
 
 // Identities finds users by ARN. *iam.Directory is one.
-type Identities interface {
-	ByARN(arn string) (*iam.User, bool)
-	Users() []*iam.User
-}
+type Identities = iam.Identities
 
 // parseKeyPolicy reads a key policy.
 func parseKeyPolicy(document string) (*iam.Policy, error) {

@@ -226,7 +226,7 @@ func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
 		return nil, err
 	}
 	for _, p := range []string{in.GranteePrincipal, in.RetiringPrincipal} {
-		if p != "" && !c.s.isPrincipal(p) {
+		if p != "" && !iam.IsPrincipal(p, c.s.identities) {
 			return nil, failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", p)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"waxseal/keystore"
+	"waxseal/keystore/iam"
 )
 
 // ListGrants lists the grants of a key.
@@ -56,7 +57,7 @@ func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Calle
 func (c *call) checkRetiring(principal string) error {
 	parts := strings.Split(principal, ":")
 	switch {
-	case !validPrincipal(principal):
+	case !iam.ValidPrincipal(principal):
 		return failf(codeInvalidArn, "ARN does not refer to a valid principal: %s", principal)
 	case len(parts) < 6:
 		return failf(codeInvalidArn, "You must specify a principal in your AWS account: %s", principal)

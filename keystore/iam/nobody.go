@@ -1,0 +1,66 @@
+package iam
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Principals that a policy or a grant can name: an account's root, a user, a role, a session of one, a service. Groups
+// are none (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html).
+var (
+	principalARN = regexp.MustCompile(`^arn:aws:(?:iam::\d{12}:(?:root|(?:user|role)/(?:[\x21-\x7e]+/)?[\w+=,.@-]+)|` +
+		`sts::\d{12}:(?:assumed-role/[\w+=,.@-]+/[\w+=,.@-]+|federated-user/[\w+=,.@-]+))$`)
+	servicePrincipal = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\.amazonaws\.com$`)
+)
+
+// Identities find users: a Directory does.
+type Identities interface {
+	ByARN(arn string) (*User, bool)
+	Users() []*User
+}
+
+// ValidPrincipal reports whether p has the form of a principal.
+func ValidPrincipal(p string) bool {
+	return servicePrincipal.MatchString(p) || principalARN.MatchString(p)
+}
+
+// IsPrincipal reports whether p is a service, or a principal that exists.
+func IsPrincipal(p string, among Identities) bool {
+	return servicePrincipal.MatchString(p) || principalARN.MatchString(p) && exists(p, among)
+}
+
+// exists reports whether there is the principal of an ARN. A role exists when the directory has it or a session of it,
+// whatever path the ARN gives it; an account's root always does.
+func exists(arn string, among Identities) bool {
+	if strings.HasSuffix(arn, ":root") {
+		return true
+	}
+	if _, ok := among.ByARN(arn); ok {
+		return true
+	}
+	role := RoleOf(arn)
+	return strings.Contains(role, ":role/") && slices.ContainsFunc(among.Users(), func(u *User) bool { return RoleOf(u.ARN) == role })
+}
+
+// NamesNobody reports whether a statement names, or leaves out, a principal that does not exist. AWS refuses such a
+// policy: a principal that is made later under that name would get rights that nobody meant for it. For a canonical id it
+// takes the unique id of a user.
+// https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
+func (p *Policy) NamesNobody(among Identities) bool {
+	isNobody := func(principal string) bool { return !IsPrincipal(principal, among) }
+	isNoID := func(id string) bool {
+		return !slices.ContainsFunc(among.Users(), func(u *User) bool { return u.ID() == id })
+	}
+	return slices.ContainsFunc(p.statements, func(s *Statement) bool {
+		named := s.principals
+		return named != nil && (slices.ContainsFunc(named.arns, isNobody) || slices.ContainsFunc(named.services, isNobody) ||
+			slices.ContainsFunc(named.canonicals, isNoID))
+	})
+}
+
+// ForEverybody reports whether a statement is about everybody, and names nobody beside.
+func (s *Statement) ForEverybody() bool {
+	p := s.principals
+	return p != nil && p.anyone && !s.notPrincipals && len(p.arns)+len(p.accounts)+len(p.services)+len(p.canonicals) == 0
+}
