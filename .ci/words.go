@@ -35,6 +35,7 @@ var done = []string{
 	"keystore/sigv4",
 	"keystore/state",
 	"keystore/transit",
+	"proxy/s3",
 	"sse",
 }
 

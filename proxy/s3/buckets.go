@@ -8,21 +8,21 @@ type ServerSideEncryptionConfiguration struct {
 	Rules   []EncryptionRule `xml:"Rule"` // S3 takes exactly one
 }
 
-// EncryptionRule is the rule of a bucket's default encryption. A nil field was not in the document, which
-// for BlockedEncryptionTypes means that an earlier block stays.
+// EncryptionRule is the rule of a bucket's default encryption. A nil field was absent from the document: without
+// BlockedEncryptionTypes an earlier block stays.
 type EncryptionRule struct {
 	Default                *EncryptionByDefault    `xml:"ApplyServerSideEncryptionByDefault,omitempty"`
 	BucketKeyEnabled       *bool                   `xml:"BucketKeyEnabled,omitempty"`
 	BlockedEncryptionTypes *BlockedEncryptionTypes `xml:"BlockedEncryptionTypes,omitempty"`
 }
 
-// EncryptionByDefault is the algorithm and the key for objects whose request names none.
+// EncryptionByDefault is the algorithm and the key for objects without their own.
 type EncryptionByDefault struct {
 	SSEAlgorithm   string `xml:"SSEAlgorithm"`
 	KMSMasterKeyID string `xml:"KMSMasterKeyID,omitempty"`
 }
 
-// BlockedEncryptionTypes lists the modes that writes may not ask for: SSE-C, or NONE to lift the block.
+// BlockedEncryptionTypes lists the modes refused for writes: SSE-C, or NONE to lift the block.
 type BlockedEncryptionTypes struct {
 	EncryptionTypes []string `xml:"EncryptionType"`
 }
@@ -41,7 +41,7 @@ type Buckets struct {
 	Buckets []Bucket `xml:"Bucket"`
 }
 
-// Bucket is one bucket of ListBuckets.
+// Bucket is a bucket of ListBuckets.
 type Bucket struct {
 	Name         string `xml:"Name"`
 	CreationDate string `xml:"CreationDate"`
@@ -75,7 +75,7 @@ type BucketInfo struct {
 	Type           string `xml:"Type,omitempty"`
 }
 
-// CreateTags are the tags of a bucket that is being made.
+// CreateTags are the tags of a new bucket.
 type CreateTags struct {
 	Tags []Tag `xml:"Tag"`
 }

@@ -3,7 +3,7 @@ package s3
 // A Code is an S3 error code: the word in <Code> that SDKs switch on.
 type Code string
 
-// Status is the HTTP status S3 answers the code with. A code that S3 does not know is an internal error.
+// Status returns S3's HTTP status for the code. An unknown code is an internal error.
 func (c Code) Status() int {
 	if i, ok := codes[c]; ok {
 		return i.status
@@ -14,13 +14,13 @@ func (c Code) Status() int {
 // Message is S3's own wording for the code, empty where S3 always says something more specific.
 func (c Code) Message() string { return codes[c].message }
 
-// Known reports whether the code is one of S3's.
+// Known reports whether S3 has the code.
 func (c Code) Known() bool {
 	_, ok := codes[c]
 	return ok
 }
 
-// The error codes of Amazon S3 that a store or waxseal gives.
+// The error codes of Amazon S3 used by a store or waxseal.
 const (
 	AccessControlListNotSupported                  Code = "AccessControlListNotSupported"
 	AccessDenied                                   Code = "AccessDenied"

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// An ETag is one entity tag, without its quotes.
+// An ETag is an entity tag, without its quotes.
 type ETag struct {
 	Value string
 	Weak  bool

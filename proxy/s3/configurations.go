@@ -24,7 +24,7 @@ type LifecycleConfiguration struct {
 	Rules   []LifecycleRule `xml:"Rule"`
 }
 
-// LifecycleRule is one rule. Transitions are read to be refused by name.
+// LifecycleRule is a rule. Transitions are read to be refused by name.
 type LifecycleRule struct {
 	ID                             string                          `xml:"ID,omitempty"`
 	Prefix                         *string                         `xml:"Prefix,omitempty"` // the older form of Filter
@@ -37,7 +37,7 @@ type LifecycleRule struct {
 	NoncurrentVersionTransitions   []LifecycleTransition           `xml:"NoncurrentVersionTransition"`
 }
 
-// LifecycleFilter says which objects a rule is about. And joins several conditions.
+// LifecycleFilter selects the objects of a rule. And joins several conditions.
 type LifecycleFilter struct {
 	Prefix                *string       `xml:"Prefix,omitempty"`
 	Tag                   *Tag          `xml:"Tag,omitempty"`
@@ -46,7 +46,7 @@ type LifecycleFilter struct {
 	And                   *LifecycleAnd `xml:"And,omitempty"`
 }
 
-// LifecycleAnd is true of objects of which all its conditions are.
+// LifecycleAnd selects the objects with all its conditions.
 type LifecycleAnd struct {
 	Prefix                *string `xml:"Prefix,omitempty"`
 	Tags                  []Tag   `xml:"Tag"`
@@ -67,7 +67,7 @@ type NoncurrentVersionExpiration struct {
 	NewerNoncurrentVersions *int `xml:"NewerNoncurrentVersions,omitempty"`
 }
 
-// AbortIncompleteMultipartUpload ends uploads that were not completed.
+// AbortIncompleteMultipartUpload ends incomplete uploads.
 type AbortIncompleteMultipartUpload struct {
 	DaysAfterInitiation *int `xml:"DaysAfterInitiation,omitempty"`
 }

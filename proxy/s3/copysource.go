@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-// A CopySource is the object that x-amz-copy-source names.
+// A CopySource is the object in x-amz-copy-source.
 type CopySource struct{ Bucket, Key, VersionID string }
 
 // ParseCopySource reads x-amz-copy-source: [/]bucket/key[?versionId=id], percent-encoded. The version is
@@ -48,7 +48,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// String is the header's value; every byte that could mean something else is encoded.
+// String returns the header's value; every ambiguous byte is encoded.
 func (c CopySource) String() string {
 	s := "/" + c.Bucket + "/" + EscapePath(c.Key)
 	if c.VersionID != "" {

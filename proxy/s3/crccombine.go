@@ -10,7 +10,7 @@ import (
 // object is known without reading its parts again.
 // https://github.com/madler/zlib/blob/develop/crc32.c does the same for CRC-32.
 
-// crcField is the arithmetic of one CRC. Polynomials are reflected: the highest bit is the lowest power of x.
+// crcField is the arithmetic of a CRC. Polynomials are reflected: the highest bit is the lowest power of x.
 type crcField struct {
 	poly uint64 // without its highest power
 	top  uint64 // the polynomial 1
@@ -50,12 +50,13 @@ func (f crcField) shift(n int64) uint64 {
 	return p
 }
 
-// combine gives the CRC of two runs of bytes, of which the second has n.
+// combine returns the CRC of two runs of bytes; the second run has n bytes.
 func (f crcField) combine(a, b uint64, n int64) uint64 {
 	return f.multiply(f.shift(n), a) ^ b
 }
 
-// Combines reports whether the checksum of a whole follows from those of its runs: a CRC's does, a hash's does not.
+// Combines reports whether the checksum of a whole follows from the checksums of its runs: true for a CRC, false for
+// a hash.
 func Combines(algorithm string) bool {
 	_, ok := crcFields[algorithm]
 	return ok

@@ -8,13 +8,13 @@ import (
 // Encoded says whether the store URL-encoded the names in the page.
 func (l *Listing) Encoded() bool { return l.encoded }
 
-// namesOfPage are the elements of a page, its entries and common prefixes aside, that encoding-type=url is about.
+// namesOfPage are the elements of a page, besides its entries and common prefixes, subject to encoding-type=url.
 var namesOfPage = map[string]bool{
 	"Prefix": true, "Delimiter": true, "Marker": true, "NextMarker": true, "KeyMarker": true, "NextKeyMarker": true, "StartAfter": true,
 }
 
-// AppendEncoded appends the document as Append does, with the names in it URL-encoded: for a client that asked for it
-// and a store that does not know how. The client would otherwise decode names that are not encoded.
+// AppendEncoded appends the document as Append does, with its names URL-encoded: for a store without
+// encoding-type=url, when the client asked for it. The client would otherwise decode plain names.
 func (l *Listing) AppendEncoded(dst []byte) []byte {
 	w := namesWriter{scanner: scanner{doc: string(l.Append(nil))}, dst: dst}
 	_ = w.prolog()
@@ -73,7 +73,7 @@ func (w *namesWriter) encode(name string, start int, empty bool) error {
 // encodeName writes a name as encoding-type=url has it.
 func encodeName(name string) string { return strings.ReplaceAll(url.QueryEscape(name), "%2F", "/") }
 
-// EncodeNames URL-encodes the names in the list, for a client that asked for it and a store that does not know how.
+// EncodeNames URL-encodes the names in the list, for a store without encoding-type=url.
 func (l *ListMultipartUploadsResult) EncodeNames() {
 	l.EncodingType = "url"
 	for _, name := range []*string{&l.KeyMarker, &l.NextKeyMarker, &l.Prefix, &l.Delimiter} {

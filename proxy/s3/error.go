@@ -1,5 +1,5 @@
-// Package s3 holds what Amazon S3's HTTP interface is made of: error codes, header names, XML documents and
-// the small grammars in headers. It knows no connection, no key and no store.
+// Package s3 holds the parts of Amazon S3's HTTP interface: error codes, header names, XML documents and the small
+// grammars in headers. It knows no connection, no key and no store.
 package s3
 
 import (
@@ -10,15 +10,14 @@ import (
 // Namespace is the XML namespace of S3's documents.
 const Namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
 
-// A Field is one named value, kept in order: a child of <Error>, or a metadata entry of a listing.
+// A Field is a named value, kept in order: a child of <Error>, or a metadata entry of a listing.
 type Field struct{ Name, Value string }
 
-// An Error is an S3 error answer. It is what every layer returns to the one place that turns errors into
-// answers.
+// An Error is an S3 error response, returned by every layer.
 type Error struct {
 	Code    Code
 	Message string
-	// HTTPStatus overrides the code's own status, for stores that answer a known code with another one.
+	// HTTPStatus overrides the code's own status, for stores with an unusual status for a known code.
 	HTTPStatus int
 
 	RequestID string
@@ -30,7 +29,7 @@ type Error struct {
 	Header []Field
 }
 
-// Errorf makes an error with a message of one's own. With an empty format the message is S3's.
+// Errorf makes an error with its own message. With an empty format the message is S3's.
 func Errorf(code Code, format string, args ...any) *Error {
 	if format == "" {
 		return &Error{Code: code, Message: code.Message()}
@@ -99,8 +98,8 @@ func (e *Error) AppendXML(dst []byte) []byte {
 // look for them: Policy Condition failed: ["eq", "$key", "k"].
 var plainQuotes = strings.NewReplacer("&quot;", `"`, "&#39;", "'")
 
-// ParseError reads a store's error answer. It keeps what it does not know as Extra and never fails: a body
-// that is no S3 error (a load balancer's page) gives an empty code and the status.
+// ParseError reads a store's error response. It keeps unknown elements as Extra and never fails: a body without an S3
+// error (a load balancer's page) gives an empty code and the status.
 func ParseError(status int, body []byte) *Error {
 	e := &Error{HTTPStatus: status}
 	for _, f := range topLevelText(body, "Error") {

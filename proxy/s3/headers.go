@@ -129,7 +129,7 @@ const (
 	ChecksumComposite  = "COMPOSITE"
 )
 
-// ChecksumHeader is the header that carries a checksum of the algorithm.
+// ChecksumHeader returns the header for a checksum of the algorithm.
 func ChecksumHeader(algorithm string) string { return checksumHeaders[algorithm] }
 
 var checksumHeaders = map[string]string{

@@ -26,16 +26,16 @@ type Listing struct {
 	metadata   []Field
 }
 
-// A mark is where the document has a child of an entry that may have to change, so that the entry is read only once.
+// A mark is the place of a changeable child of an entry, so that the entry is read only once.
 type mark struct {
 	field      field
 	start, end uint32
 }
 
-// maxListing is what marks can hold.
+// maxListing is the limit of marks.
 const maxListing = math.MaxUint32
 
-// A stretch is a part of one of a listing's slices.
+// A stretch is a part of a listing's slice.
 type stretch struct{ from, to uint32 }
 
 // Kind says which element an entry is.
@@ -53,8 +53,8 @@ var kindNames = [...]string{"Contents", "Version", "DeleteMarker"}
 // String is the name of the entry's element.
 func (k Kind) String() string { return kindNames[k] }
 
-// A ListEntry is one object, version or delete marker. Its strings may be kept. Changing a field in the first
-// group has no effect on the document; changing one in the second rewrites the entry.
+// A ListEntry is an object, version or delete marker. Its strings may be kept. A changed field of the first group has
+// no effect on the document; a changed field of the second group rewrites the entry.
 type ListEntry struct {
 	Kind         Kind
 	Key          string // decoded, also from encoding-type=url
@@ -72,14 +72,14 @@ type ListEntry struct {
 	start, end int // of the whole element in doc
 }
 
-// said is what of the facts the document says.
+// said has the facts as in the document.
 type said struct {
 	etag, lastModified, checksumType string
 	size                             int64
 	algorithms, metadata             stretch
 }
 
-// facts are what the document says of the entry and can be made to say otherwise.
+// facts are the changeable fields of an entry.
 type facts struct {
 	ETag              string // with its quotes, as in the document
 	LastModified      string
@@ -121,9 +121,8 @@ func RewriteListing(dst, src []byte, fn func(*ListEntry) error) ([]byte, error) 
 	return l.Append(dst), nil
 }
 
-// ParseListing reads a listing. A document in a shape that the fast scanner does not know (comments, CDATA,
-// prefixes, attributes) is first normalised with encoding/xml; one that is not a listing at all, or says
-// something twice, is an error.
+// ParseListing reads a listing. A document in a shape unknown to the fast scanner (comments, CDATA, prefixes,
+// attributes) is first normalised with encoding/xml; another document, or a repeated element, is an error.
 func ParseListing(src []byte) (*Listing, error) {
 	l, err := scanListing(string(src))
 	if !errors.Is(err, errShape) {
@@ -171,7 +170,7 @@ func scanListing(doc string) (*Listing, error) {
 
 var errNotListing = errors.New("s3: not a listing")
 
-// child takes one child of the root.
+// child takes a child of the root.
 func (l *Listing) child(s *scanner, name string, start int, empty bool) error {
 	var err error
 	switch name {
@@ -234,7 +233,7 @@ func (l *Listing) remember(e *ListEntry) {
 // field is a child of an entry.
 type field uint16
 
-// The children of an entry, one bit each.
+// The children of an entry, a bit each.
 const (
 	fieldKey field = 1 << iota
 	fieldVersionID
@@ -249,7 +248,7 @@ const (
 	fieldTags
 	fieldInternal
 
-	// singletons may not come twice; marked are those that can be made to change.
+	// singletons may not come twice; marked can be changed.
 	singletons = ^fieldChecksumAlgorithm
 	marked     = fieldETag | fieldSize | fieldLastModified | fieldChecksumAlgorithm | fieldChecksumType | fieldMetadata | fieldTags | fieldInternal
 )

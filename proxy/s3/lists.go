@@ -34,7 +34,7 @@ type ListBucketResultV2 struct {
 	CommonPrefixes        []CommonPrefix `xml:"CommonPrefixes"`
 }
 
-// Object is one object of a listing.
+// Object is an object of a listing.
 type Object struct {
 	Key               string   `xml:"Key"`
 	LastModified      string   `xml:"LastModified"`
@@ -68,7 +68,7 @@ type ListVersionsResult struct {
 	CommonPrefixes      []CommonPrefix `xml:"CommonPrefixes"`
 }
 
-// Version is one version or, when DeleteMarker is set, a delete marker.
+// Version is a version or, when DeleteMarker is set, a delete marker.
 type Version struct {
 	DeleteMarker      bool     `xml:"-"`
 	Key               string   `xml:"Key"`

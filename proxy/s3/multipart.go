@@ -16,7 +16,7 @@ type CompleteMultipartUpload struct {
 	Parts   []CompletePart `xml:"Part"`
 }
 
-// CompletePart is one part that the completed object is made of.
+// CompletePart is a part of the completed object.
 type CompletePart struct {
 	PartNumber int    `xml:"PartNumber" s3:"required"`
 	ETag       string `xml:"ETag" s3:"required"`
@@ -52,7 +52,7 @@ type ListPartsResult struct {
 	Parts                []Part   `xml:"Part"`
 }
 
-// Part is one part of an upload that is not complete yet.
+// Part is a part of an incomplete upload.
 type Part struct {
 	PartNumber   int    `xml:"PartNumber"`
 	LastModified string `xml:"LastModified"`
@@ -78,7 +78,7 @@ type ListMultipartUploadsResult struct {
 	CommonPrefixes     []CommonPrefix `xml:"CommonPrefixes"`
 }
 
-// Upload is one upload that is not complete yet.
+// Upload is an incomplete upload.
 type Upload struct {
 	Key               string `xml:"Key"`
 	UploadID          string `xml:"UploadId"`
@@ -90,7 +90,7 @@ type Upload struct {
 	ChecksumType      string `xml:"ChecksumType,omitempty"`
 }
 
-// CommonPrefix is a group of keys that a delimiter made.
+// CommonPrefix is a group of keys, made by a delimiter.
 type CommonPrefix struct {
 	Prefix string `xml:"Prefix"`
 }

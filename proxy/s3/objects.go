@@ -96,7 +96,7 @@ type AttributeParts struct {
 	Parts                []AttributePart `xml:"Part"`
 }
 
-// AttributePart is one part in GetObjectAttributes.
+// AttributePart is a part in GetObjectAttributes.
 type AttributePart struct {
 	PartNumber int   `xml:"PartNumber"`
 	Size       int64 `xml:"Size"`
@@ -110,7 +110,7 @@ type Delete struct {
 	Objects []DeleteObject `xml:"Object"`
 }
 
-// DeleteObject names one object to delete, and what must be true of it.
+// DeleteObject names an object to delete, and its conditions.
 type DeleteObject struct {
 	Key              string  `xml:"Key"`
 	VersionID        string  `xml:"VersionId,omitempty"`
@@ -126,7 +126,7 @@ type DeleteResult struct {
 	Errors  []DeleteError `xml:"Error"`
 }
 
-// Deleted is one success of DeleteObjects.
+// Deleted is a success of DeleteObjects.
 type Deleted struct {
 	Key                   string `xml:"Key"`
 	VersionID             string `xml:"VersionId,omitempty"`
@@ -134,7 +134,7 @@ type Deleted struct {
 	DeleteMarkerVersionID string `xml:"DeleteMarkerVersionId,omitempty"`
 }
 
-// DeleteError is one failure of DeleteObjects.
+// DeleteError is a failure of DeleteObjects.
 type DeleteError struct {
 	Key       string `xml:"Key"`
 	VersionID string `xml:"VersionId,omitempty"`
@@ -153,7 +153,7 @@ type TagSet struct {
 	Tags []Tag `xml:"Tag"`
 }
 
-// Tag is one tag.
+// Tag is an object or bucket tag.
 type Tag struct {
 	Key   string `xml:"Key"`
 	Value string `xml:"Value"`

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// A Range is the one range of a Range header. Last is -1 where the range has no end; First is -1 for a
-// suffix, and Last is then its length.
+// A Range is the range of a Range header. Last is -1 for a range without an end; First is -1 for a suffix, and Last
+// is then its length.
 type Range struct{ First, Last int64 }
 
-// ParseRange reads a Range header. S3 serves one range and ignores what it does not understand, so anything
-// else (another unit, two ranges, an end before the start) gives false: answer with the whole object.
+// ParseRange reads a Range header. S3 serves a single range and ignores all further forms (another unit, two ranges,
+// an end before the start): for these ParseRange returns false, and the response is the whole object.
 func ParseRange(header string) (Range, bool) {
 	unit, spec, ok := strings.Cut(header, "=")
 	if !ok || !strings.EqualFold(unit, "bytes") {

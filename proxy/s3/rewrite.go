@@ -43,7 +43,7 @@ func (l *Listing) appendCount(dst []byte, at, dropped int) []byte {
 	return strconv.AppendInt(dst, int64(max(l.keyCount-dropped, 0)), 10)
 }
 
-// appendEntry writes a changed entry: the children that are to change are replaced where they stand.
+// appendEntry writes a changed entry: changed children are replaced in place.
 func (l *Listing) appendEntry(dst []byte, e *ListEntry) []byte {
 	if strings.HasSuffix(l.doc[e.start:e.end], "/>") {
 		return append(dst, l.doc[e.start:e.end]...)
@@ -88,7 +88,7 @@ func (w *entryWriter) child(f field, element string) {
 	}
 }
 
-// rest writes what had no place among the children.
+// rest writes the facts without a place among the children.
 func (w *entryWriter) rest() {
 	if w.written&fieldETag == 0 && w.e.ETag != w.e.was.etag {
 		w.writeETag("")

@@ -263,7 +263,7 @@ func TestFormatTime(t *testing.T) {
 	}
 }
 
-// FuzzDecode: whatever the strict reader accepts, encoding/xml accepts, with the same content.
+// FuzzDecode: encoding/xml accepts every document of the strict reader, with the same content.
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`<Delete><Object><Key>a</Key><VersionId>v</VersionId></Object><Quiet>true</Quiet></Delete>`))
 	f.Add([]byte(`<CompleteMultipartUpload xmlns="` + Namespace + `"><Part><PartNumber>1</PartNumber><ETag>"e"</ETag></Part></CompleteMultipartUpload>`))

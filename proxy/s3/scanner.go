@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// scanner walks the plain subset of XML that stores write listings in: elements without prefixes and with no
-// attribute but the root's xmlns, text, character references. Everything else is errShape, and the document
-// takes the slow way. encoding/xml needs 50 times as long for a page of 1,000 keys.
+// scanner walks the plain subset of XML used by stores for listings: elements without prefixes and with no attribute
+// but the root's xmlns, text, character references. Everything else is errShape, and the document takes the slow way.
+// encoding/xml needs 50 times as long for a page of 1,000 keys.
 type scanner struct {
 	doc   string
 	pos   int
@@ -174,7 +174,7 @@ func (s *scanner) leaf(name string, empty bool) (string, error) {
 	return s.unescape(text)
 }
 
-// skip reads over an element whose content is nobody's business here, but must be well-formed.
+// skip reads over an element; its unused content must be well-formed.
 func (s *scanner) skip(name string, empty bool) error {
 	if empty {
 		return nil

@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// AppendXML appends the page as AWS writes it. encoding/xml would take several times as long for a thousand entries, and
-// cannot write a key with control characters, of which AWS writes the numbers.
+// AppendXML appends the page as AWS writes it. encoding/xml would take several times as long for a thousand entries,
+// and cannot write a key with control characters; AWS writes them as character references.
 func (l *ListBucketResult) AppendXML(dst []byte) []byte {
 	dst = beginList(dst, "ListBucketResult", l.Name, l.Prefix)
 	dst = appendName(dst, "Marker", l.Marker)

@@ -34,11 +34,10 @@ func Encode(v any) ([]byte, error) {
 	return bytes.ReplaceAll(b.Bytes(), []byte("&#34;"), []byte("&quot;")), e.Close()
 }
 
-// Decode reads a document that a client sent. It is strict, because what it ignored would be a wish of the
-// client's that is silently not kept: an element the document does not have, a single one that is there
-// twice, another root or namespace, a DOCTYPE, anything after the root and anything not well-formed is
-// MalformedXML; a document of more than limit bytes is MaxMessageLengthExceeded. An error from r itself
-// comes back as it is.
+// Decode reads a client's document. It is strict, because an ignored element would be a wish of the client silently
+// dropped: an unknown or repeated element, a wrong root or namespace, a DOCTYPE, anything after the root and anything
+// not well-formed is MalformedXML; a document of more than limit bytes is MaxMessageLengthExceeded. An error from r
+// itself is returned unchanged.
 func Decode(r io.Reader, limit int64, v any) error {
 	body, err := readAll(r, limit)
 	if err != nil {
@@ -47,8 +46,8 @@ func Decode(r io.Reader, limit int64, v any) error {
 	return decode(body, v, schemaOf(reflect.TypeOf(v)))
 }
 
-// DecodeReply reads a document that a store sent. It is bounded and well-formed like Decode's, but elements
-// that this package does not know are passed over: every store has some of its own.
+// DecodeReply reads a store's document. It is bounded and well-formed like Decode's, but unknown elements are
+// ignored: every store has some of its own.
 func DecodeReply(r io.Reader, limit int64, v any) error {
 	body, err := readAll(r, limit)
 	if err != nil {
@@ -228,7 +227,7 @@ func namespacesKnown(attrs []xml.Attr) bool {
 	return true
 }
 
-// An element is what a document may hold at one place.
+// An element describes the allowed content of a document at a place.
 type element struct {
 	children map[string]*element
 	many     bool // may be repeated
