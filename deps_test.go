@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 		"keystore/unproven", "proxy/s3"},
 	"proxy/s3":       {},
 	"proxy/embedded": {"proxy/s3", "keystore/iam"},
-	"proxy/proxytest": {"proxy", "proxy/s3", "sse", "keystore", "keystore/local", "keystore/iam", "keystore/audit",
+	"proxy/proxytest": {"proxy", "proxy/embedded", "proxy/s3", "sse", "keystore", "keystore/local", "keystore/iam", "keystore/audit",
 		"keystore/sigv4", "keystore/state"},
 	"cmd/waxseal": anything,
 	"bench":       anything,

@@ -349,6 +349,10 @@ func TestUpdateObjectEncryption(t *testing.T) {
 		k.ask("PUT", k.object("o")+"?encryption=", nil, "<ObjectEncryption>"+toKMS(key, "")+"</ObjectEncryption>").fails(t, 400, s3.InvalidRequest, "")
 	})
 	k.run(t, "a locked object", func(t *testing.T) {
+		before := k.bucket
+		defer func() { k.bucket = before }()
+		k.bucket += "-lock"
+		k.ask("PUT", "/"+k.bucket, hdr{"X-Amz-Bucket-Object-Lock-Enabled": "true"}, "").ok(t)
 		for name, lock := range map[string]hdr{
 			"governance": {"X-Amz-Object-Lock-Mode": "GOVERNANCE", "X-Amz-Object-Lock-Retain-Until-Date": "2999-01-01T00:00:00Z"},
 			"compliance": {"X-Amz-Object-Lock-Mode": "COMPLIANCE", "X-Amz-Object-Lock-Retain-Until-Date": "2999-01-01T00:00:00Z"},

@@ -124,7 +124,7 @@ func (c *call) copySource() (*copying, error) {
 	}
 	at := sealTarget{src.Bucket, src.Key}
 	if p.source, err = c.lookupBy(c.readRequest(at, src.VersionID, ""), at, sse.TailSize); err != nil {
-		return nil, err
+		return nil, sourceError(err)
 	}
 	if err := c.vouchWith(p.source, p.customer); err != nil {
 		return nil, err
@@ -266,6 +266,14 @@ const (
 	tagsOfSource  tagCopy = iota
 	tagsOfRequest         // x-amz-tagging, or none
 )
+
+// sourceError is S3's error for a copy's source that is a delete marker, named by its version.
+func sourceError(err error) error {
+	if errors.Is(err, s3.NewError(s3.MethodNotAllowed)) {
+		return s3.Errorf(s3.InvalidRequest, "The source of a copy request may not specifically refer to a delete marker by version id.")
+	}
+	return err
+}
 
 // findModified asks for the LastModified of what a PUT has just written: PUT does not tell. The copy is there, whatever
 // becomes of the question: without an answer it is as old as this request.

@@ -128,6 +128,8 @@ func TestUpdateOfLockedWhereOnlyHeadShowsLocks(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, nil)
 	versioning := `<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>`
 	k.mustDo(t, "PUT", "/bkt?versioning", withMD5(versioning), []byte(versioning))
+	locks := `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>`
+	k.mustDo(t, "PUT", "/bkt?object-lock", withMD5(locks), []byte(locks))
 	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"X-Amz-Object-Lock-Mode": "COMPLIANCE", "X-Amz-Object-Lock-Retain-Until-Date": "2999-01-01T00:00:00Z"}, []byte("x"))
 	caps := k.server.capabilities()
 	caps.LockInHeadOnly = true

@@ -182,6 +182,16 @@ func newRequest(r *http.Request) (*request, error) {
 	return q, nil
 }
 
+// Operation gives AWS's name of the operation that a request asks for, and what it is about. A request that is none has a
+// name that AWS does not have.
+func Operation(r *http.Request) (name, bucket, key string, query url.Values) {
+	q, err := newRequest(r)
+	if err != nil && q.op == "" {
+		q.op = "none"
+	}
+	return q.op, q.bucket, q.key, q.query
+}
+
 // serve carries the request out, if the requester may.
 func (s *Store) serve(q *request) (*response, error) {
 	if err := s.failed(); err != nil {

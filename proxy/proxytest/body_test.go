@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/md5"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
@@ -172,4 +173,15 @@ func TestMultipartChecksums(t *testing.T) {
 			t.Errorf("%q", o.Body)
 		}
 	}
+}
+
+func sum(algorithm string, data []byte) string {
+	h := s3.NewChecksum(algorithm)
+	h.Write(data)
+	return b64(h.Sum(nil))
+}
+
+func md5Hex(data []byte) string {
+	digest := md5.Sum(data)
+	return hex.EncodeToString(digest[:])
 }

@@ -286,11 +286,11 @@ func TestMultipartWithClient(t *testing.T) {
 	if err != nil || attrs.ObjectSize != len(body) || attrs.ObjectParts.PartsCount != 3 {
 		t.Errorf("%+v, %v", attrs, err)
 	}
-	// A copy is one piece with an MD5.
+	// A copy shares the bytes of its source, and with them its parts.
 	if _, err := c.Client.CopyObject(t.Context(), minio.CopyDestOptions{Bucket: "bkt", Object: "copy"}, minio.CopySrcOptions{Bucket: "bkt", Object: "big"}); err != nil {
 		t.Fatal(err)
 	}
-	if o, _ := u.Object("bkt", "copy"); o.ETag != md5Hex(body) || o.PartSizes != nil {
+	if o, _ := u.Object("bkt", "copy"); string(o.Body) != string(body) || len(o.PartSizes) != 3 {
 		t.Errorf("copy has %s, %v", o.ETag, o.PartSizes)
 	}
 }
@@ -408,7 +408,7 @@ func TestTagsAndDocuments(t *testing.T) {
 	if _, err := c.Client.GetBucketLifecycle(ctx, "bkt"); code(err) != "NoSuchLifecycleConfiguration" {
 		t.Error(err)
 	}
-	const policy = `{"Version":"2012-10-17","Statement":[]}`
+	const policy = `{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject","Resource":"arn:aws:s3:::bkt/x"}]}`
 	if err := c.SetBucketPolicy(ctx, "bkt", policy); err != nil {
 		t.Fatal(err)
 	}

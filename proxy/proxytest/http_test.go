@@ -64,7 +64,7 @@ func TestReadConditions(t *testing.T) {
 		{304, []string{"If-None-Match: *"}},
 		{200, []string{`If-None-Match: "x"`}},
 		{304, []string{"If-Modified-Since: " + same}},
-		{304, []string{"If-Modified-Since: " + after}},
+		{200, []string{"If-Modified-Since: " + after}}, // S3 passes over a date in the future
 		{200, []string{"If-Modified-Since: " + before}},
 		{200, []string{"If-Unmodified-Since: " + same}},
 		{412, []string{"If-Unmodified-Since: " + before}},
@@ -102,7 +102,7 @@ func TestRanges(t *testing.T) {
 		{"/bkt/k", "bytes=10-", 416, "", "bytes */10"},
 		{"/bkt/k", "bytes=-0", 416, "", "bytes */10"},
 		{"/bkt/empty", "bytes=0-0", 416, "", "bytes */0"},
-		{"/bkt/empty", "bytes=-1", 416, "", "bytes */0"},
+		{"/bkt/empty", "bytes=-1", 416, "", ""},
 		{"/bkt/k", "bytes=3-1", 200, "0123456789", ""},
 		{"/bkt/k", "bytes=0-1,3-4", 200, "0123456789", ""},
 		{"/bkt/k", "lines=1-2", 200, "0123456789", ""},
@@ -138,7 +138,7 @@ func TestWriteConditions(t *testing.T) {
 		{"delete, ignored", Options{}, "DELETE", []string{`If-Match: "x"`}, "k", 204, ""},
 		{"delete, no match", Options{HonourDeleteIfMatch: true}, "DELETE", []string{`If-Match: "x"`}, "k", 412, "old"},
 		{"delete, match", Options{HonourDeleteIfMatch: true}, "DELETE", []string{"If-Match: " + quoted("old")}, "k", 204, ""},
-		{"delete, gone", Options{HonourDeleteIfMatch: true}, "DELETE", []string{`If-Match: "x"`}, "new", 204, ""},
+		{"delete, gone", Options{HonourDeleteIfMatch: true}, "DELETE", []string{`If-Match: "x"`}, "new", 404, ""},
 		{"copy, ignored", Options{}, "PUT", []string{"If-None-Match: *", "x-amz-copy-source: bkt/src"}, "k", 200, "source"},
 		{"copy, exists", Options{HonourCopyConditions: true}, "PUT", []string{"If-None-Match: *", "x-amz-copy-source: bkt/src"}, "k", 412, "old"},
 	} {
@@ -197,7 +197,7 @@ func TestDeleteManyRaw(t *testing.T) {
 	u.SetVersioning("bkt", "Enabled")
 	u.PutObject("bkt", "a", []byte("a"), nil)
 	u.PutObject("bkt", "b", []byte("b"), nil)
-	list := `<Delete><Object><Key>a</Key></Object><Object><Key>b</Key><ETag>"x"</ETag></Object><Object><Key>c</Key><VersionId>v</VersionId></Object></Delete>`
+	list := `<Delete><Object><Key>a</Key></Object><Object><Key>b</Key><ETag>"x"</ETag></Object><Object><Key>c</Key><VersionId>` + strings.Repeat("0", 32) + `</VersionId></Object></Delete>`
 	resp, text := exchange{"POST", "/bkt?delete", list, nil}.do(t, address)
 	if resp.StatusCode != 400 || !strings.Contains(text, "Content-MD5") {
 		t.Errorf("without a digest: %d %s", resp.StatusCode, text)
@@ -243,29 +243,6 @@ func TestListingDetails(t *testing.T) {
 	}
 }
 
-func TestBucketDocuments(t *testing.T) {
-	_, address := StartUpstream(t, Options{}, "bkt")
-	for sub := range documentNouns {
-		want := 404
-		if empty[sub] != "" {
-			want = 200
-		}
-		if resp, _ := (exchange{"GET", "/bkt?" + sub, "", nil}).do(t, address); resp.StatusCode != want {
-			t.Errorf("%s before: %d", sub, resp.StatusCode)
-		}
-		const document = `{"as": "it came"}`
-		if resp, text := (exchange{"PUT", "/bkt?" + sub, document, nil}).do(t, address); resp.StatusCode/100 != 2 {
-			t.Errorf("%s: %d %s", sub, resp.StatusCode, text)
-		}
-		if _, text := (exchange{"GET", "/bkt?" + sub, "", nil}).do(t, address); text != document {
-			t.Errorf("%s: %q", sub, text)
-		}
-		if resp, _ := (exchange{"DELETE", "/bkt?" + sub, "", nil}).do(t, address); resp.StatusCode != 204 {
-			t.Errorf("%s: %d", sub, resp.StatusCode)
-		}
-	}
-}
-
 func TestRefused(t *testing.T) {
 	_, address := StartUpstream(t, Options{}, "bkt")
 	for _, test := range []struct {
@@ -273,7 +250,7 @@ func TestRefused(t *testing.T) {
 		want           int
 	}{
 		{"POST", "/bkt", 501}, {"POST", "/bkt/k?select&select-type=2", 501}, {"PUT", "/bkt/k?encryption", 501}, {"PUT", "/UPPER", 400},
-		{"GET", "/bkt/%ff", 400}, {"GET", "/bkt/" + strings.Repeat("k", 1025), 400}, {"GET", "/bkt?%zz", 400}, {"OPTIONS", "/bkt/k", 403},
+		{"GET", "/bkt/%ff", 400}, {"GET", "/bkt/" + strings.Repeat("k", 1025), 400}, {"GET", "/bkt?%zz", 400}, {"OPTIONS", "/bkt/k", 400},
 	} {
 		if resp, text := (exchange{test.method, test.target, "", nil}).do(t, address); resp.StatusCode != test.want {
 			t.Errorf("%s %s: %d %s", test.method, test.target, resp.StatusCode, text)

@@ -2,6 +2,7 @@ package proxytest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"net/http"
 	"net/url"
 	"strings"
@@ -116,3 +117,20 @@ func accessKeyOf(r *http.Request, q url.Values) string {
 	}
 	return q.Get("AWSAccessKeyId")
 }
+
+// trailerOf reads the trailers of an aws-chunked body, as far as they can be read.
+func trailerOf(body []byte) http.Header {
+	at := bytes.LastIndex(body, []byte("\r\n0"))
+	if at < 0 && !bytes.HasPrefix(body, []byte("0")) {
+		return nil
+	}
+	trailer := http.Header{}
+	for line := range strings.Lines(string(body[max(at, 0):])) {
+		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
+			trailer.Add(name, strings.TrimSpace(value))
+		}
+	}
+	return trailer
+}
+
+func b64(b []byte) string { return base64.StdEncoding.EncodeToString(b) }

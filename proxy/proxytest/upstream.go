@@ -1,21 +1,23 @@
-// Package proxytest helps to test the proxy: Upstream is an S3 store in memory with faults on demand.
+// Package proxytest helps to test the proxy: Upstream is the embedded store in memory, with faults on demand.
 package proxytest
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
+	"context"
+	"crypto/md5"
 	"errors"
-	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"waxseal/proxy/embedded"
 	"waxseal/proxy/s3"
 )
 
@@ -63,20 +65,20 @@ type Options struct {
 }
 
 // An Upstream is an S3 store in memory, path-style, for one account. It takes any signature and writes down
-// who signed. It is an http.Handler; Start serves it.
+// who signed. It is an http.Handler; StartUpstream serves it.
 type Upstream struct {
 	Options // to be set before the first request
 
-	mu      sync.Mutex
-	buckets map[string]*bucket
-	serial  int // makes version and upload ids unique and ordered
+	once  sync.Once
+	store *embedded.Store
+	done  sync.Map // uploads that were completed
 
 	log  requestLog
 	hook hookBox
 }
 
 // NewUpstream makes an empty store.
-func NewUpstream() *Upstream { return &Upstream{buckets: map[string]*bucket{}} }
+func NewUpstream() *Upstream { return new(Upstream) }
 
 // StartUpstream serves a new store on a loopback port for the length of a test, with the given buckets.
 func StartUpstream(t testing.TB, options Options, buckets ...string) (*Upstream, string) {
@@ -94,21 +96,25 @@ func StartUpstream(t testing.TB, options Options, buckets ...string) (*Upstream,
 	return u, server.URL
 }
 
-func (u *Upstream) now() time.Time {
-	if u.Now != nil {
-		return u.Now()
-	}
-	return time.Now()
+// engine is the store, which is made with the options at its first use.
+func (u *Upstream) engine() *embedded.Store {
+	u.once.Do(func() {
+		store, err := embedded.NewMemory(embedded.Config{Region: u.Region, AnyLocation: u.Region == "", NewETag: md5.New,
+			MinPartSize: u.MinPartSize, MaxPutSize: u.MaxPutSize, MaxMetadata: u.MaxMetadata, Now: u.Now})
+		must(err)
+		u.store = store
+	})
+	return u.store
 }
 
-func orDefault[T int | int64](v, standard T) T {
-	if v == 0 {
-		return standard
+// must is for errors of a store in memory, which has none.
+func must(err error) {
+	if err != nil {
+		panic(err)
 	}
-	return v
 }
 
-// A request is one S3 request on its way through the store.
+// A request is one S3 request on its way to the store.
 type request struct {
 	*http.Request
 	bucket, key string
@@ -124,32 +130,26 @@ type response struct {
 	body   []byte
 }
 
-func answer(status int) *response { return &response{status: status, header: http.Header{}} }
-
-func (r *response) set(name, value string) *response {
-	if value != "" {
-		r.header.Set(name, value)
+// parse finds out which operation a request is, and writes it down.
+func (u *Upstream) parse(r *http.Request) *request {
+	if name, ok := strings.CutSuffix(r.URL.Path, "__XLDIR__"); ok && u.FoldFolders {
+		r.URL.Path, r.URL.RawPath = name+"/", ""
 	}
-	return r
-}
-
-func answerXML(v any) (*response, error) {
-	body, err := s3.Encode(v)
-	if err != nil {
-		return nil, err
+	q := &request{Request: r}
+	q.op, q.bucket, q.key, q.query = embedded.Operation(r)
+	q.record = &Recorded{Method: r.Method, URI: r.RequestURI, Bucket: q.bucket, Key: q.key, Operation: q.op, Query: q.query,
+		Header: r.Header.Clone(), AccessKey: accessKeyOf(r, q.query), ContentLength: r.ContentLength}
+	limit := u.MaxRequests
+	if limit == 0 {
+		limit = 10_000
 	}
-	r := answer(http.StatusOK).set(s3.HeaderContentType, "application/xml")
-	r.body = body
-	return r, nil
+	u.log.add(q.record, limit)
+	return q
 }
 
 // ServeHTTP implements http.Handler.
 func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q, err := u.parse(r)
-	if err != nil {
-		u.send(w, q, errorResponse(err), Fault{})
-		return
-	}
+	q := u.parse(r)
 	fault := u.hook.call(Op{Method: r.Method, Bucket: q.bucket, Key: q.key, Name: q.op, N: q.record.N, Query: q.query, Header: r.Header})
 	u.send(w, q, u.serve(q, fault), fault)
 }
@@ -166,10 +166,7 @@ func (u *Upstream) serve(q *request, fault Fault) *response {
 	case fault.CutBefore:
 		return nil
 	}
-	resp, err := u.do(q)
-	if err != nil {
-		resp = errorResponse(err)
-	}
+	resp := u.do(q)
 	switch {
 	case fault.After != nil:
 		return errorResponse(fault.After)
@@ -185,12 +182,134 @@ func (u *Upstream) serve(q *request, fault Fault) *response {
 	return resp
 }
 
-func (u *Upstream) do(q *request) (*response, error) {
-	handler, ok := handlers[q.op]
-	if !ok {
-		return nil, s3.NewError(s3.NotImplemented).With("Operation", q.op)
+// do asks the engine, as the owner, for what the options leave of the request.
+func (u *Upstream) do(q *request) *response {
+	// What a client that goes away has sent whole is done all the same.
+	r := q.Clone(embedded.AsOwner(context.WithoutCancel(q.Context())))
+	if err := u.prepare(q, r); err != nil {
+		return errorResponse(err)
 	}
-	return handler(u, q)
+	if q.op == "CompleteMultipartUpload" && u.ForgetCompleted {
+		if _, done := u.done.Load(q.query.Get("uploadId")); done {
+			return errorResponse(s3.NewError(s3.NoSuchUpload).With("UploadId", q.query.Get("uploadId")))
+		}
+	}
+	resp, err := u.engine().RoundTrip(r)
+	if err != nil {
+		return errorResponse(s3.NewError(s3.IncompleteBody)) // the client has gone
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	must(err)
+	if q.op == "CompleteMultipartUpload" && resp.StatusCode == http.StatusOK {
+		u.done.Store(q.query.Get("uploadId"), true)
+	}
+	if resp.StatusCode == http.StatusOK && len(body) == 0 && (q.op == "GetObject" || q.op == "HeadObject") && strings.HasPrefix(q.Header.Get(s3.HeaderRange), "bytes=-") {
+		// On AWS the last bytes of an empty object are none. Other stores refuse to give them, and waxseal asks again.
+		return errorResponse(s3.NewError(s3.InvalidRange))
+	}
+	if u.PlainNames && strings.HasPrefix(q.op, "List") {
+		body = plainPage(body)
+		resp.Header.Del(s3.HeaderContentLength)
+	}
+	return &response{resp.StatusCode, resp.Header, body}
+}
+
+// prepare takes out of a request what the options say that the store passes over, and reads its body.
+func (u *Upstream) prepare(q *request, r *http.Request) error {
+	write := q.op == "PutObject" || q.op == "CompleteMultipartUpload"
+	if write && u.IgnoreWriteConditions || q.op == "CopyObject" && !u.HonourCopyConditions {
+		r.Header.Del(s3.HeaderIfMatch)
+		r.Header.Del(s3.HeaderIfNoneMatch)
+	}
+	if q.op == "DeleteObject" && !u.HonourDeleteIfMatch {
+		for _, name := range []string{s3.HeaderIfMatch, s3.HeaderIfMatchLastModified, s3.HeaderIfMatchSize} {
+			r.Header.Del(name)
+		}
+	}
+	if u.IgnoreSourceConditions {
+		for _, name := range []string{s3.HeaderCopyIfMatch, s3.HeaderCopyIfNoneMatch, s3.HeaderCopyIfModifiedSince, s3.HeaderCopyIfUnmodifiedSince} {
+			r.Header.Del(name)
+		}
+	}
+	if q.query.Has("metadata") && (!u.ListMetadata || u.DenyListMetadata) {
+		query := r.URL.Query()
+		query.Del("metadata")
+		r.URL.RawQuery = query.Encode()
+	}
+	if u.NoTrailers && strings.HasSuffix(r.Header.Get(s3.HeaderContentSHA256), "-TRAILER") {
+		return s3.Errorf(s3.NotImplemented, "%s is not supported", r.Header.Get(s3.HeaderContentSHA256))
+	}
+	if u.PlainNames {
+		askPlain(r)
+	}
+	if q.op == "DeleteObjects" && !hasDigest(r.Header) {
+		return s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
+	}
+	return u.readBody(q, r)
+}
+
+// hasDigest reports whether a request says what its body must be, as S3 wants of a list of objects to delete.
+func hasDigest(h http.Header) bool {
+	if h.Get(s3.HeaderContentMD5) != "" || h.Get(s3.HeaderTrailer) != "" {
+		return true
+	}
+	return slices.ContainsFunc(s3.ChecksumAlgorithms, func(a string) bool { return h.Get(s3.ChecksumHeader(a)) != "" })
+}
+
+// readBody takes the body off the connection.
+func (u *Upstream) readBody(q *request, r *http.Request) error {
+	var body bytes.Buffer
+	if r.ContentLength > 0 {
+		body.Grow(int(min(r.ContentLength+bytes.MinRead, 64<<20)))
+	}
+	_, err := body.ReadFrom(r.Body)
+	chunked := strings.HasPrefix(r.Header.Get(s3.HeaderContentSHA256), "STREAMING-")
+	switch {
+	case err == nil:
+	case errors.Is(err, io.ErrUnexpectedEOF) && u.CommitShortBody && !chunked:
+		r.ContentLength = int64(body.Len())
+		r.Header.Del(s3.HeaderContentSHA256)
+	default:
+		return s3.NewError(s3.IncompleteBody)
+	}
+	if chunked {
+		u.log.trailer(q.record, trailerOf(body.Bytes()))
+	}
+	b := body.Bytes()
+	if q.op == "DeleteObjects" && !u.HonourDeleteIfMatch && err == nil && !chunked {
+		b = u.withoutConditions(r, b)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	return nil
+}
+
+// withoutConditions takes the conditions out of a list of objects to delete. What is no such list stays as it is.
+func (u *Upstream) withoutConditions(r *http.Request, body []byte) []byte {
+	var list s3.Delete
+	if s3.Decode(bytes.NewReader(body), 2<<20, &list) != nil {
+		return body
+	}
+	for i := range list.Objects {
+		list.Objects[i].ETag, list.Objects[i].LastModifiedTime, list.Objects[i].Size = nil, nil, nil
+	}
+	out, err := s3.Encode(&list)
+	must(err)
+	r.ContentLength = int64(len(out))
+	if sum := md5.Sum(body); r.Header.Get(s3.HeaderContentMD5) == b64(sum[:]) {
+		sum = md5.Sum(out)
+		r.Header.Set(s3.HeaderContentMD5, b64(sum[:]))
+	}
+	for _, a := range s3.ChecksumAlgorithms {
+		name, h := s3.ChecksumHeader(a), s3.NewChecksum(a)
+		if h.Write(body); r.Header.Get(name) == b64(h.Sum(nil)) {
+			h.Reset()
+			h.Write(out)
+			r.Header.Set(name, b64(h.Sum(nil)))
+		}
+	}
+	r.Header.Del(s3.HeaderContentSHA256)
+	return out
 }
 
 func errorResponse(err error) *response {
@@ -198,12 +317,12 @@ func errorResponse(err error) *response {
 	if !errors.As(err, &e) {
 		e = s3.Errorf(s3.InternalError, "%v", err)
 	}
-	r := answer(e.Status())
+	r := &response{status: e.Status(), header: http.Header{}}
 	for _, f := range e.Header {
-		r.set(f.Name, f.Value)
+		r.header.Set(f.Name, f.Value)
 	}
 	if r.status != http.StatusNotModified {
-		r.set(s3.HeaderContentType, "application/xml")
+		r.header.Set(s3.HeaderContentType, "application/xml")
 		r.body = e.AppendXML(nil)
 	}
 	return r
@@ -214,7 +333,6 @@ func (u *Upstream) send(w http.ResponseWriter, q *request, resp *response, fault
 	if resp == nil {
 		panic(http.ErrAbortHandler)
 	}
-	resp.header.Set(s3.HeaderRequestID, requestID())
 	if fault.Header != nil {
 		fault.Header(resp.header)
 	}
@@ -222,9 +340,7 @@ func (u *Upstream) send(w http.ResponseWriter, q *request, resp *response, fault
 		resp.body = append([]byte(nil), resp.body...)
 		fault.Corrupt(resp.body)
 	}
-	if q != nil && q.record != nil {
-		u.log.status(q.record, resp.status)
-	}
+	u.log.status(q.record, resp.status)
 	for name, values := range resp.header {
 		w.Header()[name] = values
 	}
@@ -232,7 +348,7 @@ func (u *Upstream) send(w http.ResponseWriter, q *request, resp *response, fault
 		w.Header().Set(s3.HeaderContentLength, strconv.Itoa(len(resp.body)))
 	}
 	w.WriteHeader(resp.status)
-	if q != nil && q.Method == http.MethodHead || len(resp.body) == 0 {
+	if q.Method == http.MethodHead || len(resp.body) == 0 {
 		return
 	}
 	if cut := fault.CutBodyAfter; cut != 0 && cut < len(resp.body) {
@@ -243,14 +359,34 @@ func (u *Upstream) send(w http.ResponseWriter, q *request, resp *response, fault
 	_, _ = w.Write(resp.body)
 }
 
-func requestID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:])
-	return strings.ToUpper(hex.EncodeToString(b[:]))
+// ask sends the engine a request of a test's own.
+func (u *Upstream) ask(method, bucket, query string, body []byte) int {
+	r := (&http.Request{Method: method, URL: &url.URL{Path: "/" + bucket, RawQuery: query}, Header: http.Header{},
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}).WithContext(embedded.AsOwner(context.Background()))
+	resp, err := u.engine().RoundTrip(r)
+	must(err)
+	must(resp.Body.Close())
+	return resp.StatusCode
 }
 
-// id makes version and upload ids; the caller holds mu.
-func (u *Upstream) id() string {
-	u.serial++
-	return fmt.Sprintf("%08x%s", u.serial, requestID())
+// CreateBucket makes a bucket, if there is none of the name.
+func (u *Upstream) CreateBucket(name string) {
+	var body []byte
+	if u.Region != "" && u.Region != "us-east-1" {
+		var err error
+		body, err = s3.Encode(&s3.CreateBucketConfiguration{LocationConstraint: u.Region})
+		must(err)
+	}
+	if status := u.ask(http.MethodPut, name, "", body); status != http.StatusOK && status != http.StatusConflict {
+		panic("proxytest: " + name + " is no bucket's name")
+	}
+}
+
+// SetVersioning sets a bucket's versioning to Enabled or Suspended.
+func (u *Upstream) SetVersioning(name, status string) {
+	body, err := s3.Encode(&s3.VersioningConfiguration{Status: status})
+	must(err)
+	if status := u.ask(http.MethodPut, name, "versioning=", body); status != http.StatusOK {
+		panic("proxytest: the versioning of " + name + " cannot be changed")
+	}
 }
