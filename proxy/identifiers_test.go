@@ -112,6 +112,17 @@ func TestIdentifiersOfStores(t *testing.T) {
 	}
 }
 
+// TestMarkerOfNoKey: a version without the key that it is of marks no place.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html
+func TestMarkerOfNoKey(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	for _, query := range []string{"version-id-marker=null", "version-id-marker=null&key-marker="} {
+		resp, body := k.do(t, "GET", "/bkt?versions&"+query, nil, nil)
+		wantError(t, resp, body, http.StatusBadRequest, s3.InvalidArgumentCode)
+	}
+	k.mustDo(t, "GET", "/bkt?versions&version-id-marker=&key-marker=", nil, nil)
+}
+
 // TestPageTokens: a continuation token is of one operation on one bucket, and made here.
 func TestPageTokens(t *testing.T) {
 	k, up := overMemory(t, proxytest.Options{}, nil)

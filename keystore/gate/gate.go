@@ -20,6 +20,7 @@ import (
 // Identities finds users by ARN. *iam.Directory is one.
 type Identities interface {
 	ByARN(arn string) (*iam.User, bool)
+	Users() []*iam.User
 }
 
 // Config is what a gate needs. Now has a default.
@@ -36,10 +37,34 @@ func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
 	if cfg.Identities == nil || cfg.Audit == nil || cfg.Region == "" || cfg.Account == "" {
 		return nil, errors.New("keystore/gate: Identities, Audit, Region and Account are needed")
 	}
+	if err := checkUsers(cfg.Identities); err != nil {
+		return nil, err
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	return &gate{Provider: p, cfg: cfg}, nil
+}
+
+// told are the condition keys of requests to a key service elsewhere. Facts about the key itself, for example kms:KeySpec
+// and its tags, stay with that service.
+var told = iam.NewKeys("kms:CallerAccount", "kms:EncryptionAlgorithm", "kms:EncryptionContext:*", "kms:EncryptionContextKeys", "kms:ViaService")
+
+// checkUsers refuses a user's policy with a condition on a fact that only the key service knows: a Deny on it would never
+// hold. Keys of other services are the proxy's to check.
+func checkUsers(users Identities) error {
+	known := func(_ *iam.Statement, key string) bool { return told.Has(key) || !iam.KMSKeys.Has(key) }
+	for _, u := range users.Users() {
+		if u.Policy == nil {
+			continue
+		}
+		for _, st := range u.Policy.Statements() {
+			if key := st.VoidKey(known); key != "" && st.AboutService("kms") {
+				return fmt.Errorf("keystore/gate: the policy of user %q: the external key service does not tell waxseal the condition key %s", u.Name, key)
+			}
+		}
+	}
+	return nil
 }
 
 // gate passes Health and Close through, and Resolve but for one name: which key a name means is told to the proxy, and to

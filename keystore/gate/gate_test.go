@@ -388,3 +388,37 @@ func TestRecordOfSession(t *testing.T) {
 		t.Errorf("identity %+v", id)
 	}
 }
+
+// TestKeysThatNobodyTells: a user's policy with a condition on a fact that only the external service knows stops the
+// start, unless the condition cannot make the statement misleading.
+func TestKeysThatNobodyTells(t *testing.T) {
+	for _, c := range []struct {
+		statement string
+		refused   bool
+	}{
+		{`{"Effect":"Deny","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:KeySpec":"RSA_2048"}}}`, true},
+		{`{"Effect":"Deny","Action":"kms:Decrypt","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/team":"blue"}}}`, true},
+		{`{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"Null":{"kms:ResourceAliases":"true"}}}`, true},
+		{`{"Effect":"Deny","NotAction":"s3:*","Resource":"*","Condition":{"Bool":{"kms:MultiRegion":"true"}}}`, true},
+		{`{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringNotEquals":{"kms:KeyOrigin":"EXTERNAL"}}}`, true},
+		{`{"Effect":"Allow","Action":"kms:*","Resource":"*","Condition":{"StringEquals":{"kms:KeyOrigin":"AWS_KMS"}}}`, false},
+		{`{"Effect":"Deny","Action":"kms:*","Resource":"*","Condition":{"StringNotEquals":{"kms:EncryptionContext:team":"blue"}}}`, false},
+		{`{"Effect":"Deny","Action":"kms:*","Resource":"*","Condition":{"StringNotEquals":{"kms:ViaService":"s3.us-east-1.amazonaws.com"}}}`, false},
+		{`{"Effect":"Deny","Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"aws:ResourceTag/team":"blue"}}}`, false},
+	} {
+		p, err := iam.ParsePolicy([]byte(policy(c.statement)), iam.Options{Kind: iam.Identity})
+		if err != nil {
+			t.Fatal(err)
+		}
+		users, err := iam.NewDirectory([]iam.User{{
+			Name: "u", ARN: iam.UserARN(account, "u"), AccountID: account, AccessKey: "AKIAu", Secret: iam.NewSecret("s"), Policy: p,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = gate.New(keystoretest.NewFake(), gate.Config{Identities: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+		if (err != nil) != c.refused {
+			t.Errorf("%s: %v", c.statement, err)
+		}
+	}
+}
