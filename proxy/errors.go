@@ -116,7 +116,7 @@ func (c *call) toS3(err error) *s3.Error {
 	case errors.As(err, &kms):
 		return kmsError(kms)
 	case errors.Is(err, errForKeyService):
-		return s3.Errorf(s3.InvalidRequest, "%v", errForKeyService)
+		return s3.Errorf(s3.InvalidRequest, toKeyService)
 	case errors.Is(err, errChanged):
 		return s3.Errorf(s3.SlowDown, "The object changes faster than it can be read. Please try again.")
 	case errors.Is(err, errNotSealed):

@@ -29,17 +29,17 @@ func twoUsers(t *testing.T) func(*Config) {
 }
 
 // atStore gives the store a policy behind waxseal, and has waxseal's last reading of it be older than configTTL.
-func (k *kit) atStore(t *testing.T, document string) {
+func (k *kit) atStore(t *testing.T, u *proxytest.Upstream, document string) {
 	t.Helper()
-	r := &storeRequest{method: "PUT", bucket: "bkt", query: "policy=", body: []byte(document)}
-	if document == "" {
-		r.method, r.body = "DELETE", nil
-	}
-	resp, err := k.server.up.send(t.Context(), r)
-	if err != nil || resp.StatusCode != http.StatusNoContent {
-		t.Fatal(resp, err)
-	}
-	drain(resp)
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		switch {
+		case op.Name == "PutBucketPolicy", op.Name == "DeleteBucketPolicy":
+			document = ""
+		case op.Name == "GetBucketPolicy" && document != "":
+			return proxytest.Fault{Answer: []byte(document)}
+		}
+		return proxytest.Fault{}
+	})
 	p := &k.server.buckets.atStore
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,7 +83,7 @@ func TestPoliciesOfTheStore(t *testing.T) {
 			if before {
 				k.mustDo(t, "PUT", "/bkt/o", nil, []byte("x"))
 			}
-			k.atStore(t, document)
+			k.atStore(t, u, document)
 			want := http.StatusNoContent
 			if denied {
 				want = http.StatusForbidden
@@ -97,7 +97,7 @@ func TestPoliciesOfTheStore(t *testing.T) {
 				t.Errorf("%s: DeleteObjects: %s", document, body)
 			}
 			k.mustDo(t, "PUT", "/bkt/o", nil, []byte("x"))
-			k.atStore(t, "")
+			k.atStore(t, u, "")
 			k.mustDo(t, "DELETE", "/bkt/o", nil, nil)
 			u.ClearRequests()
 			k.mustDo(t, "GET", "/bkt?list-type=2", nil, nil)
@@ -120,8 +120,8 @@ func TestUnreadablePoliciesOfTheStore(t *testing.T) {
 		denyDelete(`"Principal":"*"`, `,"Condition":{"NoSuchOperator":{"aws:SecureTransport":"b"}}`):  "malformed policy",
 		strings.Replace(denyDelete(`"Principal":"*"`, ""), `"Effect"`, `"effect"`, 1):                 "Unknown field effect",
 	} {
-		k, _ := overMemory(t, proxytest.Options{}, twoUsers(t))
-		k.atStore(t, document)
+		k, u := overMemory(t, proxytest.Options{}, twoUsers(t))
+		k.atStore(t, u, document)
 		for _, r := range [][2]string{{"GET", "/bkt/o"}, {"PUT", "/bkt/o"}, {"GET", "/bkt?list-type=2"}, {"GET", "/bkt?policy"}} {
 			resp, body := k.do(t, r[0], r[1], nil, nil)
 			wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)

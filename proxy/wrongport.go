@@ -8,8 +8,10 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// errForKeyService is the answer to a KMS client that has the wrong port.
-var errForKeyService = errors.New("This is waxseal's S3 endpoint. The key service, which speaks the KMS API, is at the address of --kms-listen.")
+// errForKeyService refuses a KMS client that has the wrong port, and toKeyService tells it the right one.
+var errForKeyService = errors.New("a KMS request at the S3 port")
+
+const toKeyService = "This is waxseal's S3 endpoint. The key service, which speaks the KMS API, is at the address of --kms-listen."
 
 // isForKeyService reports whether a request is a KMS client's: it names an operation of KMS, or is signed for KMS.
 func (c *call) isForKeyService() bool {

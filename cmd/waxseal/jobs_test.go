@@ -987,6 +987,7 @@ func TestOrdersAreTheOperators(t *testing.T) {
 // TestRetentionIsKept while it lasts: a store refuses to set one that is over.
 func TestRetentionIsKept(t *testing.T) {
 	b := newJobBench(t, proxytest.Options{})
+	b.store.SetObjectLock(jobBucket)
 	b.store.SetHook(func(op proxytest.Op) proxytest.Fault {
 		until, err := time.Parse(time.RFC3339, op.Header.Get(lockUntil))
 		if err == nil && until.Before(time.Now()) {

@@ -168,11 +168,16 @@ func (s *Sealed) each(ctx context.Context, do func([]Entry) error) error {
 	}
 }
 
+// awaitWrites returns when the writes that have begun are through.
+func (s *Sealed) awaitWrites() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+}
+
 // Reseal seals every value again unless it is under the newest secret already, and returns the number of resealed
 // values.
 func (s *Sealed) Reseal(ctx context.Context) (int, error) {
-	s.writing.Lock() // waits for writes sealed under the earlier secret
-	s.writing.Unlock()
+	s.awaitWrites() // those sealed under the earlier secret
 	mark, err := s.store.Get(ctx, sealMark)
 	if err != nil {
 		return 0, err

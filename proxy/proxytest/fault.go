@@ -36,6 +36,10 @@ type Fault struct {
 	// that a long Complete or copy failed after it had begun to answer.
 	Late *s3.Error
 
+	// Answer is the body of a 200 in place of the store's answer, though the request was done: a document that no store
+	// of this program would keep.
+	Answer []byte
+
 	// CutBodyAfter closes the connection after so many bytes of the answer's body; negative is right after
 	// the headers. Content-Length still promises the whole.
 	CutBodyAfter int

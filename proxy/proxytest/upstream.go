@@ -172,6 +172,8 @@ func (u *Upstream) serve(q *request, fault Fault) *response {
 		return errorResponse(fault.After)
 	case fault.CutAfter:
 		return nil
+	case fault.Answer != nil:
+		return &response{status: http.StatusOK, header: http.Header{}, body: fault.Answer}
 	case fault.Late != nil:
 		late := errorResponse(fault.Late)
 		late.status = http.StatusOK
@@ -379,6 +381,15 @@ func (u *Upstream) CreateBucket(name string) {
 	}
 	if status := u.ask(http.MethodPut, name, "", body); status != http.StatusOK && status != http.StatusConflict {
 		panic("proxytest: " + name + " is no bucket's name")
+	}
+}
+
+// SetObjectLock enables object lock, without a default, and with it versioning.
+func (u *Upstream) SetObjectLock(name string) {
+	u.SetVersioning(name, "Enabled")
+	body := []byte("<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>")
+	if status := u.ask(http.MethodPut, name, "object-lock=", body); status != http.StatusOK {
+		panic("proxytest: " + name + " cannot lock objects")
 	}
 }
 
