@@ -176,9 +176,17 @@ func (p *copying) mayTakeTags() error {
 		return err
 	}
 	tags, err := p.tagsOf(p.source)
-	if err != nil || tags == "" {
+	if err != nil {
 		return err
 	}
+	if !p.inPlace() { // the copy gets the tags that are authorised here, whatever becomes of the source's
+		p.tags = tagsOfRequest
+		p.header.Del("X-Amz-Tagging")
+	}
+	if tags == "" {
+		return nil
+	}
+	p.header.Set("X-Amz-Tagging", tags)
 	if err := p.authorizeAction("s3:GetObjectTagging", p.source.at.bucket, p.source.at.key, noFields{p.version}); err != nil {
 		return err
 	}

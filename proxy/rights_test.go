@@ -3,7 +3,9 @@ package proxy
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
@@ -43,6 +45,36 @@ func TestCopiedTagsNeedTheirActions(t *testing.T) {
 		if got := copyOf("/bkt/source", "x-amz-tagging-directive", "REPLACE"); got != 200 {
 			t.Errorf("%s: a copy that leaves the tags: %d", c.statements, got)
 		}
+	}
+}
+
+// TestCopiedTagsAreThoseThatWereAuthorized: tags that the source gets between the look at them and the copy do not come
+// along with it.
+func TestCopiedTagsAreThoseThatWereAuthorized(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, limited(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"},
+		{"Effect":"Deny","Action":"s3:PutObject","Resource":"arn:aws:s3:::bkt/target","Condition":{"StringEquals":{"s3:RequestObjectTag/secret":"yes"}}}`))
+	for _, before := range []string{"", "harmless=yes"} {
+		k.asRoot(t, "PUT", "/bkt/source", map[string]string{"x-amz-tagging": before}, []byte("x"))
+		u.SetHook(func(op proxytest.Op) proxytest.Fault {
+			if op.Name != "CopyObject" {
+				return proxytest.Fault{}
+			}
+			return proxytest.Fault{Delay: 200 * time.Millisecond}
+		})
+		done := k.asyncDo(t, "PUT", "/bkt/target", map[string]string{"x-amz-copy-source": "/bkt/source"}, nil)
+		for count(u.Operations(), "CopyObject") == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		tags := []byte("<Tagging><TagSet><Tag><Key>secret</Key><Value>yes</Value></Tag></TagSet></Tagging>")
+		k.asRoot(t, "PUT", "/bkt/source?tagging", map[string]string{"Content-MD5": b64(md5Sum(tags))}, tags)
+		if answer := <-done; !strings.HasPrefix(answer, "200") {
+			t.Fatal(answer)
+		}
+		if _, got := k.asRoot(t, "GET", "/bkt/target?tagging", nil, nil); strings.Contains(string(got), "secret") || strings.Contains(string(got), "harmless") != (before != "") {
+			t.Errorf("with %q before, the copy has %s", before, got)
+		}
+		u.SetHook(nil)
+		u.ClearRequests()
 	}
 }
 
