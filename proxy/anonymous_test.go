@@ -8,11 +8,12 @@ import (
 	"waxseal/proxy/proxytest"
 )
 
-// TestAnonymousRequestsSayNothingOfASignature: what goes to the store unsigned has no x-amz-content-sha256 of a signature,
-// for which S3 and versitygw refuse it, and still reads what everybody may read.
+// TestAnonymousRequestsSayNothingOfASignature: an unsigned request to the store has no x-amz-content-sha256 of a signature,
+// for which S3 and versitygw refuse it.
 func TestAnonymousRequestsSayNothingOfASignature(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Anonymous = true })
 	k.mustDo(t, "PUT", "/bkt/k", nil, []byte("hello"))
+	u.ClearRequests()
 	u.SetHook(func(op proxytest.Op) proxytest.Fault {
 		unsigned := op.Header.Get("Authorization") == ""
 		if value := op.Header.Get("X-Amz-Content-Sha256"); unsigned && strings.HasPrefix(value, "UNSIGNED") {
@@ -31,5 +32,11 @@ func TestAnonymousRequestsSayNothingOfASignature(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		if resp.StatusCode == http.StatusBadRequest {
+			t.Errorf("%s: %s", target, resp.Status)
+		}
+	}
+	if len(u.Operations()) < 6 {
+		t.Errorf("the store was asked %v", u.Operations())
 	}
 }
