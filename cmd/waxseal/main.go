@@ -59,15 +59,14 @@ func newRoot() *cobra.Command {
 		Short:         "An S3-compatible encrypting proxy with an AWS-KMS-compatible key service",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Version:       versionText(),
 		Args:          unknownCommand,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE:          helpOrVersion,
 		Example: "  waxseal serve\n" +
 			"  waxseal serve --upstream-endpoint https://store.example:9000 --tls-self-signed\n" +
 			"  waxseal verify s3://my-bucket/",
 	}
+	root.Flags().BoolP("version", "v", false, "print the version")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -16,11 +17,22 @@ func versionCommand() *cobra.Command {
 		Use:   "version",
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionText())
-			return err
-		},
+		RunE:  printVersion,
 	}
+}
+
+func printVersion(cmd *cobra.Command, _ []string) error {
+	_, err := fmt.Fprintln(cmd.OutOrStdout(), versionText())
+	return err
+}
+
+// helpOrVersion is what waxseal without a command does. cobra's own --version would want a template, and text/template
+// calls methods by name: with it in the program, the linker keeps every exported method of every type, 8 MB of them.
+func helpOrVersion(cmd *cobra.Command, args []string) error {
+	if asked, err := cmd.Flags().GetBool("version"); err != nil || !asked {
+		return errors.Join(err, cmd.Help())
+	}
+	return printVersion(cmd, args)
 }
 
 // versionText is the line of `waxseal version` and `waxseal --version`.
