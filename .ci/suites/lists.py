@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """lists.py DIRECT WAXSEAL LIST: writes the tests that pass straight and not through waxseal to LIST, with the reasons that LIST has
-for them, and fails where a reason is missing. A line is 'NAME | REASON'."""
+for them, and fails where a reason is missing. A line is 'NAME | REASON'. Where DIRECT is '-', LIST gets all tests that fail."""
 import os
 import sys
 
@@ -10,8 +10,8 @@ def passing(path):
     return {name for name, how in outcome.items() if how == "pass"}, set(outcome)
 
 
-direct, tried = passing(sys.argv[1])
 through, tried_through = passing(sys.argv[2])
+direct, tried = passing(sys.argv[1]) if sys.argv[1] != "-" else (tried_through, tried_through)
 reasons = {}
 if os.path.exists(sys.argv[3]):
     for line in open(sys.argv[3]):
@@ -19,10 +19,13 @@ if os.path.exists(sys.argv[3]):
             name, reason = line.rstrip("\n").split(" | ", 1)
             reasons[name] = reason
 only = sorted(direct - through)
+summary = f"{len(tried | tried_through)} tests: {len(direct)} pass straight, {len(through)} through waxseal, {len(only)} straight only"
+if sys.argv[1] == "-":
+    summary = f"{len(tried)} tests: {len(through)} pass, {len(only)} fail"
 with open(sys.argv[3], "w") as f:
-    f.write(f"# {len(tried | tried_through)} tests: {len(direct)} pass straight, {len(through)} through waxseal, {len(only)} straight only\n")
+    f.write(f"# {summary}\n")
     f.writelines(f"{name} | {reasons.get(name, '')}\n".replace(" | \n", "\n") for name in only)
-print(f"{len(tried | tried_through)} tests: {len(direct)} pass straight, {len(through)} through waxseal, {len(only)} straight only")
+print(summary)
 missing = [name for name in only if not reasons.get(name)]
 for name in missing:
     print("no reason:", name)

@@ -2,7 +2,8 @@
 # https://github.com/minio/minio-go. Sourced by .ci/conformance.
 : "${MINIO_GO:?names no checkout of minio/minio-go}"
 SCHEME=https
-SETTINGS="sigv2: true"
+SETTINGS="sigv2: true
+anonymous: true"
 (cd "$MINIO_GO" && go build -trimpath -o "$WORK/functional" functional_tests.go)
 
 run_suite() { # run_suite WHERE URL ACCESS_KEY SECRET_KEY
