@@ -21,9 +21,11 @@ var anything = []string{"*"}
 // mayImport is the table of docs/architecture.md: which of our packages a package may import. What the table allows
 // a package, it does not allow the packages that import it.
 var mayImport = map[string][]string{
-	"sse":            {},
-	"keystore":       {"keystore/state"},
-	"keystore/local": {"keystore", "keystore/iam", "keystore/audit", "keystore/state"},
+	"sse":                {},
+	"keystore":           {},
+	"keystore/bucketkey": {"keystore", "keystore/state"},
+	"keystore/rootkey":   {"keystore", "keystore/state"},
+	"keystore/local":     {"keystore", "keystore/iam", "keystore/audit", "keystore/rootkey", "keystore/state"},
 	"keystore/kmsapi": {"keystore", "keystore/local", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/strictjson",
 		"keystore/unproven"},
 	"keystore/gate":         {"keystore", "keystore/iam", "keystore/audit"},
@@ -36,7 +38,7 @@ var mayImport = map[string][]string{
 	"keystore/strictjson":   {},
 	"keystore/unproven":     {},
 	"keystore/state":        {},
-	"proxy": {"sse", "keystore", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/strictjson", "keystore/state",
+	"proxy": {"sse", "keystore", "keystore/bucketkey", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/strictjson", "keystore/state",
 		"keystore/unproven", "proxy/s3"},
 	"proxy/s3":       {},
 	"proxy/embedded": {"proxy/s3", "keystore/iam"},
@@ -48,13 +50,14 @@ var mayImport = map[string][]string{
 
 // testsMayImport is what tests may import beyond the package's own list.
 var testsMayImport = map[string][]string{
-	"keystore":         {"keystore/keystoretest", "keystore/local", "keystore/iam", "keystore/audit"},
-	"keystore/local":   {"keystore/keystoretest"},
-	"keystore/awskms":  {"keystore/keystoretest", "keystore/local", "keystore/kmsapi", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/state"},
-	"keystore/gate":    {"keystore/keystoretest"},
-	"keystore/transit": {"keystore/keystoretest"},
-	"keystore/kmsapi":  {"keystore/state"},
-	"proxy":            {"proxy/proxytest", "keystore/local"},
+	"keystore":           {"keystore/keystoretest"},
+	"keystore/bucketkey": {"keystore/keystoretest", "keystore/rootkey"},
+	"keystore/local":     {"keystore/bucketkey", "keystore/keystoretest"},
+	"keystore/awskms":    {"keystore/keystoretest", "keystore/local", "keystore/kmsapi", "keystore/iam", "keystore/audit", "keystore/rootkey", "keystore/sigv4", "keystore/state"},
+	"keystore/gate":      {"keystore/keystoretest"},
+	"keystore/transit":   {"keystore/keystoretest"},
+	"keystore/kmsapi":    {"keystore/rootkey", "keystore/state"},
+	"proxy":              {"proxy/proxytest", "keystore/local", "keystore/rootkey"},
 }
 
 // forbiddenNames say nothing about what a package knows.

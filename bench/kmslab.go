@@ -13,8 +13,10 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 	"waxseal/proxy"
 )
@@ -34,7 +36,7 @@ type lab struct {
 // replica is a waxseal of the deployment.
 type replica struct {
 	addr string
-	keys *keystore.BucketKeys
+	keys *bucketkey.Keys
 	conn client
 }
 
@@ -128,8 +130,8 @@ func (l *lab) start(ctx context.Context, cfg labConfig) error {
 		now = time.Now
 	}
 	st := state.NewMemory()
-	secret := keystore.NewRootSecret(keystore.RandomSecret())
-	ring, err := keystore.NewServiceKeyRing(ctx, st, secret.Sealer("service-keys"))
+	secret := rootkey.New(keystore.RandomSecret())
+	ring, err := rootkey.OpenRing(ctx, st, secret.Sealer("service-keys"))
 	if err != nil {
 		return err
 	}
@@ -144,7 +146,7 @@ func (l *lab) start(ctx context.Context, cfg labConfig) error {
 		l.provider = cfg.wrap(l.provider)
 	}
 	for range max(1, cfg.replicas) {
-		keys := keystore.NewBucketKeys(l.provider, st, secret.Sealer("bucket-keys"), keystore.BucketKeysConfig{
+		keys := bucketkey.New(l.provider, st, secret.Sealer("bucket-keys"), bucketkey.Config{
 			PlaintextTTL: cfg.lifetime, Period: cfg.period, Now: now,
 			Service: keystore.Caller{ARN: iam.RootARN(labAccount), AccountID: labAccount, ViaService: "s3." + benchRegion + ".amazonaws.com"},
 		})
@@ -172,7 +174,7 @@ func (l *lab) makeUsers(n int) (*iam.Directory, error) {
 	return iam.NewDirectory(all)
 }
 
-func (l *lab) startReplica(keys *keystore.BucketKeys, cfg proxy.Config) error {
+func (l *lab) startReplica(keys *bucketkey.Keys, cfg proxy.Config) error {
 	held, err := os.MkdirTemp("", "waxseal-bench-held-")
 	if err != nil {
 		return err

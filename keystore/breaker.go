@@ -33,6 +33,12 @@ func WithBreaker(p Provider, cfg BreakerConfig) Provider {
 	return &breaker{Provider: p, cfg: cfg}
 }
 
+func set[T time.Duration | int](v *T, or T) {
+	if *v <= 0 {
+		*v = or
+	}
+}
+
 // breaker passes Health and Close through: Health must see the key service as it is.
 type breaker struct {
 	Provider

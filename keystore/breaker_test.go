@@ -9,6 +9,8 @@ import (
 	"waxseal/keystore/keystoretest"
 )
 
+var alice = keystore.Caller{ARN: "arn:aws:iam::000000000000:user/alice"}
+
 // breakerRig is a breaker over a fake that answers as err says.
 type breakerRig struct {
 	keystore.Provider
@@ -80,15 +82,21 @@ func TestBreakerProbe(t *testing.T) {
 	r.calls(3)
 	r.err = nil
 	r.clock.Advance(6 * time.Second)
-	g := newGate()
-	r.kms.Hook = g.hook(keystoretest.OpDecrypt)
+	entered := make(chan struct{})
+	r.kms.Hook = func(ctx context.Context, c keystoretest.Call) error {
+		if c.Op == keystoretest.OpDecrypt {
+			close(entered)
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() {
 		_, err := r.Decrypt(ctx, alice, []byte("x"), r.key, nil)
 		done <- err
 	}()
-	<-g.entered
+	<-entered
 	if err := r.Authorize(t.Context(), alice, keystore.GenerateDataKey, r.key, nil, nil); keystore.KindOf(err) != keystore.Unavailable {
 		t.Errorf("while one tries: got %v", err)
 	}

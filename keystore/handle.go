@@ -2,74 +2,54 @@ package keystore
 
 import "sync/atomic"
 
-// opened is a key in memory that several may be using. It begins with one reference, its maker's, and is zeroed when
-// the last is given back: never under somebody who still uses it, and not later than that.
-type opened struct {
-	key  Secret
-	refs atomic.Int64
-	used atomic.Int64 // when it was last handed out, in stamp.mono's time
+// HeldKey is a key in memory with several users. Release ends the use of a holder.
+type HeldKey interface {
+	Bytes() []byte
+	Release()
 }
 
-func newOpened(key Secret) *opened {
-	o := &opened{key: key}
-	o.refs.Store(1)
-	return o
-}
-
-// retain takes a reference, unless the last one is gone already.
-func (o *opened) retain() bool {
-	for {
-		n := o.refs.Load()
-		if n == 0 {
-			return false
-		}
-		if o.refs.CompareAndSwap(n, n+1) {
-			return true
-		}
-	}
-}
-
-func (o *opened) release() {
-	switch n := o.refs.Add(-1); {
-	case n == 0:
-		o.key.Zero()
-	case n < 0:
-		panic("keystore: internal error: a key was released too often")
-	}
-}
-
-// Handle is a key-encryption key in use. Its key stays valid until Release, whatever is evicted or forgotten
-// meanwhile.
+// Handle is a key-encryption key in use. Its key stays valid until Release, also when a cache evicts or forgets it.
 type Handle struct {
-	o        *opened
+	key      HeldKey
 	blob     []byte
 	keyARN   string
 	released atomic.Bool
 }
 
-// NewHandle returns a handle on a key that nobody else holds: Release zeroes it.
+// NewHandle returns a handle on a key without other users: Release zeroes it.
 func NewHandle(key Secret, keyARN string, blob []byte) *Handle {
-	return &Handle{o: newOpened(key), keyARN: keyARN, blob: blob}
+	return NewSharedHandle((*ownKey)(&key), keyARN, blob)
 }
+
+// NewSharedHandle returns a handle on a key with other users. Release releases the holder's use.
+func NewSharedHandle(key HeldKey, keyARN string, blob []byte) *Handle {
+	return &Handle{key: key, keyARN: keyARN, blob: blob}
+}
+
+// ownKey is the HeldKey of a single user.
+type ownKey Secret
+
+func (k *ownKey) Bytes() []byte { return (*Secret)(k).Bytes() }
+func (k *ownKey) Release()      { (*Secret)(k).Zero() }
 
 // Key is the key, 32 bytes, not to be changed, and not to be used after Release.
 func (h *Handle) Key() []byte {
 	if h.released.Load() {
-		// Going on would mean to wrap a data key under zeros.
+		// A data key wrapped under zeros would be open to everybody.
 		panic("keystore: internal error: a key was used after its release")
 	}
-	return h.o.key.Bytes()
+	return h.key.Bytes()
 }
 
-// Blob is the key under its KMS key, to be stored with what it wraps. Not to be changed.
+// Blob is the key under its KMS key, to be stored with the data keys wrapped under it. Not to be changed.
 func (h *Handle) Blob() []byte { return h.blob }
 
 // KeyARN is the ARN of the KMS key.
 func (h *Handle) KeyARN() string { return h.keyARN }
 
-// Release gives the key back; the second time it does nothing.
+// Release gives the key back. A second Release does nothing.
 func (h *Handle) Release() {
 	if h.released.CompareAndSwap(false, true) {
-		h.o.release()
+		h.key.Release()
 	}
 }

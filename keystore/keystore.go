@@ -165,6 +165,15 @@ func KeyVersion(ctx context.Context, p Provider, keyARN string, blob []byte) (ve
 	return v.KeyVersion(ctx, keyARN, blob)
 }
 
+// ServiceKeys are the keys of the service itself, found by an id.
+type ServiceKeys interface {
+	// Current returns the current key and its id.
+	Current() (id uint32, key Secret)
+
+	// ByID returns the key of an id, which may be an earlier one.
+	ByID(id uint32) (Secret, bool)
+}
+
 // Root is where the key-encryption keys of SSE-S3 come from, and the keys of the service itself.
 type Root interface {
 	// Current returns the key-encryption key that wraps new data, and the id to store with what it wraps. The

@@ -79,9 +79,8 @@ func TestSecretsDoNotShow(t *testing.T) {
 			t.Errorf("%T was marshalled: %s", v, b)
 		}
 	}
-	for _, holder := range []any{keystore.NewRootSecret(s, s), keystore.NewHandle(s, "arn", nil)} {
-		fmt.Fprintf(&log, "%v %+v %#v", holder, holder, holder)
-	}
+	handle := keystore.NewHandle(s, "arn", nil)
+	fmt.Fprintf(&log, "%v %+v %#v", handle, handle, handle)
 	for _, shown := range []string{"KKKK", "75 75", "75, 75", "4b4b", "4B4B", "0x4b, 0x4b", "S0tLS0"} {
 		if strings.Contains(log.String(), shown) {
 			t.Errorf("the key shows as %q in:\n%s", shown, log.String())

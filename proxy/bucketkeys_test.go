@@ -13,6 +13,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/bucketkey"
 	embedded "waxseal/keystore/local"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -68,7 +69,7 @@ func TestBucketKeyCalls(t *testing.T) {
 		n = 100_000
 	}
 	k := startContract(t, nil)
-	k.restart(func(c *keystore.BucketKeysConfig) { c.PlaintextTTL = time.Hour }) // one window, however slow the machine is
+	k.restart(func(c *bucketkey.Config) { c.PlaintextTTL = time.Hour }) // one window, however slow the machine is
 	l := newLoad(k, n)
 	k.run(t, "with Bucket Keys", func(t *testing.T) {
 		k.audit.Reset()
@@ -163,10 +164,10 @@ func TestBucketKeyRestart(t *testing.T) {
 }
 
 // restart replaces the proxy by a new one on the same state, store and key service.
-func (k *contractKit) restart(change func(*keystore.BucketKeysConfig)) {
+func (k *contractKit) restart(change func(*bucketkey.Config)) {
 	k.t.Helper()
 	cfg := k.kit.server.cfg
-	bk := keystore.BucketKeysConfig{}
+	bk := bucketkey.Config{}
 	if change != nil {
 		change(&bk)
 	}
@@ -258,7 +259,7 @@ func TestBucketKeyRevocation(t *testing.T) {
 		if _, err := k.kms.PutKeyPolicy(ctx, k.rootCaller(), &embedded.PutKeyPolicyRequest{KeyId: key, Policy: policy}); err != nil {
 			t.Fatal(err)
 		}
-		k.deafRestart(func(c *keystore.BucketKeysConfig) { c.Now = clock.Now })
+		k.deafRestart(func(c *bucketkey.Config) { c.Now = clock.Now })
 		warm()
 		set(false)
 		clock.advance(4 * time.Minute)
@@ -272,12 +273,12 @@ func TestBucketKeyRevocation(t *testing.T) {
 }
 
 // deafRestart is restart without the key service's notices.
-func (k *contractKit) deafRestart(change func(*keystore.BucketKeysConfig)) {
+func (k *contractKit) deafRestart(change func(*bucketkey.Config)) {
 	k.t.Helper()
-	bk := keystore.BucketKeysConfig{Service: keystore.Caller{AccountID: testAccount}}
+	bk := bucketkey.Config{Service: keystore.Caller{AccountID: testAccount}}
 	change(&bk)
 	cfg := k.kit.server.cfg
-	k.keys = keystore.NewBucketKeys(k.faulty, cfg.State, k.sealer, bk)
+	k.keys = bucketkey.New(k.faulty, cfg.State, k.sealer, bk)
 	k.t.Cleanup(k.keys.Close)
 	cfg.Keys = k.keys
 	k.startAgain(cfg)

@@ -17,8 +17,11 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
 	embedded "waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
+	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 )
@@ -37,8 +40,8 @@ type contractKit struct {
 	*kit
 	t      testing.TB
 	kms    *embedded.Service
-	keys   *keystore.BucketKeys
-	sealer keystore.Sealer // of bucket keys
+	keys   *bucketkey.Keys
+	sealer state.Sealer // of bucket keys
 	audit  *audit.Memory
 	store  *proxytest.Upstream
 	faulty *faultyKMS
@@ -134,9 +137,9 @@ func startContract(t testing.TB, change func(*Config)) *contractKit {
 func (k *contractKit) openKeys(c *Config) {
 	k.t.Helper()
 	ctx := context.Background()
-	secret := keystore.NewRootSecret(keystore.RandomSecret())
+	secret := rootkey.New(keystore.RandomSecret())
 	k.sealer = secret.Sealer("bucket-keys")
-	ring, err := keystore.NewServiceKeyRing(ctx, c.State, secret.Sealer("service-keys"))
+	ring, err := rootkey.OpenRing(ctx, c.State, secret.Sealer("service-keys"))
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -149,14 +152,14 @@ func (k *contractKit) openKeys(c *Config) {
 	}
 	k.t.Cleanup(func() { k.kms.Close() })
 	k.faulty = &faultyKMS{Provider: k.kms.Provider()}
-	k.useKeys(c, keystore.BucketKeysConfig{})
+	k.useKeys(c, bucketkey.Config{})
 	c.Provider, c.Root = k.faulty, k.kms.Root(ring)
 }
 
 // useKeys puts new, empty bucket keys in front of the key service.
-func (k *contractKit) useKeys(c *Config, bk keystore.BucketKeysConfig) {
+func (k *contractKit) useKeys(c *Config, bk bucketkey.Config) {
 	bk.Service = keystore.Caller{ARN: iam.RootARN(testAccount), AccountID: testAccount, ViaService: "s3.us-east-1.amazonaws.com"}
-	k.keys = keystore.NewBucketKeys(k.faulty, c.State, k.sealer, bk)
+	k.keys = bucketkey.New(k.faulty, c.State, k.sealer, bk)
 	k.kms.OnKeyChange(k.keys.Forget)
 	k.t.Cleanup(k.keys.Close)
 	c.Keys = k.keys

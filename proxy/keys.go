@@ -7,6 +7,7 @@ import (
 	"maps"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -121,7 +122,7 @@ func (c *call) kmsKEK(k *keks, env *sse.Envelope, enc *encryption, at sealTarget
 			env.BucketKey, env.KeyBlob = true, h.Blob()
 			return k.take(&k.inner, h)
 		}
-		if !errors.Is(err, keystore.ErrTooManyContexts) {
+		if !errors.Is(err, bucketkey.ErrTooManyContexts) {
 			return err
 		}
 		// More distinct client contexts than are worth a bucket key each: a data key of the object's own.

@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/sse"
@@ -151,8 +153,8 @@ func (m *memoryKMS) Version([]byte) string        { return "" }
 func (m *memoryKMS) Health(context.Context) error { return m.failure() }
 func (m *memoryKMS) Close() error                 { return nil }
 
-func newSealer() keystore.Sealer {
-	return keystore.NewRootSecret(keystore.RandomSecret()).Sealer("bucket-keys")
+func newSealer() state.Sealer {
+	return rootkey.New(keystore.RandomSecret()).Sealer("bucket-keys")
 }
 
 const (
@@ -182,7 +184,7 @@ func start(t testing.TB, up UpstreamConfig, change func(*Config)) *kit {
 	k := &kit{root: newMemoryRoot(), kms: newMemoryKMS(), state: state.NewMemory()}
 	cfg := Config{
 		Upstream: up, Users: users, Provider: k.kms, Root: k.root, State: k.state, HeldDir: t.TempDir(),
-		Keys: keystore.NewBucketKeys(k.kms, k.state, newSealer(), keystore.BucketKeysConfig{}),
+		Keys: bucketkey.New(k.kms, k.state, newSealer(), bucketkey.Config{}),
 		Log:  slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}
 	if change != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
@@ -53,7 +54,7 @@ func TestChild(t *testing.T) {
 	s, err := New(Config{
 		Upstream: UpstreamConfig{Endpoint: os.Getenv(childUpstream), AccessKey: "memory", SecretKey: "memory-secret"},
 		Users:    users, Provider: kms, Root: &memoryRoot{fixedSecret(t, "root"), fixedSecret(t, "service"), 1},
-		State: st, HeldDir: filepath.Join(dir, "held"), Keys: keystore.NewBucketKeys(kms, st, newSealer(), keystore.BucketKeysConfig{}),
+		State: st, HeldDir: filepath.Join(dir, "held"), Keys: bucketkey.New(kms, st, newSealer(), bucketkey.Config{}),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
@@ -26,12 +27,12 @@ import (
 type Config struct {
 	Upstream UpstreamConfig
 	Users    *iam.Directory
-	Provider keystore.Provider    // KMS keys, for SSE-KMS and DSSE-KMS
-	Keys     *keystore.BucketKeys // bucket keys in front of Provider
-	Root     keystore.Root        // SSE-S3's root key and the service key
-	State    state.Store          // uploads in flight and bucket configuration
-	HeldDir  string               // where short last parts wait for Complete
-	MaxHeld  int64                // bytes that may wait there; default 64 GiB
+	Provider keystore.Provider // KMS keys, for SSE-KMS and DSSE-KMS
+	Keys     *bucketkey.Keys   // bucket keys in front of Provider
+	Root     keystore.Root     // SSE-S3's root key and the service key
+	State    state.Store       // uploads in flight and bucket configuration
+	HeldDir  string            // where short last parts wait for Complete
+	MaxHeld  int64             // bytes that may wait there; default 64 GiB
 
 	Region  string // default us-east-1
 	Account string // default 000000000000

@@ -19,9 +19,11 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy"
@@ -39,15 +41,15 @@ type parts struct {
 	ca       string
 
 	dir      dataDir
-	secret   *keystore.RootSecret
+	secret   *rootkey.Secret
 	state    *state.Sealed
 	audit    *audit.FileSink
 	users    *iam.Directory
 	local    *local.Service // nil: the key service is elsewhere
 	provider keystore.Provider
 	behind   keystore.Provider // the external key service; nil with the embedded one
-	ring     *keystore.ServiceKeyRing
-	keys     *keystore.BucketKeys
+	ring     *rootkey.Ring
+	keys     *bucketkey.Keys
 	sseRoot  keystore.Root
 	store    *embedded.Store // nil: the store is elsewhere
 	s3       *proxy.Server

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"waxseal/keystore"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -14,7 +14,7 @@ import (
 func TestRootSecretIsReadWithTheState(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	dir := dataDir(t.TempDir())
-	secret, err := keystore.LoadRootSecret("", dir.rootKey(), true)
+	secret, err := rootkey.Load("", dir.rootKey(), true)
 	if err != nil {
 		t.Fatal(err)
 	}

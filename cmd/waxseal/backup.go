@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"waxseal/keystore"
 	"waxseal/keystore/iam"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -121,7 +121,7 @@ func restore(ctx context.Context, c *config, r io.Reader, deletions string) erro
 	if err := dir.vacate(); err != nil {
 		return err
 	}
-	if _, err := keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), false); err != nil {
+	if _, err := rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), false); err != nil {
 		return fmt.Errorf("put the root secret in place first: %w", err)
 	}
 	scratch, err := os.MkdirTemp(string(dir), ".restore-")
@@ -185,7 +185,7 @@ func (d dataDir) wantEmpty() error {
 // withState opens a state that is not in service, with the root secret and everything in it that the service needs, and
 // keeps records in another directory. What is due in it stays undone.
 func withState(ctx context.Context, c *config, scratch, records dataDir, do func(*parts) error) error {
-	secret, err := keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dataDir(c.DataDir).rootKey(), false)
+	secret, err := rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dataDir(c.DataDir).rootKey(), false)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"waxseal/keystore/audit"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 )
@@ -208,7 +209,7 @@ func stateOfKey(t *testing.T, dir dataDir, account, id string) string {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	secret, err := keystore.LoadRootSecret("", dir.rootKey(), false)
+	secret, err := rootkey.Load("", dir.rootKey(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +276,7 @@ func backupWithDeletion(t *testing.T, dir dataDir, then time.Time, by keystore.C
 	t.Helper()
 	ctx, store := context.Background(), state.NewMemory()
 	defer store.Close()
-	secret, err := keystore.LoadRootSecret("", dir.rootKey(), true)
+	secret, err := rootkey.Load("", dir.rootKey(), true)
 	if err != nil {
 		t.Fatal(err)
 	}

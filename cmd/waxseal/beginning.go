@@ -9,7 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -97,7 +98,7 @@ func (d dataDir) sealedUnder() string {
 }
 
 // started says that the state has content now: the marker goes, and the root secret's fingerprint stays.
-func (d dataDir) started(secret *keystore.RootSecret) error {
+func (d dataDir) started(secret *rootkey.Secret) error {
 	if err := d.keepFingerprint(secret); err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (d dataDir) started(secret *keystore.RootSecret) error {
 	return syncDir(string(d))
 }
 
-func (d dataDir) keepFingerprint(secret *keystore.RootSecret) error {
+func (d dataDir) keepFingerprint(secret *rootkey.Secret) error {
 	print, err := secret.Fingerprint()
 	if err != nil {
 		return err
@@ -178,7 +179,7 @@ func (p *parts) openState(ctx context.Context, dir dataDir, newState bool) error
 		return err
 	}
 	p.atEnd(func(context.Context) error { return file.Close() })
-	if p.secret, err = keystore.LoadRootSecret(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), empty); err != nil {
+	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), empty); err != nil {
 		return err
 	}
 	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
@@ -213,10 +214,10 @@ func (d dataDir) openOrBegin(newState bool) (file state.Store, empty bool, err e
 
 // sealState puts the seal of the root secret in front of a state. Bucket keys and service keys have seals of their own:
 // a bucket key that does not open is made anew.
-func (d dataDir) sealState(ctx context.Context, s state.Store, secret *keystore.RootSecret) (*state.Sealed, error) {
+func (d dataDir) sealState(ctx context.Context, s state.Store, secret *rootkey.Secret) (*state.Sealed, error) {
 	mayTakeOver := func(ctx context.Context) error { return d.mayTakeOver(ctx, s, secret) }
 	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), mayTakeOver,
-		keystore.BucketKeyPrefix, keystore.ServiceKeyPrefix, keystore.ServiceKeyCurrent)
+		bucketkey.Prefix, rootkey.ServiceKeyPrefix, rootkey.ServiceKeyCurrent)
 	if err != nil {
 		return nil, fmt.Errorf("state.db: %w", err)
 	}
@@ -226,13 +227,13 @@ func (d dataDir) sealState(ctx context.Context, s state.Store, secret *keystore.
 // mayTakeOver gives an error where the plain state of an earlier version must not be sealed: in a directory that had a
 // sealed one (whoever can write state.db, but has no root secret, would grant themselves rights by a plain one), and
 // under a root secret that is not the one of the service keys in it (no other would open it any more).
-func (d dataDir) mayTakeOver(ctx context.Context, s state.Store, secret *keystore.RootSecret) error {
+func (d dataDir) mayTakeOver(ctx context.Context, s state.Store, secret *rootkey.Secret) error {
 	if sealedBefore, err := hasContent(d.fingerprint()); err != nil {
 		return err
 	} else if sealedBefore {
 		return fmt.Errorf("%w: it is not sealed, and the one that this directory was last served with was: restore a backup (waxseal restore FILE; it takes those of earlier versions, too). Had you gone back to an earlier version, remove %s", state.ErrNotAuthentic, d.fingerprint())
 	}
-	return keystore.CheckServiceKeys(ctx, s, secret.Sealer("service-keys"))
+	return rootkey.CheckRing(ctx, s, secret.Sealer("service-keys"))
 }
 
 // notNew refuses --new-state where there is a state: left in a unit file, the flag would make the next loss a silent one.
@@ -245,7 +246,7 @@ func (d dataDir) notNew() error {
 
 // otherSecret adds to an error of a state that does not open under the root secret at hand which secrets they are.
 func (p *parts) otherSecret(err error) error {
-	if !errors.Is(err, keystore.ErrNotSealed) {
+	if !errors.Is(err, rootkey.ErrNotSealed) {
 		return err
 	}
 	print, printErr := p.secret.Fingerprint()

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"waxseal/keystore"
+	"waxseal/keystore/rootkey"
 	"waxseal/proxy"
 )
 
@@ -100,7 +100,7 @@ func (d dataDir) checkSecret() error {
 	if size == 0 && !there && env == "" {
 		return nil
 	}
-	secret, err := keystore.LoadRootSecret(env, d.rootKey(), false)
+	secret, err := rootkey.Load(env, d.rootKey(), false)
 	if err != nil {
 		return err
 	}

@@ -7,18 +7,18 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/local"
 )
 
 // keyMetrics shows the counts of bucket keys to Prometheus.
 type keyMetrics struct {
-	stats func() keystore.Stats
+	stats func() bucketkey.Stats
 
 	requests, calls, saved, cache, errs *prometheus.Desc
 }
 
-func newKeyMetrics(stats func() keystore.Stats) *keyMetrics {
+func newKeyMetrics(stats func() bucketkey.Stats) *keyMetrics {
 	d := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc("waxseal_keys_"+name, help, labels, nil)
 	}
@@ -88,7 +88,7 @@ func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
 const pruneEvery = time.Hour
 
 // prune removes them until ctx ends.
-func prune(ctx context.Context, keys *keystore.BucketKeys, log *slog.Logger) {
+func prune(ctx context.Context, keys *bucketkey.Keys, log *slog.Logger) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {

@@ -7,9 +7,11 @@ import (
 	"log/slog"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/gate"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -18,7 +20,7 @@ func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err 
 	if err := holdProvider(ctx, p.state, c.KMSProvider); err != nil {
 		return err
 	}
-	if p.ring, err = keystore.NewServiceKeyRing(ctx, p.state, p.secret.Sealer("service-keys")); err != nil {
+	if p.ring, err = rootkey.OpenRing(ctx, p.state, p.secret.Sealer("service-keys")); err != nil {
 		return p.otherSecret(err)
 	}
 	if c.external() {
@@ -38,8 +40,8 @@ func (p *parts) openKeys(ctx context.Context, c *config, log *slog.Logger) (err 
 }
 
 // bucketKeys are bucket keys in front of a provider.
-func (p *parts) bucketKeys(c *config, provider keystore.Provider) *keystore.BucketKeys {
-	keys := keystore.NewBucketKeys(provider, p.state, p.secret.Sealer("bucket-keys"), keystore.BucketKeysConfig{
+func (p *parts) bucketKeys(c *config, provider keystore.Provider) *bucketkey.Keys {
+	keys := bucketkey.New(provider, p.state, p.secret.Sealer("bucket-keys"), bucketkey.Config{
 		PlaintextTTL: c.BucketKeyTTL,
 		Period:       c.BucketKeyPeriod,
 		Service: keystore.Caller{
@@ -78,7 +80,7 @@ func (p *parts) openExternal(ctx context.Context, c *config, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	p.sseRoot, err = keystore.NewExternalRoot(p.bucketKeys(c, behind), p.ring, keystore.ExternalRootConfig{
+	p.sseRoot, err = bucketkey.NewRoot(p.bucketKeys(c, behind), p.ring, bucketkey.RootConfig{
 		KeyID: c.KMSRootKey, Accept: c.KMSFormerRootKey,
 	})
 	return err

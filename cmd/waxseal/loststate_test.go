@@ -20,6 +20,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
@@ -202,7 +203,7 @@ func awsBehind(t *testing.T) (func(*config), string) {
 	t.Helper()
 	users := rootAlone(t)
 	service, err := local.Open(t.Context(), local.Config{
-		State: state.NewMemory(), Secrets: keystore.NewRootSecret(keystore.RandomSecret()), Audit: new(audit.Memory),
+		State: state.NewMemory(), Secrets: rootkey.New(keystore.RandomSecret()), Audit: new(audit.Memory),
 		Region: "us-east-1", AccountID: "000000000000", Identities: users, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/sse"
 
-	"waxseal/keystore"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 )
@@ -71,9 +71,9 @@ func (b *jobBench) changeState(change func(state.Store)) {
 	}
 }
 
-func (b *jobBench) rootSecret() *keystore.RootSecret {
+func (b *jobBench) rootSecret() *rootkey.Secret {
 	b.t.Helper()
-	secret, err := keystore.LoadRootSecret("", dataDir(b.conf.DataDir).rootKey(), false)
+	secret, err := rootkey.Load("", dataDir(b.conf.DataDir).rootKey(), false)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestStateOfBeforeSeals(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("WAXSEAL_ROOT_SECRET", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
-	if _, err := assemble(t.Context(), &b.conf, slog.New(slog.DiscardHandler)); !errors.Is(err, keystore.ErrNotSealed) {
+	if _, err := assemble(t.Context(), &b.conf, slog.New(slog.DiscardHandler)); !errors.Is(err, rootkey.ErrNotSealed) {
 		t.Errorf("under another root secret: %v", err)
 	}
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")

@@ -23,6 +23,7 @@ import (
 	"waxseal/keystore/keystoretest"
 	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 )
@@ -48,7 +49,7 @@ func startWaxseal(t *testing.T) *waxseal {
 	}
 	w := &waxseal{audit: new(audit.Memory)}
 	service, err := local.Open(context.Background(), local.Config{
-		State: state.NewMemory(), Secrets: keystore.NewRootSecret(keystore.RandomSecret()), Audit: w.audit,
+		State: state.NewMemory(), Secrets: rootkey.New(keystore.RandomSecret()), Audit: w.audit,
 		Region: "us-east-1", AccountID: waxsealAccount, Identities: users, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"waxseal/keystore/audit"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 )
@@ -64,7 +65,7 @@ func startTLS(t *testing.T, conf *tls.Config) *endpoint {
 	users := testUsers(t)
 	e := &endpoint{audit: new(audit.Memory)}
 	service, err := local.Open(context.Background(), local.Config{
-		State: state.NewMemory(), Secrets: keystore.NewRootSecret(keystore.RandomSecret()), Audit: e.audit,
+		State: state.NewMemory(), Secrets: rootkey.New(keystore.RandomSecret()), Audit: e.audit,
 		Region: testRegion, AccountID: testAccount, Identities: users, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"io"
 
-	"waxseal/keystore"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -77,7 +77,7 @@ func backupAAD(id []byte, number uint32, last bool) []byte {
 	return append(aad, 0)
 }
 
-func writeChunk(w io.Writer, sealer keystore.Sealer, aad []byte, list []backupEntry) error {
+func writeChunk(w io.Writer, sealer state.Sealer, aad []byte, list []backupEntry) error {
 	plain, err := json.Marshal(list)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ var errBackup = errors.New("keystore/local: this is not a whole backup, or it wa
 
 // Import restores a backup into a state without keys, before the service is opened on it. When it is interrupted, the
 // state cannot be opened until a new Import has gone through.
-func Import(ctx context.Context, store state.Store, secrets *keystore.RootSecret, r io.Reader) error {
+func Import(ctx context.Context, store state.Store, secrets *rootkey.Secret, r io.Reader) error {
 	if err := prepareRestore(ctx, store); err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func prepareRestore(ctx context.Context, store state.Store) error {
 	}
 }
 
-func readChunk(r io.Reader, sealer keystore.Sealer, id []byte, number uint32) (list []backupEntry, last bool, err error) {
+func readChunk(r io.Reader, sealer state.Sealer, id []byte, number uint32) (list []backupEntry, last bool, err error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
 		return nil, false, errBackup

@@ -23,6 +23,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -64,7 +65,7 @@ func openCrash(dir string) (*crashService, error) {
 	}
 	s, err := Open(context.Background(), Config{
 		Identities: everybody{},
-		State:      store, Secrets: keystore.NewRootSecret(secret), Audit: sink, Region: testRegion, AccountID: testAccount,
+		State:      store, Secrets: rootkey.New(secret), Audit: sink, Region: testRegion, AccountID: testAccount,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	return &crashService{s, store, sink}, err

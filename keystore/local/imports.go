@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/state"
 )
 
 const (
@@ -26,7 +27,7 @@ type importToken struct {
 	Private   []byte    `json:"private"` // PKCS #1
 }
 
-func (s *Service) tokenSealer() keystore.Sealer { return s.secrets.Sealer("kms/import-token") }
+func (s *Service) tokenSealer() state.Sealer { return s.secrets.Sealer("kms/import-token") }
 
 var importTokenAAD = []byte("waxseal/kms/import-token/v1")
 

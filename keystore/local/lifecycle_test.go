@@ -8,6 +8,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/state"
 )
 
@@ -290,7 +291,7 @@ func TestRotationAtStart(t *testing.T) {
 	md := r.newKey(nil)
 	must(r.EnableKeyRotation(background, alice, &EnableKeyRotationRequest{KeyId: md.KeyId}))(t)
 	material := func() string {
-		keys := keystore.NewBucketKeys(r.Provider(), r.store, r.root.Sealer("bucket-keys"), keystore.BucketKeysConfig{Now: r.clock, Service: rootOf(testAccount)})
+		keys := bucketkey.New(r.Provider(), r.store, r.root.Sealer("bucket-keys"), bucketkey.Config{Now: r.clock, Service: rootOf(testAccount)})
 		defer keys.Close()
 		r.OnKeyChange(keys.Forget)
 		h := must(keys.ForWrite(background, viaS3(alice), "arn:aws:s3:::b", md.Arn, nil))(t)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -204,7 +205,7 @@ func TestExportImport(t *testing.T) {
 	if err := Import(background, r.store, r.root, bytes.NewReader(backup.Bytes())); err == nil {
 		t.Error("restored over existing keys")
 	}
-	other := keystore.NewRootSecret(keystore.RandomSecret())
+	other := rootkey.New(keystore.RandomSecret())
 	if err := Import(background, state.NewMemory(), other, bytes.NewReader(backup.Bytes())); !errors.Is(err, errBackup) {
 		t.Errorf("another root secret: %v", err)
 	}
@@ -238,13 +239,13 @@ func TestExportImport(t *testing.T) {
 
 func TestRekey(t *testing.T) {
 	oldSecret, newSecret := keystore.RandomSecret(), keystore.RandomSecret()
-	r := newRig(t, func(c *Config) { c.Secrets = keystore.NewRootSecret(oldSecret) })
+	r := newRig(t, func(c *Config) { c.Secrets = rootkey.New(oldSecret) })
 	var blobs [][]byte
 	for range 5 {
 		blobs = append(blobs, must(r.Encrypt(background, alice, &EncryptRequest{KeyId: r.newKey(nil).KeyId, Plaintext: []byte("x")}))(t).CiphertextBlob)
 	}
 	r.Close()
-	r.open(func(c *Config) { c.Secrets = keystore.NewRootSecret(newSecret, oldSecret) })
+	r.open(func(c *Config) { c.Secrets = rootkey.New(newSecret, oldSecret) })
 	if n := must(r.Rekey(background))(t); n != 6 { // five keys and the root
 		t.Errorf("%d records sealed again", n)
 	}
@@ -252,7 +253,7 @@ func TestRekey(t *testing.T) {
 		t.Errorf("%d records sealed again the second time", n)
 	}
 	r.Close()
-	r.open(func(c *Config) { c.Secrets = keystore.NewRootSecret(newSecret) })
+	r.open(func(c *Config) { c.Secrets = rootkey.New(newSecret) })
 	for _, blob := range blobs {
 		must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: blob}))(t)
 	}

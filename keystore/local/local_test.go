@@ -14,6 +14,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
 	"waxseal/keystore/iam"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -29,7 +30,7 @@ type rig struct {
 	t     *testing.T
 	store state.Store
 	audit *audit.Memory
-	root  *keystore.RootSecret
+	root  *rootkey.Secret
 
 	mu  sync.Mutex
 	now time.Time
@@ -58,7 +59,7 @@ func (r *rig) advance(d time.Duration) {
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
 	r := &rig{
-		t: t, store: state.NewMemory(), audit: new(audit.Memory), root: keystore.NewRootSecret(keystore.RandomSecret()),
+		t: t, store: state.NewMemory(), audit: new(audit.Memory), root: rootkey.New(keystore.RandomSecret()),
 		now: time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC),
 	}
 	r.open(change...)
@@ -240,7 +241,7 @@ func TestProvider(t *testing.T) {
 
 func TestRoot(t *testing.T) {
 	r := newRig(t)
-	ring, err := keystore.NewServiceKeyRing(background, r.store, r.root.Sealer("servicekey"))
+	ring, err := rootkey.OpenRing(background, r.store, r.root.Sealer("servicekey"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"waxseal/keystore"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -76,7 +76,7 @@ func TestRekeyWaitsForWhatIsUnderWay(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			secret, err := keystore.LoadRootSecret("", filepath.Join(t.TempDir(), "root.key"), true)
+			secret, err := rootkey.Load("", filepath.Join(t.TempDir(), "root.key"), true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +116,7 @@ func TestRekeyWaitsForWhatIsUnderWay(t *testing.T) {
 
 // TestRekeyOfWhatIsBeingUsed removes the old root secret between the reading of a record and its opening.
 func TestRekeyOfWhatIsBeingUsed(t *testing.T) {
-	secret, err := keystore.LoadRootSecret("", filepath.Join(t.TempDir(), "root.key"), true)
+	secret, err := rootkey.Load("", filepath.Join(t.TempDir(), "root.key"), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +140,7 @@ func TestRekeyOfWhatIsBeingUsed(t *testing.T) {
 
 // TestRekeyOfTheRootBeingRead is the same with the root of SSE-S3, by a store that answers with the record of before.
 func TestRekeyOfTheRootBeingRead(t *testing.T) {
-	secret, err := keystore.LoadRootSecret("", filepath.Join(t.TempDir(), "root.key"), true)
+	secret, err := rootkey.Load("", filepath.Join(t.TempDir(), "root.key"), true)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -84,7 +85,7 @@ func (s *Service) openRoot(ctx context.Context) error {
 			return nil
 		}
 		err = s.loadRoot(&r, revision)
-		if errors.Is(err, keystore.ErrNotSealed) { // perhaps sealed again, and the secret of before removed, since it was read
+		if errors.Is(err, rootkey.ErrNotSealed) { // perhaps sealed again, and the secret of before removed, since it was read
 			if now, getErr := s.state.Get(ctx, rootKey); getErr == nil && now.Revision != revision {
 				return state.ErrConflict
 			}
@@ -173,11 +174,11 @@ func (s *Service) sweepRoot(ctx context.Context) error {
 }
 
 // Root is the service as the root of SSE-S3. The ring holds the keys of the service itself.
-func (s *Service) Root(ring *keystore.ServiceKeyRing) keystore.Root { return &root{s, ring} }
+func (s *Service) Root(ring keystore.ServiceKeys) keystore.Root { return &root{s, ring} }
 
 type root struct {
 	s    *Service
-	ring *keystore.ServiceKeyRing
+	ring keystore.ServiceKeys
 }
 
 var errClosed = &keystore.Error{Kind: keystore.Unavailable, Message: "The key service is closed."}

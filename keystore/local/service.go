@@ -11,15 +11,15 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
-	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
 // Config is what a Service needs. State, Secrets, Audit and Identities have no default.
 type Config struct {
 	State   state.Store
-	Secrets *keystore.RootSecret
+	Secrets *rootkey.Secret
 	Audit   audit.Sink
 
 	Region    string // "us-east-1"
@@ -69,8 +69,8 @@ const cachedKeys = 4096
 // two faces. Safe for concurrent use.
 type Service struct {
 	state      state.Store
-	secrets    *keystore.RootSecret
-	sealer     keystore.Sealer // of key material
+	secrets    *rootkey.Secret
+	sealer     state.Sealer // of key material
 	audit      audit.Sink
 	region     string
 	account    string
@@ -217,7 +217,7 @@ func (s *Service) openMaterial(r *record, m *material) ([]byte, error) {
 		return nil, failf(codeInvalidState, "%s is pending import.", r.arn())
 	}
 	secret, err := s.sealer.Open(m.Sealed, materialAAD(r, m.ID))
-	if errors.Is(err, keystore.ErrNotSealed) {
+	if errors.Is(err, rootkey.ErrNotSealed) {
 		secret, err = s.openResealed(r, m)
 	}
 	if err != nil {
@@ -234,7 +234,7 @@ func (s *Service) openResealed(r *record, m *material) ([]byte, error) {
 	}
 	now := k.material(m.ID)
 	if now == nil {
-		return nil, keystore.ErrNotSealed
+		return nil, rootkey.ErrNotSealed
 	}
 	return s.sealer.Open(now.Sealed, materialAAD(r, m.ID))
 }

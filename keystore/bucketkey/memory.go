@@ -1,8 +1,10 @@
-package keystore
+package bucketkey
 
 import (
 	"sync"
 	"time"
+
+	"waxseal/keystore"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 )
@@ -14,13 +16,13 @@ const maxOpened = 24 * time.Hour
 // grantsPerKey is how many authorisations are kept for each key: several requesters use one.
 const grantsPerKey = 8
 
-// memory is what a BucketKeys remembers.
+// memory is what a Keys remembers.
 //
 // mu guards every change, so that a key is not replaced unseen (lru calls no evict function for a value that is
 // replaced, and the key would never be zeroed), and so that nothing from before a Forget comes in after it. Looking
 // something up takes the cache's own lock only.
 type memory struct {
-	cfg   BucketKeysConfig
+	cfg   Config
 	stats *counters
 	clock func() stamp
 
@@ -55,7 +57,7 @@ type cachedKey struct {
 
 type grantKey struct {
 	who    requester
-	action Action
+	action keystore.Action
 	id     id
 }
 
@@ -69,14 +71,14 @@ type grant struct {
 
 // resolved is an answer of Resolve, or its refusal. It is fresh for ttl after checked.
 type resolved struct {
-	info    KeyInfo
+	info    keystore.KeyInfo
 	err     error
 	issued  stamp // when the key service gave the answer
 	checked stamp // when it was last asked, with or without an answer
 	ttl     time.Duration
 }
 
-func (m *memory) init(cfg BucketKeysConfig, clock func() stamp, stats *counters) {
+func (m *memory) init(cfg Config, clock func() stamp, stats *counters) {
 	m.cfg, m.clock, m.stats = cfg, clock, stats
 	m.main = newShare(cfg.Capacity)
 	m.contexts = newShare(max(1, cfg.Capacity/4))
@@ -96,14 +98,14 @@ func newShare(capacity int) share {
 func newLRU[K comparable, V any](capacity int, evicted func(K, V)) *lru.Cache[K, V] {
 	c, err := lru.NewWithEvict(capacity, evicted)
 	if err != nil {
-		panic("keystore: internal error: " + err.Error()) // only a capacity below 1, which withDefaults excludes
+		panic("bucketkey: internal error: " + err.Error()) // only a capacity below 1, which withDefaults excludes
 	}
 	return c
 }
 
 func (k *cachedKey) release() {
 	if k.o != nil {
-		k.o.release()
+		k.o.Release()
 	}
 }
 
@@ -170,7 +172,7 @@ func (m *memory) putKey(t *target, id id, k *cachedKey, epoch uint64) {
 	}
 	keys := m.share(t).keys
 	if old, ok := keys.Peek(id); ok {
-		if Transient(k.err) && old.o != nil && !m.over(old, m.clock()) {
+		if keystore.Transient(k.err) && old.o != nil && !m.over(old, m.clock()) {
 			return // that the key service is away says nothing of a key that is open
 		}
 		old.release() // replaced: no evict function would be called for it
@@ -214,7 +216,7 @@ func (m *memory) putGrant(t *target, key grantKey, g *grant, epoch uint64) {
 		return
 	}
 	grants := m.share(t).grants
-	if old, ok := grants.Peek(key); ok && Transient(g.err) && old.err == nil && m.clock().age(old.issued) < old.ttl {
+	if old, ok := grants.Peek(key); ok && keystore.Transient(g.err) && old.err == nil && m.clock().age(old.issued) < old.ttl {
 		return // nor of what it has authorised
 	}
 	grants.Add(key, g)

@@ -1,9 +1,11 @@
-package keystore
+package bucketkey
 
 import (
 	"context"
 	"sync"
 	"time"
+
+	"waxseal/keystore"
 )
 
 // flightKind is what a flight does; see flightKey.
@@ -21,7 +23,7 @@ const (
 type flightKey struct {
 	kind   flightKind
 	who    requester
-	action Action
+	action keystore.Action
 	id     id
 	epoch  uint64
 }
@@ -30,7 +32,7 @@ type flightKey struct {
 type landing struct {
 	key  *opened // with one reference, which becomes the waiters'
 	cur  *current
-	info KeyInfo
+	info keystore.KeyInfo
 }
 
 // flights makes concurrent requests that need the same call wait for one. It does what x/sync's singleflight does, and
@@ -91,7 +93,7 @@ func (f *flights) fly(ctx context.Context, key flightKey, fl *flight, limit time
 		for range fl.waiters {
 			result.key.retain()
 		}
-		result.key.release()
+		result.key.Release()
 	}
 	close(fl.done)
 }
@@ -100,7 +102,7 @@ func (f *flights) fly(ctx context.Context, key flightKey, fl *flight, limit time
 func safely(ctx context.Context, call func(context.Context) (landing, error)) (result landing, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			result, err = landing{}, Panicked(v)
+			result, err = landing{}, keystore.Panicked(v)
 		}
 	}()
 	return call(ctx)
@@ -113,6 +115,6 @@ func (f *flights) leave(fl *flight) {
 	if !fl.landed {
 		fl.waiters--
 	} else if fl.result.key != nil {
-		fl.result.key.release()
+		fl.result.key.Release()
 	}
 }

@@ -1,4 +1,4 @@
-package keystore
+package bucketkey
 
 import (
 	"bytes"
@@ -10,11 +10,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"waxseal/keystore"
+
 	"waxseal/keystore/state"
 )
 
-// BucketKeyPrefix is where current blobs are in the state: prefix, hash of the KMS key's ARN, "/", target id.
-const BucketKeyPrefix = "bucketkey/"
+// Prefix is where current blobs are in the state: prefix, hash of the KMS key's ARN, "/", target id.
+const Prefix = "bucketkey/"
 
 const recordVersion = 1
 
@@ -53,7 +55,7 @@ type current struct {
 	used   atomic.Int64  // when it was last asked for, in stamp.mono's time
 }
 
-func newCurrent(t *target, dk DataKey, wall time.Time, now stamp) *current {
+func newCurrent(t *target, dk keystore.DataKey, wall time.Time, now stamp) *current {
 	r := record{Version: recordVersion, Scope: t.scope, Key: t.keyARN, Material: dk.MaterialID, Blob: dk.Blob}
 	r.Created = wall.UTC().Round(0)
 	r.Expires = r.Created.Add(t.period)
@@ -76,7 +78,7 @@ func (m *memory) idle(c *current, now stamp) bool {
 
 // current returns the blob that wraps the target's new data, or nil when one must be made. What memory holds is
 // compared with the state once in a window, so that another replica's newer blob, or its Forget, is seen.
-func (b *BucketKeys) current(ctx context.Context, t *target) (*current, error) {
+func (b *Keys) current(ctx context.Context, t *target) (*current, error) {
 	now := b.now()
 	if c := b.memory.current(t, now); c != nil && (!t.shared || now.age(c.loaded) < b.cfg.PlaintextTTL) {
 		return c, nil
@@ -94,7 +96,7 @@ func (b *BucketKeys) current(ctx context.Context, t *target) (*current, error) {
 }
 
 // lookup reads the target's record: the blob, nil when there is none to use, and the revision to be replaced.
-func (b *BucketKeys) lookup(ctx context.Context, t *target) (*current, int64, error) {
+func (b *Keys) lookup(ctx context.Context, t *target) (*current, int64, error) {
 	if err := b.finishForget(ctx, t.keyARN); err != nil {
 		return nil, 0, b.stateFailed(t, err)
 	}
@@ -120,32 +122,32 @@ func (b *BucketKeys) lookup(ctx context.Context, t *target) (*current, int64, er
 	return load(t, r, t.period-max(age, 0), b.now()), e.Revision, nil
 }
 
-func (b *BucketKeys) sealRecord(key string, r record) ([]byte, error) {
+func (b *Keys) sealRecord(key string, r record) ([]byte, error) {
 	value, err := json.Marshal(r)
 	if err != nil {
-		return nil, fmt.Errorf("keystore: %w", err)
+		return nil, fmt.Errorf("bucketkey: %w", err)
 	}
 	return b.sealer.Seal(value, []byte(key))
 }
 
 // openRecord reads a record that waxseal has sealed for this very place.
-func (b *BucketKeys) openRecord(e state.Entry) (r record, err error) {
+func (b *Keys) openRecord(e state.Entry) (r record, err error) {
 	value, err := b.sealer.Open(e.Value, []byte(e.Key))
 	if err == nil {
 		err = json.Unmarshal(value, &r)
 	}
 	if err == nil && r.Version != recordVersion {
-		err = fmt.Errorf("keystore: current bucket key of version %d", r.Version)
+		err = fmt.Errorf("bucketkey: current bucket key of version %d", r.Version)
 	}
 	return r, err
 }
 
 // Reseal seals current blobs again that are under an older root secret: a rekey. One that does not open is left to
 // whoever needs it next, who makes it anew.
-func (b *BucketKeys) Reseal(ctx context.Context) error {
-	entries, err := b.store.Range(ctx, BucketKeyPrefix, "", 0)
+func (b *Keys) Reseal(ctx context.Context) error {
+	entries, err := b.store.Range(ctx, Prefix, "", 0)
 	if err != nil {
-		return fmt.Errorf("keystore: current bucket keys: %w", err)
+		return fmt.Errorf("bucketkey: current bucket keys: %w", err)
 	}
 	for _, e := range entries {
 		r, err := b.openRecord(e)
@@ -157,7 +159,7 @@ func (b *BucketKeys) Reseal(ctx context.Context) error {
 			_, err = b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Value: value}})
 		}
 		if err != nil && !errors.Is(err, state.ErrConflict) {
-			return fmt.Errorf("keystore: current bucket key %s: %w", e.Key, err)
+			return fmt.Errorf("bucketkey: current bucket key %s: %w", e.Key, err)
 		}
 	}
 	return nil
@@ -167,7 +169,7 @@ func (b *BucketKeys) Reseal(ctx context.Context) error {
 type place struct{ revision int64 }
 
 // vacancy returns the place for a new blob, or nil when there is a blob by now.
-func (b *BucketKeys) vacancy(ctx context.Context, t *target) (*place, error) {
+func (b *Keys) vacancy(ctx context.Context, t *target) (*place, error) {
 	if !t.shared {
 		if b.memory.current(t, b.now()) != nil {
 			return nil, nil
@@ -186,7 +188,7 @@ func (b *BucketKeys) vacancy(ctx context.Context, t *target) (*place, error) {
 }
 
 // publish makes a blob the current one, unless another has come before it, and says which.
-func (b *BucketKeys) publish(ctx context.Context, t *target, c *current, p *place, epoch uint64) (bool, error) {
+func (b *Keys) publish(ctx context.Context, t *target, c *current, p *place, epoch uint64) (bool, error) {
 	if !t.shared {
 		return b.memory.addContext(t, c, epoch)
 	}
@@ -215,7 +217,7 @@ func (b *BucketKeys) publish(ctx context.Context, t *target, c *current, p *plac
 }
 
 // retire ends the use of a blob for new data, as the current one of its target. Another one that has come since stays.
-func (b *BucketKeys) retire(ctx context.Context, t *target, c *current) error {
+func (b *Keys) retire(ctx context.Context, t *target, c *current) error {
 	b.memory.dropCurrent(t, c)
 	if !t.shared {
 		return nil
@@ -238,7 +240,7 @@ func (b *BucketKeys) retire(ctx context.Context, t *target, c *current) error {
 }
 
 // finishForget removes the records of a KMS key whose Forget could not.
-func (b *BucketKeys) finishForget(ctx context.Context, keyARN string) error {
+func (b *Keys) finishForget(ctx context.Context, keyARN string) error {
 	b.memory.mu.Lock()
 	_, pending := b.memory.forgetting[keyARN]
 	b.memory.mu.Unlock()
@@ -249,7 +251,7 @@ func (b *BucketKeys) finishForget(ctx context.Context, keyARN string) error {
 }
 
 // dropRecords deletes the current blobs of a KMS key from the state.
-func (b *BucketKeys) dropRecords(ctx context.Context, keyARN string) error {
+func (b *Keys) dropRecords(ctx context.Context, keyARN string) error {
 	b.memory.mu.Lock()
 	epoch := b.memory.forgetting[keyARN]
 	b.memory.mu.Unlock()
@@ -280,10 +282,10 @@ func (b *BucketKeys) dropRecords(ctx context.Context, keyARN string) error {
 
 // Prune deletes the current blobs whose period is over from the state, of scopes that nobody writes to any more, and
 // those that do not open. It is for a timer of the owner's; nothing depends on it but the size of the state.
-func (b *BucketKeys) Prune(ctx context.Context) error {
+func (b *Keys) Prune(ctx context.Context) error {
 	var after string
 	for {
-		entries, err := b.store.Range(ctx, BucketKeyPrefix, after, 256)
+		entries, err := b.store.Range(ctx, Prefix, after, 256)
 		if err != nil || len(entries) == 0 {
 			return err
 		}
@@ -300,17 +302,17 @@ func (b *BucketKeys) Prune(ctx context.Context) error {
 	}
 }
 
-func (b *BucketKeys) stateFailed(t *target, err error) error {
+func (b *Keys) stateFailed(t *target, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err // the request ended, nothing failed
 	}
 	b.stats.stateErrors.Add(1)
-	return &Error{Kind: Unavailable, KeyARN: t.keyARN, Message: "The state store did not answer.", Err: err}
+	return &keystore.Error{Kind: keystore.Unavailable, KeyARN: t.keyARN, Message: "The state store did not answer.", Err: err}
 }
 
 func recordsOf(keyARN string) string {
 	h := hash("waxseal/record", keyARN, "", nil)
-	return BucketKeyPrefix + hex.EncodeToString(h[:16]) + "/"
+	return Prefix + hex.EncodeToString(h[:16]) + "/"
 }
 
 func recordKey(t *target) string { return recordsOf(t.keyARN) + hex.EncodeToString(t.id[:]) }

@@ -1,4 +1,4 @@
-package keystore
+package rootkey
 
 import (
 	"encoding/base64"
@@ -9,21 +9,23 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"waxseal/keystore"
 )
 
 // rootFileHeader is the first line of the root secret's file. Each line after it is a secret in base64, newest first;
 // lines that begin with # are comments.
 const rootFileHeader = "waxseal-root-secret-v1"
 
-// ErrNoRootSecret says that there is none and that none was to be made: what is sealed already would stay so for ever.
-var ErrNoRootSecret = errors.New("keystore: there is no root secret")
+// ErrNoSecret says that there is none and that none was to be made: what is sealed already would stay so for ever.
+var ErrNoSecret = errors.New("rootkey: there is no root secret")
 
-// LoadRootSecret returns the root secret. env is the value of the environment variable: one or more secrets, newest
+// Load returns the root secret. env is the value of the environment variable: one or more secrets, newest
 // first, with commas between; each is 32 bytes in base64. When it is empty, the secret is in the file, which nobody but
 // its owner may read; when that is absent and create is set, one is made.
 //
 // create must not be set where there is state already: under a new secret nothing of it could be opened.
-func LoadRootSecret(env, path string, create bool) (*RootSecret, error) {
+func Load(env, path string, create bool) (*Secret, error) {
 	if env != "" {
 		return rootFromEnv(env)
 	}
@@ -32,9 +34,9 @@ func LoadRootSecret(env, path string, create bool) (*RootSecret, error) {
 		return r, err
 	}
 	if !create {
-		return nil, fmt.Errorf("%w: %s is missing, and what is in the state cannot be opened without it: put it back from where you keep its copy", ErrNoRootSecret, path)
+		return nil, fmt.Errorf("%w: %s is missing, and what is in the state cannot be opened without it: put it back from where you keep its copy", ErrNoSecret, path)
 	}
-	r = NewRootSecret(RandomSecret())
+	r = New(keystore.RandomSecret())
 	r.path = path
 	if err := r.write(os.Link); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
@@ -43,25 +45,25 @@ func LoadRootSecret(env, path string, create bool) (*RootSecret, error) {
 	return rootFromFile(path)
 }
 
-func rootFromEnv(env string) (*RootSecret, error) {
-	r := &RootSecret{}
+func rootFromEnv(env string) (*Secret, error) {
+	r := &Secret{}
 	for i, text := range strings.Split(env, ",") {
 		s, err := parseSecret(strings.TrimSpace(text))
 		if err != nil {
-			return nil, fmt.Errorf("keystore: root secret %d in the environment: %w", i+1, err)
+			return nil, fmt.Errorf("rootkey: root secret %d in the environment: %w", i+1, err)
 		}
 		r.secrets = append(r.secrets, &s)
 	}
 	return r, nil
 }
 
-func rootFromFile(path string) (*RootSecret, error) {
+func rootFromFile(path string) (*Secret, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
-		return nil, fmt.Errorf("keystore: %s can be read by others (mode %04o): chmod 600 it", path, perm)
+		return nil, fmt.Errorf("rootkey: %s can be read by others (mode %04o): chmod 600 it", path, perm)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -70,28 +72,28 @@ func rootFromFile(path string) (*RootSecret, error) {
 	defer clear(text)
 	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
 	if strings.TrimSpace(lines[0]) != rootFileHeader {
-		return nil, fmt.Errorf("keystore: %s is not a root secret file: its first line is not %s", path, rootFileHeader)
+		return nil, fmt.Errorf("rootkey: %s is not a root secret file: its first line is not %s", path, rootFileHeader)
 	}
-	r := &RootSecret{path: path}
+	r := &Secret{path: path}
 	for i, line := range lines[1:] {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
 		s, err := parseSecret(line)
 		if err != nil {
-			return nil, fmt.Errorf("keystore: %s, line %d: %w", path, i+2, err)
+			return nil, fmt.Errorf("rootkey: %s, line %d: %w", path, i+2, err)
 		}
 		r.secrets = append(r.secrets, &s)
 	}
 	if len(r.secrets) == 0 {
-		return nil, fmt.Errorf("keystore: %s has no secret in it", path)
+		return nil, fmt.Errorf("rootkey: %s has no secret in it", path)
 	}
 	return r, nil
 }
 
 // write writes the file: whole under another name first, then put in place by os.Link (when there must be none yet) or
 // os.Rename. When it returns, both the contents and the name are durable.
-func (r *RootSecret) write(place func(oldpath, newpath string) error) (err error) {
+func (r *Secret) write(place func(oldpath, newpath string) error) (err error) {
 	text := []byte(rootFileHeader + "\n# Newest first. Whoever has this and the state has every key in it; keep them apart.\n")
 	for _, s := range r.secrets {
 		text = base64.StdEncoding.AppendEncode(text, s.Bytes())
@@ -125,20 +127,20 @@ func (r *RootSecret) write(place func(oldpath, newpath string) error) (err error
 // Rotate puts a new secret before the others, in the file too, and takes in what has come into the file since it was
 // read. What is sealed already opens as before; whoever keeps it seals it again (see Stale), and then the older secrets
 // can be pruned. A secret from the environment is changed there.
-func (r *RootSecret) Rotate() error {
+func (r *Secret) Rotate() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	came, err := r.since()
 	if err != nil {
 		return err
 	}
-	s := RandomSecret()
-	return r.replace(slices.Concat([]*Secret{&s}, came, r.secrets))
+	s := keystore.RandomSecret()
+	return r.replace(slices.Concat([]*keystore.Secret{&s}, came, r.secrets))
 }
 
 // Prune removes all secrets but the newest, from the file too. It removes none while the file has one that came since it
 // was read: something may be sealed under that.
-func (r *RootSecret) Prune() error {
+func (r *Secret) Prune() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	came, err := r.since()
@@ -146,19 +148,19 @@ func (r *RootSecret) Prune() error {
 		return err
 	}
 	if len(came) > 0 {
-		return fmt.Errorf("keystore: %s has a secret that came since it was read, and what is sealed under it was not sealed again: nothing is removed; rekey once more", r.path)
+		return fmt.Errorf("rootkey: %s has a secret that came since it was read, and what is sealed under it was not sealed again: nothing is removed; rekey once more", r.path)
 	}
-	return r.replace(append([]*Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
+	return r.replace(append([]*keystore.Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
 }
 
 // since returns the secrets that came into the file since it was read. Where there is no file any more, there are none:
 // it is written anew. mu is held.
-func (r *RootSecret) since() ([]*Secret, error) {
+func (r *Secret) since() ([]*keystore.Secret, error) {
 	switch {
 	case len(r.secrets) == 0:
-		return nil, ErrNoRootSecret
+		return nil, ErrNoSecret
 	case r.path == "":
-		return nil, errors.New("keystore: the root secret is not in a file: change it where it is kept")
+		return nil, errors.New("rootkey: the root secret is not in a file: change it where it is kept")
 	}
 	now, err := rootFromFile(r.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -167,15 +169,15 @@ func (r *RootSecret) since() ([]*Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := func(s *Secret) bool { return slices.ContainsFunc(r.secrets, s.Equal) }
+	known := func(s *keystore.Secret) bool { return slices.ContainsFunc(r.secrets, s.Equal) }
 	return slices.DeleteFunc(now.secrets, known), nil
 }
 
 // replace writes the file first, so that no secret is used that a crash could lose. mu is held.
-func (r *RootSecret) replace(secrets []*Secret) error {
-	next := &RootSecret{secrets: secrets, path: r.path}
+func (r *Secret) replace(secrets []*keystore.Secret) error {
+	next := &Secret{secrets: secrets, path: r.path}
 	if err := next.write(os.Rename); err != nil {
-		return fmt.Errorf("keystore: %w", err)
+		return fmt.Errorf("rootkey: %w", err)
 	}
 	r.secrets = secrets
 	return nil

@@ -1,4 +1,4 @@
-package keystore
+package rootkey
 
 import (
 	"bytes"
@@ -12,22 +12,16 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-)
 
-// Sealer protects what is at rest in the state. aad says what the plaintext is and where it belongs: what was sealed
-// for one place opens in no other.
-type Sealer interface {
-	Seal(plaintext, aad []byte) ([]byte, error)
-	Open(sealed, aad []byte) ([]byte, error)
-	// Stale reports whether sealed has to be sealed again, because the secret was changed since.
-	Stale(sealed []byte) (bool, error)
-}
+	"waxseal/keystore"
+	"waxseal/keystore/state"
+)
 
 // ErrNotSealed is returned by Open for what was not sealed by this root secret, for this purpose and place, or was
 // changed since.
-var ErrNotSealed = errors.New("keystore: does not open with this root secret")
+var ErrNotSealed = errors.New("rootkey: does not open with this root secret")
 
-// RootSecret is the secret that everything at rest is sealed under. It is one random 256-bit secret, or, while it is
+// Secret is the secret that everything at rest is sealed under. It is one random 256-bit secret, or, while it is
 // being changed, a ring of them: the first seals, all open.
 //
 // A secret is never used as a key itself:
@@ -36,11 +30,11 @@ var ErrNotSealed = errors.New("keystore: does not open with this root secret")
 //	salt    := 32 random bytes, new for each seal
 //	key     := HKDF-SHA256(secret, salt, info: "waxseal/v1/root/seal/" || purpose)
 //	sealed  := 0x01 || id || salt || AES-256-GCM(key, nonce: 0, plaintext, aad: 0x01 || id || salt || aad)
-type RootSecret struct {
+type Secret struct {
 	path string // of the file; empty when the secret came from elsewhere
 
 	mu      sync.RWMutex
-	secrets []*Secret // newest first; replaced as a whole, never changed in place but by Zero
+	secrets []*keystore.Secret // newest first; replaced as a whole, never changed in place but by Zero
 }
 
 const (
@@ -51,9 +45,9 @@ const (
 	sealOverhead = sealHeader + 16
 )
 
-// NewRootSecret makes a RootSecret of secrets, newest first. It is for tests and for secrets that are kept elsewhere.
-func NewRootSecret(newest Secret, older ...Secret) *RootSecret {
-	r := &RootSecret{secrets: []*Secret{&newest}}
+// New makes a Secret of secrets, newest first. It is for tests and for secrets that are kept elsewhere.
+func New(newest keystore.Secret, older ...keystore.Secret) *Secret {
+	r := &Secret{secrets: []*keystore.Secret{&newest}}
 	for _, s := range older {
 		r.secrets = append(r.secrets, &s)
 	}
@@ -61,27 +55,27 @@ func NewRootSecret(newest Secret, older ...Secret) *RootSecret {
 }
 
 // Sealer returns what seals for a purpose. Different purposes use unrelated keys.
-func (r *RootSecret) Sealer(purpose string) Sealer { return &rootSealer{root: r, purpose: purpose} }
+func (r *Secret) Sealer(purpose string) state.Sealer { return &rootSealer{root: r, purpose: purpose} }
 
 // Derive returns a key for a purpose that needs a key and not a seal. It changes with the newest secret, so it is for
 // what is short-lived.
-func (r *RootSecret) Derive(purpose string) (Secret, error) {
+func (r *Secret) Derive(purpose string) (keystore.Secret, error) {
 	secrets := r.all()
 	if len(secrets) == 0 {
-		return Secret{}, ErrNoRootSecret
+		return keystore.Secret{}, ErrNoSecret
 	}
 	return derive(secrets[0], nil, "waxseal/v1/root/derive/"+purpose)
 }
 
 // all returns the secrets, newest first; none after Zero.
-func (r *RootSecret) all() []*Secret {
+func (r *Secret) all() []*keystore.Secret {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.secrets
 }
 
 // Zero erases the secrets, when nobody uses them any more; nothing can be sealed or opened after.
-func (r *RootSecret) Zero() {
+func (r *Secret) Zero() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range r.secrets {
@@ -91,7 +85,7 @@ func (r *RootSecret) Zero() {
 }
 
 // Stale says that something was sealed by another than the newest secret, so that a rekey has to seal it again.
-func (r *RootSecret) Stale(sealed []byte) (bool, error) {
+func (r *Secret) Stale(sealed []byte) (bool, error) {
 	secrets := r.all()
 	if len(secrets) == 0 || len(sealed) < sealOverhead || sealed[0] != sealVersion {
 		return false, ErrNotSealed
@@ -105,16 +99,16 @@ func (r *RootSecret) Stale(sealed []byte) (bool, error) {
 
 // Fingerprint names the newest secret. Everything that it sealed carries the same bytes, and nothing can be learned of
 // the secret from them.
-func (r *RootSecret) Fingerprint() (string, error) {
+func (r *Secret) Fingerprint() (string, error) {
 	secrets := r.all()
 	if len(secrets) == 0 {
-		return "", ErrNoRootSecret
+		return "", ErrNoSecret
 	}
 	id, err := secretID(secrets[0])
 	return hex.EncodeToString(id), err
 }
 
-func secretID(s *Secret) ([]byte, error) {
+func secretID(s *keystore.Secret) ([]byte, error) {
 	id, err := derive(s, nil, "waxseal/v1/root/id")
 	if err != nil {
 		return nil, err
@@ -122,21 +116,21 @@ func secretID(s *Secret) ([]byte, error) {
 	return id.Bytes()[:sealIDSize], nil
 }
 
-func derive(s *Secret, salt []byte, info string) (Secret, error) {
-	key, err := hkdf.Key(sha256.New, s.Bytes(), salt, info, SecretSize)
+func derive(s *keystore.Secret, salt []byte, info string) (keystore.Secret, error) {
+	key, err := hkdf.Key(sha256.New, s.Bytes(), salt, info, keystore.SecretSize)
 	if err != nil {
-		return Secret{}, fmt.Errorf("keystore: %w", err)
+		return keystore.Secret{}, fmt.Errorf("rootkey: %w", err)
 	}
 	defer clear(key)
-	return NewSecret(key)
+	return keystore.NewSecret(key)
 }
 
 type rootSealer struct {
-	root    *RootSecret
+	root    *Secret
 	purpose string
 }
 
-func (s *rootSealer) aead(secret *Secret, salt []byte) (cipher.AEAD, error) {
+func (s *rootSealer) aead(secret *keystore.Secret, salt []byte) (cipher.AEAD, error) {
 	key, err := derive(secret, salt, "waxseal/v1/root/seal/"+s.purpose)
 	if err != nil {
 		return nil, err
@@ -144,7 +138,7 @@ func (s *rootSealer) aead(secret *Secret, salt []byte) (cipher.AEAD, error) {
 	defer key.Zero()
 	block, err := aes.NewCipher(key.Bytes())
 	if err != nil {
-		return nil, fmt.Errorf("keystore: %w", err)
+		return nil, fmt.Errorf("rootkey: %w", err)
 	}
 	return cipher.NewGCM(block)
 }
@@ -152,7 +146,7 @@ func (s *rootSealer) aead(secret *Secret, salt []byte) (cipher.AEAD, error) {
 func (s *rootSealer) Seal(plaintext, aad []byte) ([]byte, error) {
 	secrets := s.root.all()
 	if len(secrets) == 0 {
-		return nil, ErrNoRootSecret
+		return nil, ErrNoSecret
 	}
 	secret := secrets[0]
 	id, err := secretID(secret)
@@ -205,12 +199,12 @@ func sealAAD(header, aad []byte) []byte {
 }
 
 // parseSecret reads 32 bytes in base64, of either alphabet, padded or not.
-func parseSecret(text string) (Secret, error) {
+func parseSecret(text string) (keystore.Secret, error) {
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
-		if key, err := enc.Strict().DecodeString(text); err == nil && len(key) == SecretSize {
+		if key, err := enc.Strict().DecodeString(text); err == nil && len(key) == keystore.SecretSize {
 			defer clear(key)
-			return NewSecret(key)
+			return keystore.NewSecret(key)
 		}
 	}
-	return Secret{}, errors.New("not 32 bytes in base64")
+	return keystore.Secret{}, errors.New("not 32 bytes in base64")
 }

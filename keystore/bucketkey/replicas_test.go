@@ -1,4 +1,4 @@
-package keystore_test
+package bucketkey_test
 
 import (
 	"bytes"
@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -36,7 +38,7 @@ func TestPausedReplica(t *testing.T) {
 		paused <- blob
 	}()
 	<-g.entered
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	close(g.open)
 	if got := <-paused; !bytes.Equal(got, blob) {
 		t.Error("the paused replica wrote its own back")
@@ -50,10 +52,10 @@ func TestPausedReplica(t *testing.T) {
 func TestForgetReachesReplicas(t *testing.T) {
 	r := newRig(t)
 	other := r.replica()
-	old, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	old, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	write(t, other, alice, photos, r.key, nil)
 	r.Forget(r.key)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	if bytes.Equal(blob, old) {
 		t.Fatal("not forgotten")
 	}
@@ -100,7 +102,7 @@ func TestStateDown(t *testing.T) {
 	kms, clock := keystoretest.NewFake(), &keystoretest.Clock{}
 	key := kms.AddKey()
 	store := &failingStore{Store: state.NewMemory()}
-	b := keystore.NewBucketKeys(kms, store, newSealer(), keystore.BucketKeysConfig{Now: clock.Now})
+	b := bucketkey.New(kms, store, newSealer(), bucketkey.Config{Now: clock.Now})
 	defer b.Close()
 	old, _ := write(t, b, alice, photos, key, nil)
 	store.down.Store(true)
@@ -126,7 +128,7 @@ func TestStateDown(t *testing.T) {
 // TestDamagedRecord: the state's record is a cache; what cannot be understood is made anew.
 func TestDamagedRecord(t *testing.T) {
 	r := newRig(t)
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 	entries, err := r.store.Range(t.Context(), "", "", 0)
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
@@ -136,7 +138,7 @@ func TestDamagedRecord(t *testing.T) {
 			t.Fatal(err)
 		}
 		blob, _ := write(t, r.replica(), alice, photos, r.key, nil)
-		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		read(t, r.Keys, alice, photos, r.key, blob, nil)
 	}
 }
 
@@ -145,7 +147,7 @@ func TestDamagedRecord(t *testing.T) {
 func TestPlantedCurrentKey(t *testing.T) {
 	r := newRig(t)
 	var log bytes.Buffer
-	logged := func(c *keystore.BucketKeysConfig) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }
+	logged := func(c *bucketkey.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) }
 	at := func(scope string) state.Entry {
 		t.Helper()
 		before := must(r.store.Range(t.Context(), "", "", 0))
@@ -194,14 +196,14 @@ func TestPlantedCurrentKey(t *testing.T) {
 // TestBucketKeysReseal: after a rekey current bucket keys go on, without the older root secret.
 func TestBucketKeysReseal(t *testing.T) {
 	r := newRig(t)
-	old, next := secret(t, 1), secret(t, 2)
-	r.sealer = keystore.NewRootSecret(old).Sealer("bucket-keys")
+	old, next := keystore.RandomSecret(), keystore.RandomSecret()
+	r.sealer = rootkey.New(old).Sealer("bucket-keys")
 	blob, _ := write(t, r.replica(), alice, photos, r.key, nil)
-	r.sealer = keystore.NewRootSecret(next, old).Sealer("bucket-keys")
+	r.sealer = rootkey.New(next, old).Sealer("bucket-keys")
 	if err := r.replica().Reseal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.sealer = keystore.NewRootSecret(next).Sealer("bucket-keys")
+	r.sealer = rootkey.New(next).Sealer("bucket-keys")
 	if again, _ := write(t, r.replica(), alice, photos, r.key, nil); !bytes.Equal(again, blob) {
 		t.Error("the current bucket key was made anew")
 	}
@@ -209,9 +211,9 @@ func TestBucketKeysReseal(t *testing.T) {
 
 func TestPrune(t *testing.T) {
 	r := newRig(t)
-	write(t, r.BucketKeys, alice, archive, r.key, nil)
+	write(t, r.Keys, alice, archive, r.key, nil)
 	r.clock.Advance(23 * time.Hour)
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 	for _, c := range []struct {
 		pass time.Duration
 		want int

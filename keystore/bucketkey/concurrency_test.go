@@ -1,4 +1,4 @@
-package keystore_test
+package bucketkey_test
 
 import (
 	"bytes"
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/keystoretest"
 	"waxseal/keystore/state"
 )
@@ -51,7 +52,7 @@ func TestConcurrentMisses(t *testing.T) {
 	var blobs sync.Map
 	for range 100 {
 		wg.Go(func() {
-			blob, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+			blob, kek := write(t, r.Keys, alice, photos, r.key, nil)
 			blobs.Store(string(blob)+string(kek), true)
 		})
 	}
@@ -74,7 +75,7 @@ func TestPanicInCall(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 10 {
 		wg.Go(func() {
-			h, err := r.BucketKeys.ForWrite(t.Context(), alice, photos, r.key, nil)
+			h, err := r.Keys.ForWrite(t.Context(), alice, photos, r.key, nil)
 			if err == nil {
 				h.Release()
 			}
@@ -85,7 +86,7 @@ func TestPanicInCall(t *testing.T) {
 	}
 	wg.Wait()
 	r.kms.Hook = nil
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 }
 
 // TestConcurrentRequesters: requesters who come at the same time cost one call each, and get the same key.
@@ -97,7 +98,7 @@ func TestConcurrentRequesters(t *testing.T) {
 	var blobs sync.Map
 	for _, who := range []keystore.Caller{alice, bob, carol} {
 		wg.Go(func() {
-			blob, _ := write(t, r.BucketKeys, who, photos, r.key, nil)
+			blob, _ := write(t, r.Keys, who, photos, r.key, nil)
 			blobs.Store(string(blob), true)
 		})
 	}
@@ -148,7 +149,7 @@ func TestCancel(t *testing.T) {
 
 // TestSlowKMS: a call has a time limit, and who waits for it learns Unavailable.
 func TestSlowKMS(t *testing.T) {
-	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.CallTimeout = 20 * time.Millisecond })
+	r := newRig(t, func(c *bucketkey.Config) { c.CallTimeout = 20 * time.Millisecond })
 	r.kms.Hook = newGate().hook(keystoretest.OpGenerateDataKey)
 	h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
 	refusedWith(t, "slow", h, err, keystore.Unavailable)
@@ -160,10 +161,10 @@ func TestSlowKMS(t *testing.T) {
 func TestForget(t *testing.T) {
 	r := newRig(t)
 	other := r.kms.AddKey()
-	old, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, old, nil)
-	write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"a": "b"})
-	kept, _ := write(t, r.BucketKeys, alice, photos, other, nil)
+	old, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, old, nil)
+	write(t, r.Keys, alice, photos, r.key, keystore.Context{"a": "b"})
+	kept, _ := write(t, r.Keys, alice, photos, other, nil)
 	held, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -182,23 +183,23 @@ func TestForget(t *testing.T) {
 		t.Error("the key of a handle in use was zeroed")
 	}
 	held.Release()
-	if !bytes.Equal(held.Peek(), make([]byte, 32)) {
+	if !bytes.Equal(bucketkey.Peek(held), make([]byte, 32)) {
 		t.Error("the key was not zeroed after its last release")
 	}
-	if blob, _ := write(t, r.BucketKeys, alice, photos, other, nil); !bytes.Equal(blob, kept) {
+	if blob, _ := write(t, r.Keys, alice, photos, other, nil); !bytes.Equal(blob, kept) {
 		t.Error("another key's blob was forgotten, too")
 	}
 
 	r.kms.SetState(r.key, keystore.StateEnabled)
 	r.Forget(r.key) // also ends the refusals
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	if bytes.Equal(blob, old) {
 		t.Error("the old blob is still the current one")
 	}
 	if second, _ := write(t, r.replica(), alice, photos, r.key, nil); !bytes.Equal(blob, second) {
 		t.Error("the other replica has another")
 	}
-	read(t, r.BucketKeys, alice, photos, r.key, old, nil)
+	read(t, r.Keys, alice, photos, r.key, old, nil)
 }
 
 // TestForgetDuringCall: what a call brings that was under way when its key was forgotten serves those who waited for it,
@@ -212,7 +213,7 @@ func TestForgetDuringCall(t *testing.T) {
 		h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
 		if err == nil {
 			h.Release()
-			if !bytes.Equal(h.Peek(), make([]byte, 32)) {
+			if !bytes.Equal(bucketkey.Peek(h), make([]byte, 32)) {
 				err = errors.New("the key was not zeroed")
 			}
 		}
@@ -231,7 +232,7 @@ func TestForgetDuringCall(t *testing.T) {
 		t.Errorf("%d records in the state, %v", len(entries), err)
 	}
 	r.kms.Reset()
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 	r.counts("after", ops{keystoretest.OpGenerateDataKey: 1})
 }
 
@@ -255,7 +256,7 @@ func TestForgetOfAnotherKey(t *testing.T) {
 		t.Error(err)
 	}
 	r.kms.Reset()
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 	r.counts("after", nil)
 	if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != 1 {
 		t.Errorf("%d records in the state, %v", len(entries), err)
@@ -270,15 +271,15 @@ func TestSweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Release()
-	write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"a": "b"})
+	write(t, r.Keys, alice, photos, r.key, keystore.Context{"a": "b"})
 	r.clock.Advance(5*time.Minute - 1)
 	r.Sweep()
-	if n := r.CachedKeys(); n != 2 || bytes.Equal(h.Peek(), make([]byte, 32)) {
+	if n := r.CachedKeys(); n != 2 || bytes.Equal(bucketkey.Peek(h), make([]byte, 32)) {
 		t.Errorf("%d keys in memory, want 2", n)
 	}
 	r.clock.Advance(1)
 	r.Sweep()
-	if n := r.CachedKeys(); n != 0 || !bytes.Equal(h.Peek(), make([]byte, 32)) {
+	if n := r.CachedKeys(); n != 0 || !bytes.Equal(bucketkey.Peek(h), make([]byte, 32)) {
 		t.Errorf("%d keys in memory, want none", n)
 	}
 	if n := r.Stats().Expiries; n != 2 {
@@ -298,7 +299,7 @@ func TestClose(t *testing.T) {
 	}
 	h.Release()
 	h.Release() // does nothing
-	if !bytes.Equal(h.Peek(), make([]byte, 32)) || r.CachedKeys() != 0 {
+	if !bytes.Equal(bucketkey.Peek(h), make([]byte, 32)) || r.CachedKeys() != 0 {
 		t.Error("not zeroed")
 	}
 	defer func() {
@@ -312,7 +313,7 @@ func TestClose(t *testing.T) {
 // TestReplacedKeyIsZeroed: lru calls no function for a value that is replaced.
 func TestReplacedKeyIsZeroed(t *testing.T) {
 	r := newRig(t)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	r.clock.Advance(time.Hour)
 	g := newGate()
 	r.kms.Hook = g.hook(keystoretest.OpDecrypt)
@@ -333,12 +334,12 @@ func TestReplacedKeyIsZeroed(t *testing.T) {
 	if a == nil || b == nil {
 		t.FailNow()
 	}
-	if a.References()+b.References() != 3 {
-		t.Errorf("%d and %d references, want 1 and 2", a.References(), b.References())
+	if bucketkey.References(a)+bucketkey.References(b) != 3 {
+		t.Errorf("%d and %d references, want 1 and 2", bucketkey.References(a), bucketkey.References(b))
 	}
 	a.Release()
 	b.Release()
-	if zero := make([]byte, 32); bytes.Equal(a.Peek(), zero) == bytes.Equal(b.Peek(), zero) {
+	if zero := make([]byte, 32); bytes.Equal(bucketkey.Peek(a), zero) == bytes.Equal(bucketkey.Peek(b), zero) {
 		t.Error("want the replaced one zeroed and the other in memory")
 	}
 }
@@ -346,7 +347,7 @@ func TestReplacedKeyIsZeroed(t *testing.T) {
 // TestNeverZeroInUse has many use few places: keys are evicted, forgotten, expired and replaced all the time, and no
 // handle may ever show zeros or another's key; when all is over, everything is zero.
 func TestNeverZeroInUse(t *testing.T) {
-	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.Capacity = 3; c.MaxContexts = 4 })
+	r := newRig(t, func(c *bucketkey.Config) { c.Capacity = 3; c.MaxContexts = 4 })
 	keys := []string{r.key, r.kms.AddKey()}
 	scopes := []string{photos, archive, "arn:aws:s3:::logs", "arn:aws:s3:::mail"}
 	var known sync.Map // blob -> key
@@ -393,7 +394,7 @@ func TestNeverZeroInUse(t *testing.T) {
 						lastBlob, lastScope, lastKey, lastContext = h.Blob(), scope, key, ec
 					}
 				}
-				if errors.Is(err, keystore.ErrTooManyContexts) {
+				if errors.Is(err, bucketkey.ErrTooManyContexts) {
 					continue
 				}
 				if err != nil {
@@ -419,8 +420,8 @@ func TestNeverZeroInUse(t *testing.T) {
 	n := 0
 	all.Range(func(h, _ any) bool {
 		n++
-		if h := h.(*keystore.Handle); h.References() != 0 || !bytes.Equal(h.Peek(), make([]byte, 32)) {
-			t.Errorf("a key was left with %d references", h.References())
+		if h := h.(*keystore.Handle); bucketkey.References(h) != 0 || !bytes.Equal(bucketkey.Peek(h), make([]byte, 32)) {
+			t.Errorf("a key was left with %d references", bucketkey.References(h))
 			return false
 		}
 		return true
@@ -431,7 +432,7 @@ func TestNeverZeroInUse(t *testing.T) {
 func BenchmarkForWrite(b *testing.B) {
 	kms := keystoretest.NewFake()
 	key := kms.AddKey()
-	keys := keystore.NewBucketKeys(kms, state.NewMemory(), newSealer(), keystore.BucketKeysConfig{})
+	keys := bucketkey.New(kms, state.NewMemory(), newSealer(), bucketkey.Config{})
 	defer keys.Close()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -448,7 +449,7 @@ func BenchmarkForWrite(b *testing.B) {
 func BenchmarkForRead(b *testing.B) {
 	kms := keystoretest.NewFake()
 	key := kms.AddKey()
-	keys := keystore.NewBucketKeys(kms, state.NewMemory(), newSealer(), keystore.BucketKeysConfig{})
+	keys := bucketkey.New(kms, state.NewMemory(), newSealer(), bucketkey.Config{})
 	defer keys.Close()
 	h, err := keys.ForWrite(b.Context(), alice, photos, key, nil)
 	if err != nil {

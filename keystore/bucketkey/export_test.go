@@ -1,12 +1,15 @@
-package keystore
+package bucketkey
 
 import (
+	"reflect"
 	"testing"
 	"time"
+
+	"waxseal/keystore"
 )
 
-// SetClock gives a BucketKeys two clocks for its windows: one that cannot be set back, and one that can.
-func (b *BucketKeys) SetClock(clock func() (mono, wall time.Duration)) {
+// SetClock gives a Keys two clocks for its windows: one that cannot be set back, and one that can.
+func (b *Keys) SetClock(clock func() (mono, wall time.Duration)) {
 	b.now = func() stamp {
 		mono, wall := clock()
 		return stamp{mono, wall}
@@ -15,16 +18,20 @@ func (b *BucketKeys) SetClock(clock func() (mono, wall time.Duration)) {
 }
 
 // Sweep does what the timer does.
-func (b *BucketKeys) Sweep() { b.memory.swept() }
+func (b *Keys) Sweep() { b.memory.swept() }
 
 // CachedKeys is how many opened keys are in memory.
-func (b *BucketKeys) CachedKeys() int { return b.memory.main.keys.Len() + b.memory.contexts.keys.Len() }
+func (b *Keys) CachedKeys() int { return b.memory.main.keys.Len() + b.memory.contexts.keys.Len() }
 
-// Peek returns the bytes behind a handle even after its release.
-func (h *Handle) Peek() []byte { return h.o.key.Bytes() }
+// Peek returns the bytes behind a handle, also after its release.
+func Peek(h *keystore.Handle) []byte { return openedOf(h).key.Bytes() }
 
-// References is how many hold the handle's key.
-func (h *Handle) References() int64 { return h.o.refs.Load() }
+// References is the number of holders of the handle's key.
+func References(h *keystore.Handle) int64 { return openedOf(h).refs.Load() }
+
+func openedOf(h *keystore.Handle) *opened {
+	return (*opened)(reflect.ValueOf(h).Elem().FieldByName("key").Elem().UnsafePointer())
+}
 
 // TestAge: the clock that says longer counts.
 func TestAge(t *testing.T) {

@@ -1,4 +1,4 @@
-package keystore_test
+package bucketkey_test
 
 import (
 	"bytes"
@@ -10,7 +10,9 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -30,39 +32,39 @@ var alice, bob, carol = user("alice"), user("bob"), user("carol")
 
 // rig is a BucketKeys over a fake key service, with a clock that the test sets.
 type rig struct {
-	*keystore.BucketKeys
+	*bucketkey.Keys
 	t      *testing.T
 	kms    *keystoretest.Fake
 	store  state.Store
-	sealer keystore.Sealer
+	sealer state.Sealer
 	clock  *keystoretest.Clock
 	key    string
 }
 
-func newSealer() keystore.Sealer {
-	return keystore.NewRootSecret(keystore.RandomSecret()).Sealer("bucket-keys")
+func newSealer() state.Sealer {
+	return rootkey.New(keystore.RandomSecret()).Sealer("bucket-keys")
 }
 
-func newRig(t *testing.T, change ...func(*keystore.BucketKeysConfig)) *rig {
+func newRig(t *testing.T, change ...func(*bucketkey.Config)) *rig {
 	kms := keystoretest.NewFake()
 	r := &rig{t: t, kms: kms, store: state.NewMemory(), sealer: newSealer(), clock: &keystoretest.Clock{}, key: kms.AddKey()}
-	r.BucketKeys = r.replica(change...)
+	r.Keys = r.replica(change...)
 	return r
 }
 
 // replica is another process on the same state, or the same after a restart.
-func (r *rig) replica(change ...func(*keystore.BucketKeysConfig)) *keystore.BucketKeys {
-	cfg := keystore.BucketKeysConfig{Now: r.clock.Now, Service: keystore.Caller{ARN: "arn:aws:iam::000000000000:role/waxseal"}}
+func (r *rig) replica(change ...func(*bucketkey.Config)) *bucketkey.Keys {
+	cfg := bucketkey.Config{Now: r.clock.Now, Service: keystore.Caller{ARN: "arn:aws:iam::000000000000:role/waxseal"}}
 	for _, c := range change {
 		c(&cfg)
 	}
-	b := keystore.NewBucketKeys(r.kms, r.store, r.sealer, cfg)
+	b := bucketkey.New(r.kms, r.store, r.sealer, cfg)
 	r.t.Cleanup(b.Close)
 	return b
 }
 
 // write returns the blob and a copy of the key.
-func write(t *testing.T, b *keystore.BucketKeys, who keystore.Caller, scope, key string, ec keystore.Context) (blob, kek []byte) {
+func write(t *testing.T, b *bucketkey.Keys, who keystore.Caller, scope, key string, ec keystore.Context) (blob, kek []byte) {
 	t.Helper()
 	h, err := b.ForWrite(t.Context(), who, scope, key, ec)
 	if err != nil {
@@ -75,7 +77,7 @@ func write(t *testing.T, b *keystore.BucketKeys, who keystore.Caller, scope, key
 	return h.Blob(), bytes.Clone(h.Key())
 }
 
-func read(t *testing.T, b *keystore.BucketKeys, who keystore.Caller, scope, key string, blob []byte, ec keystore.Context) []byte {
+func read(t *testing.T, b *bucketkey.Keys, who keystore.Caller, scope, key string, blob []byte, ec keystore.Context) []byte {
 	t.Helper()
 	h, err := b.ForRead(t.Context(), who, scope, key, blob, ec)
 	if err != nil {
@@ -102,21 +104,21 @@ type ops = map[keystoretest.Op]int
 
 func TestBucketKeyRoundTrip(t *testing.T) {
 	r := newRig(t)
-	blob, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, kek := write(t, r.Keys, alice, photos, r.key, nil)
 	r.counts("first write", ops{keystoretest.OpGenerateDataKey: 1})
 	for range 100 {
-		again, same := write(t, r.BucketKeys, alice, photos, r.key, nil)
+		again, same := write(t, r.Keys, alice, photos, r.key, nil)
 		if !bytes.Equal(blob, again) || !bytes.Equal(kek, same) {
 			t.Fatal("another key")
 		}
 	}
 	r.counts("100 writes", nil)
-	if got := read(t, r.BucketKeys, alice, photos, r.key, blob, nil); !bytes.Equal(got, kek) {
+	if got := read(t, r.Keys, alice, photos, r.key, blob, nil); !bytes.Equal(got, kek) {
 		t.Error("the key that is read is not the one that was written")
 	}
 	r.counts("first read", ops{keystoretest.OpAuthorizeDecrypt: 1})
 	for range 100 {
-		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		read(t, r.Keys, alice, photos, r.key, blob, nil)
 	}
 	r.counts("100 reads", nil)
 	if s := r.Stats(); s.Requests != 202 || s.Hits != 200 || s.Misses != 2 || s.CallsAvoided != 200 {
@@ -124,7 +126,7 @@ func TestBucketKeyRoundTrip(t *testing.T) {
 	}
 	// The context that the key service saw.
 	for _, c := range r.kms.Calls() {
-		if c.Context[keystore.ScopeContextKey] != photos || len(c.Context) != 1 {
+		if c.Context[bucketkey.ScopeContextKey] != photos || len(c.Context) != 1 {
 			t.Errorf("%s had the context %v", c.Op, c.Context)
 		}
 	}
@@ -136,7 +138,7 @@ func TestCallCount(t *testing.T) {
 	r := newRig(t)
 	keys := []string{r.key, r.kms.AddKey()}
 	blobs := make(map[string][]byte)
-	load := func(b *keystore.BucketKeys) {
+	load := func(b *bucketkey.Keys) {
 		for range 50 {
 			for _, who := range []keystore.Caller{alice, bob, carol} {
 				for _, scope := range []string{photos, archive} {
@@ -152,12 +154,12 @@ func TestCallCount(t *testing.T) {
 			}
 		}
 	}
-	load(r.BucketKeys)
+	load(r.Keys)
 	r.counts("first window, 1200 requests", ops{
 		keystoretest.OpGenerateDataKey: 4, keystoretest.OpAuthorizeGenerate: 8, keystoretest.OpAuthorizeDecrypt: 12,
 	})
 	r.clock.Advance(5 * time.Minute)
-	load(r.BucketKeys)
+	load(r.Keys)
 	r.counts("second window", ops{ // 24 authorisations, and 4 times the service
 		keystoretest.OpAuthorizeGenerate: 12, keystoretest.OpDecrypt: 4, keystoretest.OpAuthorizeDecrypt: 12,
 	})
@@ -165,19 +167,19 @@ func TestCallCount(t *testing.T) {
 	r.counts("another replica, or a restart", ops{
 		keystoretest.OpAuthorizeGenerate: 12, keystoretest.OpDecrypt: 4, keystoretest.OpAuthorizeDecrypt: 12,
 	})
-	load(r.BucketKeys)
+	load(r.Keys)
 	r.counts("the first again", nil)
 }
 
 // A window that begins with reads costs no call of the service: the first requester's own Decrypt opens the key.
 func TestReadsFirst(t *testing.T) {
 	r := newRig(t)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	r.clock.Advance(time.Hour)
 	r.kms.Reset()
-	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
-	read(t, r.BucketKeys, carol, photos, r.key, blob, nil)
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	read(t, r.Keys, bob, photos, r.key, blob, nil)
+	read(t, r.Keys, carol, photos, r.key, blob, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 	r.counts("reads first", ops{keystoretest.OpDecrypt: 1, keystoretest.OpAuthorizeDecrypt: 1, keystoretest.OpAuthorizeGenerate: 1})
 }
 
@@ -197,22 +199,22 @@ func TestActionsAreApart(t *testing.T) {
 			r.kms.Deny(alice.ARN, keystore.Decrypt, true)
 			r.kms.Deny(bob.ARN, keystore.GenerateDataKey, true)
 			if warm {
-				blob, _ := write(t, r.BucketKeys, carol, photos, r.key, nil)
-				read(t, r.BucketKeys, carol, photos, r.key, blob, nil)
+				blob, _ := write(t, r.Keys, carol, photos, r.key, nil)
+				read(t, r.Keys, carol, photos, r.key, blob, nil)
 			}
 			h, err := r.ForWrite(t.Context(), bob, photos, r.key, nil)
 			refusedWith(t, "bob writes", h, err, keystore.AccessDenied)
-			blob, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+			blob, kek := write(t, r.Keys, alice, photos, r.key, nil)
 			h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 			refusedWith(t, "alice reads", h, err, keystore.AccessDenied)
-			if !bytes.Equal(read(t, r.BucketKeys, bob, photos, r.key, blob, nil), kek) {
+			if !bytes.Equal(read(t, r.Keys, bob, photos, r.key, blob, nil), kek) {
 				t.Error("bob read another key")
 			}
 			h, err = r.ForWrite(t.Context(), bob, photos, r.key, nil)
 			refusedWith(t, "bob writes after reading", h, err, keystore.AccessDenied)
 			// The same after a restart, where the key has to be opened first.
 			r.clock.Advance(time.Hour)
-			write(t, r.BucketKeys, alice, photos, r.key, nil)
+			write(t, r.Keys, alice, photos, r.key, nil)
 			h, err = r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 			refusedWith(t, "alice reads later", h, err, keystore.AccessDenied)
 		})
@@ -222,15 +224,15 @@ func TestActionsAreApart(t *testing.T) {
 // Two access keys of one user are authorised apart; another account's user of the same name is another requester.
 func TestRequesters(t *testing.T) {
 	r := newRig(t)
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
 	r.kms.Reset()
 	second := alice
 	second.AccessKeyID = "AKIASECOND"
-	write(t, r.BucketKeys, second, photos, r.key, nil)
+	write(t, r.Keys, second, photos, r.key, nil)
 	r.counts("a second access key", ops{keystoretest.OpAuthorizeGenerate: 1})
 	elsewhere := alice
 	elsewhere.SourceIP, elsewhere.RequestID = "10.0.0.9", "another"
-	write(t, r.BucketKeys, elsewhere, photos, r.key, nil)
+	write(t, r.Keys, elsewhere, photos, r.key, nil)
 	r.counts("another request", nil)
 }
 
@@ -238,8 +240,8 @@ func TestRequesters(t *testing.T) {
 func TestBinding(t *testing.T) {
 	r := newRig(t)
 	other := r.kms.AddKey()
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	h, err := r.ForRead(t.Context(), alice, archive, r.key, blob, nil)
 	refusedWith(t, "another scope", h, err, keystore.InvalidCiphertext)
 	h, err = r.ForRead(t.Context(), alice, photos, other, blob, nil)
@@ -248,8 +250,8 @@ func TestBinding(t *testing.T) {
 	refusedWith(t, "another context", h, err, keystore.InvalidCiphertext)
 	h, err = r.ForRead(t.Context(), alice, photos, r.key, nil, nil)
 	refusedWith(t, "no blob", h, err, keystore.InvalidCiphertext)
-	_, err = r.ForWrite(t.Context(), alice, photos, r.key, keystore.Context{keystore.ScopeContextKey: archive})
-	if !errors.Is(err, keystore.ErrReservedContext) {
+	_, err = r.ForWrite(t.Context(), alice, photos, r.key, keystore.Context{bucketkey.ScopeContextKey: archive})
+	if !errors.Is(err, bucketkey.ErrReservedContext) {
 		t.Errorf("got %v, want ErrReservedContext", err)
 	}
 }
@@ -257,20 +259,20 @@ func TestBinding(t *testing.T) {
 // TestPeriod: after its period a key wraps nothing new and still opens.
 func TestPeriod(t *testing.T) {
 	r := newRig(t)
-	old, kek := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	old, kek := write(t, r.Keys, alice, photos, r.key, nil)
 	r.clock.Advance(24*time.Hour - time.Second)
-	if blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil); !bytes.Equal(blob, old) {
+	if blob, _ := write(t, r.Keys, alice, photos, r.key, nil); !bytes.Equal(blob, old) {
 		t.Error("a new key before the period's end")
 	}
 	r.clock.Advance(time.Second)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	if bytes.Equal(blob, old) {
 		t.Error("no new key after the period's end")
 	}
 	if second, _ := write(t, r.replica(), bob, photos, r.key, nil); !bytes.Equal(blob, second) {
 		t.Error("the other replica has another key")
 	}
-	if !bytes.Equal(read(t, r.BucketKeys, alice, photos, r.key, old, nil), kek) {
+	if !bytes.Equal(read(t, r.Keys, alice, photos, r.key, old, nil), kek) {
 		t.Error("the old key does not open")
 	}
 }
@@ -278,12 +280,12 @@ func TestPeriod(t *testing.T) {
 // TestWindowEnds: a key that is disabled, and a requester who is denied, are out of use one window later at the latest.
 func TestWindowEnds(t *testing.T) {
 	r := newRig(t)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	r.kms.SetState(r.key, keystore.StateDisabled)
 	r.clock.Advance(5*time.Minute - time.Second)
-	write(t, r.BucketKeys, alice, photos, r.key, nil) // within the window, as documented
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	write(t, r.Keys, alice, photos, r.key, nil) // within the window, as documented
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	h, err := r.ForRead(t.Context(), bob, photos, r.key, blob, nil)
 	refusedWith(t, "bob, who has no authorisation yet", h, err, keystore.Disabled)
 	r.clock.Advance(time.Second)
@@ -299,18 +301,18 @@ func TestWindowIsNotExtended(t *testing.T) {
 	r := newRig(t)
 	slow := time.Duration(0)
 	r.kms.Hook = func(context.Context, keystoretest.Call) error { r.clock.Advance(slow); return nil }
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	slow = 2 * time.Minute
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	slow = 0
 	r.kms.Deny(alice.ARN, keystore.Decrypt, true)
 	for range 2 { // 4 minutes after the call began
 		r.clock.Advance(time.Minute)
-		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
-		read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+		read(t, r.Keys, alice, photos, r.key, blob, nil)
+		read(t, r.Keys, bob, photos, r.key, blob, nil)
 	}
 	r.clock.Advance(time.Minute)
-	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	read(t, r.Keys, bob, photos, r.key, blob, nil)
 	h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 	refusedWith(t, "5 minutes after the call began", h, err, keystore.AccessDenied)
 }
@@ -320,12 +322,12 @@ func TestClockSetBack(t *testing.T) {
 	r := newRig(t)
 	var mono, wall time.Duration
 	r.SetClock(func() (time.Duration, time.Duration) { return mono, wall })
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	r.kms.SetState(r.key, keystore.StateDisabled)
 
 	mono, wall = 4*time.Minute, -3*time.Hour
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	mono, wall = 5*time.Minute, -3*time.Hour
 	h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 	refusedWith(t, "set back", h, err, keystore.Disabled)
@@ -337,10 +339,10 @@ func TestClockSetBack(t *testing.T) {
 func TestPlainClockSetBack(t *testing.T) {
 	r := newRig(t)
 	r.clock.Advance(time.Hour)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	r.clock.Advance(-30 * time.Minute)
 	r.kms.Reset()
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	if n := r.kms.Count(); n == 0 {
 		t.Error("nobody was asked")
 	}
@@ -348,21 +350,21 @@ func TestPlainClockSetBack(t *testing.T) {
 
 func TestNegativeResults(t *testing.T) {
 	r := newRig(t)
-	blob, _ := write(t, r.BucketKeys, carol, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, carol, photos, r.key, nil)
 	r.kms.Deny(alice.ARN, keystore.Decrypt, true)
 	r.kms.Reset()
 	for range 20 {
 		h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 		refusedWith(t, "alice", h, err, keystore.AccessDenied)
 	}
-	read(t, r.BucketKeys, bob, photos, r.key, blob, nil) // another requester is not refused with her
+	read(t, r.Keys, bob, photos, r.key, blob, nil) // another requester is not refused with her
 	r.counts("20 refusals", ops{keystoretest.OpAuthorizeDecrypt: 2})
 	if n := r.Stats().NegativeHits; n != 19 {
 		t.Errorf("%d negative hits, want 19", n)
 	}
 	r.kms.Deny(alice.ARN, keystore.Decrypt, false)
 	r.clock.Advance(5 * time.Second)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 }
 
 // TestOutage: what is in memory goes on until its window ends, never longer; a failure is repeated for a short time only.
@@ -376,15 +378,15 @@ func TestOutage(t *testing.T) {
 		return nil
 	}
 	r.kms.SetAlias("alias/photos", r.key)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil {
 		t.Fatal(err)
 	}
 	down = true
 	r.clock.Advance(5*time.Minute - time.Second)
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	if info, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil || info.ARN != r.key {
 		t.Errorf("Resolve: got %+v, %v", info, err)
 	}
@@ -403,8 +405,8 @@ func TestOutage(t *testing.T) {
 	}
 	down = false
 	r.clock.Advance(time.Second)
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 }
 
 // TestOutageSparesWhatIsOpen: a call that fails for one requester, because the key service is away, takes nothing from
@@ -419,15 +421,15 @@ func TestOutageSparesWhatIsOpen(t *testing.T) {
 		}
 		return nil
 	}
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
 	r.clock.Advance(4 * time.Minute)
-	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
-	write(t, r.BucketKeys, carol, photos, r.key, nil)
+	read(t, r.Keys, bob, photos, r.key, blob, nil)
+	write(t, r.Keys, carol, photos, r.key, nil)
 	r.clock.Advance(time.Minute)
 	down = true
 	h, err := r.ForWrite(t.Context(), carol, photos, r.key, nil)
 	refusedWith(t, "a write that needs the key service", h, err, keystore.Unavailable)
-	read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+	read(t, r.Keys, bob, photos, r.key, blob, nil)
 }
 
 // TestOutageSparesAuthorisations: nor does a requester's own call that fails take an authorisation from them.
@@ -471,8 +473,8 @@ func TestOutageSparesAuthorisations(t *testing.T) {
 // TestSlowRefusal: a refusal that took its time is remembered from when it came.
 func TestSlowRefusal(t *testing.T) {
 	r := newRig(t)
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	next := r.replica() // has nothing open
 	slow := time.Duration(0)
 	r.kms.Hook = func(_ context.Context, c keystoretest.Call) error {
@@ -495,7 +497,7 @@ func TestSlowRefusal(t *testing.T) {
 
 // TestResolveWhileAway: once the key service was away, nobody waits for it to say again what a key is.
 func TestResolveWhileAway(t *testing.T) {
-	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.CallTimeout = time.Hour })
+	r := newRig(t, func(c *bucketkey.Config) { c.CallTimeout = time.Hour })
 	r.kms.SetAlias("alias/photos", r.key)
 	if _, err := r.Resolve(t.Context(), alice, "alias/photos"); err != nil {
 		t.Fatal(err)
@@ -548,7 +550,7 @@ func TestResolveWhileAway(t *testing.T) {
 func (r *rig) history(days int) [][]byte {
 	blobs := make([][]byte, days)
 	for i := range blobs {
-		blobs[i], _ = write(r.t, r.BucketKeys, carol, photos, r.key, nil)
+		blobs[i], _ = write(r.t, r.Keys, carol, photos, r.key, nil)
 		r.clock.Advance(24 * time.Hour)
 	}
 	r.kms.Reset()
@@ -563,7 +565,7 @@ func TestHistory(t *testing.T) {
 	readers := []keystore.Caller{alice, bob, carol}
 	for minute := range 60 {
 		for i, blob := range blobs {
-			read(t, r.BucketKeys, readers[(minute+i)%3], photos, r.key, blob, nil)
+			read(t, r.Keys, readers[(minute+i)%3], photos, r.key, blob, nil)
 		}
 		r.clock.Advance(time.Minute)
 	}
@@ -577,17 +579,17 @@ func TestHistoryRevoked(t *testing.T) {
 	r := newRig(t)
 	blobs := r.history(3)
 	for _, blob := range blobs {
-		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
-		read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+		read(t, r.Keys, alice, photos, r.key, blob, nil)
+		read(t, r.Keys, bob, photos, r.key, blob, nil)
 	}
 	r.kms.Deny(alice.ARN, keystore.Decrypt, true)
 	r.clock.Advance(5*time.Minute - time.Second)
 	for _, blob := range blobs {
-		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		read(t, r.Keys, alice, photos, r.key, blob, nil)
 	}
 	r.clock.Advance(time.Second)
 	for _, blob := range blobs {
-		read(t, r.BucketKeys, bob, photos, r.key, blob, nil)
+		read(t, r.Keys, bob, photos, r.key, blob, nil)
 		h, err := r.ForRead(t.Context(), alice, photos, r.key, blob, nil)
 		refusedWith(t, "alice, one window later", h, err, keystore.AccessDenied)
 	}
@@ -604,7 +606,7 @@ func TestOpenedKeyHasAnEnd(t *testing.T) {
 	r := newRig(t)
 	blob := r.history(1)[0]
 	for range 25 * 60 {
-		read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+		read(t, r.Keys, alice, photos, r.key, blob, nil)
 		r.clock.Advance(time.Minute)
 	}
 	if n := r.kms.Count(keystoretest.OpDecrypt); n != 2 {
@@ -624,7 +626,7 @@ func TestUnusedKeyIsZeroed(t *testing.T) {
 	h.Release()
 	for range 6 {
 		r.clock.Advance(time.Minute)
-		read(t, r.BucketKeys, alice, photos, r.key, blobs[1], nil)
+		read(t, r.Keys, alice, photos, r.key, blobs[1], nil)
 	}
 	r.Sweep()
 	if !bytes.Equal(key, make([]byte, len(key))) {
@@ -641,7 +643,7 @@ func TestDamagedBlob(t *testing.T) {
 	for range 3 {
 		h, err := r.ForRead(t.Context(), alice, photos, r.key, damaged, nil)
 		refusedWith(t, "damaged", h, err, keystore.InvalidCiphertext)
-		read(t, r.BucketKeys, alice, photos, r.key, blobs[1], nil)
+		read(t, r.Keys, alice, photos, r.key, blobs[1], nil)
 	}
 }
 
@@ -658,19 +660,19 @@ func (r *rig) versions() (old, current []byte) {
 func TestVersionRevoked(t *testing.T) {
 	r := newRig(t)
 	old, current := r.versions()
-	read(t, r.BucketKeys, bob, photos, r.key, old, nil)
-	read(t, r.BucketKeys, bob, photos, r.key, current, nil)
+	read(t, r.Keys, bob, photos, r.key, old, nil)
+	read(t, r.Keys, bob, photos, r.key, current, nil)
 	r.kms.RevokeVersion("v1")
 	for range 4 {
 		r.clock.Advance(time.Minute)
-		read(t, r.BucketKeys, bob, photos, r.key, old, nil)
-		read(t, r.BucketKeys, bob, photos, r.key, current, nil)
+		read(t, r.Keys, bob, photos, r.key, old, nil)
+		read(t, r.Keys, bob, photos, r.key, current, nil)
 	}
 	r.clock.Advance(time.Minute)
 	for range 2 {
 		h, err := r.ForRead(t.Context(), bob, photos, r.key, old, nil)
 		refusedWith(t, "the old version", h, err, keystore.InvalidState)
-		read(t, r.BucketKeys, bob, photos, r.key, current, nil)
+		read(t, r.Keys, bob, photos, r.key, current, nil)
 	}
 }
 
@@ -679,21 +681,21 @@ func TestVersionRevokedForWriting(t *testing.T) {
 	for _, ec := range []keystore.Context{nil, {"team": "blue"}} {
 		r := newRig(t)
 		r.kms.SetVersion("v1")
-		old, _ := write(t, r.BucketKeys, alice, photos, r.key, ec)
+		old, _ := write(t, r.Keys, alice, photos, r.key, ec)
 		other := r.replica()
-		write(t, r.BucketKeys, bob, photos, r.key, ec)
+		write(t, r.Keys, bob, photos, r.key, ec)
 		r.kms.SetVersion("v2")
 		r.kms.RevokeVersion("v1")
 		for range 4 {
 			r.clock.Advance(time.Minute)
-			write(t, r.BucketKeys, alice, photos, r.key, ec)
+			write(t, r.Keys, alice, photos, r.key, ec)
 		}
 		r.clock.Advance(time.Minute)
-		blob, _ := write(t, r.BucketKeys, alice, photos, r.key, ec)
+		blob, _ := write(t, r.Keys, alice, photos, r.key, ec)
 		if bytes.Equal(blob, old) {
 			t.Error("the old bucket key goes on")
 		}
-		read(t, r.BucketKeys, bob, photos, r.key, blob, ec)
+		read(t, r.Keys, bob, photos, r.key, blob, ec)
 		if again, _ := write(t, other, bob, photos, r.key, ec); ec == nil && !bytes.Equal(again, blob) {
 			t.Error("the other replica has another key")
 		}
@@ -704,11 +706,11 @@ func TestVersionRevokedForWriting(t *testing.T) {
 // revoked stops no other.
 func TestVersionRevokedOfRoot(t *testing.T) {
 	r := newRig(t)
-	ring, err := keystore.NewServiceKeyRing(t.Context(), r.store, keystore.NewRootSecret(keystore.RandomSecret()).Sealer("test"))
+	ring, err := rootkey.OpenRing(t.Context(), r.store, rootkey.New(keystore.RandomSecret()).Sealer("test"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	root, err := keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: r.key})
+	root, err := bucketkey.NewRoot(r.Keys, ring, bucketkey.RootConfig{KeyID: r.key})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -739,11 +741,11 @@ func TestContextsPerKey(t *testing.T) {
 	r := newRig(t)
 	other := r.kms.AddKey()
 	for i := range 64 {
-		write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"id": fmt.Sprint(i)})
+		write(t, r.Keys, alice, photos, r.key, keystore.Context{"id": fmt.Sprint(i)})
 	}
-	write(t, r.BucketKeys, bob, photos, other, keystore.Context{"team": "blue"})
+	write(t, r.Keys, bob, photos, other, keystore.Context{"team": "blue"})
 	h, err := r.ForWrite(t.Context(), bob, photos, r.key, keystore.Context{"team": "blue"})
-	if h != nil || !errors.Is(err, keystore.ErrTooManyContexts) {
+	if h != nil || !errors.Is(err, bucketkey.ErrTooManyContexts) {
 		t.Errorf("the 65th under one key: %v, %v", h, err)
 	}
 }

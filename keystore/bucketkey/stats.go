@@ -1,6 +1,10 @@
-package keystore
+package bucketkey
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"waxseal/keystore"
+)
 
 // Stats counts what bucket keys did since the start.
 type Stats struct {
@@ -32,8 +36,8 @@ type counters struct {
 	generates, requesterDecrypts, serviceDecrypts, authGenerates, authDecrypts, resolves        atomic.Uint64
 }
 
-func (c *counters) authorizations(a Action) *atomic.Uint64 {
-	if a == Decrypt {
+func (c *counters) authorizations(a keystore.Action) *atomic.Uint64 {
+	if a == keystore.Decrypt {
 		return &c.authDecrypts
 	}
 	return &c.authGenerates
@@ -47,7 +51,7 @@ func (c *counters) decrypts(service bool) *atomic.Uint64 {
 }
 
 // Stats returns the counts. They are read one after the other, so they may differ by what happens meanwhile.
-func (b *BucketKeys) Stats() Stats {
+func (b *Keys) Stats() Stats {
 	c := &b.stats
 	s := Stats{
 		Hits: c.hits.Load(), NegativeHits: c.negativeHits.Load(), Expiries: c.expiries.Load(), Evictions: c.evictions.Load(),

@@ -1,4 +1,4 @@
-package keystore_test
+package bucketkey_test
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/keystoretest"
 )
 
@@ -58,53 +59,53 @@ func TestResolve(t *testing.T) {
 
 // TestClientContexts: keys with client contexts are not in the state, are bounded, and have caches of their own.
 func TestClientContexts(t *testing.T) {
-	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.MaxContexts = 3 })
+	r := newRig(t, func(c *bucketkey.Config) { c.MaxContexts = 3 })
 	ec := func(i int) keystore.Context { return keystore.Context{"id": fmt.Sprint(i)} }
 	var blobs [3][]byte
 	for i := range blobs {
-		blobs[i], _ = write(t, r.BucketKeys, alice, photos, r.key, ec(i))
+		blobs[i], _ = write(t, r.Keys, alice, photos, r.key, ec(i))
 	}
 	r.counts("three contexts", ops{keystoretest.OpGenerateDataKey: 3})
 	if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != 0 {
 		t.Errorf("%d entries in the state, %v", len(entries), err)
 	}
 	for range 10 {
-		if _, err := r.ForWrite(t.Context(), alice, photos, r.key, ec(99)); !errors.Is(err, keystore.ErrTooManyContexts) {
+		if _, err := r.ForWrite(t.Context(), alice, photos, r.key, ec(99)); !errors.Is(err, bucketkey.ErrTooManyContexts) {
 			t.Fatalf("got %v, want ErrTooManyContexts", err)
 		}
 	}
 	for i := range blobs { // those that are there go on
-		if blob, _ := write(t, r.BucketKeys, alice, photos, r.key, ec(i)); !bytes.Equal(blob, blobs[i]) {
+		if blob, _ := write(t, r.Keys, alice, photos, r.key, ec(i)); !bytes.Equal(blob, blobs[i]) {
 			t.Error("another key")
 		}
-		read(t, r.BucketKeys, alice, photos, r.key, blobs[i], ec(i))
+		read(t, r.Keys, alice, photos, r.key, blobs[i], ec(i))
 	}
 	r.counts("the same", ops{keystoretest.OpAuthorizeDecrypt: 3})
-	write(t, r.BucketKeys, alice, photos, r.key, nil) // the shared one is not counted
-	write(t, r.BucketKeys, alice, archive, r.key, ec(99))
+	write(t, r.Keys, alice, photos, r.key, nil) // the shared one is not counted
+	write(t, r.Keys, alice, archive, r.key, ec(99))
 	// What was not used for a window gives up its place, and still opens.
 	r.clock.Advance(3 * time.Minute)
-	write(t, r.BucketKeys, alice, photos, r.key, ec(0))
+	write(t, r.Keys, alice, photos, r.key, ec(0))
 	r.clock.Advance(3 * time.Minute)
-	write(t, r.BucketKeys, alice, photos, r.key, ec(50))
-	write(t, r.BucketKeys, alice, photos, r.key, ec(51))
-	if blob, _ := write(t, r.BucketKeys, alice, photos, r.key, ec(0)); !bytes.Equal(blob, blobs[0]) {
+	write(t, r.Keys, alice, photos, r.key, ec(50))
+	write(t, r.Keys, alice, photos, r.key, ec(51))
+	if blob, _ := write(t, r.Keys, alice, photos, r.key, ec(0)); !bytes.Equal(blob, blobs[0]) {
 		t.Error("one that was in use gave up its place")
 	}
-	read(t, r.BucketKeys, alice, photos, r.key, blobs[2], ec(2))
+	read(t, r.Keys, alice, photos, r.key, blobs[2], ec(2))
 }
 
 // TestContextsPushOutNobody: any number of client contexts leaves the keys without any in memory.
 func TestContextsPushOutNobody(t *testing.T) {
-	r := newRig(t, func(c *keystore.BucketKeysConfig) { c.Capacity, c.MaxContexts = 8, 1000 })
-	blob, _ := write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	r := newRig(t, func(c *bucketkey.Config) { c.Capacity, c.MaxContexts = 8, 1000 })
+	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	for i := range 100 {
-		write(t, r.BucketKeys, alice, photos, r.key, keystore.Context{"id": fmt.Sprint(i)})
+		write(t, r.Keys, alice, photos, r.key, keystore.Context{"id": fmt.Sprint(i)})
 	}
 	r.kms.Reset()
-	write(t, r.BucketKeys, alice, photos, r.key, nil)
-	read(t, r.BucketKeys, alice, photos, r.key, blob, nil)
+	write(t, r.Keys, alice, photos, r.key, nil)
+	read(t, r.Keys, alice, photos, r.key, blob, nil)
 	r.counts("after 100 contexts", nil)
 	if n := r.CachedKeys(); n > 8+2 {
 		t.Errorf("%d keys in memory", n)

@@ -1,19 +1,22 @@
-package keystore
+package bucketkey
 
 import (
 	"context"
 	"testing"
 
+	"waxseal/keystore"
+
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
 // countingProvider counts the authorisations that it gives.
 type countingProvider struct {
-	Provider
+	keystore.Provider
 	authorised int
 }
 
-func (p *countingProvider) Authorize(context.Context, Caller, Action, string, []byte, Context) error {
+func (p *countingProvider) Authorize(context.Context, keystore.Caller, keystore.Action, string, []byte, keystore.Context) error {
 	p.authorised++
 	return nil
 }
@@ -22,7 +25,7 @@ func (p *countingProvider) Authorize(context.Context, Caller, Action, string, []
 // once more, which would be one more event in the audit log.
 func TestAuthorizedMeanwhile(t *testing.T) {
 	p := new(countingProvider)
-	b := NewBucketKeys(p, state.NewMemory(), NewRootSecret(RandomSecret()).Sealer("test"), BucketKeysConfig{})
+	b := New(p, state.NewMemory(), rootkey.New(keystore.RandomSecret()).Sealer("test"), Config{})
 	defer b.Close()
 	const key = "arn:aws:kms:us-east-1:000000000000:key/k"
 	on, err := b.bucketTarget("arn:aws:s3:::b", key, nil)
@@ -30,7 +33,7 @@ func TestAuthorizedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // both have looked before
-		if err := b.authorize(t.Context(), Caller{ARN: "alice"}, Decrypt, on, on.id, nil); err != nil {
+		if err := b.authorize(t.Context(), keystore.Caller{ARN: "alice"}, keystore.Decrypt, on, on.id, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,7 +41,7 @@ func TestAuthorizedMeanwhile(t *testing.T) {
 		t.Errorf("authorised %d times", p.authorised)
 	}
 	b.Forget(key)
-	if err := b.authorize(t.Context(), Caller{ARN: "alice"}, Decrypt, on, on.id, nil); err != nil || p.authorised != 2 {
+	if err := b.authorize(t.Context(), keystore.Caller{ARN: "alice"}, keystore.Decrypt, on, on.id, nil); err != nil || p.authorised != 2 {
 		t.Errorf("after Forget authorised %d times, %v", p.authorised, err)
 	}
 }

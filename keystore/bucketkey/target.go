@@ -1,9 +1,12 @@
-package keystore
+package bucketkey
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"maps"
 	"time"
+
+	"waxseal/keystore"
 )
 
 // id names a target or a blob in the caches: a hash over everything that the key service would check, so that what is
@@ -16,7 +19,7 @@ type target struct {
 	scope  string
 	keyARN string
 	// context is the whole encryption context. It is built when a call is made, not for every request.
-	context func() Context
+	context func() keystore.Context
 	// shared: its current blob is kept in the state. Blobs with client contexts are not; there can be any number.
 	shared bool
 	period time.Duration
@@ -37,7 +40,7 @@ func (t *target) underVersion(version string) id {
 }
 
 // bucketTarget is the target of an S3 Bucket Key.
-func (b *BucketKeys) bucketTarget(scope, keyARN string, user Context) (*target, error) {
+func (b *Keys) bucketTarget(scope, keyARN string, user keystore.Context) (*target, error) {
 	if v, ok := user[ScopeContextKey]; ok && v != scope {
 		return nil, ErrReservedContext
 	}
@@ -45,8 +48,8 @@ func (b *BucketKeys) bucketTarget(scope, keyARN string, user Context) (*target, 
 		id:     hash("waxseal/bucketkey", scope, keyARN, user.Encode()),
 		scope:  scope,
 		keyARN: keyARN,
-		context: func() Context {
-			ec := make(Context, len(user)+1)
+		context: func() keystore.Context {
+			ec := make(keystore.Context, len(user)+1)
 			maps.Copy(ec, user)
 			ec[ScopeContextKey] = scope
 			return ec
@@ -73,9 +76,14 @@ func hash(label, a, b string, c []byte) id {
 // with and without TLS: policies that ask for it are common.
 type requester struct {
 	arn, accountID, accessKeyID string
-	transport                   Transport
+	transport                   keystore.Transport
 }
 
-func requesterOf(c Caller) requester {
+func requesterOf(c keystore.Caller) requester {
 	return requester{c.ARN, c.AccountID, c.AccessKeyID, c.Transport}
+}
+
+func appendField[T string | []byte](b []byte, field T) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(field)))
+	return append(b, field...)
 }

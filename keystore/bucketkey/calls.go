@@ -1,17 +1,19 @@
-package keystore
+package bucketkey
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"time"
+
+	"waxseal/keystore"
 )
 
 // granted says whether the requester was authorised within the window, or returns the refusal that still stands. An
 // authorisation is for the subject, the target or a version of it: the key service decides by requester, KMS key and
 // encryption context, which all blobs of a target share, so reading the data of many days asks no more often than reading
 // that of one. blob is the id of the blob concerned, which may have a refusal of its own; of a write it is the target's.
-func (b *BucketKeys) granted(caller Caller, action Action, t *target, subject, blob id) (bool, error) {
+func (b *Keys) granted(caller keystore.Caller, action keystore.Action, t *target, subject, blob id) (bool, error) {
 	who := requesterOf(caller)
 	ok, err := b.memory.grant(t, grantKey{who, action, subject})
 	if !ok && err == nil && blob != t.id {
@@ -25,7 +27,7 @@ func (b *BucketKeys) granted(caller Caller, action Action, t *target, subject, b
 
 // authorize has the provider authorise and audit an action for a requester. A blob, for Decrypt, is one of the subject's
 // that was opened already, so that what the provider says of it holds for the others.
-func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action, t *target, subject id, blob []byte) error {
+func (b *Keys) authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, t *target, subject id, blob []byte) error {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := flightKey{flyAuthorize, who, action, subject, epoch}
 	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
@@ -44,9 +46,9 @@ func (b *BucketKeys) authorize(ctx context.Context, caller Caller, action Action
 
 // decrypt has the provider open a blob for a caller, a requester or the service, and caches the key for all. The key
 // comes with a reference for the caller of this function.
-func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id id, blob []byte) (*opened, error) {
+func (b *Keys) decrypt(ctx context.Context, caller keystore.Caller, t *target, id id, blob []byte) (*opened, error) {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
-	key := flightKey{flyDecrypt, who, Decrypt, id, epoch}
+	key := flightKey{flyDecrypt, who, keystore.Decrypt, id, epoch}
 	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		issued := b.now()
 		b.stats.decrypts(caller.Service).Add(1)
@@ -56,7 +58,7 @@ func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id i
 		if ofBlob(err) {
 			subject = id
 		}
-		b.remember(t, grantKey{who, Decrypt, subject}, issued, err, epoch)
+		b.remember(t, grantKey{who, keystore.Decrypt, subject}, issued, err, epoch)
 		if err != nil {
 			if caller.Service {
 				b.memory.putKey(t, id, &cachedKey{err: err, keyARN: t.keyARN, issued: b.now(), ttl: b.negativeTTL(err)}, epoch)
@@ -73,9 +75,9 @@ func (b *BucketKeys) decrypt(ctx context.Context, caller Caller, t *target, id i
 
 // generate makes a new current key as the requester. It returns no handle and no error when somebody else's was there
 // first: the requester is authorised then, and goes on with that.
-func (b *BucketKeys) generate(ctx context.Context, caller Caller, t *target) (*Handle, error) {
+func (b *Keys) generate(ctx context.Context, caller keystore.Caller, t *target) (*keystore.Handle, error) {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
-	key := flightKey{flyGenerate, who, GenerateDataKey, t.id, epoch}
+	key := flightKey{flyGenerate, who, keystore.GenerateDataKey, t.id, epoch}
 	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
 		return b.generateNow(ctx, caller, t, epoch)
 	})
@@ -85,7 +87,7 @@ func (b *BucketKeys) generate(ctx context.Context, caller Caller, t *target) (*H
 	return b.handle(l.key, t, l.cur.Blob), nil
 }
 
-func (b *BucketKeys) generateNow(ctx context.Context, caller Caller, t *target, epoch uint64) (landing, error) {
+func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *target, epoch uint64) (landing, error) {
 	// The place is taken before the call: its revision is what the new blob replaces, however long the call takes.
 	place, err := b.vacancy(ctx, t)
 	if err != nil || place == nil {
@@ -96,10 +98,10 @@ func (b *BucketKeys) generateNow(ctx context.Context, caller Caller, t *target, 
 	dk, err := b.provider.GenerateDataKey(ctx, caller, t.keyARN, t.context())
 	defer dk.Plaintext.Zero()
 	if err == nil && (len(dk.Blob) == 0 || dk.KeyARN != t.keyARN) {
-		err = &Error{Kind: Internal, KeyARN: t.keyARN, Err: fmt.Errorf("the data key is of the key %q", dk.KeyARN)}
+		err = &keystore.Error{Kind: keystore.Internal, KeyARN: t.keyARN, Err: fmt.Errorf("the data key is of the key %q", dk.KeyARN)}
 	}
 	err = b.answered(t.keyARN, err)
-	b.remember(t, grantKey{requesterOf(caller), GenerateDataKey, t.id}, issued, err, epoch)
+	b.remember(t, grantKey{requesterOf(caller), keystore.GenerateDataKey, t.id}, issued, err, epoch)
 	if err != nil {
 		return landing{}, err
 	}
@@ -111,14 +113,14 @@ func (b *BucketKeys) generateNow(ctx context.Context, caller Caller, t *target, 
 	won, err := b.publish(ctx, t, cur, place, epoch)
 	if err != nil || !won {
 		b.memory.dropKey(t, cur.id)
-		o.release()
+		o.Release()
 		return landing{}, err
 	}
 	return landing{key: o, cur: cur}, nil
 }
 
 // cache keeps an opened key, with a reference of its own.
-func (b *BucketKeys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
+func (b *Keys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
 	o.retain()
 	o.used.Store(int64(b.now().mono))
 	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: maxOpened}, epoch)
@@ -127,15 +129,15 @@ func (b *BucketKeys) cache(t *target, id id, o *opened, issued stamp, epoch uint
 // ofBlob says that a failure to open a blob says nothing of the target's other blobs: whoever can write to the store can
 // put a damaged one there.
 func ofBlob(err error) bool {
-	switch KindOf(err) {
-	case InvalidCiphertext, IncorrectKey, Internal:
+	switch keystore.KindOf(err) {
+	case keystore.InvalidCiphertext, keystore.IncorrectKey, keystore.Internal:
 		return true
 	}
 	return false
 }
 
 // remember keeps an authorisation for the window, which began before the call, and a refusal for its own time.
-func (b *BucketKeys) remember(t *target, key grantKey, issued stamp, err error, epoch uint64) {
+func (b *Keys) remember(t *target, key grantKey, issued stamp, err error, epoch uint64) {
 	ttl := b.cfg.PlaintextTTL
 	if err != nil {
 		// The time runs from the refusal, not from the call: a call that took longer would have no effect.
@@ -144,8 +146,8 @@ func (b *BucketKeys) remember(t *target, key grantKey, issued stamp, err error, 
 	b.memory.putGrant(t, key, &grant{err: err, keyARN: t.keyARN, issued: issued, ttl: ttl}, epoch)
 }
 
-func (b *BucketKeys) negativeTTL(err error) time.Duration {
-	if Transient(err) || KindOf(err) == Internal {
+func (b *Keys) negativeTTL(err error) time.Duration {
+	if keystore.Transient(err) || keystore.KindOf(err) == keystore.Internal {
 		return b.cfg.TransientTTL
 	}
 	return b.cfg.NegativeTTL
@@ -153,20 +155,20 @@ func (b *BucketKeys) negativeTTL(err error) time.Duration {
 
 // answered makes a call's failure an *Error. Only the time limit can have ended the call's context, so that is the key
 // service's fault, not the requester's.
-func (b *BucketKeys) answered(keyARN string, err error) error {
-	var e *Error
+func (b *Keys) answered(keyARN string, err error) error {
+	var e *keystore.Error
 	switch {
 	case err == nil, errors.As(err, &e):
 		return err
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return &Error{Kind: Unavailable, KeyARN: keyARN, Message: "The key service did not answer in time.", Err: err}
+		return &keystore.Error{Kind: keystore.Unavailable, KeyARN: keyARN, Message: "The key service did not answer in time.", Err: err}
 	}
-	return &Error{Kind: Internal, KeyARN: keyARN, Err: err}
+	return &keystore.Error{Kind: keystore.Internal, KeyARN: keyARN, Err: err}
 }
 
 // Resolve finds a KMS key by id, ARN or alias. What it says, the key's state too, can be AliasTTL old, and while the key
 // service is away PlaintextTTL, like the keys themselves; Forget makes it new.
-func (b *BucketKeys) Resolve(ctx context.Context, caller Caller, keyID string) (KeyInfo, error) {
+func (b *Keys) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
 	id := hash("waxseal/resolve", caller.AccountID, keyID, nil)
 	old, ok := b.memory.resolved.Get(id)
 	if ok && b.now().age(old.checked) < old.ttl {
@@ -196,7 +198,7 @@ func (b *BucketKeys) Resolve(ctx context.Context, caller Caller, keyID string) (
 }
 
 // resolveNow asks the provider. old is the answer of before, or nil.
-func (b *BucketKeys) resolveNow(ctx context.Context, caller Caller, keyID string, old *resolved) *resolved {
+func (b *Keys) resolveNow(ctx context.Context, caller keystore.Caller, keyID string, old *resolved) *resolved {
 	issued := b.now()
 	b.stats.resolves.Add(1)
 	info, err := b.provider.Resolve(ctx, caller, keyID)
@@ -205,7 +207,7 @@ func (b *BucketKeys) resolveNow(ctx context.Context, caller Caller, keyID string
 	}
 	err = b.answered("", err)
 	r := &resolved{err: err, issued: issued, checked: b.now(), ttl: b.negativeTTL(err)}
-	if Transient(err) && old != nil && old.err == nil && r.checked.age(old.issued) < b.cfg.PlaintextTTL {
+	if keystore.Transient(err) && old != nil && old.err == nil && r.checked.age(old.issued) < b.cfg.PlaintextTTL {
 		r.info, r.err, r.issued = old.info, nil, old.issued
 	}
 	return r

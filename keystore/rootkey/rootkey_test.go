@@ -1,8 +1,7 @@
-package keystore_test
+package rootkey_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -12,10 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"waxseal/keystore"
-	"waxseal/keystore/keystoretest"
+	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 )
 
@@ -29,7 +27,7 @@ func secret(t *testing.T, fill byte) keystore.Secret {
 }
 
 func TestSealer(t *testing.T) {
-	root := keystore.NewRootSecret(secret(t, 1))
+	root := rootkey.New(secret(t, 1))
 	s := root.Sealer("kms-key")
 	a, err := s.Seal([]byte("material"), []byte("place"))
 	if err != nil {
@@ -47,15 +45,15 @@ func TestSealer(t *testing.T) {
 	} else if got, err := s.Open(empty, nil); err != nil || len(got) != 0 {
 		t.Errorf("got %q, %v", got, err)
 	}
-	refused := func(what string, s keystore.Sealer, sealed, aad []byte) {
+	refused := func(what string, s state.Sealer, sealed, aad []byte) {
 		t.Helper()
-		if got, err := s.Open(sealed, aad); !errors.Is(err, keystore.ErrNotSealed) || got != nil {
+		if got, err := s.Open(sealed, aad); !errors.Is(err, rootkey.ErrNotSealed) || got != nil {
 			t.Errorf("%s: got %q, %v", what, got, err)
 		}
 	}
 	refused("another place", s, a, []byte("other"))
 	refused("another purpose", root.Sealer("service-key"), a, []byte("place"))
-	refused("another root", keystore.NewRootSecret(secret(t, 2)).Sealer("kms-key"), a, []byte("place"))
+	refused("another root", rootkey.New(secret(t, 2)).Sealer("kms-key"), a, []byte("place"))
 	for i := range a {
 		flipped := bytes.Clone(a)
 		flipped[i] ^= 1
@@ -75,19 +73,19 @@ func TestSealedFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := keystore.NewRootSecret(secret(t, 1)).Sealer("golden").Open(sealed, []byte("place"))
+	got, err := rootkey.New(secret(t, 1)).Sealer("golden").Open(sealed, []byte("place"))
 	if err != nil || string(got) != "material" {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
 
 func TestRekey(t *testing.T) {
-	old := keystore.NewRootSecret(secret(t, 1))
+	old := rootkey.New(secret(t, 1))
 	a, err := old.Sealer("x").Seal([]byte("material"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring := keystore.NewRootSecret(secret(t, 2), secret(t, 1))
+	ring := rootkey.New(secret(t, 2), secret(t, 1))
 	if got, err := ring.Sealer("x").Open(a, nil); err != nil || string(got) != "material" {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -114,16 +112,16 @@ func TestRekey(t *testing.T) {
 
 func TestRootSecretFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root.key")
-	if _, err := keystore.LoadRootSecret("", path, false); !errors.Is(err, keystore.ErrNoRootSecret) {
+	if _, err := rootkey.Load("", path, false); !errors.Is(err, rootkey.ErrNoSecret) {
 		t.Errorf("got %v, want ErrNoRootSecret", err)
 	}
 	// Several processes start at once: they end up with one secret.
-	roots := make([]*keystore.RootSecret, 8)
+	roots := make([]*rootkey.Secret, 8)
 	var wg sync.WaitGroup
 	for i := range roots {
 		wg.Go(func() {
 			var err error
-			if roots[i], err = keystore.LoadRootSecret("", path, true); err != nil {
+			if roots[i], err = rootkey.Load("", path, true); err != nil {
 				t.Error(err)
 			}
 		})
@@ -152,7 +150,7 @@ func TestRootSecretFile(t *testing.T) {
 	if err := roots[0].Rotate(); err != nil {
 		t.Fatal(err)
 	}
-	later, err := keystore.LoadRootSecret("", path, false)
+	later, err := rootkey.Load("", path, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +166,7 @@ func TestRootSecretFile(t *testing.T) {
 	}
 	for _, load := range []bool{false, true} {
 		if load {
-			if later, err = keystore.LoadRootSecret("", path, false); err != nil {
+			if later, err = rootkey.Load("", path, false); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -184,8 +182,8 @@ func TestRootSecretFile(t *testing.T) {
 // TestRootSecretFileChanges: what has come into the file since it was read stays there, and opens, whoever writes it next.
 func TestRootSecretFileChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root.key")
-	early := must(keystore.LoadRootSecret("", path, true))
-	other := must(keystore.LoadRootSecret("", path, false))
+	early := must(rootkey.Load("", path, true))
+	other := must(rootkey.Load("", path, false))
 	first := must(early.Sealer("x").Seal([]byte("first"), nil))
 	if err := other.Rotate(); err != nil {
 		t.Fatal(err)
@@ -198,7 +196,7 @@ func TestRootSecretFileChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	third := must(early.Sealer("x").Seal([]byte("third"), nil))
-	opens := func(r *keystore.RootSecret, want int) {
+	opens := func(r *rootkey.Secret, want int) {
 		t.Helper()
 		for i, sealed := range [][]byte{third, second, first} {
 			if _, err := r.Sealer("x").Open(sealed, nil); (err == nil) != (i < want) {
@@ -207,12 +205,12 @@ func TestRootSecretFileChanges(t *testing.T) {
 		}
 	}
 	opens(early, 3)
-	opens(must(keystore.LoadRootSecret("", path, false)), 3)
+	opens(must(rootkey.Load("", path, false)), 3)
 	if err := early.Prune(); err != nil {
 		t.Fatal(err)
 	}
 	opens(early, 1)
-	opens(must(keystore.LoadRootSecret("", path, false)), 1)
+	opens(must(rootkey.Load("", path, false)), 1)
 
 	// A file that cannot be read is left alone; one that is gone is written anew.
 	if err := os.WriteFile(path, []byte("not a root secret"), 0o600); err != nil {
@@ -227,7 +225,7 @@ func TestRootSecretFileChanges(t *testing.T) {
 	if err := early.Rotate(); err != nil {
 		t.Error(err)
 	}
-	opens(must(keystore.LoadRootSecret("", path, false)), 1)
+	opens(must(rootkey.Load("", path, false)), 1)
 }
 
 func TestRootSecretErrors(t *testing.T) {
@@ -255,7 +253,7 @@ func TestRootSecretErrors(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := keystore.LoadRootSecret(c.env, path, false)
+			_, err := rootkey.Load(c.env, path, false)
 			if c.want == "" {
 				if err != nil {
 					t.Error(err)
@@ -267,7 +265,7 @@ func TestRootSecretErrors(t *testing.T) {
 			}
 		})
 	}
-	if err := must(keystore.LoadRootSecret(good, "", false)).Rotate(); err == nil {
+	if err := must(rootkey.Load(good, "", false)).Rotate(); err == nil {
 		t.Error("a secret from the environment was rotated here")
 	}
 }
@@ -281,17 +279,17 @@ func must[T any](v T, err error) T {
 
 func TestServiceKeyRing(t *testing.T) {
 	store := state.NewMemory()
-	root := keystore.NewRootSecret(secret(t, 1))
-	open := func(r *keystore.RootSecret) *keystore.ServiceKeyRing {
+	root := rootkey.New(secret(t, 1))
+	open := func(r *rootkey.Secret) *rootkey.Ring {
 		t.Helper()
-		ring, err := keystore.NewServiceKeyRing(t.Context(), store, r.Sealer("service-key"))
+		ring, err := rootkey.OpenRing(t.Context(), store, r.Sealer("service-key"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return ring
 	}
 	// Replicas start at once and agree.
-	rings := make([]*keystore.ServiceKeyRing, 4)
+	rings := make([]*rootkey.Ring, 4)
 	var wg sync.WaitGroup
 	for i := range rings {
 		wg.Go(func() { rings[i] = open(root) })
@@ -322,12 +320,12 @@ func TestServiceKeyRing(t *testing.T) {
 		t.Error("there is no such key")
 	}
 	// A rekey; the ring that made it can rotate afterwards.
-	next := keystore.NewRootSecret(secret(t, 2), secret(t, 1))
+	next := rootkey.New(secret(t, 2), secret(t, 1))
 	resealer := open(next)
 	if err := resealer.Reseal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	last := open(keystore.NewRootSecret(secret(t, 2)))
+	last := open(rootkey.New(secret(t, 2)))
 	if k, ok := last.ByID(first); !ok || !k.Equal(&key) {
 		t.Error("the keys do not open with the new secret alone")
 	}
@@ -337,7 +335,7 @@ func TestServiceKeyRing(t *testing.T) {
 	if third := must(resealer.Rotate(t.Context())); third == second {
 		t.Error("the key is not rotated")
 	}
-	if _, err := keystore.NewServiceKeyRing(t.Context(), store, root.Sealer("service-key")); !errors.Is(err, keystore.ErrNotSealed) {
+	if _, err := rootkey.OpenRing(t.Context(), store, root.Sealer("service-key")); !errors.Is(err, rootkey.ErrNotSealed) {
 		t.Errorf("the old secret: got %v", err)
 	}
 	// A sealed key is bound to its id.
@@ -345,7 +343,7 @@ func TestServiceKeyRing(t *testing.T) {
 	if _, err := store.Txn(t.Context(), nil, []state.Op{{Key: fmt.Sprintf("servicekey/%08x", second), Value: a.Value}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keystore.NewServiceKeyRing(t.Context(), store, next.Sealer("service-key")); !errors.Is(err, keystore.ErrNotSealed) {
+	if _, err := rootkey.OpenRing(t.Context(), store, next.Sealer("service-key")); !errors.Is(err, rootkey.ErrNotSealed) {
 		t.Errorf("a key under another's id: got %v", err)
 	}
 }
@@ -355,12 +353,12 @@ func TestServiceKeyRing(t *testing.T) {
 func TestServiceKeyIDs(t *testing.T) {
 	ids := map[uint32]bool{}
 	for range 20 {
-		store, root := state.NewMemory(), keystore.NewRootSecret(keystore.RandomSecret())
+		store, root := state.NewMemory(), rootkey.New(keystore.RandomSecret())
 		sealer := root.Sealer("service-keys")
 		counted := keystore.RandomSecret()
 		sealed := must(sealer.Seal(counted.Bytes(), []byte("waxseal/v1/servicekey/\x00\x00\x00\x01")))
 		must(store.Txn(t.Context(), nil, []state.Op{{Key: "servicekey/00000001", Value: sealed}}))
-		ring := must(keystore.NewServiceKeyRing(t.Context(), store, sealer))
+		ring := must(rootkey.OpenRing(t.Context(), store, sealer))
 		for range 3 {
 			id, _ := ring.Current()
 			if id < 1<<16 || ids[id] {
@@ -369,89 +367,20 @@ func TestServiceKeyIDs(t *testing.T) {
 			ids[id] = true
 			must(ring.Rotate(t.Context()))
 		}
-		if k, ok := must(keystore.NewServiceKeyRing(t.Context(), store, sealer)).ByID(1); !ok || !k.Equal(&counted) {
+		if k, ok := must(rootkey.OpenRing(t.Context(), store, sealer)).ByID(1); !ok || !k.Equal(&counted) {
 			t.Error("the counted key is gone")
 		}
 	}
 }
 
-func TestExternalRoot(t *testing.T) {
-	r := newRig(t)
-	ring := must(keystore.NewServiceKeyRing(t.Context(), r.store, keystore.NewRootSecret(secret(t, 1)).Sealer("service-key")))
-	r.kms.SetAlias("alias/root", r.key)
-	if _, err := keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{}); err == nil {
-		t.Error("a root without a KMS key")
-	}
-	root := must(keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: "alias/root"}))
-	current := func() (kek, id []byte) {
-		t.Helper()
-		h, id, err := root.Current(t.Context())
-		if err != nil {
-			t.Fatal(err)
+// TestSecretDoesNotShow: no verb of fmt prints a key.
+func TestSecretDoesNotShow(t *testing.T) {
+	r := rootkey.New(secret(t, 'K'), secret(t, 'K'))
+	printed := fmt.Sprintf("%v %+v %#v", r, r, r)
+	for _, shown := range []string{"KKKK", "75 75", "4b4b", "0x4b, 0x4b"} {
+		if strings.Contains(printed, shown) {
+			t.Errorf("the key shows as %q in %s", shown, printed)
 		}
-		defer h.Release()
-		return bytes.Clone(h.Key()), id
-	}
-	opens := func(id, want []byte) {
-		t.Helper()
-		h, err := root.Open(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer h.Release()
-		if !bytes.Equal(h.Key(), want) {
-			t.Error("another key")
-		}
-	}
-	kek, id := current()
-	for range 50 {
-		opens(id, kek)
-		current()
-	}
-	r.counts("100 uses", ops{keystoretest.OpGenerateDataKey: 1, keystoretest.OpAuthorizeDecrypt: 1})
-	r.clock.Advance(300 * 24 * time.Hour) // far beyond a bucket key's period
-	if _, again := current(); !bytes.Equal(id, again) {
-		t.Error("another root key within its period")
-	}
-	opens(id, kek)
-	if err := r.Prune(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	r.clock.Advance(65 * 24 * time.Hour)
-	if _, again := current(); bytes.Equal(id, again) {
-		t.Error("no new root key after its period")
-	}
-	opens(id, kek)
-
-	for name, bad := range map[string][]byte{
-		"empty": nil, "short": id[:4], "version": append([]byte{9}, id[1:]...), "no blob": id[:5+len(r.key)],
-		"length": append([]byte{1, 255, 255, 255, 255}, id[5:]...),
-	} {
-		h, err := root.Open(t.Context(), bad)
-		refusedWith(t, name, h, err, keystore.InvalidCiphertext)
-	}
-	// Whoever keeps the data must not be able to name a KMS key of his own.
-	other := r.kms.AddKey()
-	theirs := must(keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: other}))
-	h, foreign, err := theirs.Current(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Release()
-	_, err = root.Open(t.Context(), foreign)
-	refusedWith(t, "another KMS key", nil, err, keystore.IncorrectKey)
-	later := must(keystore.NewExternalRoot(r.BucketKeys, ring, keystore.ExternalRootConfig{KeyID: other, Accept: []string{r.key}}))
-	if h, err := later.Open(t.Context(), id); err != nil {
-		t.Error(err)
-	} else {
-		h.Release()
-	}
-	n, k, err := root.ServiceKey(context.Background())
-	if err != nil || k.IsZero() {
-		t.Errorf("got %d, %v", n, err)
-	}
-	if _, ok := root.ServiceKeyByID(n); !ok {
-		t.Errorf("no service key %d", n)
 	}
 }
 

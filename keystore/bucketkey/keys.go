@@ -1,10 +1,12 @@
-package keystore
+package bucketkey
 
 import (
 	"context"
 	"errors"
 	"log/slog"
 	"time"
+
+	"waxseal/keystore"
 
 	"waxseal/keystore/state"
 )
@@ -15,13 +17,13 @@ const ScopeContextKey = "aws:s3:arn"
 var (
 	// ErrTooManyContexts says that a scope has as many bucket keys for different client contexts as it may have: the
 	// caller uses a key for this one object instead.
-	ErrTooManyContexts = errors.New("keystore: too many encryption contexts share this scope")
+	ErrTooManyContexts = errors.New("bucketkey: too many encryption contexts share this scope")
 	// ErrReservedContext says that a client's context contradicts the scope.
-	ErrReservedContext = errors.New("keystore: the encryption context key " + ScopeContextKey + " is reserved")
+	ErrReservedContext = errors.New("bucketkey: the encryption context key " + ScopeContextKey + " is reserved")
 )
 
-// BucketKeysConfig is the configuration of a BucketKeys. What is zero has a default.
-type BucketKeysConfig struct {
+// Config is the configuration of a Keys. What is zero has a default.
+type Config struct {
 	// PlaintextTTL is the revocation window: how long a requester's authorisation lasts, counted from before the call
 	// that gave it. An opened key, which is used with such an authorisation only, stays in memory until it was out of
 	// use for as long, and maxOpened at most. Default 5 minutes.
@@ -45,12 +47,12 @@ type BucketKeysConfig struct {
 	// Now is time.Now outside of tests. Its monotonic reading is used: a clock set back extends no window.
 	Now func() time.Time
 	// Service is the principal that opens bucket keys, once in a window for all requesters.
-	Service Caller
+	Service keystore.Caller
 	// Log is slog.Default() when nil.
 	Log *slog.Logger
 }
 
-func (c BucketKeysConfig) withDefaults() BucketKeysConfig {
+func (c Config) withDefaults() Config {
 	set(&c.PlaintextTTL, 5*time.Minute)
 	set(&c.Period, 24*time.Hour)
 	set(&c.Capacity, 4096)
@@ -75,30 +77,30 @@ func set[T time.Duration | int](v *T, or T) {
 	}
 }
 
-// BucketKeys gives out key-encryption keys that many objects share: S3 Bucket Keys. The package documentation has the
+// Keys gives out key-encryption keys that many objects share: S3 Bucket Keys. The package documentation has the
 // two procedures. It is safe for concurrent use.
-type BucketKeys struct {
-	provider Provider
+type Keys struct {
+	provider keystore.Provider
 	store    state.Store
-	sealer   Sealer // of current blobs in the state
-	cfg      BucketKeysConfig
+	sealer   state.Sealer // of current blobs in the state
+	cfg      Config
 	now      func() stamp
 	stats    counters
 	flights  flights
 	memory   memory
 }
 
-// NewBucketKeys puts bucket keys in front of a provider; current blobs are shared through the state, sealed by sealer.
-func NewBucketKeys(p Provider, s state.Store, sealer Sealer, cfg BucketKeysConfig) *BucketKeys {
+// New puts bucket keys in front of a provider; current blobs are shared through the state, sealed by sealer.
+func New(p keystore.Provider, s state.Store, sealer state.Sealer, cfg Config) *Keys {
 	cfg = cfg.withDefaults()
-	b := &BucketKeys{provider: p, store: s, sealer: sealer, cfg: cfg, now: newClock(cfg.Now)}
+	b := &Keys{provider: p, store: s, sealer: sealer, cfg: cfg, now: newClock(cfg.Now)}
 	b.memory.init(cfg, b.now, &b.stats)
 	return b
 }
 
 // ForWrite returns the key that wraps new data keys of a scope (a bucket's ARN) under a KMS key, for a requester who
 // may GenerateDataKey. user is the client's own part of the encryption context.
-func (b *BucketKeys) ForWrite(ctx context.Context, caller Caller, scope, keyARN string, user Context) (*Handle, error) {
+func (b *Keys) ForWrite(ctx context.Context, caller keystore.Caller, scope, keyARN string, user keystore.Context) (*keystore.Handle, error) {
 	t, err := b.bucketTarget(scope, keyARN, user)
 	if err != nil {
 		return nil, err
@@ -108,7 +110,7 @@ func (b *BucketKeys) ForWrite(ctx context.Context, caller Caller, scope, keyARN 
 
 // ForRead returns the key of a blob that ForWrite returned for the same scope, KMS key and context, for a requester who
 // may Decrypt.
-func (b *BucketKeys) ForRead(ctx context.Context, caller Caller, scope, keyARN string, blob []byte, user Context) (*Handle, error) {
+func (b *Keys) ForRead(ctx context.Context, caller keystore.Caller, scope, keyARN string, blob []byte, user keystore.Context) (*keystore.Handle, error) {
 	t, err := b.bucketTarget(scope, keyARN, user)
 	if err != nil {
 		return nil, err
@@ -117,15 +119,15 @@ func (b *BucketKeys) ForRead(ctx context.Context, caller Caller, scope, keyARN s
 }
 
 // errVersionOver says that the current blob is under a version of its KMS key that is opened no more.
-var errVersionOver = errors.New("keystore: the version is over")
+var errVersionOver = errors.New("bucketkey: the version is over")
 
 // writeAttempts bounds how often write looks again after another requester or replica made the current key first.
 const writeAttempts = 4
 
-func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Handle, error) {
+func (b *Keys) write(ctx context.Context, caller keystore.Caller, t *target) (*keystore.Handle, error) {
 	b.stats.requests.Add(1)
 	for range writeAttempts {
-		granted, err := b.granted(caller, GenerateDataKey, t, t.id, t.id)
+		granted, err := b.granted(caller, keystore.GenerateDataKey, t, t.id, t.id)
 		if err != nil {
 			return nil, err
 		}
@@ -149,13 +151,13 @@ func (b *BucketKeys) write(ctx context.Context, caller Caller, t *target) (*Hand
 			return nil, err
 		}
 	}
-	return nil, Errorf(Unavailable, t.keyARN, "The current key changed too often.")
+	return nil, keystore.Errorf(keystore.Unavailable, t.keyARN, "The current key changed too often.")
 }
 
 // open completes a write under an existing current key.
-func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *current, granted bool) (*Handle, error) {
+func (b *Keys) open(ctx context.Context, caller keystore.Caller, t *target, cur *current, granted bool) (*keystore.Handle, error) {
 	if !granted {
-		if err := b.authorize(ctx, caller, GenerateDataKey, t, t.id, nil); err != nil {
+		if err := b.authorize(ctx, caller, keystore.GenerateDataKey, t, t.id, nil); err != nil {
 			return nil, err
 		}
 	}
@@ -171,7 +173,7 @@ func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *cu
 	case o == nil && err == nil:
 		o, err = b.decrypt(ctx, b.cfg.Service, t, cur.id, cur.Blob)
 	}
-	if versioned && KindOf(err) == InvalidState {
+	if versioned && keystore.KindOf(err) == keystore.InvalidState {
 		return nil, errVersionOver
 	}
 	if err != nil {
@@ -181,18 +183,18 @@ func (b *BucketKeys) open(ctx context.Context, caller Caller, t *target, cur *cu
 }
 
 // handle hands out a key that the requester may use.
-func (b *BucketKeys) handle(o *opened, t *target, blob []byte) *Handle {
+func (b *Keys) handle(o *opened, t *target, blob []byte) *keystore.Handle {
 	o.used.Store(int64(b.now().mono))
-	return &Handle{o: o, blob: blob, keyARN: t.keyARN}
+	return keystore.NewSharedHandle(o, t.keyARN, blob)
 }
 
-func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []byte) (*Handle, error) {
+func (b *Keys) read(ctx context.Context, caller keystore.Caller, t *target, blob []byte) (*keystore.Handle, error) {
 	b.stats.requests.Add(1)
 	if len(blob) == 0 {
-		return nil, &Error{Kind: InvalidCiphertext, KeyARN: t.keyARN}
+		return nil, &keystore.Error{Kind: keystore.InvalidCiphertext, KeyARN: t.keyARN}
 	}
 	id, subject := t.blobID(blob), t.underVersion(b.provider.Version(blob))
-	granted, err := b.granted(caller, Decrypt, t, subject, id)
+	granted, err := b.granted(caller, keystore.Decrypt, t, subject, id)
 	if err != nil {
 		return nil, err
 	}
@@ -201,8 +203,8 @@ func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []
 	case o != nil && granted:
 		b.stats.hits.Add(1)
 	case o != nil:
-		if err = b.authorize(ctx, caller, Decrypt, t, subject, blob); err != nil {
-			o.release()
+		if err = b.authorize(ctx, caller, keystore.Decrypt, t, subject, blob); err != nil {
+			o.Release()
 		}
 	case !granted:
 		// One call does both: it authorises this requester and opens the key for all. A refusal that the service
@@ -220,7 +222,7 @@ func (b *BucketKeys) read(ctx context.Context, caller Caller, t *target, blob []
 // Forget ends every use of what is known of a KMS key: it was disabled or changed. Opened keys, authorisations and the
 // current blobs are gone when it returns; a handle that is in use stays valid until its release. A call to the provider
 // that is under way serves those who wait for it already, and nobody else.
-func (b *BucketKeys) Forget(keyARN string) {
+func (b *Keys) Forget(keyARN string) {
 	b.memory.forget(keyARN)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.CallTimeout)
 	defer cancel()
@@ -231,4 +233,4 @@ func (b *BucketKeys) Forget(keyARN string) {
 }
 
 // Close forgets and zeroes everything in memory. Handles in use stay valid until their release.
-func (b *BucketKeys) Close() { b.memory.close() }
+func (b *Keys) Close() { b.memory.close() }

@@ -1,4 +1,4 @@
-package keystore
+package rootkey
 
 import (
 	"context"
@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"waxseal/keystore"
 
 	"waxseal/keystore/state"
 )
@@ -23,15 +25,15 @@ const (
 // number 1 and the number says nothing: see sse.CountedServiceKeys.
 const firstRandomID = 1 << 16
 
-// ServiceKeyRing is the service's own keys: random, sealed, in the state, found by an id that is stored with what
+// Ring is the service's own keys: random, sealed, in the state, found by an id that is stored with what
 // they vouch for. Ids are random, so that a ring tells its own from those of another deployment, or of a state that was
 // lost. It is safe for concurrent use.
-type ServiceKeyRing struct {
+type Ring struct {
 	store  state.Store
-	sealer Sealer
+	sealer state.Sealer
 
 	mu       sync.RWMutex
-	keys     map[uint32]*Secret
+	keys     map[uint32]*keystore.Secret
 	current  uint32    // 0: none yet
 	revision int64     // of ServiceKeyCurrent; 0: not there
 	looked   time.Time // when the state was last read for an id that was not known
@@ -42,10 +44,10 @@ type ServiceKeyRing struct {
 // some up.
 const relook = time.Second
 
-// NewServiceKeyRing opens the ring, and makes a current key when there is none: at the first start, and in a state
+// OpenRing opens the ring, and makes a current key when there is none: at the first start, and in a state
 // whose keys are numbered from 1.
-func NewServiceKeyRing(ctx context.Context, s state.Store, sealer Sealer) (*ServiceKeyRing, error) {
-	r := &ServiceKeyRing{store: s, sealer: sealer, timeout: 5 * time.Second}
+func OpenRing(ctx context.Context, s state.Store, sealer state.Sealer) (*Ring, error) {
+	r := &Ring{store: s, sealer: sealer, timeout: 5 * time.Second}
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
@@ -57,13 +59,13 @@ func NewServiceKeyRing(ctx context.Context, s state.Store, sealer Sealer) (*Serv
 	return r, nil
 }
 
-// CheckServiceKeys gives an error for a state whose service keys do not open. It makes none.
-func CheckServiceKeys(ctx context.Context, s state.Store, sealer Sealer) error {
-	return (&ServiceKeyRing{store: s, sealer: sealer}).load(ctx)
+// CheckRing gives an error for a state whose service keys do not open. It makes none.
+func CheckRing(ctx context.Context, s state.Store, sealer state.Sealer) error {
+	return (&Ring{store: s, sealer: sealer}).load(ctx)
 }
 
 // Current returns the current key and its id.
-func (r *ServiceKeyRing) Current() (uint32, Secret) {
+func (r *Ring) Current() (uint32, keystore.Secret) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.current, *r.keys[r.current]
@@ -71,7 +73,7 @@ func (r *ServiceKeyRing) Current() (uint32, Secret) {
 
 // ByID returns the key of an id. Another replica may have made it since the state was read, so an unknown id is looked
 // for there.
-func (r *ServiceKeyRing) ByID(id uint32) (Secret, bool) {
+func (r *Ring) ByID(id uint32) (keystore.Secret, bool) {
 	if key, ok := r.known(id); ok || !r.mayLook() {
 		return key, ok
 	}
@@ -79,21 +81,21 @@ func (r *ServiceKeyRing) ByID(id uint32) (Secret, bool) {
 	defer cancel()
 	if r.load(ctx) != nil {
 		// The caller learns what it asked: not known here. It can tell nobody more than that.
-		return Secret{}, false
+		return keystore.Secret{}, false
 	}
 	return r.known(id)
 }
 
-func (r *ServiceKeyRing) known(id uint32) (Secret, bool) {
+func (r *Ring) known(id uint32) (keystore.Secret, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if key, ok := r.keys[id]; ok {
 		return *key, true
 	}
-	return Secret{}, false
+	return keystore.Secret{}, false
 }
 
-func (r *ServiceKeyRing) mayLook() bool {
+func (r *Ring) mayLook() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.looked) < relook {
@@ -105,9 +107,9 @@ func (r *ServiceKeyRing) mayLook() bool {
 
 // Rotate makes a new current key and returns its id. Earlier ones go on vouching for what they did. When another
 // replica makes the same step at the same time, its key is taken.
-func (r *ServiceKeyRing) Rotate(ctx context.Context) (uint32, error) {
+func (r *Ring) Rotate(ctx context.Context) (uint32, error) {
 	id, revision := r.vacant()
-	key := RandomSecret()
+	key := keystore.RandomSecret()
 	defer key.Zero()
 	sealed, err := r.sealer.Seal(key.Bytes(), serviceAAD(id))
 	if err != nil {
@@ -121,7 +123,7 @@ func (r *ServiceKeyRing) Rotate(ctx context.Context) (uint32, error) {
 		[]state.Cond{{Key: serviceKey(id)}, {Key: ServiceKeyCurrent, Revision: revision}},
 		[]state.Op{{Key: serviceKey(id), Value: sealed}, {Key: ServiceKeyCurrent, Value: current}})
 	if err != nil && !errors.Is(err, state.ErrConflict) {
-		return 0, fmt.Errorf("keystore: service key: %w", err)
+		return 0, fmt.Errorf("rootkey: service key: %w", err)
 	}
 	if err := r.load(ctx); err != nil {
 		return 0, err
@@ -131,7 +133,7 @@ func (r *ServiceKeyRing) Rotate(ctx context.Context) (uint32, error) {
 }
 
 // vacant returns a random id that no key of the ring has, and the revision of the current one's record.
-func (r *ServiceKeyRing) vacant() (id uint32, revision int64) {
+func (r *Ring) vacant() (id uint32, revision int64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for {
@@ -145,10 +147,10 @@ func (r *ServiceKeyRing) vacant() (id uint32, revision int64) {
 }
 
 // Reseal seals every key again, under the newest root secret: a rekey.
-func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
+func (r *Ring) Reseal(ctx context.Context) error {
 	entries, err := r.store.Range(ctx, ServiceKeyPrefix, "", 0)
 	if err != nil {
-		return fmt.Errorf("keystore: service keys: %w", err)
+		return fmt.Errorf("rootkey: service keys: %w", err)
 	}
 	for _, e := range entries {
 		id, err := serviceID(e.Key)
@@ -156,7 +158,7 @@ func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
 			return err
 		}
 		if err := r.reseal(ctx, e, serviceAAD(id)); err != nil {
-			return fmt.Errorf("keystore: service key %d: %w", id, err)
+			return fmt.Errorf("rootkey: service key %d: %w", id, err)
 		}
 	}
 	e, err := r.store.Get(ctx, ServiceKeyCurrent)
@@ -164,12 +166,12 @@ func (r *ServiceKeyRing) Reseal(ctx context.Context) error {
 		err = r.reseal(ctx, e, []byte(ServiceKeyCurrent))
 	}
 	if err != nil {
-		return fmt.Errorf("keystore: current service key: %w", err)
+		return fmt.Errorf("rootkey: current service key: %w", err)
 	}
 	return r.load(ctx) // the current one's record has a new revision
 }
 
-func (r *ServiceKeyRing) reseal(ctx context.Context, e state.Entry, aad []byte) error {
+func (r *Ring) reseal(ctx context.Context, e state.Entry, aad []byte) error {
 	plain, err := r.sealer.Open(e.Value, aad)
 	if err != nil {
 		return err
@@ -183,16 +185,16 @@ func (r *ServiceKeyRing) reseal(ctx context.Context, e state.Entry, aad []byte) 
 	return err
 }
 
-func (r *ServiceKeyRing) load(ctx context.Context) error {
+func (r *Ring) load(ctx context.Context) error {
 	current, revision, err := r.loadCurrent(ctx)
 	if err != nil {
 		return err
 	}
 	entries, err := r.store.Range(ctx, ServiceKeyPrefix, "", 0)
 	if err != nil {
-		return fmt.Errorf("keystore: service keys: %w", err)
+		return fmt.Errorf("rootkey: service keys: %w", err)
 	}
-	keys := make(map[uint32]*Secret, len(entries))
+	keys := make(map[uint32]*keystore.Secret, len(entries))
 	for _, e := range entries {
 		id, key, err := r.unseal(e)
 		if err != nil {
@@ -212,37 +214,37 @@ func (r *ServiceKeyRing) load(ctx context.Context) error {
 }
 
 // loadCurrent reads which key is the current one. It comes before the keys are read: those that it may name are there.
-func (r *ServiceKeyRing) loadCurrent(ctx context.Context) (id uint32, revision int64, err error) {
+func (r *Ring) loadCurrent(ctx context.Context) (id uint32, revision int64, err error) {
 	e, err := r.store.Get(ctx, ServiceKeyCurrent)
 	if errors.Is(err, state.ErrNotFound) {
 		return 0, 0, nil
 	}
 	if err != nil {
-		return 0, 0, fmt.Errorf("keystore: current service key: %w", err)
+		return 0, 0, fmt.Errorf("rootkey: current service key: %w", err)
 	}
 	plain, err := r.sealer.Open(e.Value, []byte(ServiceKeyCurrent))
 	if err != nil {
-		return 0, 0, fmt.Errorf("keystore: current service key: %w", err)
+		return 0, 0, fmt.Errorf("rootkey: current service key: %w", err)
 	}
 	if len(plain) != 4 {
-		return 0, 0, fmt.Errorf("keystore: current service key: an id of %d bytes", len(plain))
+		return 0, 0, fmt.Errorf("rootkey: current service key: an id of %d bytes", len(plain))
 	}
 	return binary.BigEndian.Uint32(plain), e.Revision, nil
 }
 
-func (r *ServiceKeyRing) unseal(e state.Entry) (uint32, Secret, error) {
+func (r *Ring) unseal(e state.Entry) (uint32, keystore.Secret, error) {
 	id, err := serviceID(e.Key)
 	if err != nil {
-		return 0, Secret{}, err
+		return 0, keystore.Secret{}, err
 	}
 	plain, err := r.sealer.Open(e.Value, serviceAAD(id))
 	if err != nil {
-		return 0, Secret{}, fmt.Errorf("keystore: service key %d: %w", id, err)
+		return 0, keystore.Secret{}, fmt.Errorf("rootkey: service key %d: %w", id, err)
 	}
 	defer clear(plain)
-	key, err := NewSecret(plain)
+	key, err := keystore.NewSecret(plain)
 	if err != nil {
-		return 0, Secret{}, fmt.Errorf("keystore: service key %d: %w", id, err)
+		return 0, keystore.Secret{}, fmt.Errorf("rootkey: service key %d: %w", id, err)
 	}
 	return id, key, nil
 }
@@ -250,7 +252,7 @@ func (r *ServiceKeyRing) unseal(e state.Entry) (uint32, Secret, error) {
 func serviceID(key string) (uint32, error) {
 	id, err := strconv.ParseUint(key[len(ServiceKeyPrefix):], 16, 32)
 	if err != nil || key != serviceKey(uint32(id)) {
-		return 0, fmt.Errorf("keystore: %q is not a service key's name", key)
+		return 0, fmt.Errorf("rootkey: %q is not a service key's name", key)
 	}
 	return uint32(id), nil
 }

@@ -1,4 +1,4 @@
-package keystore
+package bucketkey
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"waxseal/keystore"
 )
 
 // RootContextKey is the key of the encryption context of the external root's blobs.
@@ -14,8 +16,8 @@ const RootContextKey = "waxseal:root"
 // rootIDVersion is the first byte of an external root's id: version || be32 length || KMS key ARN || blob.
 const rootIDVersion = 1
 
-// ExternalRootConfig is the configuration of an ExternalRoot.
-type ExternalRootConfig struct {
+// RootConfig is the configuration of an Root.
+type RootConfig struct {
 	// KeyID names the KMS key: id, ARN, or alias.
 	KeyID string
 	// Name goes into the encryption context, so that a key policy can tell deployments apart. Default "default". It
@@ -28,30 +30,30 @@ type ExternalRootConfig struct {
 	Period time.Duration
 }
 
-// ExternalRoot is a Root under a KMS key of any provider: one data key, kept and used like a bucket key, wraps for a
+// Root is a Root under a KMS key of any provider: one data key, kept and used like a bucket key, wraps for a
 // long time. It needs the key service at most twice in a window.
-type ExternalRoot struct {
-	keys *BucketKeys
-	ring *ServiceKeyRing
-	cfg  ExternalRootConfig
+type Root struct {
+	keys *Keys
+	ring keystore.ServiceKeys
+	cfg  RootConfig
 }
 
-var _ Root = (*ExternalRoot)(nil)
+var _ keystore.Root = (*Root)(nil)
 
-// NewExternalRoot makes no call: the service can start while the key service is away.
-func NewExternalRoot(keys *BucketKeys, ring *ServiceKeyRing, cfg ExternalRootConfig) (*ExternalRoot, error) {
+// NewRoot makes no call: the service can start while the key service is away.
+func NewRoot(keys *Keys, ring keystore.ServiceKeys, cfg RootConfig) (*Root, error) {
 	if cfg.KeyID == "" {
-		return nil, errors.New("keystore: the root of an external key service needs a KMS key")
+		return nil, errors.New("bucketkey: the root of an external key service needs a KMS key")
 	}
 	if cfg.Name == "" {
 		cfg.Name = "default"
 	}
 	set(&cfg.Period, 365*24*time.Hour)
-	return &ExternalRoot{keys: keys, ring: ring, cfg: cfg}, nil
+	return &Root{keys: keys, ring: ring, cfg: cfg}, nil
 }
 
 // Current implements Root.
-func (r *ExternalRoot) Current(ctx context.Context) (*Handle, []byte, error) {
+func (r *Root) Current(ctx context.Context) (*keystore.Handle, []byte, error) {
 	info, err := r.keys.Resolve(ctx, r.keys.cfg.Service, r.cfg.KeyID)
 	if err != nil {
 		return nil, nil, err
@@ -64,10 +66,10 @@ func (r *ExternalRoot) Current(ctx context.Context) (*Handle, []byte, error) {
 }
 
 // Open implements Root.
-func (r *ExternalRoot) Open(ctx context.Context, id []byte) (*Handle, error) {
+func (r *Root) Open(ctx context.Context, id []byte) (*keystore.Handle, error) {
 	keyARN, blob, ok := parseRootID(id)
 	if !ok {
-		return nil, &Error{Kind: InvalidCiphertext, Err: errors.New("not the id of an external root key")}
+		return nil, &keystore.Error{Kind: keystore.InvalidCiphertext, Err: errors.New("not the id of an external root key")}
 	}
 	if err := r.accepts(ctx, keyARN); err != nil {
 		return nil, err
@@ -76,7 +78,7 @@ func (r *ExternalRoot) Open(ctx context.Context, id []byte) (*Handle, error) {
 }
 
 // accepts refuses a KMS key that is not, and never was, the root's.
-func (r *ExternalRoot) accepts(ctx context.Context, keyARN string) error {
+func (r *Root) accepts(ctx context.Context, keyARN string) error {
 	if slices.Contains(r.cfg.Accept, keyARN) || r.cfg.KeyID == keyARN {
 		return nil
 	}
@@ -85,26 +87,26 @@ func (r *ExternalRoot) accepts(ctx context.Context, keyARN string) error {
 		return err
 	}
 	if info.ARN != keyARN {
-		return &Error{Kind: IncorrectKey, KeyARN: keyARN, Err: errors.New("not a KMS key of the root: see Accept")}
+		return &keystore.Error{Kind: keystore.IncorrectKey, KeyARN: keyARN, Err: errors.New("not a KMS key of the root: see Accept")}
 	}
 	return nil
 }
 
 // ServiceKey implements Root.
-func (r *ExternalRoot) ServiceKey(context.Context) (uint32, Secret, error) {
+func (r *Root) ServiceKey(context.Context) (uint32, keystore.Secret, error) {
 	id, key := r.ring.Current()
 	return id, key, nil
 }
 
 // ServiceKeyByID implements Root.
-func (r *ExternalRoot) ServiceKeyByID(id uint32) (Secret, bool) { return r.ring.ByID(id) }
+func (r *Root) ServiceKeyByID(id uint32) (keystore.Secret, bool) { return r.ring.ByID(id) }
 
-func (r *ExternalRoot) target(keyARN string) *target {
+func (r *Root) target(keyARN string) *target {
 	return &target{
 		id:      hash("waxseal/root", r.cfg.Name, keyARN, nil),
 		scope:   "root " + r.cfg.Name,
 		keyARN:  keyARN,
-		context: func() Context { return Context{RootContextKey: r.cfg.Name} },
+		context: func() keystore.Context { return keystore.Context{RootContextKey: r.cfg.Name} },
 		shared:  true,
 		period:  r.cfg.Period,
 	}

@@ -1,0 +1,47 @@
+package bucketkey
+
+import (
+	"sync/atomic"
+
+	"waxseal/keystore"
+)
+
+// opened is a key in memory that several may be using. It begins with one reference, its maker's, and is zeroed when
+// the last is given back: never under somebody who still uses it, and not later than that.
+type opened struct {
+	key  keystore.Secret
+	refs atomic.Int64
+	used atomic.Int64 // when it was last handed out, in stamp.mono's time
+}
+
+func newOpened(key keystore.Secret) *opened {
+	o := &opened{key: key}
+	o.refs.Store(1)
+	return o
+}
+
+// retain takes a reference, unless the last one is gone already.
+func (o *opened) retain() bool {
+	for {
+		n := o.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if o.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Release implements keystore.HeldKey.
+func (o *opened) Release() {
+	switch n := o.refs.Add(-1); {
+	case n == 0:
+		o.key.Zero()
+	case n < 0:
+		panic("bucketkey: internal error: a key was released too often")
+	}
+}
+
+// Bytes implements keystore.HeldKey.
+func (o *opened) Bytes() []byte { return o.key.Bytes() }
