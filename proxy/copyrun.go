@@ -117,6 +117,7 @@ func (p *copying) rewrap() error {
 	// The facts of an object with a manifest stay where they are.
 	facts := src.facts
 	if old.Manifest {
+		p.env.NameChecksum(facts)
 		facts, tag = nil, nil
 	}
 	text, err := p.sealEnvelope(p.env, src.keys, kek, p.to, facts, tag)

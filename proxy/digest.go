@@ -46,6 +46,15 @@ func checksumName(id uint8) string {
 	return ""
 }
 
+// checksumNames has each algorithm's name as lists have it. The entries of a page share it.
+var checksumNames = func() map[uint8][]string {
+	m := make(map[uint8][]string)
+	for _, k := range checksumKinds {
+		m[k.id] = []string{k.name}
+	}
+	return m
+}()
+
 // checksumHeaderOf is the header, and the trailer, of an algorithm's value.
 func checksumHeaderOf(id uint8) string {
 	for _, k := range checksumKinds {

@@ -57,8 +57,10 @@ func (f *factsCache) keyOf(o *stored, version string) factsKey {
 // listFacts is what a listing shows of an object.
 type listFacts struct {
 	known    bool
-	plain    bool // stored without an envelope
-	settled  bool // known, and to be used without a look: see settleTime
+	plain    bool  // stored without an envelope
+	settled  bool  // known, and to be used without a look: see settleTime
+	checksum uint8 // the checksum's algorithm, 0 where the envelope names none
+	composed bool  // that checksum is composite
 	size     int64
 	etag     string       // as clients see it, in quotes; empty where it is the store's own
 	envelope envelopeHash // what the facts were read from
@@ -87,6 +89,9 @@ func (o *stored) listFacts(text string, answer http.Header) listFacts {
 	f := listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, envelope: hashEnvelope(text)}
 	if etag := o.visibleETag(); etag != o.etag {
 		f.etag = quote(etag)
+	}
+	if o.env != nil {
+		f.checksum, f.composed = o.env.ChecksumAlgorithm, o.env.ChecksumComposite
 	}
 	return f
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waxseal/proxy/s3"
+	"waxseal/sse"
 )
 
 // listObjects answers ListObjects, ListObjectsV2 and ListObjectVersions: the store's own page, with each object's
@@ -202,14 +203,18 @@ func modifiedOf(e *s3.ListEntry) time.Time {
 	return t
 }
 
-// show puts an object's facts into its entry. Of its checksum nothing is known without its data key: the elements,
-// which S3 has, are left out.
+// show puts an object's facts into its entry. An envelope from before envelopes named their checksum shows none: a list
+// opens no data key.
 func show(e *s3.ListEntry, f listFacts) {
 	e.Size = f.size
 	if f.etag != "" && s3.Unquote(e.ETag) != s3.Unquote(f.etag) {
 		e.ETag = f.etag
 	}
-	if !f.plain {
-		e.ChecksumAlgorithm, e.ChecksumType = nil, ""
+	if f.plain {
+		return
+	}
+	e.ChecksumAlgorithm, e.ChecksumType = nil, ""
+	if f.checksum != 0 {
+		e.ChecksumAlgorithm, e.ChecksumType = checksumNames[f.checksum], checksumType(sse.Checksum{Composite: f.composed})
 	}
 }

@@ -69,7 +69,7 @@ func (c *call) createMultipartUpload() error {
 func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
 	keys := sse.NewKeys(enc.mode.Double())
 	defer keys.Zero()
-	u.env = &sse.Envelope{Size: -1, Manifest: true}
+	u.env = &sse.Envelope{Size: -1, Manifest: true, ChecksumAlgorithm: u.Checksum, ChecksumComposite: u.Composite}
 	kek, err := c.newKEK(u.env, enc, c.place())
 	if err != nil {
 		return err

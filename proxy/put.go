@@ -203,6 +203,7 @@ func (w *write) sendStream(env *sse.Envelope, keys sse.Keys, kek *keks) (*writte
 	part := keys.SealPart(1, w.digest, w.size)
 	defer part.Close()
 	env.Headers, env.HasHeaders, env.Manifest = part.Headers(), true, true
+	env.ChecksumAlgorithm = w.want.algorithm
 	svc, err := w.call.s.serviceKey(w.call)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,8 @@ type example struct {
 	Visible    string            `json:"visible"`
 	MD5        string            `json:"md5"`
 	Checksums  []exampleChecksum `json:"checksums"`
+	Algorithm  uint8             `json:"checksum_algorithm,omitempty"` // as the envelope names it for lists
+	Composite  bool              `json:"checksum_composite,omitempty"`
 	Parts      []examplePart     `json:"parts"`
 	Size       int64             `json:"size"`
 	SHA256     string            `json:"sha256"`
@@ -74,6 +76,7 @@ type recipe struct {
 	parts    map[int][]byte // by number
 	tag      uint8
 	facts    []uint8 // checksums beside the MD5, nil for no facts at all
+	compose  bool    // the checksums are composite
 	upload   string
 }
 
@@ -112,6 +115,12 @@ var recipes = map[string]recipe{
 	"compressed": {about: "S2 before sealing",
 		envelope: Envelope{Mode: SSES3, KeyBlob: []byte("root-1"), Compressed: true},
 		parts:    map[int][]byte{1: []byte(compressible())}, tag: TagMD5, facts: []uint8{CRC32C}},
+	"named-checksum": {about: "one part; the envelope names the kind of its checksum for lists",
+		envelope: Envelope{Mode: SSES3, KeyBlob: []byte("root-1")},
+		parts:    map[int][]byte{1: []byte("hello, lists")}, tag: TagMD5, facts: []uint8{XXHASH128}},
+	"named-composite": {about: "three parts whose composite checksum the envelope names, and the manifest holds",
+		envelope: Envelope{Mode: SSEKMS, KeyID: testARN, KeyBlob: []byte("a blob of the KMS"), Manifest: true, Size: -1, ChecksumAlgorithm: SHA256, ChecksumComposite: true},
+		parts:    map[int][]byte{2: pattern(70000), 3: pattern(65481), 4: pattern(10)}, tag: TagParts, facts: []uint8{SHA256}, compose: true, upload: "upload-3"},
 }
 
 // compressible has literals, near, far and repeated copies.
@@ -217,7 +226,7 @@ func (r recipe) make(t *testing.T) *example {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.Envelope = string(text)
+	x.Envelope, x.Algorithm, x.Composite = string(text), e.ChecksumAlgorithm, e.ChecksumComposite
 	return x
 }
 
@@ -237,11 +246,23 @@ func (r recipe) known(x *example, plain, md5s []byte) (*Facts, *Tag) {
 	facts := &Facts{MD5: md5.Sum(plain), HasMD5: true}
 	x.MD5 = hex.EncodeToString(facts.MD5[:])
 	for _, a := range slices.Sorted(slices.Values(r.facts)) {
-		c := Checksum{Algorithm: a, Value: checksumOf(a, plain)}
+		c := Checksum{Algorithm: a, Composite: r.compose, Value: checksumOf(a, plain)}
+		if c.Composite {
+			c.Value = r.composed(a)
+		}
 		facts.Checksums = append(facts.Checksums, c)
-		x.Checksums = append(x.Checksums, exampleChecksum{a, false, hex.EncodeToString(c.Value)})
+		x.Checksums = append(x.Checksums, exampleChecksum{a, c.Composite, hex.EncodeToString(c.Value)})
 	}
 	return facts, tag
+}
+
+// composed is the checksum of the parts' checksums.
+func (r recipe) composed(algorithm uint8) []byte {
+	var sums []byte
+	for _, number := range slices.Sorted(maps.Keys(r.parts)) {
+		sums = append(sums, checksumOf(algorithm, r.parts[number])...)
+	}
+	return checksumOf(algorithm, sums)
 }
 
 const archive = "testdata/v1"
@@ -320,7 +341,8 @@ func (x *example) check(t *testing.T) {
 		t.Fatal(err)
 	}
 	if e.Mode != x.Mode || e.KeyID != x.KeyID || hex.EncodeToString(e.KeyBlob) != x.KeyBlob || e.BucketKey != x.BucketKey ||
-		!maps.Equal(e.Context, x.Context) || e.Compressed != x.Compressed || e.Manifest != x.Manifest || e.VisibleETag != x.Visible {
+		!maps.Equal(e.Context, x.Context) || e.Compressed != x.Compressed || e.Manifest != x.Manifest || e.VisibleETag != x.Visible ||
+		e.ChecksumAlgorithm != x.Algorithm || e.ChecksumComposite != x.Composite {
 		t.Errorf("clear fields: %+v", e)
 	}
 	binding := unhex(t, x.Binding)

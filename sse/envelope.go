@@ -59,7 +59,16 @@ const (
 	flagFacts
 	flagTagMD5
 	flagTagParts
-	flagsKnown = 1<<iota - 1
+	// The checksum's algorithm fills four bits from flagAlgorithm on.
+	flagAlgorithm
+	flagComposite = flagAlgorithm << algorithmBits
+	flagsKnown    = flagComposite<<1 - 1
+)
+
+// algorithmBits hold the number of any checksum algorithm of this version.
+const (
+	algorithmBits = 4
+	algorithmMask = 1<<algorithmBits - 1
 )
 
 // Envelope goes with an object and holds everything needed to open it except the KEK. Every field is clear and
@@ -79,6 +88,12 @@ type Envelope struct {
 	HasHeaders bool // the body is a single part, number 1, with these headers
 
 	VisibleETag string // shown in place of the store's own, after a rewrap
+
+	// ChecksumAlgorithm is that of the object's checksum, for lists, which open no data key; 0 where there is none, or
+	// where an earlier version sealed the envelope. Seal sets both fields from the facts that it seals; where the
+	// manifest has the facts, the caller sets them.
+	ChecksumAlgorithm uint8
+	ChecksumComposite bool
 
 	// Set by Seal and ParseEnvelope.
 	service    uint32
@@ -134,6 +149,9 @@ func (e *Envelope) Seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []
 	if tag == nil {
 		tag = new(Tag)
 	}
+	if facts != nil {
+		e.NameChecksum(facts)
+	}
 	if err := e.checkSeal(keys, kek, outerKEK, svc, tag); err != nil {
 		return err
 	}
@@ -167,6 +185,15 @@ func (e *Envelope) seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []
 	}
 	e.public = svc.Key.Derive(e.salt[:], labelEnvelopePublic).sealBox(tag.encode(nil), associated(labelEnvelopePublic, clearBytes, binding))
 	return nil
+}
+
+// NameChecksum writes the kind of the facts' only checksum into the clear fields, for the facts of a manifest: Seal does
+// so with the facts that it seals.
+func (e *Envelope) NameChecksum(facts *Facts) {
+	e.ChecksumAlgorithm, e.ChecksumComposite = 0, false
+	if len(facts.Checksums) == 1 {
+		e.ChecksumAlgorithm, e.ChecksumComposite = facts.Checksums[0].Algorithm, facts.Checksums[0].Composite
+	}
 }
 
 func (e *Envelope) checkSeal(keys Keys, kek, outerKEK Key, svc ServiceKey, tag *Tag) error {
@@ -208,6 +235,10 @@ func (e *Envelope) check() error {
 		return errors.New("sse: the size of a lone part must be known")
 	case !e.HasHeaders && e.Headers != Headers{}, !e.Mode.Double() && e.Headers.Outer != StreamHeader{}:
 		return errors.New("sse: headers of layers that are not there")
+	case e.ChecksumAlgorithm != 0 && ChecksumSize(e.ChecksumAlgorithm) == 0:
+		return fmt.Errorf("sse: unknown checksum algorithm %d", e.ChecksumAlgorithm)
+	case e.ChecksumComposite && e.ChecksumAlgorithm == 0:
+		return errors.New("sse: a composite checksum of no algorithm")
 	}
 	return nil
 }
@@ -243,12 +274,13 @@ func (e *Envelope) flags() uint16 {
 		{e.Manifest, flagManifest}, {e.Compressed, flagCompressed}, {e.BucketKey, flagBucketKey},
 		{e.Size >= 0, flagSize}, {e.HasHeaders, flagHeaders}, {e.VisibleETag != "", flagVisible},
 		{e.facts != nil, flagFacts}, {e.tagKind == TagMD5, flagTagMD5}, {e.tagKind == TagParts, flagTagParts},
+		{e.ChecksumComposite, flagComposite},
 	} {
 		if bit.set {
 			f |= bit.flag
 		}
 	}
-	return f
+	return f | uint16(e.ChecksumAlgorithm)*flagAlgorithm
 }
 
 // appendClear writes the clear bytes; flags state which optional fields follow.
@@ -338,7 +370,9 @@ func parseEnvelope(b []byte) (*Envelope, error) {
 	}
 	e := &Envelope{Mode: Mode(in.u8()), Size: -1}
 	flags := in.u16()
-	if in.err == nil && (flags&^flagsKnown != 0 || e.Mode > SSEC) {
+	e.ChecksumAlgorithm = uint8(flags / flagAlgorithm & algorithmMask)
+	laterAlgorithm := e.ChecksumAlgorithm != 0 && ChecksumSize(e.ChecksumAlgorithm) == 0
+	if in.err == nil && (flags&^flagsKnown != 0 || e.Mode > SSEC || laterAlgorithm) {
 		return nil, fmt.Errorf("%w: mode %d, flags %#x", ErrUnsupportedVersion, e.Mode, flags)
 	}
 	e.parseClear(&in, flags)
@@ -357,6 +391,7 @@ func (e *Envelope) parseClear(in *fields, flags uint16) {
 	e.Compressed = flags&flagCompressed != 0
 	e.BucketKey = flags&flagBucketKey != 0
 	e.HasHeaders = flags&flagHeaders != 0
+	e.ChecksumComposite = flags&flagComposite != 0
 	e.service = uint32(in.uvarint(1<<32 - 1))
 	in.into(e.salt[:])
 	in.into(e.commitment[:])

@@ -79,6 +79,7 @@ func envelopes(t testing.TB) map[string]*sealedEnvelope {
 		"customer":  sealEnvelope(t, Envelope{Mode: SSEC, Size: 77, HasHeaders: true, Headers: someHeaders(false)}, nil, nil),
 		"streamed":  sealEnvelope(t, Envelope{Mode: SSES3, Manifest: true, Size: 1 << 30, HasHeaders: true, Headers: someHeaders(false)}, nil, nil),
 		"multipart": sealEnvelope(t, Envelope{Mode: SSES3, Manifest: true, Size: -1}, nil, nil),
+		"composite": sealEnvelope(t, Envelope{Mode: SSES3, Manifest: true, Size: -1, ChecksumAlgorithm: CRC32C, ChecksumComposite: true}, nil, nil),
 		"rewrapped": sealEnvelope(t, Envelope{Mode: SSEKMS, KeyID: testARN, Manifest: true, Size: -1, VisibleETag: "abc-3"}, nil,
 			&Tag{Kind: TagParts, MD5: [16]byte{4}, Parts: 3}),
 		"compressed": sealEnvelope(t, Envelope{Mode: SSES3, Compressed: true, Size: 10000, HasHeaders: true, Headers: someHeaders(false)},
@@ -232,12 +233,40 @@ func TestEnvelopeVersions(t *testing.T) {
 	raw, _ := base64.RawURLEncoding.DecodeString(envelopes(t)["small"].text(t))
 	for name, change := range map[string]func(b []byte){
 		"version 0": func(b []byte) { b[0] = 0 }, "version 2": func(b []byte) { b[0] = 2 },
-		"mode 5": func(b []byte) { b[1] = 5 }, "flag 15": func(b []byte) { b[2] |= 0x80 }, "flag 9": func(b []byte) { b[2] |= 2 },
+		"mode 5": func(b []byte) { b[1] = 5 }, "flag 15": func(b []byte) { b[2] |= 0x80 }, "flag 14": func(b []byte) { b[2] |= 0x40 },
+		"checksum of algorithm 11": func(b []byte) { b[2] = 11 << 1 },
 	} {
 		b := bytes.Clone(raw)
 		change(b)
 		if _, err := ParseEnvelope(base64.RawURLEncoding.EncodeToString(b)); !errors.Is(err, ErrUnsupportedVersion) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestEnvelopeNamesTheChecksum: the clear fields name the facts' only checksum; of several they name none, and without facts they
+// keep what the caller says.
+func TestEnvelopeNamesTheChecksum(t *testing.T) {
+	type kind struct {
+		algorithm uint8
+		composite bool
+	}
+	for name, want := range map[string]kind{
+		"small": {CRC64NVME, false}, "kms": {}, "dsse": {}, "customer": {}, "multipart": {},
+		"composite": {CRC32C, true}, "compressed": {SHA1, true},
+	} {
+		e, err := ParseEnvelope(envelopes(t)[name].text(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (kind{e.ChecksumAlgorithm, e.ChecksumComposite}); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	for a := CRC32; a <= XXHASH128; a++ {
+		s := sealEnvelope(t, Envelope{Mode: SSES3, Manifest: true, Size: -1, ChecksumAlgorithm: a}, nil, nil)
+		if e, err := ParseEnvelope(s.text(t)); err != nil || e.ChecksumAlgorithm != a || e.ChecksumComposite {
+			t.Errorf("algorithm %d: %+v, %v", a, e, err)
 		}
 	}
 }
@@ -376,6 +405,8 @@ func TestSealRefuses(t *testing.T) {
 		"stray headers":   {func(e *Envelope, _ *sealedEnvelope) { e.HasHeaders, e.Manifest, e.Headers.Data[0] = false, true, 1 }, nil},
 		"outer header":    {func(e *Envelope, _ *sealedEnvelope) { e.Headers.Outer[0] = 1 }, nil},
 		"manifest and s2": {func(e *Envelope, _ *sealedEnvelope) { e.Manifest, e.Compressed = true, true }, nil},
+		"algorithm 11":    {func(e *Envelope, _ *sealedEnvelope) { e.ChecksumAlgorithm = 11 }, nil},
+		"bare composite":  {func(e *Envelope, _ *sealedEnvelope) { e.ChecksumComposite = true }, nil},
 		"kind of tag":     {func(_ *Envelope, s *sealedEnvelope) { s.tag = &Tag{Kind: 3} }, nil},
 		"tag of no parts": {func(_ *Envelope, s *sealedEnvelope) { s.tag = &Tag{Kind: TagParts} }, nil},
 		"checksum size": {func(_ *Envelope, s *sealedEnvelope) {

@@ -8,8 +8,8 @@ import (
 
 // Append appends the document, with its entries as they are now.
 func (l *Listing) Append(dst []byte) []byte {
-	// An ETag gets longer by its escaped quotes and a number of parts.
-	dst = slices.Grow(dst, len(l.doc)+16*len(l.Entries))
+	// An ETag gets longer by its escaped quotes and a number of parts, an entry by the elements of a checksum.
+	dst = slices.Grow(dst, len(l.doc)+128*len(l.Entries))
 	at, dropped := 0, 0
 	for i := range l.Entries {
 		if l.Entries[i].Drop {
