@@ -44,6 +44,10 @@ var mayImport = map[string][]string{
 	"proxy/embedded": {"proxy/s3", "keystore/iam"},
 	"proxy/proxytest": {"proxy", "proxy/embedded", "proxy/s3", "sse", "keystore", "keystore/local", "keystore/iam", "keystore/audit",
 		"keystore/sigv4", "keystore/state"},
+	"proxy/server": {"proxy", "proxy/embedded", "proxy/s3", "keystore", "keystore/local", "keystore/kmsapi", "keystore/gate",
+		"keystore/awskms", "keystore/transit", "keystore/bucketkey", "keystore/rootkey", "keystore/iam", "keystore/audit", "keystore/sigv4",
+		"keystore/state", "keystore/unproven"},
+	"proxy/jobs":  {"proxy/s3", "sse"},
 	"cmd/waxseal": anything,
 	"bench":       anything,
 }
@@ -58,6 +62,8 @@ var testsMayImport = map[string][]string{
 	"keystore/transit":   {"keystore/keystoretest"},
 	"keystore/kmsapi":    {"keystore/rootkey", "keystore/state"},
 	"proxy":              {"proxy/proxytest", "keystore/local", "keystore/rootkey"},
+	"proxy/server":       {"proxy/proxytest", "keystore/keystoretest"},
+	"proxy/jobs":         {"proxy/server", "proxy/proxytest", "keystore", "keystore/keystoretest", "keystore/local", "keystore/iam", "keystore/state"},
 }
 
 // forbiddenNames say nothing about what a package knows.

@@ -410,7 +410,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "embedded": "embedded"}
+	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "server": "server", "jobs": "jobs", "embedded": "embedded"}
 	for _, name := range []string{"iam", "audit", "gate", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven"} {
 		folders[name] = "../keystore/" + name
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"waxseal/keystore/audit"
+	"waxseal/proxy/server"
 )
 
 func auditCommand() *cobra.Command {
@@ -20,8 +21,8 @@ func auditCommand() *cobra.Command {
 		Use:   "audit",
 		Short: "Print audit records of the key service, oldest first, one JSON object a line",
 		Args:  cobra.NoArgs,
-	}, func(cmd *cobra.Command, c *config, _ []string) error {
-		return q.print(cmd.OutOrStdout(), dataDir(c.DataDir).audit(), time.Now())
+	}, func(cmd *cobra.Command, c *server.Config, _ []string) error {
+		return q.print(cmd.OutOrStdout(), c.AuditDir(), time.Now())
 	})
 	f := cmd.Flags()
 	f.StringVar(&q.since, "since", "", "from this `TIME` on: 2026-01-02T15:04:05Z, 2026-01-02, or a duration back from now")

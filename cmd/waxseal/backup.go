@@ -1,29 +1,13 @@
 package main
 
 import (
-	"bytes"
-	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
-	"hash"
-	"io"
-	"io/fs"
-	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
 
-	"waxseal/keystore/iam"
-	"waxseal/keystore/rootkey"
-	"waxseal/keystore/state"
+	"waxseal/proxy/server"
 )
-
-// A backup is the whole state: KMS keys, the roots of SSE-S3, service keys, bucket configuration, uploads in flight.
-// What is secret in it is sealed under the root secret, which is not in it.
-//
-//	backup = backupMagic || copy of state.db || SHA-256 of all before it
-const backupMagic = "waxseal-backup-v1\n"
 
 func backupCommand() *cobra.Command {
 	return operatorCommand(&cobra.Command{
@@ -33,60 +17,12 @@ func backupCommand() *cobra.Command {
 			"sealed under the root secret (root.key or WAXSEAL_ROOT_SECRET), which is not in it: keep a copy of that,\n" +
 			"elsewhere. Objects are the store's to back up.",
 		Args: cobra.ExactArgs(1),
-	}, func(cmd *cobra.Command, c *config, args []string) error {
+	}, func(cmd *cobra.Command, c *server.Config, args []string) error {
 		if args[0] == "-" {
-			return backup(cmd.Context(), c, cmd.OutOrStdout())
+			return server.Backup(cmd.Context(), c, cmd.OutOrStdout())
 		}
-		return backupTo(cmd.Context(), c, args[0])
+		return server.BackupFile(cmd.Context(), c, args[0])
 	})
-}
-
-func backupTo(ctx context.Context, c *config, name string) error {
-	return writeNew(name, func(w io.Writer) error { return backup(ctx, c, w) })
-}
-
-// backup writes a backup, made by the waxseal that serves or, when there is none, here.
-func backup(ctx context.Context, c *config, w io.Writer) error {
-	dir := dataDir(c.DataDir)
-	body, err := ask(ctx, dir, "GET", "/backup")
-	if err == nil {
-		defer body.Close()
-		return copyBackup(w, body)
-	}
-	if !errors.Is(err, errNobodyServes) {
-		return err
-	}
-	s, err := dir.openExisting()
-	if err != nil {
-		return err
-	}
-	return errors.Join(writeBackup(w, s), s.Close())
-}
-
-func writeBackup(w io.Writer, s state.Store) error {
-	sum := sha256.New()
-	all := io.MultiWriter(w, sum)
-	if _, err := io.WriteString(all, backupMagic); err != nil {
-		return err
-	}
-	if err := s.Backup(all); err != nil {
-		return err
-	}
-	_, err := w.Write(sum.Sum(nil))
-	return err
-}
-
-// copyBackup copies a backup and fails when it is not whole.
-func copyBackup(w io.Writer, r io.Reader) error {
-	c := newBackupReader(r)
-	if _, err := io.WriteString(w, backupMagic); err != nil {
-		return err
-	}
-	if _, err := io.Copy(w, c); err != nil {
-		return err
-	}
-	_, err := w.Write(c.tail)
-	return err
 }
 
 func restoreCommand() *cobra.Command {
@@ -95,175 +31,16 @@ func restoreCommand() *cobra.Command {
 		Use:   "restore FILE",
 		Short: "Put a backup's state into a data directory without one; - is standard input",
 		Args:  cobra.ExactArgs(1),
-	}, func(cmd *cobra.Command, c *config, args []string) error {
-		if err := checkDeletions(deletions); err != nil {
-			return err
-		}
+	}, func(cmd *cobra.Command, c *server.Config, args []string) error {
 		if args[0] == "-" {
-			return restore(cmd.Context(), c, cmd.InOrStdin(), deletions)
+			return server.Restore(cmd.Context(), c, cmd.InOrStdin(), deletions)
 		}
 		f, err := os.Open(args[0])
 		if err != nil {
 			return err
 		}
-		return errors.Join(restore(cmd.Context(), c, f, deletions), f.Close())
+		return errors.Join(server.Restore(cmd.Context(), c, f, deletions), f.Close())
 	})
 	cmd.Flags().StringVar(&deletions, "deletions", "", "`cancel` or keep the deletions of KMS keys that are due; none: refuse a backup with such")
 	return cmd
-}
-
-// restore puts a backup in place once it is known to be whole and to open with the root secret that is there.
-func restore(ctx context.Context, c *config, r io.Reader, deletions string) error {
-	dir := dataDir(c.DataDir)
-	if err := dir.make(); err != nil {
-		return err
-	}
-	if err := dir.vacate(); err != nil {
-		return err
-	}
-	if _, err := rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), false); err != nil {
-		return fmt.Errorf("put the root secret in place first: %w", err)
-	}
-	scratch, err := os.MkdirTemp(string(dir), ".restore-")
-	if err != nil {
-		return err
-	}
-	return errors.Join(restoreThrough(ctx, c, dataDir(scratch), r, deletions), os.RemoveAll(scratch))
-}
-
-func restoreThrough(ctx context.Context, c *config, scratch dataDir, r io.Reader, deletions string) error {
-	err := writeNew(scratch.state(), func(w io.Writer) error {
-		_, err := io.Copy(w, newBackupReader(r))
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	// Its own records go with the scratch directory.
-	if err := withState(ctx, c, scratch, scratch, func(*parts) error { return nil }); err != nil {
-		return fmt.Errorf("the backup does not open: %w", err)
-	}
-	if err := settleDeletions(ctx, c, scratch, deletions); err != nil {
-		return err
-	}
-	dir := dataDir(c.DataDir)
-	if err := os.Link(scratch.state(), dir.state()); err != nil {
-		return err
-	}
-	return syncDir(string(dir))
-}
-
-// vacate makes room for a state. It removes a file without content, and refuses to touch any other.
-func (d dataDir) vacate() error {
-	if _, err := os.Lstat(d.state()); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	size, err := fileSize(d.state())
-	if err == nil && size > 0 {
-		err = d.wantEmpty()
-	}
-	if err != nil {
-		return fmt.Errorf("%s is there already: move it aside, a backup is restored into a data directory without one: %w", d.state(), err)
-	}
-	return os.Remove(d.state())
-}
-
-var errInUse = errors.New("it has a state in it")
-
-func (d dataDir) wantEmpty() error {
-	s, err := state.OpenBolt(d.state())
-	if err != nil {
-		return err
-	}
-	empty, err := isEmpty(s)
-	if err == nil && !empty {
-		err = errInUse
-	}
-	return errors.Join(err, s.Close())
-}
-
-// withState opens a state that is not in service, with the root secret and everything in it that the service needs, and
-// keeps records in another directory. What is due in it stays undone.
-func withState(ctx context.Context, c *config, scratch, records dataDir, do func(*parts) error) error {
-	secret, err := rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dataDir(c.DataDir).rootKey(), false)
-	if err != nil {
-		return err
-	}
-	defer secret.Zero()
-	p := &parts{secret: secret, looking: true}
-	if p.users, err = iam.NewDirectory(nil); err != nil {
-		return err
-	}
-	file, err := scratch.openExisting()
-	if err != nil {
-		return err
-	}
-	p.atEnd(func(context.Context) error { return file.Close() })
-	own := *c
-	own.DataDir, own.KMSRate = string(records), 0
-	p.state, err = scratch.sealState(ctx, file, secret)
-	if err == nil {
-		err = p.openAudit(&own)
-	}
-	if err == nil {
-		err = p.openKeys(ctx, &own, slog.New(slog.DiscardHandler))
-	}
-	if err == nil {
-		err = do(p)
-	}
-	return errors.Join(err, p.shutdown(ctx))
-}
-
-var errNoBackup = errors.New("this is not a whole waxseal backup")
-
-// backupReader reads the state in a backup, and fails at its end when the sum is another.
-type backupReader struct {
-	r      io.Reader
-	sum    hash.Hash
-	header bool
-	ahead  []byte // at most a sum's length: what may be the sum
-	tail   []byte // the sum, once read
-}
-
-func newBackupReader(r io.Reader) *backupReader { return &backupReader{r: r, sum: sha256.New()} }
-
-func (b *backupReader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if err := b.begin(); err != nil {
-		return 0, err
-	}
-	buf := make([]byte, len(p))
-	n, err := io.ReadFull(b.r, buf)
-	whole := append(b.ahead, buf[:n]...)
-	out := max(0, len(whole)-sha256.Size)
-	out = min(out, len(p))
-	copy(p, whole[:out])
-	b.sum.Write(whole[:out])
-	b.ahead = bytes.Clone(whole[out:])
-	if err == nil || out > 0 && errors.Is(err, io.ErrUnexpectedEOF) {
-		return out, nil
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return out, err
-	}
-	if len(b.ahead) != sha256.Size || !bytes.Equal(b.ahead, b.sum.Sum(nil)) {
-		return out, errNoBackup
-	}
-	b.tail = b.ahead
-	return out, io.EOF
-}
-
-func (b *backupReader) begin() error {
-	if b.header {
-		return nil
-	}
-	head := make([]byte, len(backupMagic))
-	if _, err := io.ReadFull(b.r, head); err != nil || string(head) != backupMagic {
-		return errNoBackup
-	}
-	b.header = true
-	b.sum.Write(head)
-	return nil
 }

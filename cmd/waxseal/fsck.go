@@ -1,15 +1,14 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"waxseal/proxy/embedded"
+	"waxseal/proxy/server"
 )
 
 func fsckCommand() *cobra.Command {
@@ -22,16 +21,10 @@ func fsckCommand() *cobra.Command {
 			"used; waxseal verify opens objects. waxseal must not be serving.",
 		Example: "  waxseal fsck --read-data\n  waxseal fsck --repair",
 		Args:    cobra.NoArgs,
-	}, func(cmd *cobra.Command, c *config, _ []string) error {
-		if _, err := os.Stat(embedded.IndexPath(dataDir(c.DataDir).store())); err != nil {
-			return fmt.Errorf("--data-dir: there is no embedded store: %w", err)
-		}
-		s, err := c.openEmbedded(slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil)))
+	}, func(cmd *cobra.Command, c *server.Config, _ []string) error {
+		log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+		report, err := server.Fsck(cmd.Context(), c, log, data, repair)
 		if err != nil {
-			return err
-		}
-		report, err := s.Check(cmd.Context(), data, repair)
-		if err := errors.Join(err, s.Close()); err != nil {
 			return err
 		}
 		return showReport(cmd.OutOrStdout(), report)

@@ -1,176 +1,29 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"log/slog"
-	"net"
-	"net/http"
-	"os"
 	"slices"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"waxseal/proxy/server"
 )
 
 // operatorCommand is a command on a data directory, whether a waxseal serves from it or not. It takes serve's whole
 // configuration; its help has only the flags that matter to it.
-func operatorCommand(cmd *cobra.Command, run func(*cobra.Command, *config, []string) error, shown ...string) *cobra.Command {
-	c := defaults()
+func operatorCommand(cmd *cobra.Command, run func(*cobra.Command, *server.Config, []string) error, shown ...string) *cobra.Command {
+	c := server.Default()
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if err := c.loadProcess(cmd.Flags()); err != nil {
+		if err := c.Load(cmd.Flags()); err != nil {
 			return err
 		}
 		return run(cmd, &c, args)
 	}
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
-	c.flags(f)
+	c.Flags(f)
 	f.VisitAll(func(flag *pflag.Flag) {
 		flag.Hidden = !slices.Contains([]string{"config", "data-dir"}, flag.Name) && !slices.Contains(shown, flag.Name)
 	})
 	cmd.Flags().AddFlagSet(f)
 	return cmd
-}
-
-// withKeys opens the data directory's state and key service, when no waxseal serves from it.
-func withKeys(ctx context.Context, c *config, do func(*parts) error) error {
-	if _, err := os.Stat(dataDir(c.DataDir).state()); err != nil {
-		return fmt.Errorf("--data-dir: %w", err)
-	}
-	own := *c
-	own.NewState = false // only serve begins
-	c = &own
-	p := &parts{}
-	log := slog.New(slog.DiscardHandler)
-	err := p.openData(ctx, c, log)
-	if err == nil {
-		err = p.openKeys(ctx, c, log)
-	}
-	if err == nil {
-		err = do(p)
-	}
-	return errors.Join(err, p.shutdown(ctx))
-}
-
-// The control socket: how operator commands reach a waxseal that serves. Only its user can open it.
-//
-//	GET  /backup        the state, as it is at one moment
-//	POST /rekey?prune=  a new root secret, and everything sealed again under it
-//	GET  /store         how to reach the embedded store
-//	GET  /s3            how jobs reach the S3 endpoint
-
-// maxControlPath is below every system's limit for a unix socket's address.
-const maxControlPath = 100
-
-// openControl serves the control socket until the process is taken apart.
-func (p *parts) openControl(_ context.Context, c *config, log *slog.Logger) error {
-	path := dataDir(c.DataDir).control()
-	if len(path) > maxControlPath {
-		log.Warn("backup, rekey and jobs need a stopped waxseal: the data directory's path is too long for a control socket")
-		return nil
-	}
-	// The state's lock is held, so a socket that is there is a dead process's.
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return errors.Join(err, l.Close())
-	}
-	s := &http.Server{Handler: p.withEmbeddedStore(p.control(c)), ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	p.atEnd(func(ctx context.Context) error {
-		if err := s.Shutdown(ctx); err != nil {
-			return errors.Join(err, s.Close()) // what is still under way is cut, and not left to what is gone behind it
-		}
-		return nil
-	})
-	go func() {
-		if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("the control socket has ended", "err", err)
-		}
-	}()
-	return nil
-}
-
-func (p *parts) control(c *config) http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /backup", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "close") // its write deadline is of no use to another request
-		if err := writeBackup(pacedWriter{w, controlPatience}, p.state); err != nil {
-			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
-		}
-	})
-	mux.HandleFunc("POST /rekey", func(w http.ResponseWriter, r *http.Request) {
-		text, err := p.rekey(r.Context(), r.URL.Query().Get("prune") == "true")
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		fmt.Fprint(w, text)
-	})
-	mux.HandleFunc("GET /store", func(w http.ResponseWriter, _ *http.Request) {
-		if p.store == nil {
-			http.Error(w, "it serves from another store: name it with --upstream-endpoint", http.StatusNotFound)
-			return
-		}
-		a := storeAccess{Endpoint: embeddedEndpoint, Region: c.UpstreamRegion, Socket: dataDir(c.DataDir).control()}
-		if err := json.NewEncoder(w).Encode(a); err != nil {
-			panic(http.ErrAbortHandler)
-		}
-	})
-	mux.HandleFunc("GET /s3", p.tellJobs(c))
-	return mux
-}
-
-// controlPatience is how long a reader of the control socket may take nothing of an answer before it is cut.
-const controlPatience = time.Minute
-
-// pacedWriter is an answer that ends when its reader has stopped.
-type pacedWriter struct {
-	http.ResponseWriter
-	patience time.Duration
-}
-
-func (w pacedWriter) Write(p []byte) (int, error) {
-	if err := http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(w.patience)); err != nil {
-		return 0, err
-	}
-	return w.ResponseWriter.Write(p)
-}
-
-// errNobodyServes says that no waxseal answers on the control socket.
-var errNobodyServes = errors.New("no waxseal serves from this data directory")
-
-// ask sends a request to the waxseal that serves from the data directory.
-func ask(ctx context.Context, dir dataDir, method, path string) (io.ReadCloser, error) {
-	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", dir.control())
-	}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := t.RoundTrip(req)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || len(dir.control()) > maxControlPath {
-		return nil, errNobodyServes
-	}
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp.Body, nil
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-	return nil, errors.Join(fmt.Errorf("the waxseal that serves says: %s", text), err)
 }

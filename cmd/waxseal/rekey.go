@@ -1,15 +1,9 @@
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net/url"
-	"os"
-	"strconv"
-
 	"github.com/spf13/cobra"
+
+	"waxseal/proxy/server"
 )
 
 func rekeyCommand() *cobra.Command {
@@ -21,73 +15,9 @@ func rekeyCommand() *cobra.Command {
 			"made before; --prune removes them. A secret in WAXSEAL_ROOT_SECRET is changed where it is kept: put the new\n" +
 			"one first, a comma, and the old one; restart; run rekey; remove the old one.",
 		Args: cobra.NoArgs,
-	}, func(cmd *cobra.Command, c *config, _ []string) error {
-		return rekey(cmd.Context(), c, prune, cmd.OutOrStdout())
+	}, func(cmd *cobra.Command, c *server.Config, _ []string) error {
+		return server.Rekey(cmd.Context(), c, prune, cmd.OutOrStdout())
 	})
 	cmd.Flags().BoolVar(&prune, "prune", false, "remove the older root secrets: backups made before will not open any more")
 	return cmd
-}
-
-func rekey(ctx context.Context, c *config, prune bool, stdout io.Writer) error {
-	query := url.Values{"prune": {strconv.FormatBool(prune)}}
-	body, err := ask(ctx, dataDir(c.DataDir), "POST", "/rekey?"+query.Encode())
-	if err == nil {
-		defer body.Close()
-		_, err = io.Copy(stdout, body)
-		return err
-	}
-	if !errors.Is(err, errNobodyServes) {
-		return err
-	}
-	return withKeys(ctx, c, func(p *parts) error {
-		text, err := p.rekey(ctx, prune)
-		if err != nil {
-			return err
-		}
-		_, err = io.WriteString(stdout, text)
-		return err
-	})
-}
-
-// rekey changes the root secret. Should it be cut short, what is left of it is done by the next.
-func (p *parts) rekey(ctx context.Context, prune bool) (string, error) {
-	// Two at once would each see the other's records change, and one could prune what the other still needs.
-	p.rekeying.Lock()
-	defer p.rekeying.Unlock()
-	fromFile := os.Getenv("WAXSEAL_ROOT_SECRET") == ""
-	if fromFile {
-		if err := p.secret.Rotate(); err != nil {
-			return "", err
-		}
-	}
-	n, err := p.rekeyLocal(ctx)
-	if err != nil {
-		return "", err
-	}
-	if err := p.ring.Reseal(ctx); err != nil {
-		return "", err
-	}
-	if err := p.keys.Reseal(ctx); err != nil {
-		return "", err
-	}
-	if _, err := p.state.Reseal(ctx); err != nil {
-		return "", err
-	}
-	if fromFile && prune {
-		if err := p.secret.Prune(); err != nil {
-			return "", err
-		}
-	}
-	if err := p.dir.keepFingerprint(p.secret); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%d records of the key service and all service keys are sealed under the newest root secret\n", n), nil
-}
-
-// rekeyLocal seals the embedded key service's records again. With an external one there are none.
-func (p *parts) rekeyLocal(ctx context.Context) (int, error) {
-	if p.local == nil {
-		return 0, nil
-	}
-	return p.local.Rekey(ctx)
 }

@@ -4,10 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +16,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -32,6 +27,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"waxseal/keystore/audit"
+	"waxseal/keystore/keystoretest"
+	"waxseal/proxy/jobs"
+	"waxseal/proxy/server"
 )
 
 func freeAddr(ts *testscript.TestScript, _ bool, args []string) {
@@ -51,9 +49,9 @@ func fetchURL(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // rootCreds are those of the script's environment, else those that the first start made.
-func rootCreds(ts *testscript.TestScript) (c credentials) {
+func rootCreds(ts *testscript.TestScript) (c server.Credentials) {
 	if access := ts.Getenv("WAXSEAL_ACCESS_KEY"); access != "" {
-		return credentials{access, ts.Getenv("WAXSEAL_SECRET_KEY")}
+		return server.Credentials{AccessKey: access, SecretKey: ts.Getenv("WAXSEAL_SECRET_KEY")}
 	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("waxseal-data/credentials")), &c))
 	return c
@@ -74,7 +72,7 @@ func makeKMSKey(ts *testscript.TestScript, _ bool, args []string) {
 func s3As(ts *testscript.TestScript, user string) *minio.Core {
 	creds := rootCreds(ts)
 	if user != "root" {
-		creds = credentials{"AKIA" + strings.ToUpper(user), user + "-secret"}
+		creds = server.Credentials{AccessKey: "AKIA" + strings.ToUpper(user), SecretKey: user + "-secret"}
 	}
 	u, err := url.Parse(ts.Getenv("S3"))
 	ts.Check(err)
@@ -90,7 +88,7 @@ func useS3(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 4 {
 		ts.Fatalf("usage: s3 USER put|get S3URL BYTES [MODE [KEY]]")
 	}
-	bucket, key, err := parseS3URL(args[2])
+	bucket, key, err := jobs.ParseURL(args[2])
 	ts.Check(err)
 	size, err := strconv.Atoi(args[3])
 	ts.Check(err)
@@ -224,105 +222,7 @@ func (h headers) Marshal(into http.Header) {
 
 // startTransit runs a Transit engine with these keys.
 func startTransit(ts *testscript.TestScript, _ bool, args []string) {
-	s := httptest.NewServer(newTransitEngine(ts.Getenv(envKMSToken), args...))
+	s := httptest.NewServer(keystoretest.NewTransit(ts.Getenv("WAXSEAL_KMS_TOKEN"), args...))
 	ts.Defer(s.Close)
 	ts.Setenv("TRANSIT", s.URL)
-}
-
-// transitEngine is as much of a Transit engine as a round trip needs: AES-256-GCM keys that bind associated data, and
-// their versions.
-type transitEngine struct {
-	token string
-	mu    sync.Mutex
-	keys  map[string][]cipher.AEAD
-}
-
-func newTransitEngine(token string, names ...string) *transitEngine {
-	e := &transitEngine{token: token, keys: make(map[string][]cipher.AEAD)}
-	for _, name := range names {
-		e.rotate(name)
-	}
-	return e
-}
-
-// rotate gives a key its next version.
-func (e *transitEngine) rotate(name string) {
-	block, err := aes.NewCipher(random(32))
-	if err != nil {
-		panic(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		panic(err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.keys[name] = append(e.keys[name], aead)
-}
-
-func (e *transitEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/v1/sys/health" { // as Vault does, whoever asks
-		_, _ = io.WriteString(w, "{}")
-		return
-	}
-	if r.Header.Get("X-Vault-Token") != e.token {
-		http.Error(w, `{"errors":["permission denied","invalid token"]}`, http.StatusForbidden)
-		return
-	}
-	out, err := e.answer(r)
-	if err != nil {
-		http.Error(w, `{"errors":["`+err.Error()+`"]}`, http.StatusBadRequest)
-		return
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"data": out})
-}
-
-func random(n int) []byte {
-	b := make([]byte, n)
-	rand.Read(b)
-	return b
-}
-
-func (e *transitEngine) answer(r *http.Request) (map[string]any, error) {
-	path := strings.Split(strings.TrimPrefix(r.URL.Path, "/v1/"), "/")
-	if len(path) != 3 || path[0] != "transit" {
-		return map[string]any{"ttl": 0}, nil // sys/health, auth/token/lookup-self
-	}
-	e.mu.Lock()
-	versions := e.keys[path[2]]
-	e.mu.Unlock()
-	if versions == nil {
-		return nil, errors.New("no such key")
-	}
-	if path[1] == "keys" {
-		return map[string]any{"type": "aes256-gcm96", "supports_encryption": true, "latest_version": len(versions)}, nil
-	}
-	var in struct {
-		Plaintext, Ciphertext string
-		AssociatedData        []byte `json:"associated_data"`
-	}
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
-		return nil, err
-	}
-	if path[1] == "encrypt" {
-		aead := versions[len(versions)-1]
-		nonce := random(aead.NonceSize())
-		box := aead.Seal(nonce, nonce, []byte(in.Plaintext), in.AssociatedData)
-		return map[string]any{"ciphertext": fmt.Sprintf("vault:v%d:%s", len(versions), base64.StdEncoding.EncodeToString(box))}, nil
-	}
-	var version int
-	var text string
-	if _, err := fmt.Sscanf(in.Ciphertext, "vault:v%d:%s", &version, &text); err != nil || version < 1 || version > len(versions) {
-		return nil, errors.New("invalid ciphertext")
-	}
-	aead := versions[version-1]
-	box, err := base64.StdEncoding.DecodeString(text)
-	if err != nil || len(box) < aead.NonceSize() {
-		return nil, errors.New("invalid ciphertext")
-	}
-	plaintext, err := aead.Open(nil, box[:aead.NonceSize()], box[aead.NonceSize():], in.AssociatedData)
-	if err != nil {
-		return nil, errors.New("invalid ciphertext")
-	}
-	return map[string]any{"plaintext": string(plaintext)}, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"waxseal/proxy/jobs"
 )
 
 func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waxseal": main}) }
@@ -98,7 +99,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 		"--admin-listen=127.0.0.1:0", "--drain-delay=0"}, args[1:]...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = ts.MkAbs("."), out, errs
 	cmd.Env = []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + ts.Getenv("HOME"), "TMPDIR=" + ts.Getenv("TMPDIR")}
-	for _, name := range []string{"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_ROOT_SECRET", envKMSAccessKey, envKMSSecretKey, envKMSToken} {
+	for _, name := range []string{"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_ROOT_SECRET", "WAXSEAL_KMS_ACCESS_KEY", "WAXSEAL_KMS_SECRET_KEY", "WAXSEAL_KMS_TOKEN"} {
 		if v := ts.Getenv(name); v != "" {
 			cmd.Env = append(cmd.Env, name+"="+v)
 		}
@@ -174,14 +175,11 @@ func putObject(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: put S3URL BYTES")
 	}
-	bucket, key, err := parseS3URL(args[0])
+	bucket, key, err := jobs.ParseURL(args[0])
 	ts.Check(err)
 	size, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	var root credentials
-	ts.Check(json.Unmarshal([]byte(ts.ReadFile("waxseal-data/credentials")), &root))
-	core, err := storeAccess{Endpoint: ts.Getenv("S3"), Region: "us-east-1", AccessKey: root.AccessKey, SecretKey: root.SecretKey}.client()
-	ts.Check(err)
+	core := s3As(ts, "root")
 	ctx := context.Background()
 	there, err := core.BucketExists(ctx, bucket)
 	ts.Check(err)

@@ -6,28 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"waxseal/proxy/server"
 )
-
-// didYouMean is a hint behind an error about an unknown name, empty where no known name is near: "; did you mean
-// --listen?" for --lsten.
-func didYouMean(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
-		return "; did you mean " + near + "?"
-	}
-	return ""
-}
-
-// nearest is the known name that cobra would suggest for a mistyped one: at most two edits away, or begun by it.
-func nearest(name string, known []string) string {
-	names := &cobra.Command{SuggestionsMinimumDistance: 2}
-	for _, k := range known {
-		names.AddCommand(&cobra.Command{Use: k, Run: func(*cobra.Command, []string) {}})
-	}
-	if near := names.SuggestionsFor(name); name != "" && len(near) > 0 {
-		return near[0]
-	}
-	return ""
-}
 
 // unknownCommand refuses arguments of the program that are no command.
 func unknownCommand(cmd *cobra.Command, args []string) error {
@@ -38,7 +19,11 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		known = append(known, c.Name())
 	}
-	return fmt.Errorf("unknown command %q%s", args[0], didYouMean(args[0], known))
+	err := fmt.Errorf("unknown command %q", args[0])
+	if near := server.Nearest(args[0], known); near != "" {
+		err = fmt.Errorf("%w; did you mean %s?", err, near)
+	}
+	return err
 }
 
 // unknownFlag adds to pflag's error about an unknown flag which one may have been meant.
@@ -49,7 +34,7 @@ func unknownFlag(cmd *cobra.Command, err error) error {
 	}
 	var known []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := nearest(name, known); near != "" {
+	if near := server.Nearest(name, known); near != "" {
 		return fmt.Errorf("%w; did you mean --%s?", err, near)
 	}
 	return err

@@ -1,0 +1,308 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/minio/minio-go/v7"
+	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/s3utils"
+	"github.com/minio/minio-go/v7/pkg/signer"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
+)
+
+// Endpoint is the S3 endpoint of a waxseal, and who a job is there.
+type Endpoint struct {
+	URL       *url.URL
+	Transport *http.Transport // that reaches it
+	Region    string
+	AccessKey string
+	SecretKey string
+
+	Store       string   // where the objects are: bookmarks are of one store
+	ReadThrough []string // buckets whose plaintext it serves
+	Operator    bool     // it is the operator's listener, which takes orders
+}
+
+// Options are those that all jobs have. The comments of failures name them as the program's flags.
+type Options struct {
+	Bucket, Prefix string
+
+	Workers      int     // objects worked on at once
+	Rate         float64 // objects a second, at most; 0: no limit
+	Count        bool    // count the objects before the first is worked on
+	ShowFailures int     // objects that failed that are named; 0: all
+	JSON         bool    // results and failures are JSON
+	Stdout       io.Writer
+	Stderr       io.Writer // failures and how far it is
+	Bookmarks    string    // directory for the bookmarks of jobs that are interrupted
+}
+
+// Check finds what cannot be meant, naming the flag.
+func (o *Options) Check() error {
+	switch {
+	case o.Workers < 1:
+		return fmt.Errorf("--workers: %d is less than one", o.Workers)
+	case o.ShowFailures < 0:
+		return fmt.Errorf("--show-failures: %d is negative", o.ShowFailures)
+	case o.Rate < 0:
+		return fmt.Errorf("--rate: %v is negative", o.Rate)
+	}
+	return nil
+}
+
+// ParseURL takes s3://BUCKET or s3://BUCKET/PREFIX apart.
+func ParseURL(text string) (bucket, prefix string, err error) {
+	rest, ok := strings.CutPrefix(text, "s3://")
+	bucket, prefix, _ = strings.Cut(rest, "/")
+	if !ok || bucket == "" {
+		return "", "", fmt.Errorf("%q is not s3://BUCKET or s3://BUCKET/PREFIX", text)
+	}
+	return bucket, prefix, nil
+}
+
+// A Job works through the objects below a prefix, as an S3 client of waxseal: what it may do, what it sees and how it
+// is kept from overwriting a concurrent write are the proxy's business. It does one thing once.
+type Job struct {
+	s3       *access
+	bucket   string
+	prefix   string
+	marks    string // directory of bookmarks
+	workers  int
+	versions bool // earlier versions, too
+	dryRun   bool
+
+	out      io.Writer // results
+	failures io.Writer // a line for each object that failed, up to shown
+	shown    int       // 0: all
+	json     bool      // results and failures are JSON
+	progress io.Writer // how far it is
+	terminal bool      // progress is a terminal
+	begun    time.Time
+	count    bool          // count the objects before the first is worked on
+	limit    *rate.Limiter // of objects; nil: none
+
+	mu     sync.Mutex
+	total  int // objects to work on; 0: not known
+	seen   int
+	bytes  int64
+	counts map[string]int // by what came of an object
+	failed int
+	keys   []keyCount // what objects hang on, for the summary in JSON
+}
+
+// New is a job that has not begun.
+func New(e Endpoint, o Options) (*Job, error) {
+	s3, err := newAccess(e)
+	if err != nil {
+		return nil, err
+	}
+	j := &Job{
+		s3: s3, bucket: o.Bucket, prefix: o.Prefix, marks: o.Bookmarks, workers: o.Workers, count: o.Count, json: o.JSON,
+		out: o.Stdout, progress: o.Stderr, failures: o.Stderr, shown: o.ShowFailures, terminal: isTerminal(o.Stderr),
+	}
+	if o.Rate > 0 {
+		j.limit = rate.NewLimiter(rate.Limit(o.Rate), 1)
+	}
+	return j, nil
+}
+
+// access is an endpoint with its clients.
+type access struct {
+	Endpoint
+	client *http.Client
+	core   *minio.Core
+}
+
+func newAccess(e Endpoint) (*access, error) {
+	core, err := minio.NewCore(e.URL.Host, &minio.Options{
+		Creds: miniocreds.NewStaticV4(e.AccessKey, e.SecretKey, ""), Region: e.Region, Secure: e.URL.Scheme == "https",
+		BucketLookup: minio.BucketLookupPath, Transport: e.Transport, TrailingHeaders: false,
+	})
+	return &access{Endpoint: e, client: &http.Client{Transport: e.Transport}, core: core}, err
+}
+
+// each hands every object below the prefix to do, several at once. An object that fails is counted and reported, and
+// the others go on; only a listing that fails, or the end of ctx, ends the job.
+func (j *Job) each(ctx context.Context, mark *bookmark, do func(context.Context, minio.ObjectInfo) (string, error)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	j.begun, j.counts = time.Now(), make(map[string]int)
+	stop := j.reportProgress(ctx)
+	defer stop()
+	list := minio.ListObjectsOptions{Prefix: j.prefix, Recursive: true, WithVersions: j.versions, StartAfter: mark.after()}
+	if j.count {
+		if err := j.countAll(ctx, list); err != nil {
+			return err
+		}
+	}
+	var g errgroup.Group
+	g.SetLimit(j.workers)
+	var names listedNames
+	for o := range j.s3.core.Client.ListObjects(ctx, j.bucket, list) {
+		if o.Err != nil {
+			return errors.Join(o.Err, g.Wait())
+		}
+		if o.IsDeleteMarker {
+			continue
+		}
+		if err := j.wait(ctx); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+		place, misnamed := mark.begin(o.Key), names.check(j, o)
+		g.Go(func() (err error) {
+			what := ""
+			if err = misnamed; err == nil {
+				what, err = do(ctx, o)
+			}
+			if err == nil && what == gone {
+				err = j.checkGone(ctx, o)
+			}
+			if ctx.Err() != nil {
+				return ctx.Err() // not this object's fault: it will be done the next time
+			}
+			j.note(o, what, err)
+			return mark.end(place, err == nil)
+		})
+	}
+	return errors.Join(g.Wait(), ctx.Err())
+}
+
+// listedNames tells keys that the store lists under another name than the object's: whoever asks for that name finds
+// another object or none, and would take the object for one that was deleted.
+type listedNames struct{ last, lastVersion string }
+
+var errMisnamed = errors.New("the store lists this object under another name, which cannot be asked for: it was not looked at")
+
+func (l *listedNames) check(j *Job, o minio.ObjectInfo) error {
+	again := l.last == o.Key && l.lastVersion == o.VersionID
+	l.last, l.lastVersion = o.Key, o.VersionID
+	if again || strings.ContainsRune(o.Key, utf8.RuneError) || !strings.HasPrefix(o.Key, j.prefix) {
+		return errMisnamed
+	}
+	return nil
+}
+
+var errListedOnly = errors.New("is listed, and not there")
+
+// checkGone tells an object that was deleted since it was listed from one that the store lists and does not have.
+func (j *Job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for now := range j.s3.core.Client.ListObjects(ctx, j.bucket, minio.ListObjectsOptions{Prefix: o.Key, Recursive: true, WithVersions: j.versions}) {
+		switch {
+		case now.Err != nil:
+			return now.Err
+		case !strings.HasPrefix(now.Key, o.Key):
+			return errMisnamed
+		case now.Key != o.Key: // the key itself comes first
+			return nil
+		case now.VersionID == o.VersionID && now.ETag == o.ETag && now.LastModified.Equal(o.LastModified) && !now.IsDeleteMarker:
+			return errListedOnly
+		}
+	}
+	return nil
+}
+
+// head asks for all that waxseal says of an object: the header as it came, which minio-go does not show whole.
+func (a *access) head(ctx context.Context, bucket, key string) (http.Header, error) {
+	resp, err := a.send(ctx, http.MethodHead, bucket, key, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return resp.Header, nil
+	case http.StatusBadRequest:
+		return nil, a.refusal(ctx, bucket, key)
+	}
+	return nil, &headError{resp.StatusCode}
+}
+
+// refusal asks again for what HEAD answered 400, as the answer to a GET says why: SSE-C, or a KMS key that is disabled, or
+// anything else.
+func (a *access) refusal(ctx context.Context, bucket, key string) error {
+	body, _, _, err := a.core.GetObject(ctx, bucket, key, minio.GetObjectOptions{})
+	if err != nil {
+		return err
+	}
+	return errors.Join(errOtherNow, body.Close())
+}
+
+// errOtherNow says that an object is not what it was a moment ago.
+var errOtherNow = errors.New("HEAD answered 400, and GET did not")
+
+// isCustomers says whether an object needs its client's key: for anything, and from anybody.
+func isCustomers(err error) bool {
+	e := minio.ToErrorResponse(err)
+	return e.Code == "InvalidRequest" && strings.HasPrefix(e.Message, "The object was stored using a form of Server Side Encryption")
+}
+
+// send sends a request without a body as it stands.
+func (a *access) send(ctx context.Context, method, bucket, key string, query url.Values, h http.Header) (*http.Response, error) {
+	u := *a.URL
+	u.Path, u.RawPath = "/"+bucket+"/"+key, "/"+s3utils.EncodePath(bucket+"/"+key)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(req.Header, h)
+	req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+	return a.client.Do(signer.SignV4(*req, a.AccessKey, a.SecretKey, "", a.Region))
+}
+
+// headError is the answer to a HEAD, which has no body to say more.
+type headError struct{ status int }
+
+func (e *headError) Error() string { return fmt.Sprintf("HEAD answered %d", e.status) }
+
+// codeOf is the S3 error code of an error, empty for what is no answer of S3.
+func codeOf(err error) string {
+	var e minio.ErrorResponse
+	errors.As(err, &e)
+	return e.Code
+}
+
+// changedMeanwhile says whether an object is not what it was when the job looked at it.
+func changedMeanwhile(err error) bool {
+	switch codeOf(err) {
+	case "PreconditionFailed", "ConditionalRequestConflict":
+		return true
+	}
+	return errors.Is(err, errOtherNow)
+}
+
+// isGone says whether there is no such object any more.
+func isGone(err error) bool {
+	var h *headError
+	return errors.As(err, &h) && h.status == http.StatusNotFound || codeOf(err) == "NoSuchKey"
+}
+
+// settle works on one object until it holds still: look says what there is to do, and an object that was written
+// between the look and the deed is looked at again. A deletion is as good as done.
+func settle(ctx context.Context, once func(context.Context) (string, error)) (string, error) {
+	var err error
+	for range 10 {
+		var what string
+		what, err = once(ctx)
+		switch {
+		case isGone(err):
+			return gone, nil
+		case err == nil, !changedMeanwhile(err):
+			return what, err
+		}
+	}
+	return "", fmt.Errorf("it is written faster than it can be worked on: %w", err)
+}

@@ -1,0 +1,113 @@
+package server
+
+import (
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Connections of the endpoints that ask nobody who they are; the oldest is closed for the youngest.
+const (
+	adminConnections = 64
+	pprofConnections = 16
+)
+
+// newAdmin is the admin endpoint: metrics and health. Its clients address it by one of names, or by no name.
+func newAdmin(registry *prometheus.Registry, h *health, names []string, log *slog.Logger) *http.Server {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelError),
+	}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok\n", log) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		status, text := h.answer()
+		answer(w, status, text, log)
+	})
+	s := newUnauthenticated(mux, names, log)
+	s.WriteTimeout = time.Minute
+	return s
+}
+
+// newPprof is the endpoint of profiles, which tell more of a process than metrics do, and cost it more.
+func newPprof(names []string, log *slog.Logger) *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return newUnauthenticated(mux, names, log)
+}
+
+// newUnauthenticated is a server for clients that need no name.
+func newUnauthenticated(mux *http.ServeMux, names []string, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           onlyHosts(mux, names, log),
+		MaxHeaderBytes:    16 << 10,
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// onlyHosts answers requests whose Host is no name of somebody else's: a web page can have its own name resolve to this
+// address, and a browser then lets it read what is answered (DNS rebinding).
+func onlyHosts(next http.Handler, names []string, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hostAllowed(r.Host, names) {
+			answer(w, http.StatusMisdirectedRequest, "This host name is not one of the endpoint's: use an IP address, localhost, or a name given with --admin-host.\n", log)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hostAllowed reports whether a Host header names nobody else: an IP address, a name of the loopback, or one of names. A
+// browser always sends one.
+func hostAllowed(host string, names []string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	return host == "" || host == "localhost" || strings.HasSuffix(host, ".localhost") ||
+		slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
+}
+
+// adminNames are the names of the admin and pprof endpoints: those given, and those that they listen at.
+func (c *Config) adminNames() []string {
+	names := slices.Clone(c.AdminHost)
+	for _, addr := range []string{c.AdminListen, c.PprofListen} {
+		if host, _, err := net.SplitHostPort(addr); err == nil && host != "" {
+			names = append(names, host)
+		}
+	}
+	return names
+}
+
+func answer(w http.ResponseWriter, status int, text string, log *slog.Logger) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	if _, err := w.Write([]byte(text)); err != nil {
+		log.Debug("admin client is gone", "err", err)
+	}
+}
+
+// newRegistry has the process's own metrics; what serves adds its own.
+func newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}

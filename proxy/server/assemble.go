@@ -1,0 +1,318 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"hash"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore"
+	"waxseal/keystore/audit"
+	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/kmsapi"
+	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
+	"waxseal/keystore/sigv4"
+	"waxseal/keystore/state"
+	"waxseal/proxy"
+	"waxseal/proxy/embedded"
+	"waxseal/proxy/s3"
+)
+
+// App is everything that a running waxseal consists of, in the order in which it is put together. It is taken apart
+// in the opposite one.
+type App struct {
+	root     Credentials
+	rootMade bool
+	courier  Credentials // who delivers audit records, if they are delivered
+	tls      *tls.Config
+	ca       string
+
+	dir      dataDir
+	secret   *rootkey.Secret
+	state    *state.Sealed
+	audit    *audit.FileSink
+	users    *iam.Directory
+	provider keystore.Provider
+	behind   keystore.Provider // the external key service; nil with the embedded one
+	keys     *bucketkey.Keys
+	sseRoot  keystore.Root
+	store    *embedded.Store  // nil: the store is elsewhere
+	kms      *fasthttp.Server // nil with an external key service
+	admin    *http.Server
+	pprof    *http.Server // nil: profiles are off
+	health   *health
+
+	KeyService  *local.Service // nil: it is elsewhere
+	ServiceKeys *rootkey.Ring
+	S3          *proxy.Server
+	Probed      chan struct{} // closed when it is known what the store honours
+
+	ends     []func(context.Context) error
+	rekeying sync.Mutex
+
+	looking bool // the state is not in service: what is due in it stays undone
+}
+
+// Assemble puts a waxseal together. On an error it takes apart what it had.
+func Assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, error) {
+	p := &App{}
+	for _, step := range []func(context.Context, *Config, *slog.Logger) error{
+		p.openData, p.openKeys, p.begun, p.openStore, p.openControl, p.openEndpoints, p.openJobs,
+	} {
+		if err := step(ctx, c, log); err != nil {
+			return nil, errors.Join(err, p.Shutdown(ctx))
+		}
+	}
+	return p, nil
+}
+
+// atEnd remembers how to take apart what was put together last.
+func (p *App) atEnd(end func(context.Context) error) { p.ends = append(p.ends, end) }
+
+// background runs work until what was put together before it is taken apart.
+func (p *App) background(work func(context.Context)) {
+	ctx, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	done.Go(func() { work(ctx) })
+	p.atEnd(func(context.Context) error { stop(); done.Wait(); return nil })
+}
+
+// Shutdown takes everything apart, last part first. Requests in flight are finished, or cut when ctx ends.
+func (p *App) Shutdown(ctx context.Context) error {
+	var failed []error
+	for i := len(p.ends) - 1; i >= 0; i-- {
+		failed = append(failed, p.ends[i](ctx))
+	}
+	p.ends = nil
+	return errors.Join(failed...)
+}
+
+// begun ends a first start: from now on the loss of the state is a loss.
+func (p *App) begun(context.Context, *Config, *slog.Logger) error { return p.dir.started(p.secret) }
+
+// openData opens the data directory: credentials, root secret, state, audit records.
+func (p *App) openData(ctx context.Context, c *Config, log *slog.Logger) (err error) {
+	dir := dataDir(c.DataDir)
+	if err := dir.make(); err != nil {
+		return err
+	}
+	if err := p.openState(ctx, dir, c.NewState); err != nil {
+		return err
+	}
+	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
+		return err
+	}
+	if err := p.openUsers(c); err != nil {
+		return err
+	}
+	if err := p.openAudit(c); err != nil {
+		return err
+	}
+	p.tls, p.ca, err = c.tlsConfig(dir, log)
+	return err
+}
+
+// openUsers makes the directory of users: root, those of the configuration, and who delivers records.
+func (p *App) openUsers(c *Config) (err error) {
+	var own []iam.User
+	if c.AuditBucket != "" {
+		var courier iam.User
+		if courier, p.courier, err = c.courier(); err != nil {
+			return err
+		}
+		own = append(own, courier)
+	}
+	p.users, err = c.directory(p.root, own...)
+	return err
+}
+
+func (p *App) openAudit(c *Config) (err error) {
+	// A file that is closed late is delivered late.
+	p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), audit.FileOptions{MaxAge: c.AuditInterval})
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.audit.Close() })
+	return nil
+}
+
+// openStore opens the embedded store, if no other is configured.
+func (p *App) openStore(_ context.Context, c *Config, log *slog.Logger) (err error) {
+	if c.UpstreamEndpoint != "" {
+		return nil
+	}
+	if p.store, err = c.openEmbedded(log); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.store.Close() })
+	return nil
+}
+
+// diskReserve is what writes leave free of the embedded store's disk, for its index, for the state and for deletes.
+const diskReserve = 256 << 20
+
+// openEmbedded opens the embedded store of the data directory. Its objects are sealed: no client sees their ETags, and
+// a hash costs less there than MD5.
+func (c *Config) openEmbedded(log *slog.Logger) (*embedded.Store, error) {
+	return embedded.Open(dataDir(c.DataDir).store(), embedded.Config{Region: c.UpstreamRegion, Reserve: diskReserve, Log: log,
+		NewETag: func() hash.Hash { return s3.NewChecksum("XXHASH128") }})
+}
+
+// Fsck checks the embedded store of the data directory, which no waxseal serves, and removes what belongs to no object
+// when it is to repair it.
+func Fsck(ctx context.Context, c *Config, log *slog.Logger, readData, repair bool) (*embedded.Report, error) {
+	if _, err := os.Stat(embedded.IndexPath(dataDir(c.DataDir).store())); err != nil {
+		return nil, fmt.Errorf("--data-dir: there is no embedded store: %w", err)
+	}
+	s, err := c.openEmbedded(log)
+	if err != nil {
+		return nil, err
+	}
+	report, err := s.Check(ctx, readData, repair)
+	return report, errors.Join(err, s.Close())
+}
+
+// openEndpoints makes the servers. They serve once they have listeners.
+func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) error {
+	up, err := p.upstream(c)
+	if err != nil {
+		return err
+	}
+	metrics := proxy.NewMetrics()
+	registry := newRegistry()
+	collectors := []prometheus.Collector{metrics, newKeyMetrics(p.keys.Stats)}
+	if p.KeyService != nil {
+		collectors = append(collectors, newServiceMetrics(p.KeyService.Counts))
+		p.openKMS(c, log)
+	}
+	for _, c := range collectors {
+		if err := registry.Register(c); err != nil {
+			return err
+		}
+	}
+	p.health = p.readiness(c)
+	p.admin = newAdmin(registry, p.health, c.adminNames(), log)
+	p.atEnd(p.admin.Shutdown)
+	if c.PprofListen != "" {
+		p.pprof = newPprof(c.adminNames(), log)
+		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
+	}
+	p.S3, err = proxy.New(proxy.Config{
+		Upstream: up, Users: p.users, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
+		State: p.state, HeldDir: dataDir(c.DataDir).held(),
+		Region: c.Region, Account: c.Account, Domain: c.Domain,
+		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
+		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, BlockSSEC: c.BlockSSEC, Anonymous: c.Anonymous,
+		AllowSigV2: c.SigV2, CompatCeph: c.Compat == "ceph", TrustedProxies: c.trustedProxies,
+		HealthPath: c.HealthPath, Ready: p.health.ready,
+		Log: log, Metrics: metrics,
+	})
+	if err != nil {
+		return err
+	}
+	p.atEnd(p.S3.Shutdown)
+	if err := registry.Register(p.health); err != nil {
+		return err
+	}
+	p.Probed = make(chan struct{})
+	p.background(func(ctx context.Context) { defer close(p.Probed); p.S3.Probe(ctx) })
+	return p.openDelivery(c, log)
+}
+
+// openKMS makes the KMS endpoint of the embedded key service.
+func (p *App) openKMS(c *Config, log *slog.Logger) {
+	h := kmsapi.Handler{
+		Service:      p.KeyService,
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Secret, Now: time.Now}, p.users),
+		Log:          log,
+	}
+	p.kms = h.Server()
+	p.atEnd(p.kms.ShutdownWithContext)
+}
+
+// upstream is the store as the S3 endpoint reaches it.
+func (p *App) upstream(c *Config) (proxy.UpstreamConfig, error) {
+	if p.store != nil {
+		return proxy.UpstreamConfig{Region: c.UpstreamRegion, Local: &proxy.LocalStore{
+			Transport: p.store, Owner: embedded.AsOwner, Anonymous: embedded.AsAnonymous}}, nil
+	}
+	up := proxy.UpstreamConfig{
+		Endpoint: c.UpstreamEndpoint, Region: c.UpstreamRegion, VirtualHost: !c.UpstreamPathStyle,
+		AccessKey: os.Getenv("WAXSEAL_UPSTREAM_ACCESS_KEY"), SecretKey: os.Getenv("WAXSEAL_UPSTREAM_SECRET_KEY"),
+	}
+	if up.AccessKey == "" || up.SecretKey == "" {
+		return up, errors.New("--upstream-endpoint needs WAXSEAL_UPSTREAM_ACCESS_KEY and WAXSEAL_UPSTREAM_SECRET_KEY")
+	}
+	if c.UpstreamCA == "" {
+		return up, nil
+	}
+	pem, err := os.ReadFile(c.UpstreamCA)
+	if err != nil {
+		return up, fmt.Errorf("--upstream-ca: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return up, fmt.Errorf("--upstream-ca: %s: no certificate in it", c.UpstreamCA)
+	}
+	up.TLS = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return up, nil
+}
+
+func (c *Config) compressionRules() []proxy.CompressionRule {
+	var rules []proxy.CompressionRule
+	for _, r := range c.Compression {
+		rules = append(rules, proxy.CompressionRule{Bucket: r.Bucket, Types: r.Types})
+	}
+	return rules
+}
+
+// directory is the root user, waxseal's own, and those of the configuration.
+func (c *Config) directory(root Credentials, own ...iam.User) (*iam.Directory, error) {
+	users := append([]iam.User{{
+		Name: "root", ARN: iam.RootARN(c.Account), AccountID: c.Account, Root: true,
+		AccessKey: root.AccessKey, Secret: iam.NewSecret(root.SecretKey),
+	}}, own...)
+	for _, u := range c.Users {
+		user, err := u.user(c.Account)
+		if err != nil {
+			return nil, fmt.Errorf("config: users: %s: %w", u.Name, err)
+		}
+		users = append(users, user)
+	}
+	d, err := iam.NewDirectory(users)
+	if err != nil {
+		return nil, fmt.Errorf("config: users: %w", err)
+	}
+	return d, nil
+}
+
+func (u UserConfig) user(account string) (iam.User, error) {
+	account = cmp.Or(accountOf(u.ARN), u.Account, account)
+	user := iam.User{Name: u.Name, ARN: u.ARN, AccountID: account, AccessKey: u.AccessKey, Secret: iam.NewSecret(u.SecretKey)}
+	if user.ARN == "" {
+		user.ARN = iam.UserARN(account, u.Name)
+	}
+	if u.Upstream != nil {
+		user.Upstream = &iam.Credentials{AccessKey: u.Upstream.AccessKey, Secret: iam.NewSecret(u.Upstream.SecretKey)}
+	}
+	if u.Policy == nil {
+		user.Everything = true
+		return user, nil
+	}
+	var err error
+	user.Policy, err = iam.ParsePolicy(u.Policy.json, iam.Options{Kind: iam.Identity})
+	return user, err
+}

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/minio/minio-go/v7"
+	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
+	"github.com/valyala/fasthttp/fasthttputil"
+
+	"waxseal/keystore/audit"
+	"waxseal/keystore/iam"
+)
+
+// courierName is the principal that delivers audit records, as access log and bucket policies see it.
+const courierName = "waxseal-audit-delivery"
+
+// courier is the user that delivers records to the audit bucket. It is nobody's to use: its credentials are made anew at
+// each start and are in memory only. And it could do nothing but add records.
+func (c *Config) courier() (iam.User, Credentials, error) {
+	creds := newCredentials()
+	policy, err := iam.ParsePolicy(fmt.Appendf(nil,
+		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::%s/AWSLogs/*"}]}`,
+		c.AuditBucket), iam.Options{Kind: iam.Identity})
+	if err != nil {
+		return iam.User{}, creds, fmt.Errorf("--audit-bucket: %w", err)
+	}
+	return iam.User{
+		Name: courierName, ARN: "arn:aws:iam::" + c.Account + ":role/" + courierName, AccountID: c.Account,
+		AccessKey: creds.AccessKey, Secret: iam.NewSecret(creds.SecretKey), Policy: policy,
+	}, creds, nil
+}
+
+// openDelivery delivers audit records to a bucket, through the S3 endpoint like any client's object and always as
+// SSE-S3: a delivery uses no KMS key, and so makes no record that would have to be delivered in turn.
+func (p *App) openDelivery(c *Config, log *slog.Logger) error {
+	if c.AuditBucket == "" {
+		return nil
+	}
+	l := fasthttputil.NewInmemoryListener() // the courier works also where the S3 port is closed to this machine
+	go func() {
+		if err := p.S3.Serve(l, nil); err != nil { // ends with the S3 endpoint
+			log.Error("audit records are not delivered any more", "err", err)
+		}
+	}()
+	client, err := p.courierClient(c, l)
+	if err != nil {
+		return err
+	}
+	d := &audit.Deliverer{
+		Dir: dataDir(c.DataDir).audit(), Account: c.Account, Region: c.Region, Rotate: p.audit.Rotate,
+		Interval: min(c.AuditInterval, time.Minute),
+		Report:   func(err error) { log.Warn("audit records wait for delivery", "bucket", c.AuditBucket, "err", err) },
+		Deliver: func(ctx context.Context, key string, body []byte) error {
+			return deliver(ctx, client, c.AuditBucket, key, body)
+		},
+	}
+	p.background(func(ctx context.Context) {
+		_ = d.Run(ctx) // ends with ctx, and with its error only
+	})
+	return nil
+}
+
+func (p *App) courierClient(c *Config, l *fasthttputil.InmemoryListener) (*minio.Core, error) {
+	return minio.NewCore("waxseal", &minio.Options{
+		Creds: miniocreds.NewStaticV4(p.courier.AccessKey, p.courier.SecretKey, ""), Region: c.Region,
+		BucketLookup: minio.BucketLookupPath, MaxRetries: 1, // the next round tries again
+		Transport: &http.Transport{
+			DialContext:        func(context.Context, string, string) (net.Conn, error) { return l.Dial() },
+			DisableCompression: true, DisableKeepAlives: true,
+		},
+	})
+}
+
+// deliveryTimeout bounds the delivery of one batch.
+const deliveryTimeout = 2 * time.Minute
+
+// deliver puts one batch, with the headers that CloudTrail's own files have.
+func deliver(ctx context.Context, client *minio.Core, bucket, key string, body []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
+	defer cancel()
+	_, err := client.PutObject(ctx, bucket, key, bytes.NewReader(body), int64(len(body)), "", "", minio.PutObjectOptions{
+		ContentType: "application/json", ContentEncoding: "gzip", ServerSideEncryption: encrypt.NewSSE(),
+	})
+	return err
+}

@@ -1,0 +1,377 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// Config is everything that can be configured. Where a field has a flag, the flag has the field's YAML key with
+// hyphens, and its environment variable is WAXSEAL_ and the key in capitals. A flag wins over the environment, the
+// environment over the file, the file over the default.
+type Config struct {
+	Listen      string   `yaml:"listen"`
+	KMSListen   string   `yaml:"kms_listen"`
+	AdminListen string   `yaml:"admin_listen"`
+	AdminHost   []string `yaml:"admin_host"`
+	PprofListen string   `yaml:"pprof_listen"`
+	DataDir     string   `yaml:"data_dir"`
+	NewState    bool     `yaml:"new_state"`
+	Domain      string   `yaml:"domain"`
+
+	HealthPath      string        `yaml:"health_path"`
+	DrainDelay      time.Duration `yaml:"drain_delay"`
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+
+	UpstreamEndpoint  string `yaml:"upstream_endpoint"`
+	UpstreamRegion    string `yaml:"upstream_region"`
+	UpstreamCA        string `yaml:"upstream_ca"`
+	UpstreamPathStyle bool   `yaml:"upstream_path_style"`
+
+	TLSCert       string   `yaml:"tls_cert"`
+	TLSKey        string   `yaml:"tls_key"`
+	TLSSelfSigned bool     `yaml:"tls_self_signed"`
+	TrustedProxy  []string `yaml:"trusted_proxy"`
+
+	Region  string `yaml:"region"`
+	Account string `yaml:"account"`
+
+	KMSProvider      string   `yaml:"kms_provider"`
+	KMSEndpoint      string   `yaml:"kms_endpoint"`
+	KMSRegion        string   `yaml:"kms_region"`
+	KMSCA            string   `yaml:"kms_ca"`
+	KMSMount         string   `yaml:"kms_mount"`
+	KMSNamespace     string   `yaml:"kms_namespace"`
+	KMSRootKey       string   `yaml:"kms_root_key"`
+	KMSFormerRootKey []string `yaml:"kms_former_root_key"`
+	KMSRate          float64  `yaml:"kms_rate"`
+
+	AuditBucket   string        `yaml:"audit_bucket"`
+	AuditInterval time.Duration `yaml:"audit_interval"`
+
+	AllowInsecureSSEC bool          `yaml:"allow_insecure_ssec"`
+	BlockSSEC         bool          `yaml:"block_ssec"`
+	Anonymous         bool          `yaml:"anonymous"`
+	ETag              string        `yaml:"etag"`
+	BucketKeyTTL      time.Duration `yaml:"bucket_key_ttl"`
+	BucketKeyPeriod   time.Duration `yaml:"bucket_key_period"`
+
+	// Only in the file.
+	Users         []UserConfig        `yaml:"users"`
+	ReadThrough   []string            `yaml:"read_through"`
+	BucketAliases map[string]string   `yaml:"bucket_aliases"`
+	Compression   []CompressionConfig `yaml:"compression"`
+	Compat        string              `yaml:"compat"`
+	SigV2         bool                `yaml:"sigv2"`
+
+	trustedProxies []*net.IPNet
+	kmsTokenFile   string // from the environment
+}
+
+type CompressionConfig struct {
+	Bucket string   `yaml:"bucket" json:"bucket"`
+	Types  []string `yaml:"types" json:"types"`
+}
+
+func Default() Config {
+	return Config{
+		Listen:      "127.0.0.1:9800",
+		KMSListen:   "127.0.0.1:9801",
+		AdminListen: "127.0.0.1:9802",
+		DataDir:     "waxseal-data",
+
+		DrainDelay:      5 * time.Second,
+		ShutdownTimeout: 30 * time.Second,
+		// Every store takes it, and a store at an IP address takes nothing else.
+		UpstreamPathStyle: true,
+		UpstreamRegion:    "us-east-1",
+		Region:            "us-east-1",
+		Account:           "000000000000",
+		KMSProvider:       providerLocal,
+		AuditInterval:     5 * time.Minute, // as CloudTrail delivers
+		ETag:              "md5",
+		BucketKeyTTL:      5 * time.Minute,
+		BucketKeyPeriod:   24 * time.Hour,
+		Compat:            "aws",
+	}
+}
+
+// Flags registers a flag for every field that has one.
+func (c *Config) Flags(f *pflag.FlagSet) {
+	f.String("config", "", "configuration `FILE` (YAML)")
+	f.StringVar(&c.Listen, "listen", c.Listen, "`ADDR` of the S3 endpoint")
+	f.StringVar(&c.KMSListen, "kms-listen", c.KMSListen, "`ADDR` of the KMS endpoint")
+	f.StringVar(&c.AdminListen, "admin-listen", c.AdminListen, "`ADDR` of metrics and health; plain HTTP, keep it on loopback")
+	f.Var((*list)(&c.AdminHost), "admin-host", "`NAME` that the admin endpoint answers to, beside IP addresses and localhost; may be repeated")
+	f.StringVar(&c.PprofListen, "pprof-listen", c.PprofListen, "`ADDR` of profiles (pprof), for debugging; none: off. Plain HTTP, keep it on loopback")
+	f.StringVar(&c.DataDir, "data-dir", c.DataDir, "`DIR` for state, keys, credentials, audit records and the embedded store")
+	f.BoolVar(&c.NewState, "new-state", c.NewState, "begin with an empty state where one was lost: what it held is gone for ever")
+	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
+	f.StringVar(&c.HealthPath, "health-path", c.HealthPath, "answer an unsigned GET or HEAD of this `PATH` on the S3 port as /readyz; none: it is S3's")
+	f.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "`DURATION` that S3 goes on taking requests after SIGTERM, while /readyz says 503")
+	f.DurationVar(&c.ShutdownTimeout, "shutdown-timeout", c.ShutdownTimeout, "`DURATION` after which requests in flight are cut at the end; 0: never")
+	f.StringVar(&c.UpstreamEndpoint, "upstream-endpoint", c.UpstreamEndpoint, "`URL` of the store; none: the embedded store")
+	f.StringVar(&c.UpstreamRegion, "upstream-region", c.UpstreamRegion, "`REGION` to sign requests to the store for")
+	f.StringVar(&c.UpstreamCA, "upstream-ca", c.UpstreamCA, "PEM `FILE` with the store's certificate authorities")
+	f.BoolVar(&c.UpstreamPathStyle, "upstream-path-style", c.UpstreamPathStyle, "address the store's buckets in the path; false: in the host name")
+	f.StringVar(&c.TLSCert, "tls-cert", c.TLSCert, "PEM `FILE` with the S3 and KMS endpoints' certificate; read again when it changes")
+	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "PEM `FILE` with its key")
+	f.BoolVar(&c.TLSSelfSigned, "tls-self-signed", c.TLSSelfSigned, "make a certificate in the data directory and use it")
+	f.Var((*list)(&c.TrustedProxy), "trusted-proxy", "believe X-Forwarded-Proto from this `CIDR`; may be repeated")
+	f.StringVar(&c.Region, "region", c.Region, "`REGION` that clients sign for")
+	f.StringVar(&c.Account, "account", c.Account, "account `NUMBER` in ARNs")
+	c.kmsFlags(f)
+	f.StringVar(&c.AuditBucket, "audit-bucket", c.AuditBucket, "deliver audit records to this `BUCKET`, too; it must exist")
+	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "`DURATION` that records wait for delivery, at most")
+	f.BoolVar(&c.BlockSSEC, "block-ssec", c.BlockSSEC, "block SSE-C in buckets that are made from now on, until PutBucketEncryption unblocks it, as AWS does")
+	f.BoolVar(&c.AllowInsecureSSEC, "allow-insecure-ssec", c.AllowInsecureSSEC, "take SSE-C keys over plain HTTP; for tests")
+	f.BoolVar(&c.Anonymous, "anonymous", c.Anonymous, "let unsigned requests in, where a bucket's policy allows them")
+	f.StringVar(&c.ETag, "etag", c.ETag, "`KIND` of the ETags of SSE-S3 objects: md5, as on S3, or opaque, which is faster")
+	f.DurationVar(&c.BucketKeyTTL, "bucket-key-ttl", c.BucketKeyTTL, "`DURATION` that an opened bucket key may stay in memory: the revocation window")
+	f.DurationVar(&c.BucketKeyPeriod, "bucket-key-period", c.BucketKeyPeriod, "`DURATION` that one bucket key wraps new objects")
+}
+
+// list is a flag of several values.
+type list []string
+
+func (l *list) String() string     { return strings.Join(*l, ",") }
+func (l *list) Type() string       { return "list" }
+func (l *list) GetSlice() []string { return *l }
+
+func (l *list) Set(v string) error {
+	*l = append(*l, strings.Split(v, ",")...)
+	return nil
+}
+
+func (l *list) Append(v string) error {
+	*l = append(*l, v)
+	return nil
+}
+
+func (l *list) Replace(v []string) error {
+	*l = v
+	return nil
+}
+
+// load fills c, whose flags f were parsed, from the file, the environment and the flags, and checks it. Its error is the
+// first mistake.
+func (c *Config) load(f *pflag.FlagSet, env func(string) (string, bool)) error {
+	return c.read(f, env).first()
+}
+
+// read is load for who wants to know every mistake, and where each setting came from.
+func (c *Config) read(f *pflag.FlagSet, env func(string) (string, bool)) *reading {
+	r := &reading{from: make(map[string]string)}
+	given := make(map[string]string)
+	f.Visit(func(flag *pflag.Flag) { given[flag.Name] = flag.Value.String() })
+	r.file = given["config"]
+	if v, ok := env(envName("config")); ok && r.file == "" {
+		r.file = v
+	}
+	*c = Default()
+	if r.file != "" {
+		c.readFile(r)
+	}
+	c.readFlags(f, given, env, r)
+	c.kmsTokenFile, _ = env(envKMSTokenFile)
+	r.mistake(c.makeAbsolute())
+	r.mistake(c.check()...)
+	return r
+}
+
+func (c *Config) readFlags(f *pflag.FlagSet, given map[string]string, env func(string) (string, bool), r *reading) {
+	f.VisitAll(func(flag *pflag.Flag) {
+		name, from := flag.Name, "--"+flag.Name
+		value, ok := given[name]
+		if !ok {
+			from = envName(name)
+			value, ok = env(from)
+		}
+		if !ok || name == "help" || name == "config" {
+			return
+		}
+		r.from[strings.ReplaceAll(name, "-", "_")] = from
+		if err := setFlag(flag.Value, value); err != nil {
+			r.mistake(fmt.Errorf("%s: %q: %w", from, value, err))
+		}
+	})
+}
+
+func setFlag(v pflag.Value, text string) error {
+	if s, ok := v.(pflag.SliceValue); ok {
+		if text == "" {
+			return s.Replace(nil)
+		}
+		return s.Replace(strings.Split(text, ","))
+	}
+	return v.Set(text)
+}
+
+func envName(flag string) string {
+	return "WAXSEAL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// makeAbsolute fixes all paths: a token's file is read again later.
+func (c *Config) makeAbsolute() error {
+	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA, &c.kmsTokenFile} {
+		if *p == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*p)
+		if err != nil {
+			return err
+		}
+		*p = abs
+	}
+	return nil
+}
+
+// bucketName keeps wildcards out of the policy of who delivers; the store has the last word on names.
+var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// healthPath keeps out / (the list of buckets) and whatever a client would escape.
+var healthPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
+
+var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
+
+// check finds what cannot work, naming the flag.
+func (c *Config) check() []error {
+	mistakes := append(c.checkAddresses(), c.checkUpstream(), c.checkTLS())
+	for _, m := range []struct {
+		wrong bool
+		err   error
+	}{
+		{c.DataDir == "", errors.New("--data-dir: is empty")},
+		{!accountNumber.MatchString(c.Account), fmt.Errorf("--account: %q is not 12 digits", c.Account)},
+		{c.Region == "", errors.New("--region: is empty")},
+		{c.BucketKeyTTL <= 0, fmt.Errorf("--bucket-key-ttl: %v is not positive", c.BucketKeyTTL)},
+		{c.BucketKeyPeriod < c.BucketKeyTTL, fmt.Errorf("--bucket-key-period: %v is shorter than --bucket-key-ttl, %v", c.BucketKeyPeriod, c.BucketKeyTTL)},
+		{c.AuditBucket != "" && !bucketName.MatchString(c.AuditBucket), fmt.Errorf("--audit-bucket: %q is not a bucket's name", c.AuditBucket)},
+		{c.DrainDelay < 0, fmt.Errorf("--drain-delay: %v is negative", c.DrainDelay)},
+		{c.ShutdownTimeout < 0, fmt.Errorf("--shutdown-timeout: %v is negative; 0 waits for ever", c.ShutdownTimeout)},
+		{c.HealthPath != "" && !healthPath.MatchString(c.HealthPath), fmt.Errorf("--health-path: %q is not a path such as /healthz", c.HealthPath)},
+		{c.AuditInterval <= 0, fmt.Errorf("--audit-interval: %v is not positive", c.AuditInterval)},
+	} {
+		if m.wrong {
+			mistakes = append(mistakes, m.err)
+		}
+	}
+	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
+	return append(mistakes, c.checkFileOnly()...)
+}
+
+func (c *Config) checkAddresses() (mistakes []error) {
+	for _, a := range []struct{ flag, addr string }{
+		{"listen", c.Listen}, {"kms-listen", c.KMSListen}, {"admin-listen", c.AdminListen}, {"pprof-listen", c.PprofListen},
+	} {
+		if a.addr == "" && a.flag == "pprof-listen" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(a.addr); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("--%s: %w", a.flag, err))
+		}
+	}
+	return mistakes
+}
+
+func oneOf(name, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("%s: %q is not one of: %s", name, value, strings.Join(allowed, ", "))
+}
+
+func (c *Config) checkUpstream() error {
+	if c.UpstreamEndpoint == "" {
+		if c.UpstreamCA != "" {
+			return errors.New("--upstream-ca: there is no --upstream-endpoint")
+		}
+		for _, u := range c.Users {
+			if u.Upstream != nil {
+				return fmt.Errorf("config: users: %s: upstream: there is no --upstream-endpoint: the embedded store knows no users", u.Name)
+			}
+		}
+		return nil
+	}
+	return checkURL("--upstream-endpoint", c.UpstreamEndpoint, "WAXSEAL_UPSTREAM_ACCESS_KEY and WAXSEAL_UPSTREAM_SECRET_KEY")
+}
+
+// checkURL takes http and https URLs without credentials in them; those belong into the variables named.
+func checkURL(flag, text, variables string) error {
+	u, err := url.Parse(text)
+	switch {
+	case err == nil && u.User != nil:
+		return fmt.Errorf("%s: credentials do not belong into the URL: use %s", flag, variables)
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		return errNoURL(flag, text)
+	}
+	return nil
+}
+
+// errNoURL does not show what may have a password in it.
+func errNoURL(flag, text string) error {
+	if strings.Contains(text, "@") {
+		return fmt.Errorf("%s: this is not an http or https URL", flag)
+	}
+	return fmt.Errorf("%s: %q is not an http or https URL", flag, text)
+}
+
+func (c *Config) checkTLS() error {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key: one is missing")
+	}
+	if c.TLSSelfSigned && c.TLSCert != "" {
+		return errors.New("--tls-self-signed: there is a --tls-cert already")
+	}
+	for _, cidr := range c.TrustedProxy {
+		_, n, err := net.ParseCIDR(cidr)
+		if err != nil {
+			return fmt.Errorf("--trusted-proxy: %w", err)
+		}
+		c.trustedProxies = append(c.trustedProxies, n)
+	}
+	return nil
+}
+
+func (c *Config) checkFileOnly() (mistakes []error) {
+	for i, r := range c.Compression {
+		if r.Bucket == "" || len(r.Types) == 0 {
+			mistakes = append(mistakes, fmt.Errorf("config: compression: rule %d needs a bucket and types", i+1))
+		}
+	}
+	for _, bucket := range slices.Sorted(maps.Keys(c.BucketAliases)) {
+		if sealedAs := c.BucketAliases[bucket]; bucket == "" || sealedAs == "" || bucket == sealedAs {
+			mistakes = append(mistakes, fmt.Errorf("config: bucket_aliases: %q: %q names no other bucket", bucket, sealedAs))
+		}
+	}
+	return append(mistakes, c.checkUsers()...)
+}
+
+func (c *Config) checkUsers() (mistakes []error) {
+	seen := make(map[string]string)
+	for i := range c.Users {
+		u := &c.Users[i]
+		err := u.readRights()
+		if err == nil {
+			err = u.check()
+		}
+		if err != nil {
+			mistakes = append(mistakes, fmt.Errorf("config: users: user %d (%s): %w", i+1, u.Name, err))
+			continue
+		}
+		if other, ok := seen[u.AccessKey]; ok {
+			mistakes = append(mistakes, fmt.Errorf("config: users: %s and %s have the same access_key", other, u.Name))
+		}
+		seen[u.AccessKey] = u.Name
+	}
+	return mistakes
+}

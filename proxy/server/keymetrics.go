@@ -1,0 +1,104 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/local"
+)
+
+// keyMetrics shows the counts of bucket keys to Prometheus.
+type keyMetrics struct {
+	stats func() bucketkey.Stats
+
+	requests, calls, saved, cache, errs *prometheus.Desc
+}
+
+func newKeyMetrics(stats func() bucketkey.Stats) *keyMetrics {
+	d := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("waxseal_keys_"+name, help, labels, nil)
+	}
+	return &keyMetrics{
+		stats:    stats,
+		requests: d("requests_total", "Uses of bucket keys, by whether a call to the key service was needed.", "result"),
+		calls:    d("service_calls_total", "Calls to the key service, by what they were for.", "call"),
+		saved:    d("service_calls_avoided_total", "Calls to the key service that a key for each object would have needed."),
+		cache:    d("cache_removals_total", "Opened bucket keys that left memory, by reason.", "reason"),
+		errs:     d("problems_total", "What did not go the ordinary way, by kind.", "kind"),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *keyMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.requests, m.calls, m.saved, m.cache, m.errs} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *keyMetrics) Collect(ch chan<- prometheus.Metric) {
+	s := m.stats()
+	count := func(d *prometheus.Desc, n uint64, label ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label...)
+	}
+	count(m.requests, s.Hits, "hit")
+	count(m.requests, s.Misses, "miss")
+	count(m.calls, s.GenerateDataKey, "GenerateDataKey")
+	count(m.calls, s.Decrypt, "Decrypt")
+	count(m.calls, s.ServiceDecrypt, "Decrypt by the service")
+	count(m.calls, s.AuthorizeGenerateDataKey, "authorize GenerateDataKey")
+	count(m.calls, s.AuthorizeDecrypt, "authorize Decrypt")
+	count(m.calls, s.DescribeKey, "DescribeKey")
+	count(m.saved, s.CallsAvoided)
+	count(m.cache, s.Expiries, "expired")
+	count(m.cache, s.Evictions, "evicted")
+	count(m.errs, s.NegativeHits, "refusal repeated")
+	count(m.errs, s.LostRaces, "lost race")
+	count(m.errs, s.ContextOverflows, "too many contexts")
+	count(m.errs, s.StateErrors, "state")
+}
+
+// serviceMetrics shows how often each operation of the embedded key service was asked for, and how it ended.
+type serviceMetrics struct {
+	counts   func() []local.Count
+	requests *prometheus.Desc
+}
+
+func newServiceMetrics(counts func() []local.Count) *serviceMetrics {
+	return &serviceMetrics{counts: counts, requests: prometheus.NewDesc("waxseal_kms_requests_total",
+		"Requests to the embedded key service, by operation and exception (none: success); ThrottlingException counts what --kms-rate refused.",
+		[]string{"operation", "exception"}, nil)}
+}
+
+// Describe implements prometheus.Collector.
+func (m *serviceMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- m.requests }
+
+// Collect implements prometheus.Collector.
+func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.counts() {
+		ch <- prometheus.MustNewConstMetric(m.requests, prometheus.CounterValue, float64(c.N), c.Operation, c.Code)
+	}
+}
+
+// pruneEvery is how often records of bucket keys that nobody writes with any more are removed from the state.
+const pruneEvery = time.Hour
+
+// prune removes them until ctx ends.
+func prune(ctx context.Context, keys *bucketkey.Keys, log *slog.Logger) {
+	tick := time.NewTicker(pruneEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := keys.Prune(ctx); err != nil && ctx.Err() == nil {
+				log.Warn("bucket keys whose period is over are still in the state", "err", err)
+			}
+		}
+	}
+}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"waxseal/keystore"
+	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/gate"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/local"
+	"waxseal/keystore/rootkey"
+	"waxseal/keystore/state"
+)
+
+// openKeys opens the key service and the bucket keys in front of it.
+func (p *App) openKeys(ctx context.Context, c *Config, log *slog.Logger) (err error) {
+	if err := holdProvider(ctx, p.state, c.KMSProvider); err != nil {
+		return err
+	}
+	if p.ServiceKeys, err = rootkey.OpenRing(ctx, p.state, p.secret.Sealer("service-keys")); err != nil {
+		return p.otherSecret(err)
+	}
+	if c.external() {
+		err = p.openExternal(ctx, c, log)
+	} else {
+		err = p.openLocal(ctx, c, log)
+	}
+	if err != nil {
+		return err
+	}
+	p.keys = p.bucketKeys(c, p.provider)
+	if p.KeyService != nil {
+		p.KeyService.OnKeyChange(p.keys.Forget)
+	}
+	p.background(func(ctx context.Context) { prune(ctx, p.keys, log) })
+	return nil
+}
+
+// bucketKeys are bucket keys in front of a provider.
+func (p *App) bucketKeys(c *Config, provider keystore.Provider) *bucketkey.Keys {
+	keys := bucketkey.New(provider, p.state, p.secret.Sealer("bucket-keys"), bucketkey.Config{
+		PlaintextTTL: c.BucketKeyTTL,
+		Period:       c.BucketKeyPeriod,
+		Service: keystore.Caller{
+			ARN: iam.RootARN(c.Account), AccountID: c.Account, ViaService: "s3." + c.Region + ".amazonaws.com",
+		},
+	})
+	p.atEnd(func(context.Context) error { keys.Close(); return nil })
+	return keys
+}
+
+// openLocal opens the embedded key service.
+func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err error) {
+	p.KeyService, err = local.Open(ctx, local.Config{
+		State: p.state, Secrets: p.secret, Audit: p.audit, Region: c.Region, AccountID: c.Account,
+		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate, NoSweep: p.looking,
+	})
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.KeyService.Close() })
+	p.provider, p.sseRoot = p.KeyService.Provider(), p.KeyService.Root(p.ServiceKeys)
+	return nil
+}
+
+// openExternal puts a gate in front of an external key service: that one knows waxseal only, so requesters are judged,
+// and their uses recorded, here. The root of SSE-S3 goes by the gate: it is the service's own, as an AWS owned key is,
+// and a record for each of its uses would make every delivery of records the cause of another.
+func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) error {
+	behind, err := c.externalProvider(ctx, log)
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return behind.Close() })
+	p.behind = behind
+	p.provider, err = gate.New(behind, gate.Config{Identities: p.users, Audit: p.audit, Region: c.Region, Account: c.Account})
+	if err != nil {
+		return err
+	}
+	p.sseRoot, err = bucketkey.NewRoot(p.bucketKeys(c, behind), p.ServiceKeys, bucketkey.RootConfig{
+		KeyID: c.KMSRootKey, Accept: c.KMSFormerRootKey,
+	})
+	return err
+}
+
+const (
+	// providerKey is where the state says which kind of key service its objects were sealed with.
+	providerKey = "keyservice/provider"
+	// embeddedRoot is there when the embedded key service has ever used a state.
+	embeddedRoot = "kms/root"
+)
+
+// holdProvider refuses a state whose objects were sealed with another kind of key service: they would not open, and new
+// ones would open with the new one only. A state without keys becomes this provider's.
+func holdProvider(ctx context.Context, s state.Store, provider string) error {
+	held, err := s.Get(ctx, providerKey)
+	switch {
+	case err == nil && string(held.Value) == provider:
+		return nil
+	case err == nil:
+		return otherProvider(string(held.Value), provider)
+	case !errors.Is(err, state.ErrNotFound):
+		return err
+	}
+	_, err = s.Get(ctx, embeddedRoot)
+	switch {
+	case err == nil && provider != providerLocal:
+		return otherProvider(providerLocal, provider)
+	case err != nil && !errors.Is(err, state.ErrNotFound):
+		return err
+	}
+	_, err = s.Txn(ctx, []state.Cond{{Key: providerKey}}, []state.Op{{Key: providerKey, Value: []byte(provider)}})
+	return err
+}
+
+func otherProvider(held, asked string) error {
+	return fmt.Errorf("--kms-provider: %s: the keys of this data directory are with %s, and what was sealed under them opens nowhere else: use another directory",
+		asked, held)
+}

@@ -1,0 +1,76 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+)
+
+// Rekey changes the root secret, in the waxseal that serves or, when there is none, here.
+func Rekey(ctx context.Context, c *Config, prune bool, stdout io.Writer) error {
+	query := url.Values{"prune": {strconv.FormatBool(prune)}}
+	body, err := ask(ctx, dataDir(c.DataDir), "POST", "/rekey?"+query.Encode())
+	if err == nil {
+		defer body.Close()
+		_, err = io.Copy(stdout, body)
+		return err
+	}
+	if !errors.Is(err, errNobodyServes) {
+		return err
+	}
+	return withKeys(ctx, c, func(p *App) error {
+		text, err := p.rekey(ctx, prune)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(stdout, text)
+		return err
+	})
+}
+
+// rekey changes the root secret. Should it be cut short, what is left of it is done by the next.
+func (p *App) rekey(ctx context.Context, prune bool) (string, error) {
+	// Two at once would each see the other's records change, and one could prune what the other still needs.
+	p.rekeying.Lock()
+	defer p.rekeying.Unlock()
+	fromFile := os.Getenv("WAXSEAL_ROOT_SECRET") == ""
+	if fromFile {
+		if err := p.secret.Rotate(); err != nil {
+			return "", err
+		}
+	}
+	n, err := p.rekeyLocal(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := p.ServiceKeys.Reseal(ctx); err != nil {
+		return "", err
+	}
+	if err := p.keys.Reseal(ctx); err != nil {
+		return "", err
+	}
+	if _, err := p.state.Reseal(ctx); err != nil {
+		return "", err
+	}
+	if fromFile && prune {
+		if err := p.secret.Prune(); err != nil {
+			return "", err
+		}
+	}
+	if err := p.dir.keepFingerprint(p.secret); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%d records of the key service and all service keys are sealed under the newest root secret\n", n), nil
+}
+
+// rekeyLocal seals the embedded key service's records again. With an external one there are none.
+func (p *App) rekeyLocal(ctx context.Context) (int, error) {
+	if p.KeyService == nil {
+		return 0, nil
+	}
+	return p.KeyService.Rekey(ctx)
+}

@@ -1,0 +1,189 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/valyala/fasthttp/fasthttputil"
+)
+
+// S3Access is how a job reaches waxseal's S3 endpoint.
+type S3Access struct {
+	Socket    string `json:"socket"` // the operator's listener
+	Region    string `json:"region"`
+	AccessKey string `json:"access_key"`
+	SecretKey string `json:"secret_key"`
+	Store     string `json:"store"` // where the objects are: its URL, the embedded one, or a waxseal elsewhere
+
+	ReadThrough []string        `json:"read_through"` // buckets whose plaintext it serves
+	Operator    bool            `json:"-"`            // it is the operator's listener
+	URL         *url.URL        `json:"-"`
+	Transport   *http.Transport `json:"-"` // that reaches it
+}
+
+// WithS3 gives a job the waxseal that serves from the data directory; where none does, one that is put together for
+// the time; or, with an endpoint, one that serves elsewhere.
+func WithS3(ctx context.Context, c *Config, endpoint string, stderr io.Writer, do func(*S3Access) error) error {
+	if endpoint != "" {
+		a, err := c.accessElsewhere(endpoint)
+		if err != nil {
+			return err
+		}
+		return do(a)
+	}
+	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/s3")
+	if errors.Is(err, errNobodyServes) {
+		return withOwnS3(ctx, c, stderr, do)
+	}
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	a := new(S3Access)
+	if err := json.NewDecoder(body).Decode(a); err != nil {
+		return err
+	}
+	err = a.open("http://operator", nil, func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", a.Socket)
+	})
+	if err != nil {
+		return err
+	}
+	a.Operator = true
+	return do(a)
+}
+
+// open makes the transport.
+func (a *S3Access) open(endpoint string, conf *tls.Config, dial func(ctx context.Context, network, addr string) (net.Conn, error)) (err error) {
+	if a.URL, err = url.Parse(endpoint); err != nil || a.URL.Host == "" {
+		return errNoURL("--endpoint", endpoint)
+	}
+	a.Transport = &http.Transport{DialContext: dial, TLSClientConfig: conf, DisableCompression: true, MaxIdleConnsPerHost: 64,
+		IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 15 * time.Minute}
+	return nil
+}
+
+// accessElsewhere is a waxseal at a URL. It trusts the data directory's own certificate, if there is one.
+func (c *Config) accessElsewhere(endpoint string) (*S3Access, error) {
+	dir := dataDir(c.DataDir)
+	root, err := rootOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	a := &S3Access{Region: c.Region, AccessKey: root.AccessKey, SecretKey: root.SecretKey, Store: "behind " + endpoint}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	switch pem, err := os.ReadFile(dir.tlsCert()); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	default:
+		if conf.RootCAs, err = x509.SystemCertPool(); err != nil {
+			conf.RootCAs = x509.NewCertPool()
+		}
+		conf.RootCAs.AppendCertsFromPEM(pem)
+	}
+	return a, a.open(endpoint, conf, nil)
+}
+
+// rootOf reads the root credentials without making any.
+func rootOf(dir dataDir) (Credentials, error) {
+	root, err := rootFromEnv(os.LookupEnv)
+	if err != nil || root.AccessKey != "" {
+		return root, err
+	}
+	root, err = dir.readCredentials()
+	if errors.Is(err, fs.ErrNotExist) {
+		return root, errors.New("--endpoint needs WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY, or a data directory with credentials")
+	}
+	return root, err
+}
+
+// withOwnS3 puts a waxseal together that listens to nobody but the job.
+func withOwnS3(ctx context.Context, c *Config, stderr io.Writer, do func(*S3Access) error) error {
+	if err := c.exists(); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	p, err := Assemble(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	// What the store honours decides what can be done safely; a job does not begin before it is known.
+	select {
+	case <-p.Probed:
+	case <-ctx.Done():
+	}
+	l := fasthttputil.NewInmemoryListener()
+	ended := make(chan error, 1)
+	go func() { ended <- p.S3.ServeOperator(l) }()
+	a := &S3Access{Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey, Store: c.storeName(),
+		ReadThrough: c.ReadThrough, Operator: true}
+	err = a.open("http://operator", nil, func(context.Context, string, string) (net.Conn, error) { return l.Dial() })
+	if err == nil {
+		err = do(a)
+		a.Transport.CloseIdleConnections()
+	}
+	ending, cancel := c.ending(ctx)
+	defer cancel()
+	return errors.Join(err, p.Shutdown(ending), <-ended)
+}
+
+// storeName tells the stores apart that a data directory may have served from.
+func (c *Config) storeName() string { return cmp.Or(c.UpstreamEndpoint, "embedded") }
+
+// openJobs serves the operator's own listener, a socket that only this user can open, until the process is taken
+// apart. It is part of the S3 endpoint, and ends with it.
+func (p *App) openJobs(_ context.Context, c *Config, log *slog.Logger) error {
+	path := dataDir(c.DataDir).jobs()
+	if len(path) > maxControlPath {
+		return nil // openControl has said so
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return fmt.Errorf("operator socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return errors.Join(err, l.Close())
+	}
+	go func() {
+		if err := p.S3.ServeOperator(l); err != nil && !errors.Is(err, net.ErrClosed) {
+			log.Error("the operator socket has ended", "err", err)
+		}
+	}()
+	return nil
+}
+
+// tellJobs answers how a job reaches the S3 endpoint that serves.
+func (p *App) tellJobs(c *Config) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		a := S3Access{Socket: dataDir(c.DataDir).jobs(), Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey,
+			Store: c.storeName(), ReadThrough: c.ReadThrough}
+		if err := json.NewEncoder(w).Encode(a); err != nil {
+			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
+		}
+	}
+}
+
+// exists refuses a data directory that is not there: a job makes none.
+func (c *Config) exists() error {
+	if _, err := os.Stat(dataDir(c.DataDir).state()); err != nil {
+		return fmt.Errorf("--data-dir: %w", err)
+	}
+	return nil
+}

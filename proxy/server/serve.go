@@ -1,0 +1,211 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"waxseal/keystore/kmsapi"
+	"waxseal/keystore/unproven"
+)
+
+// Process is what a waxseal that serves has of its process.
+type Process struct {
+	Version string    // of the program
+	Stdout  io.Writer // for the banner
+	Stderr  io.Writer // for the log
+}
+
+// Serve runs until ctx ends or something that it stands on does, and then finishes what is in flight.
+func Serve(ctx context.Context, c *Config, process Process) error {
+	log, stop := newLineLog(process.Stderr)
+	defer stop()
+	slack := slackenCollector(os.LookupEnv)
+	defer runtime.KeepAlive(slack)
+	return serve(ctx, c, process, log)
+}
+
+func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) error {
+	l, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer l.close()
+	defer ignoreHangup(log)()
+	p, err := Assemble(ctx, c, log)
+	if err != nil {
+		return err
+	}
+	failed := p.serve(l, log)
+	// Who waits for the banner finds the log's line there already.
+	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
+		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", process.Version)
+	err = p.banner(c, l, process.Version).print(process.Stdout)
+	if err == nil {
+		err = p.wait(ctx, failed)
+	}
+	if err == nil {
+		p.drain(c, log)
+	}
+	err = errors.Join(err, p.finish(ctx, c, log))
+	if err == nil {
+		log.Info("ended")
+	}
+	return err
+}
+
+// drain goes on serving while balancers learn from /readyz that they are to send nothing more here.
+func (p *App) drain(c *Config, log *slog.Logger) {
+	p.health.draining.Store(true)
+	log.Info("draining: /readyz says 503, requests are still taken; a second signal ends at once", "drain_delay", c.DrainDelay)
+	time.Sleep(c.DrainDelay)
+}
+
+// finish takes everything apart when requests in flight have ended, or when the time for that is over.
+func (p *App) finish(ctx context.Context, c *Config, log *slog.Logger) error {
+	p.health.draining.Store(true)
+	log.Info("finishing what is in flight; a second signal ends at once", "shutdown_timeout", c.ShutdownTimeout)
+	ending, cancel := c.ending(ctx)
+	defer cancel()
+	return p.Shutdown(ending)
+}
+
+// ending bounds the end of a process whose ctx may be over already.
+func (c *Config) ending(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.ShutdownTimeout == 0 {
+		return context.WithCancel(context.WithoutCancel(ctx))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
+}
+
+// ignoreHangup keeps SIGHUP, which asks other servers to read their configuration again, from ending this one.
+func ignoreHangup(log *slog.Logger) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case <-hangups:
+				log.Warn("SIGHUP is ignored: the configuration is read at a start only, restart to change it")
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { signal.Stop(hangups); close(done) }
+}
+
+// storePlace says where the objects go.
+func (c *Config) storePlace() string {
+	if c.UpstreamEndpoint == "" {
+		return "the embedded store in " + dataDir(c.DataDir).store()
+	}
+	return c.UpstreamEndpoint + " (region " + c.UpstreamRegion + ")"
+}
+
+// listeners are bound before anything else is done: most mistakes show there.
+type listeners struct {
+	s3, admin net.Listener
+	kms       net.Listener // nil with an external key service: its keys are managed there
+	pprof     net.Listener // nil: profiles are off
+}
+
+func (c *Config) listen() (l listeners, err error) {
+	for _, e := range []struct {
+		flag, addr string
+		listener   *net.Listener
+	}{{"listen", c.Listen, &l.s3}, {"kms-listen", c.KMSListen, &l.kms}, {"admin-listen", c.AdminListen, &l.admin},
+		{"pprof-listen", c.PprofListen, &l.pprof}} {
+		if e.listener == &l.kms && c.external() || e.listener == &l.pprof && e.addr == "" {
+			continue
+		}
+		if *e.listener, err = net.Listen("tcp", e.addr); err != nil {
+			l.close()
+			return listeners{}, fmt.Errorf("--%s: %w", e.flag, err)
+		}
+	}
+	return l, nil
+}
+
+// kmsAddr is where the KMS endpoint is, or why there is none.
+func (l listeners) kmsAddr(c *Config) string {
+	if l.kms == nil {
+		return "none, keys are at the external key service: " + c.KMSProvider
+	}
+	return l.kms.Addr().String()
+}
+
+// close closes those that no server has taken over; the others are closed already, which is no error here.
+func (l listeners) close() {
+	for _, listener := range []net.Listener{l.s3, l.kms, l.admin, l.pprof} {
+		if listener != nil {
+			_ = listener.Close()
+		}
+	}
+}
+
+// wait returns when ctx ends, or with the error of what failed.
+func (p *App) wait(ctx context.Context, failed <-chan error) error {
+	var storeEnded <-chan struct{}
+	if p.store != nil {
+		storeEnded = p.store.Ended()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-failed:
+		return err
+	case <-storeEnded:
+		return errors.New("the embedded store has ended")
+	}
+}
+
+// serve starts the endpoints. The channel has the first that ends by itself.
+func (p *App) serve(l listeners, log *slog.Logger) <-chan error {
+	failed := make(chan error, 4)
+	report := func(name string, err error) {
+		if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+			failed <- fmt.Errorf("%s endpoint: %w", name, err)
+		}
+	}
+	go func() { report("S3", p.S3.Serve(p.greeted(l.s3, "S3", log), p.tls)) }()
+	if l.kms != nil {
+		kms := kmsapi.Listen(p.greeted(l.kms, "KMS", log))
+		if p.tls != nil {
+			kms = tls.NewListener(kms, p.tls)
+		}
+		go func() { report("KMS", p.kms.Serve(kms)) }()
+	}
+	go func() {
+		report("admin", p.admin.Serve(unproven.Listen(greetedPlain(l.admin, "admin", log), unproven.NewPool(adminConnections))))
+	}()
+	if l.pprof != nil {
+		go func() {
+			report("pprof", p.pprof.Serve(unproven.Listen(greetedPlain(l.pprof, "pprof", log), unproven.NewPool(pprofConnections))))
+		}()
+	}
+	return failed
+}
+
+func (p *App) banner(c *Config, l listeners, version string) banner {
+	kms := ""
+	if l.kms != nil {
+		kms = l.kms.Addr().String()
+	}
+	return banner{
+		s3: l.s3.Addr().String(), kms: kms, provider: c.KMSProvider, admin: l.admin.Addr().String(),
+		tls: p.tls != nil, ca: p.ca, dir: dataDir(c.DataDir), region: c.Region, root: p.root, made: p.rootMade,
+		embedded: c.UpstreamEndpoint == "", store: c.storePlace(), version: version,
+	}
+}
