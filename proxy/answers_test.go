@@ -19,7 +19,7 @@ func TestSuffixOfNothing(t *testing.T) {
 	u.PutObject("bkt", "plain", nil, nil)
 	objects := map[string]map[string]string{"/bkt/plain": nil}
 	for mode, header := range encryptionHeaders() {
-		path := "/bkt/" + escapePath(mode)
+		path := "/bkt/" + s3.EscapePath(mode)
 		k.mustDo(t, "PUT", path, header, nil)
 		objects[path] = nil
 		if mode == "SSE-C" {
@@ -78,11 +78,11 @@ func TestStandardIsNotNamed(t *testing.T) {
 // TestBadDigestsFields: the declared MD5 is repeated in hexadecimal digits, a part's in base64; the right one in base64.
 func TestBadDigestsFields(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, nil)
-	wrong, right := md5Sum([]byte("other")), b64(md5Sum([]byte("x")))
-	h := map[string]string{"Content-MD5": b64(wrong)}
+	wrong, right := md5Sum([]byte("other")), s3.Base64(md5Sum([]byte("x")))
+	h := map[string]string{"Content-MD5": s3.Base64(wrong)}
 	_, id := k.mustDo(t, "POST", "/bkt/k?uploads=", nil, nil)
 	up := reply[s3.InitiateMultipartUploadResult](t, id).UploadID
-	for path, want := range map[string]string{"/bkt/k": hex.EncodeToString(wrong), "/bkt/k?partNumber=1&uploadId=" + escapeQuery(up): b64(wrong)} {
+	for path, want := range map[string]string{"/bkt/k": hex.EncodeToString(wrong), "/bkt/k?partNumber=1&uploadId=" + s3.EscapeQuery(up): s3.Base64(wrong)} {
 		resp, body := k.do(t, "PUT", path, h, []byte("x"))
 		wantError(t, resp, body, 400, s3.BadDigest)
 		if s := string(body); !strings.Contains(s, "<ExpectedDigest>"+want+"<") || !strings.Contains(s, "<CalculatedDigest>"+right+"<") {
@@ -96,11 +96,11 @@ func TestChecksumsOfTheWhole(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, nil)
 	data := []byte("test content 123")
 	sum := crc32.ChecksumIEEE(data)
-	crc := b64([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+	crc := s3.Base64([]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
 	named := map[string]string{"x-amz-checksum-crc32": crc}
 	k.mustDo(t, "PUT", "/bkt/whole", named, data)
 	_, body := k.mustDo(t, "POST", "/bkt/part?uploads=", map[string]string{"x-amz-checksum-algorithm": "CRC32", "x-amz-checksum-type": "FULL_OBJECT"}, nil)
-	id := escapeQuery(reply[s3.InitiateMultipartUploadResult](t, body).UploadID)
+	id := s3.EscapeQuery(reply[s3.InitiateMultipartUploadResult](t, body).UploadID)
 	resp, _ := k.mustDo(t, "PUT", "/bkt/part?partNumber=1&uploadId="+id, named, data)
 	doc := fmt.Sprintf("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>%s</ETag><ChecksumCRC32>%s</ChecksumCRC32></Part></CompleteMultipartUpload>", resp.Header.Get("ETag"), crc)
 	k.mustDo(t, "POST", "/bkt/part?uploadId="+id, nil, []byte(doc))
@@ -141,7 +141,7 @@ func TestUnknownSubResources(t *testing.T) {
 					if path == "/bkt/k" && (method == "GET" || method == "HEAD") {
 						continue // passed over, as below
 					}
-					resp, body := k.do(t, method, path+"?"+escapeQuery(name)+value, nil, nil)
+					resp, body := k.do(t, method, path+"?"+s3.EscapeQuery(name)+value, nil, nil)
 					if resp.StatusCode != http.StatusNotImplemented || method != "HEAD" && !strings.Contains(string(body), "?"+name) {
 						t.Errorf("%s %s?%s%s: %s\n%s", method, path, name, value, resp.Status, body)
 					}
@@ -149,7 +149,7 @@ func TestUnknownSubResources(t *testing.T) {
 			}
 		}
 		for _, method := range []string{"PUT", "DELETE"} {
-			if resp, _ := k.do(t, method, "/fresh?"+escapeQuery(name)+"=1", nil, nil); resp.StatusCode != http.StatusNotImplemented {
+			if resp, _ := k.do(t, method, "/fresh?"+s3.EscapeQuery(name)+"=1", nil, nil); resp.StatusCode != http.StatusNotImplemented {
 				t.Errorf("%s of a bucket with ?%s=1: %s", method, name, resp.Status)
 			}
 		}
@@ -183,14 +183,14 @@ func TestDocumentsThatAreXML(t *testing.T) {
 		`<Delete xmlns="` + ns + `"><Object xmlns:x="urn:other"><Key>k</Key></Object><Object><Key>l</Key></Object></Delete>`:     200,
 		`<Delete xmlns="` + ns + `"><x:Object xmlns:x="urn:other"><Key>k</Key></x:Object><Object><Key>l</Key></Object></Delete>`: 400,
 	} {
-		resp, body := k.do(t, "POST", "/bkt?delete=", map[string]string{"Content-MD5": b64(md5Sum([]byte(doc)))}, []byte(doc))
+		resp, body := k.do(t, "POST", "/bkt?delete=", map[string]string{"Content-MD5": s3.Base64(md5Sum([]byte(doc)))}, []byte(doc))
 		if resp.StatusCode != want {
 			t.Errorf("%s: %s\n%s", doc, resp.Status, body)
 		}
 	}
 	k.mustDo(t, "PUT", "/bkt/t", nil, []byte("x"))
 	tags := bom + "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>"
-	k.mustDo(t, "PUT", "/bkt/t?tagging=", map[string]string{"Content-MD5": b64(md5Sum([]byte(tags)))}, []byte(tags))
+	k.mustDo(t, "PUT", "/bkt/t?tagging=", map[string]string{"Content-MD5": s3.Base64(md5Sum([]byte(tags)))}, []byte(tags))
 }
 
 // TestACLsWithoutAnACL: neither document nor header is a required header that is missing.
@@ -212,7 +212,7 @@ func TestUploadsEncoded(t *testing.T) {
 	for _, plain := range []bool{true, false} {
 		k, _ := overMemory(t, proxytest.Options{PlainNames: plain}, nil)
 		for _, key := range []string{"a b/c+d", "ü/x", "z"} {
-			k.mustDo(t, "POST", "/bkt/"+escapePath(key)+"?uploads=", map[string]string{"x-amz-checksum-algorithm": "SHA1"}, nil)
+			k.mustDo(t, "POST", "/bkt/"+s3.EscapePath(key)+"?uploads=", map[string]string{"x-amz-checksum-algorithm": "SHA1"}, nil)
 		}
 		_, body := k.mustDo(t, "GET", "/bkt?uploads=&encoding-type=url&max-uploads=2", nil, nil)
 		doc := reply[s3.ListMultipartUploadsResult](t, body)

@@ -127,19 +127,19 @@ func TestEnvelopeEveryByte(t *testing.T) {
 	path := "/" + b + "/object"
 	k.mustDo(t, http.MethodPut, path, map[string]string{hdrSSE: algKMS, hdrKMSKey: testKeyARN}, []byte("sealed"))
 	o, _ := up.Object(b, "object")
-	text := o.Header.Get(envelopeHeader)
+	text := o.Header.Get(s3.HeaderEnvelope)
 	for i := range len(text) {
 		for _, ch := range []byte{'A', 'z'} {
 			if text[i] == ch {
 				continue
 			}
 			forged := text[:i] + string(ch) + text[i+1:]
-			up.Mutate(b, "object", func(s *proxytest.Stored) { s.Header.Set(envelopeHeader, forged) })
+			up.Mutate(b, "object", func(s *proxytest.Stored) { s.Header.Set(s3.HeaderEnvelope, forged) })
 			if resp, body := k.do(t, http.MethodGet, path, nil, nil); resp.StatusCode < 400 || resp.StatusCode >= 500 {
 				t.Fatalf("byte %d: GET answers %s %q", i, resp.Status, body)
 			}
 			resp, _ := k.do(t, http.MethodHead, path, nil, nil)
-			if resp.StatusCode == http.StatusOK && (resp.Header.Get("Content-Length") != "6" || resp.Header.Get("Etag") != quote(o.ETag)) {
+			if resp.StatusCode == http.StatusOK && (resp.Header.Get("Content-Length") != "6" || resp.Header.Get("Etag") != s3.Quote(o.ETag)) {
 				t.Fatalf("byte %d: HEAD shows %v", i, resp.Header)
 			}
 		}
@@ -161,7 +161,7 @@ func TestCompression(t *testing.T) {
 		text = fmt.Appendf(append(text, line...), "%d\n", i)
 	}
 	key := noise(3, 32)
-	customer := map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": b64(key), hdrSSEC + "key-MD5": b64(md5Sum(key))}
+	customer := map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": s3.Base64(key), hdrSSEC + "key-MD5": s3.Base64(md5Sum(key))}
 	large := bytes.Repeat(text, 16<<20/len(text)+1)
 	for _, tc := range []struct {
 		path, kind string
@@ -179,7 +179,7 @@ func TestCompression(t *testing.T) {
 		{"/logs/h", "text/plain", nil, nil, false},
 		{"/other/a", "text/plain", nil, text, false},
 	} {
-		header := map[string]string{"Content-Type": tc.kind, "Content-Md5": b64(md5Sum(tc.data))}
+		header := map[string]string{"Content-Type": tc.kind, "Content-Md5": s3.Base64(md5Sum(tc.data))}
 		for n, v := range tc.header {
 			header[n] = v
 		}
@@ -387,7 +387,7 @@ func TestDeclaredDigests(t *testing.T) {
 	path := "/" + b + "/object"
 	for _, size := range []int{100, inlineLimit + 100_000} {
 		data := noise(5, size)
-		header := map[string]string{"Content-Md5": b64(md5Sum(data)), "x-amz-checksum-sha256": b64(sha256Of(string(data)))}
+		header := map[string]string{"Content-Md5": s3.Base64(md5Sum(data)), "x-amz-checksum-sha256": s3.Base64(sha256Of(string(data)))}
 		k.mustDo(t, http.MethodPut, path, header, data)
 		if o, _ := up.Object(b, "object"); len(o.Body) != int(sse.SealedSize(int64(size), 1)) {
 			t.Errorf("%d bytes have a manifest", size)

@@ -86,7 +86,7 @@ func (c *call) attributeHeaders(o *stored) {
 	}
 	if o.env == nil {
 		c.s.metrics.plaintextReads.Inc()
-		h.Set("x-waxseal-plaintext", "true")
+		h.Set(s3.HeaderPlaintext, "true")
 	}
 }
 

@@ -31,7 +31,7 @@ func TestAttributes(t *testing.T) {
 		for _, size := range []int{0, 1000, inlineLimit + 7} {
 			p := bytes.Repeat([]byte("x"), size)
 			sum := sha256.Sum256(p)
-			put := map[string]string{"x-amz-checksum-sha256": b64(sum[:])}
+			put := map[string]string{"x-amz-checksum-sha256": s3.Base64(sum[:])}
 			for name, value := range header {
 				put[name] = value
 			}
@@ -43,7 +43,7 @@ func TestAttributes(t *testing.T) {
 			}
 			got, resp := k.attributes(t, "k", allAttributes, read)
 			if *got.ObjectSize != int64(size) || got.ETag != s3.Unquote(done.Header.Get("Etag")) || got.StorageClass != "STANDARD" ||
-				got.ObjectParts != nil || got.Checksum == nil || got.Checksum.ChecksumSHA256 != b64(sum[:]) || got.Checksum.ChecksumType != "FULL_OBJECT" {
+				got.ObjectParts != nil || got.Checksum == nil || got.Checksum.ChecksumSHA256 != s3.Base64(sum[:]) || got.Checksum.ChecksumType != "FULL_OBJECT" {
 				t.Errorf("%s of %d: %+v", mode, size, got)
 			}
 			if resp.Header.Get(hdrSSE)+resp.Header.Get(hdrSSEC+"algorithm") != "" || resp.Header.Get("Last-Modified") == "" ||
@@ -69,7 +69,7 @@ func encryptionHeaders() map[string]map[string]string {
 }
 
 func customerHeaders(key []byte) map[string]string {
-	return map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": b64(key), hdrSSEC + "key-MD5": withMD5(string(key))["Content-MD5"]}
+	return map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": s3.Base64(key), hdrSSEC + "key-MD5": withMD5(string(key))["Content-MD5"]}
 }
 
 func TestAttributesErrors(t *testing.T) {
@@ -139,7 +139,7 @@ func TestAttributesParts(t *testing.T) {
 			}
 			for i, part := range append(f.Parts, r.Parts...) {
 				sum := sha256.Sum256(partBody(i, sizes[i]))
-				if part.PartNumber != i+1 || part.Size != int64(sizes[i]) || part.ChecksumSHA256 != b64(sum[:]) {
+				if part.PartNumber != i+1 || part.Size != int64(sizes[i]) || part.ChecksumSHA256 != s3.Base64(sum[:]) {
 					t.Errorf("%+v", part)
 				}
 			}
@@ -161,8 +161,8 @@ func uploadParts(t *testing.T, k *kit, sizes []int, checksums bool) {
 		part := map[string]string{}
 		if checksums {
 			sum := sha256.Sum256(body)
-			part["x-amz-checksum-sha256"] = b64(sum[:])
-			u.sums[i+1] = fmt.Sprintf("<ChecksumSHA256>%s</ChecksumSHA256>", b64(sum[:]))
+			part["x-amz-checksum-sha256"] = s3.Base64(sum[:])
+			u.sums[i+1] = fmt.Sprintf("<ChecksumSHA256>%s</ChecksumSHA256>", s3.Base64(sum[:]))
 		}
 		u.mustPut(i+1, part, body)
 	}

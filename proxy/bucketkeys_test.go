@@ -359,7 +359,7 @@ func TestBucketKeySharing(t *testing.T) {
 // envelopeOfStored parses the envelope of an object at the store.
 func envelopeOfStored(t testing.TB, h http.Header) *sse.Envelope {
 	t.Helper()
-	env, err := sse.ParseEnvelope(h.Get(envelopeHeader))
+	env, err := sse.ParseEnvelope(h.Get(s3.HeaderEnvelope))
 	if err != nil {
 		t.Fatal(err)
 	}

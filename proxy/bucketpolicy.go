@@ -49,7 +49,7 @@ func (c *call) uploadFields() fields {
 	default:
 		return nil
 	}
-	u, err := c.s.uploads.get(c.up, c.bucket, c.key, c.query.get("uploadId"))
+	u, err := c.s.uploads.get(c.up, c.bucket, c.key, c.query.Get("uploadId"))
 	if err != nil {
 		return nil // who is refused is not told whether there is such an upload
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"encoding/base64"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -30,9 +29,9 @@ type call struct {
 
 	method  string
 	rawPath string // as on the wire, without the query
-	query   query
+	query   s3.Query
 	head    []sigv4.Header // names in lower case
-	hoisted []param        // x-amz-* headers of a presigned URL, once it is verified
+	hoisted []s3.Param     // x-amz-* headers of a presigned URL, once it is verified
 	bucket  string
 	key     string
 	route   *route
@@ -119,7 +118,7 @@ func (c *call) parse() error {
 		uri, rawQuery = uri[:i], uri[i+1:]
 	}
 	c.rawPath = uri
-	q, err := parseQuery(rawQuery)
+	q, err := s3.ParseQuery(rawQuery, sigv4.MaxParameters)
 	if err != nil {
 		return err
 	}
@@ -146,13 +145,13 @@ func (c *call) address() error {
 		c.bucket = b
 	} else {
 		raw, rest, _ := strings.Cut(path, "/")
-		b, err := unescape(raw)
+		b, err := s3.Unescape(raw)
 		if err != nil {
 			return err
 		}
 		c.bucket, path = b, rest
 	}
-	key, err := unescape(path)
+	key, err := s3.Unescape(path)
 	if err != nil {
 		return err
 	}
@@ -305,129 +304,3 @@ func (c *call) answerXML(status int, doc any) error {
 	c.answer(status, "application/xml", body)
 	return nil
 }
-
-// query is a request's query in wire order, decoded.
-type query struct {
-	raw    string
-	params []param
-}
-
-type param struct{ name, value string }
-
-func parseQuery(raw string) (query, error) {
-	q := query{raw: raw}
-	if strings.Count(raw, "&") >= sigv4.MaxParameters {
-		return q, s3.Errorf(s3.InvalidRequest, "The request has more than %d query parameters.", sigv4.MaxParameters)
-	}
-	for raw != "" {
-		var item string
-		item, raw, _ = strings.Cut(raw, "&")
-		if item == "" {
-			continue
-		}
-		n, v, _ := strings.Cut(item, "=")
-		name, err := unescapeQuery(n)
-		if err != nil {
-			return q, err
-		}
-		value, err := unescapeQuery(v)
-		if err != nil {
-			return q, err
-		}
-		q.params = append(q.params, param{name, value})
-	}
-	return q, nil
-}
-
-func (q query) has(name string) bool {
-	for _, p := range q.params {
-		if p.name == name {
-			return true
-		}
-	}
-	return false
-}
-
-func (q query) get(name string) string {
-	for _, p := range q.params {
-		if p.name == name {
-			return p.value
-		}
-	}
-	return ""
-}
-
-func unescapeQuery(s string) (string, error) { return unescape(strings.ReplaceAll(s, "+", " ")) }
-
-// unescape decodes percent-encoding once, and nothing else: "//", ".." and "+" stay what they are.
-func unescape(s string) (string, error) {
-	if !strings.Contains(s, "%") {
-		return s, nil
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			b = append(b, s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
-		}
-		hi, lo := unhex(s[i+1]), unhex(s[i+2])
-		if hi < 0 || lo < 0 {
-			return "", s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
-		}
-		b = append(b, byte(hi<<4|lo))
-		i += 2
-	}
-	return string(b), nil
-}
-
-func unhex(c byte) int {
-	switch {
-	case c >= '0' && c <= '9':
-		return int(c - '0')
-	case c >= 'a' && c <= 'f':
-		return int(c-'a') + 10
-	case c >= 'A' && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
-}
-
-// escapePath percent-encodes a key as SigV4 for S3 does: everything but unreserved characters and "/".
-func escapePath(s string) string { return escape(s, '/') }
-
-// escapeQuery percent-encodes a query's name or value.
-func escapeQuery(s string) string { return escape(s, 0) }
-
-func escape(s string, keep byte) string {
-	const digits = "0123456789ABCDEF"
-	plain := 0
-	for plain < len(s) && (unreserved(s[plain]) || keep != 0 && s[plain] == keep) {
-		plain++
-	}
-	if plain == len(s) {
-		return s
-	}
-	var b strings.Builder
-	b.Grow(len(s) + 8)
-	b.WriteString(s[:plain])
-	for i := plain; i < len(s); i++ {
-		if ch := s[i]; unreserved(ch) || keep != 0 && ch == keep {
-			b.WriteByte(ch)
-		} else {
-			b.WriteByte('%')
-			b.WriteByte(digits[ch>>4])
-			b.WriteByte(digits[ch&15])
-		}
-	}
-	return b.String()
-}
-
-// unreserved says whether a character stands for itself in a URI: RFC 3986, 2.3.
-func unreserved(ch byte) bool {
-	return ch >= 'a' && ch <= 'z' || ch >= 'A' && ch <= 'Z' || ch >= '0' && ch <= '9' || ch == '-' || ch == '.' || ch == '_' || ch == '~'
-}
-
-func b64(p []byte) string { return base64.StdEncoding.EncodeToString(p) }

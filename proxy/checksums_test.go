@@ -42,7 +42,7 @@ func TestChecksumsOfPut(t *testing.T) {
 				if name == "CRC64NVME" {
 					data = []byte("123456789")
 				}
-				path, header, want := "/"+b+"/"+name, "x-amz-checksum-"+strings.ToLower(name), b64(raw)
+				path, header, want := "/"+b+"/"+name, "x-amz-checksum-"+strings.ToLower(name), s3.Base64(raw)
 				resp, body := k.do(t, "PUT", path, map[string]string{header: want}, []byte("abd"))
 				wantError(t, resp, body, 400, s3.BadDigest)
 				resp, body = k.do(t, "PUT", path, map[string]string{header: want[4:]}, data)
@@ -86,7 +86,7 @@ func TestChecksumTrailers(t *testing.T) {
 				continue
 			}
 			resp, _ := k.mustDo(t, "HEAD", "/"+b+"/"+name, map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil)
-			if got, want := resp.Header.Get("x-amz-checksum-"+name), b64(newSum(checksumID(name), data)); got != want {
+			if got, want := resp.Header.Get("x-amz-checksum-"+name), s3.Base64(newSum(checksumID(name), data)); got != want {
 				t.Errorf("%s: %q, want %s", name, got, want)
 			}
 		}

@@ -60,7 +60,7 @@ func errNotModified(prefix, condition string, o *stored) error {
 	if prefix != "" {
 		return errPrecondition(prefix + condition)
 	}
-	e := s3.NewError(s3.NotModified).WithHeader("Etag", quote(o.visibleETag()))
+	e := s3.NewError(s3.NotModified).WithHeader("Etag", s3.Quote(o.visibleETag()))
 	if lm := o.header.Get("Last-Modified"); lm != "" {
 		e.WithHeader("Last-Modified", lm)
 	}
@@ -102,7 +102,7 @@ func (c *call) writeConditions(h http.Header) error {
 	if !matches(match, o) {
 		return errPrecondition("If-Match")
 	}
-	h.Set("If-Match", quote(o.etag))
+	h.Set("If-Match", s3.Quote(o.etag))
 	return nil
 }
 
@@ -150,7 +150,7 @@ func (c *call) unlessETag(h http.Header, ifNoneMatch string) error {
 	case tags.MatchWeak(o.visibleETag()):
 		return errPrecondition("If-None-Match")
 	default:
-		h.Set("If-Match", quote(o.etag))
+		h.Set("If-Match", s3.Quote(o.etag))
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func (c *call) pinDelete(d deleteConditions, at sealTarget, version string) (str
 	case d.modified != nil && !modified.Truncate(time.Second).Equal(o.modified.Truncate(time.Second)):
 		return "", errPrecondition("x-amz-if-match-last-modified-time")
 	}
-	return quote(o.etag), nil
+	return s3.Quote(o.etag), nil
 }
 
 // matches reports whether If-Match holds of an object. A value that is no list of ETags matches none.

@@ -22,8 +22,8 @@ func conditionValues(header, good string) map[string]string {
 		return map[string]string{"past": past, "future": future, "malformed": "yesterday", "nothing": ""}
 	}
 	return map[string]string{
-		"good": quote(good), "bare": good, "other": `"0123456789abcdef0123456789abcdef"`, "list": `"a", ` + quote(good), "list of others": `"a", "b"`,
-		"weak": "W/" + quote(good), "star": "*", "words": `"not good etag"`, "no quotes": "not good etag", "empty": `""`, "open": `"unterminated`,
+		"good": s3.Quote(good), "bare": good, "other": `"0123456789abcdef0123456789abcdef"`, "list": `"a", ` + s3.Quote(good), "list of others": `"a", "b"`,
+		"weak": "W/" + s3.Quote(good), "star": "*", "words": `"not good etag"`, "no quotes": "not good etag", "empty": `""`, "open": `"unterminated`,
 		"single": "'" + good + "'", "commas": ", ,", "nothing": "",
 	}
 }
@@ -124,10 +124,10 @@ func (k *kit) conditional(t *testing.T, op, header, value string, presigned bool
 		method, body = "POST", []byte(completeBody(part.Header.Get("ETag")))
 	case "TAGS":
 		target, body = "/bkt/key?tagging", []byte("<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>")
-		more["Content-MD5"] = b64(md5Sum(body))
+		more["Content-MD5"] = s3.Base64(md5Sum(body))
 	case "DELETEOBJECTS":
 		method, target, body = "POST", "/bkt?delete", []byte("<Delete><Object><Key>key</Key></Object></Delete>")
-		more["Content-MD5"] = b64(md5Sum(body))
+		more["Content-MD5"] = s3.Base64(md5Sum(body))
 	case "POST":
 		f := newForm(body, "key", "key", header, value)
 		f.sign()
@@ -262,7 +262,7 @@ func TestConditionsInDocuments(t *testing.T) {
 		{"key", "<ETag>" + good + "</ETag><Size>6</Size>", ""},
 	} {
 		doc := []byte("<Delete><Object><Key>" + c.key + "</Key>" + c.conditions + "</Object></Delete>")
-		resp, body := k.do(t, "POST", "/bkt?delete", map[string]string{"Content-MD5": b64(md5Sum(doc))}, doc)
+		resp, body := k.do(t, "POST", "/bkt?delete", map[string]string{"Content-MD5": s3.Base64(md5Sum(doc))}, doc)
 		if c.want == "MalformedXML" {
 			wantError(t, resp, body, http.StatusBadRequest, s3.MalformedXML)
 			continue

@@ -77,7 +77,7 @@ func TestLockShown(t *testing.T) {
 func TestFormChecksumConditions(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.CompatCeph = true })
 	file := []byte("file")
-	sum := b64(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(file)))
+	sum := s3.Base64(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(file)))
 	for _, step := range []struct {
 		condition string
 		want      int

@@ -85,7 +85,7 @@ func TestBucketEncryptionDocument(t *testing.T) {
 		body := "<ServerSideEncryptionConfiguration>" + rule(aes) + "</ServerSideEncryptionConfiguration>"
 		h := newChecksum(checksumID("CRC32"))
 		h.Write([]byte(body))
-		k.ask("PUT", "/"+b+"?encryption=", hdr{"x-amz-checksum-crc32": b64(h.Sum(nil))}, body).ok(t)
+		k.ask("PUT", "/"+b+"?encryption=", hdr{"x-amz-checksum-crc32": s3.Base64(h.Sum(nil))}, body).ok(t)
 	})
 	k.run(t, "a deleted bucket leaves nothing to the next of its name", func(t *testing.T) {
 		b := k.newBucket()

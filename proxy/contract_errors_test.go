@@ -113,7 +113,7 @@ func TestCustomerKeyHeaders(t *testing.T) {
 			k.ask("PUT", part, with(row.h, copyTo, sseC(1)), "").fails(t, 400, row.code, row.message, row.argument, row.val)
 		})
 	}
-	if k.store.Contains([]byte(b64(customerKeyOf(1)))) || k.store.Saw(b64(customerKeyOf(1))) {
+	if k.store.Contains([]byte(s3.Base64(customerKeyOf(1)))) || k.store.Saw(s3.Base64(customerKeyOf(1))) {
 		t.Error("the store was shown an SSE-C key")
 	}
 }

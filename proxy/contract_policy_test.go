@@ -260,7 +260,7 @@ func (k *contractKit) update(key, inner string) answer {
 	body := `<ObjectEncryption xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` + inner + `</ObjectEncryption>`
 	h := newChecksum(checksumID("CRC32"))
 	h.Write([]byte(body))
-	return k.ask("PUT", k.object(key)+"?encryption=", hdr{"x-amz-checksum-crc32": b64(h.Sum(nil))}, body)
+	return k.ask("PUT", k.object(key)+"?encryption=", hdr{"x-amz-checksum-crc32": s3.Base64(h.Sum(nil))}, body)
 }
 
 func toKMS(arn, bucketKey string) string {

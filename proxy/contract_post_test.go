@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"waxseal/proxy/s3"
 )
 
 // form signs a POST form with the given fields, each covered by an exact condition, and a file.
@@ -31,7 +33,7 @@ func (k *contractKit) form(t *testing.T, fields hdr, file string) *http.Request 
 	if err != nil {
 		t.Fatal(err)
 	}
-	all["policy"] = b64(policy)
+	all["policy"] = s3.Base64(policy)
 	key := []byte("AWS4" + testSecret)
 	for _, part := range []string{day, "us-east-1", "s3", "aws4_request", all["policy"]} {
 		h := hmac.New(sha256.New, key)

@@ -32,7 +32,7 @@ func (k *contractKit) putEncryption(bucket, rules string) answer {
 	k.t.Helper()
 	body := `<ServerSideEncryptionConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` + rules + "</ServerSideEncryptionConfiguration>"
 	sum := md5.Sum([]byte(body))
-	return k.ask("PUT", "/"+bucket+"?encryption=", hdr{"Content-MD5": b64(sum[:])}, body)
+	return k.ask("PUT", "/"+bucket+"?encryption=", hdr{"Content-MD5": s3.Base64(sum[:])}, body)
 }
 
 // TestPrecedence: request, then bucket default, then SSE-S3.
@@ -229,8 +229,8 @@ func TestETags(t *testing.T) {
 			}
 		})
 		k.run(t, "Content-MD5 is held to the plaintext", func(t *testing.T) {
-			k.ask("PUT", k.object("o"), with(m.write, hdr{"Content-MD5": b64(sum[:])}), body).ok(t)
-			k.ask("PUT", k.object("o"), with(m.write, hdr{"Content-MD5": b64(sum[:])}), "another body").fails(t, 400, s3.BadDigest,
+			k.ask("PUT", k.object("o"), with(m.write, hdr{"Content-MD5": s3.Base64(sum[:])}), body).ok(t)
+			k.ask("PUT", k.object("o"), with(m.write, hdr{"Content-MD5": s3.Base64(sum[:])}), "another body").fails(t, 400, s3.BadDigest,
 				"The Content-MD5 you specified did not match what we received.")
 		})
 		k.run(t, "of a multipart upload, the MD5 of the parts' ETags", func(t *testing.T) {

@@ -291,7 +291,7 @@ func copyC(seed byte) hdr { return ssecHdr(hdrCopySSE, customerKeyOf(seed)) }
 
 func ssecHdr(prefix string, key []byte) hdr {
 	sum := md5.Sum(key)
-	return hdr{prefix + "algorithm": algAES256, prefix + "key": b64(key), prefix + "key-md5": b64(sum[:])}
+	return hdr{prefix + "algorithm": algAES256, prefix + "key": s3.Base64(key), prefix + "key-md5": s3.Base64(sum[:])}
 }
 
 // withoutKey is what an answer says of an SSE-C key.

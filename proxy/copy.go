@@ -73,7 +73,7 @@ func (c *call) copyOnce() error {
 	if err != nil {
 		return err
 	}
-	p.keepETag = p.ordered(orderRewrap)
+	p.keepETag = p.ordered(s3.OrderRewrap)
 	if err := p.checkSize(p.source.size); err != nil && !p.keepETag {
 		return err
 	}
@@ -211,7 +211,7 @@ func (p *copying) checkSelfCopy() error {
 	}
 	changes := p.replacesMetadata() || p.hasHeader(hdrSSE) || p.hasHeader(hdrSSEC+"algorithm") || p.customer != nil ||
 		p.hasHeader("x-amz-storage-class") || p.hasHeader("x-amz-website-redirect-location") ||
-		conf.Encryption != nil || p.source.env == nil || p.source.env.Mode != sse.SSES3 || p.keepETag || p.ordered(orderReencrypt)
+		conf.Encryption != nil || p.source.env == nil || p.source.env.Mode != sse.SSES3 || p.keepETag || p.ordered(s3.OrderReencrypt)
 	if changes {
 		return nil
 	}
@@ -237,7 +237,7 @@ func (p *copying) targetHeaders() {
 // takeMetadata puts the source's metadata in the place of the request's.
 func (p *copying) takeMetadata() {
 	for name := range p.header {
-		if strings.HasPrefix(strings.ToLower(name), metaPrefix) {
+		if strings.HasPrefix(strings.ToLower(name), s3.MetaPrefix) {
 			p.header.Del(name)
 		}
 	}
@@ -247,13 +247,13 @@ func (p *copying) takeMetadata() {
 			p.header.Set(name, v)
 		}
 	}
-	if enc := clientEncoding(p.source.header.Get("Content-Encoding")); enc != "" {
+	if enc := s3.ClientEncoding(p.source.header.Get("Content-Encoding")); enc != "" {
 		p.header.Set("Content-Encoding", enc)
 	} else {
 		p.header.Del("Content-Encoding")
 	}
 	for name, values := range p.source.header {
-		if l := strings.ToLower(name); strings.HasPrefix(l, metaPrefix) && l != envelopeHeader {
+		if l := strings.ToLower(name); strings.HasPrefix(l, s3.MetaPrefix) && l != s3.HeaderEnvelope {
 			p.header[name] = values
 		}
 	}
@@ -296,7 +296,7 @@ func (p *copying) answerCopy() error {
 		p.res.Header.Set("x-amz-copy-source-version-id", p.source.version)
 	}
 	p.showEncryption(p.env, p.enc.customer)
-	doc := s3.CopyObjectResult{LastModified: p.modified, ETag: quote(p.shownETag())}
+	doc := s3.CopyObjectResult{LastModified: p.modified, ETag: s3.Quote(p.shownETag())}
 	if p.facts != nil {
 		for _, sum := range p.facts.Checksums {
 			*doc.Field(checksumName(sum.Algorithm)) = checksumText(sum, p.source.tag.Parts)

@@ -31,7 +31,7 @@ func (p *copying) copyByParts() error {
 	h.Del("If-Match")
 	h.Del("If-None-Match")
 	if p.replaces() && ifMatch == "" {
-		ifMatch = quote(p.source.etag)
+		ifMatch = s3.Quote(p.source.etag)
 	}
 	id, err := p.createCopy(h)
 	if err != nil {
@@ -224,7 +224,7 @@ func (p *copying) tagsOf(o *stored) (string, error) {
 	}
 	query := "tagging="
 	if p.version != "" {
-		query += "&versionId=" + escapeQuery(p.version)
+		query += "&versionId=" + s3.EscapeQuery(p.version)
 	}
 	h := make(http.Header)
 	p.sourceOwner(h, p.source.at)

@@ -1,6 +1,9 @@
 package proxy
 
-import "waxseal/sse"
+import (
+	"waxseal/proxy/s3"
+	"waxseal/sse"
+)
 
 // A change in place overwrites an object with the same ciphertext under a new envelope. Below the size of two parts a
 // store gives both the same ETag, so that Complete's If-Match cannot tell them apart; and tags are not of the ETag at
@@ -48,7 +51,7 @@ func (p *copying) sourceNow() (*stored, error) {
 		return nil, errChanged
 	case err != nil:
 		return nil, changedError(err)
-	case now.header.Get(envelopeHeader) != p.source.header.Get(envelopeHeader):
+	case now.header.Get(s3.HeaderEnvelope) != p.source.header.Get(s3.HeaderEnvelope):
 		return nil, errChanged
 	}
 	return now, nil

@@ -58,7 +58,7 @@ func (p *copying) rewrappable() bool {
 	switch {
 	case src == nil:
 		return false // plaintext
-	case p.ordered(orderReencrypt):
+	case p.ordered(s3.OrderReencrypt):
 		return false
 	case src.Mode.Double() != p.enc.mode.Double():
 		return false // another number of layers
@@ -124,8 +124,8 @@ func (p *copying) rewrap() error {
 	if err != nil {
 		return err
 	}
-	p.header.Set(envelopeHeader, text)
-	return checkMetadata(p.header)
+	p.header.Set(s3.HeaderEnvelope, text)
+	return s3.CheckMetadata(p.header)
 }
 
 // etagAfter decides the copy's ETag. An SSE-S3 object shows the MD5 of its plaintext where it is known. Where it is
@@ -172,7 +172,7 @@ func hyphenETag() string {
 func (p *copying) pin(h http.Header) {
 	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key, VersionID: p.version}
 	h.Set("X-Amz-Copy-Source", src.String())
-	h.Set("X-Amz-Copy-Source-If-Match", quote(p.source.etag))
+	h.Set("X-Amz-Copy-Source-If-Match", s3.Quote(p.source.etag))
 	if v := p.call.header(hdrSourceOwner); v != "" {
 		h.Set(hdrSourceOwner, v)
 	}
@@ -244,7 +244,7 @@ func (p *copying) reencrypt() error {
 		}
 	}
 	if p.replaces() && !p.conditional() {
-		p.header.Set("If-Match", quote(p.source.etag))
+		p.header.Set("If-Match", s3.Quote(p.source.etag))
 	}
 	w := &write{call: p.call, at: p.to, enc: p.enc, header: p.header, body: body, size: p.source.size, want: want}
 	var done *written

@@ -203,7 +203,7 @@ func (d *deletion) sendConditional(o s3.DeleteObject) error {
 	r := &storeRequest{method: http.MethodDelete, bucket: d.bucket, key: o.Key, header: d.forStore.Clone()}
 	r.header.Set("If-Match", etag)
 	if o.VersionID != "" {
-		r.query = "versionId=" + escapeQuery(o.VersionID)
+		r.query = "versionId=" + s3.EscapeQuery(o.VersionID)
 	}
 	resp, err := d.send(r)
 	if err != nil {

@@ -23,7 +23,7 @@ func (k *kit) deleteObjects(t testing.TB, inner string) *s3.DeleteResult {
 
 func withMD5(body string) map[string]string {
 	sum := md5.Sum([]byte(body))
-	return map[string]string{"Content-MD5": b64(sum[:])}
+	return map[string]string{"Content-MD5": s3.Base64(sum[:])}
 }
 
 func objects(keys ...string) string {
@@ -37,7 +37,7 @@ func objects(keys ...string) string {
 func TestDeleteObjects(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, nil)
 	for _, key := range []string{"a", "b", "c", " d &amp;/x"} {
-		k.mustDo(t, "PUT", "/bkt/"+escapePath(strings.ReplaceAll(key, "&amp;", "&")), nil, []byte("x"))
+		k.mustDo(t, "PUT", "/bkt/"+s3.EscapePath(strings.ReplaceAll(key, "&amp;", "&")), nil, []byte("x"))
 	}
 	got := k.deleteObjects(t, objects("c", "a", "nosuch", "a"))
 	if fmt.Sprint(got.Deleted) != "[{c  false } {a  false } {nosuch  false } {a  false }]" || len(got.Errors) > 0 {
@@ -79,7 +79,7 @@ func TestDeleteObjectsRefused(t *testing.T) {
 func crcText(s string) string {
 	h := newChecksum(checksumID("CRC32"))
 	h.Write([]byte(s))
-	return b64(h.Sum(nil))
+	return s3.Base64(h.Sum(nil))
 }
 
 // TestDeleteObjectsPerKey: what a user may not delete is an error of its own, and is never sent.

@@ -281,7 +281,7 @@ func (q *diffRequest) path() string {
 	if q.key == "" {
 		return ""
 	}
-	return "/" + escapePath(q.key)
+	return "/" + s3.EscapePath(q.key)
 }
 
 func (q *diffRequest) encodedQuery() string {
@@ -292,7 +292,7 @@ func (q *diffRequest) encodedQuery() string {
 	slices.Sort(names)
 	text := ""
 	for i, name := range names {
-		text += map[bool]string{true: "?", false: "&"}[i == 0] + escapeQuery(name) + "=" + escapeQuery(q.query[name])
+		text += map[bool]string{true: "?", false: "&"}[i == 0] + s3.EscapeQuery(name) + "=" + s3.EscapeQuery(q.query[name])
 	}
 	return text
 }
@@ -509,16 +509,16 @@ func declare(q *diffRequest, how string) {
 	switch strings.TrimPrefix(how, "wrong ") {
 	case "md5":
 		sum := md5.Sum(body)
-		q.header["Content-MD5"] = b64(sum[:])
+		q.header["Content-MD5"] = s3.Base64(sum[:])
 	case "bad md5":
 		q.header["Content-MD5"] = "bm9uc2Vuc2U="
 	case "crc32c":
 		h := newChecksum(checksumID("CRC32C"))
 		h.Write(body)
-		q.header["x-amz-checksum-crc32c"] = b64(h.Sum(nil))
+		q.header["x-amz-checksum-crc32c"] = s3.Base64(h.Sum(nil))
 	case "sha256":
 		sum := sha256.Sum256(body)
-		q.header["x-amz-checksum-sha256"] = b64(sum[:])
+		q.header["x-amz-checksum-sha256"] = s3.Base64(sum[:])
 	}
 }
 

@@ -250,7 +250,7 @@ func (d *digestReader) finishMD5() error {
 	d.md5.Sum(d.facts.MD5[:0])
 	if d.want.md5 != nil && !bytes.Equal(d.want.md5, d.facts.MD5[:]) {
 		return s3.Errorf(s3.BadDigest, "The Content-MD5 you specified did not match what we received.").
-			With("ExpectedDigest", d.want.shownMD5()).With("CalculatedDigest", b64(d.facts.MD5[:]))
+			With("ExpectedDigest", d.want.shownMD5()).With("CalculatedDigest", s3.Base64(d.facts.MD5[:]))
 	}
 	return nil
 }
@@ -258,7 +258,7 @@ func (d *digestReader) finishMD5() error {
 // shownMD5 is the declared MD5 as S3's error repeats it: hexadecimal, but for a part.
 func (w *declared) shownMD5() string {
 	if w.part {
-		return b64(w.md5)
+		return s3.Base64(w.md5)
 	}
 	return hex.EncodeToString(w.md5)
 }
@@ -295,9 +295,9 @@ func (c *call) showChecksums(sums []sse.Checksum, parts uint32) {
 // checksumText is a checksum as S3 prints it: base64, with "-N" behind a composite one of N parts.
 func checksumText(s sse.Checksum, parts uint32) string {
 	if s.Composite && parts > 0 {
-		return fmt.Sprintf("%s-%d", b64(s.Value), parts)
+		return fmt.Sprintf("%s-%d", s3.Base64(s.Value), parts)
 	}
-	return b64(s.Value)
+	return s3.Base64(s.Value)
 }
 
 func checksumType(s sse.Checksum) string {

@@ -258,7 +258,7 @@ func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
 	if len(raw) != 32 {
 		return nil, c.errWrongCustomerKey() // to a reader, S3 says no more of a key than that it is not the object's
 	}
-	k := &customerKey{md5: b64(digest[:])}
+	k := &customerKey{md5: s3.Base64(digest[:])}
 	if k.key, err = sse.KeyFrom(raw); err != nil {
 		return nil, err
 	}

@@ -213,14 +213,14 @@ func (c *call) storeTakesCredentials() bool {
 func errUnknownOperation(c *call) error {
 	switch c.method {
 	case "GET", "PUT", "POST", "DELETE", "HEAD":
-		for _, p := range c.query.params {
-			if slices.Contains(selectors[p.name], c.level()) {
-				return errMethodOf(c, p.name, c.level())
+		for _, p := range c.query.Params {
+			if slices.Contains(selectors[p.Name], c.level()) {
+				return errMethodOf(c, p.Name, c.level())
 			}
 		}
-		for _, p := range c.query.params {
-			if p.value == "" && !parameters[p.name] {
-				return errSubResource(p.name, c.level())
+		for _, p := range c.query.Params {
+			if p.Value == "" && !parameters[p.Name] {
+				return errSubResource(p.Name, c.level())
 			}
 		}
 		return s3.Errorf(s3.NotImplemented, "waxseal knows no operation %s with this address and query", c.method)

@@ -88,7 +88,7 @@ func hashEnvelope(text string) envelopeHash {
 func (o *stored) listFacts(text string, answer http.Header) listFacts {
 	f := listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, envelope: hashEnvelope(text)}
 	if etag := o.visibleETag(); etag != o.etag {
-		f.etag = quote(etag)
+		f.etag = s3.Quote(etag)
 	}
 	if o.env != nil {
 		f.checksum, f.composed = o.env.ChecksumAlgorithm, o.env.ChecksumComposite
@@ -163,5 +163,5 @@ func (f *factsCache) setPrefixKnown(prefix factsKey, known bool) {
 // saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
 // replaces whatever the cache believed.
 func (f *factsCache) saw(o *stored, version string) {
-	f.putListed(f.keyOf(o, version), o.listFacts(o.header.Get(envelopeHeader), o.header))
+	f.putListed(f.keyOf(o, version), o.listFacts(o.header.Get(s3.HeaderEnvelope), o.header))
 }

@@ -90,7 +90,7 @@ func TestEarlySuccess(t *testing.T) {
 	}))
 	t.Cleanup(store.Close)
 	k := start(t, UpstreamConfig{Endpoint: store.URL, AccessKey: "a", SecretKey: "b"}, nil)
-	resp, body := k.do(t, "PUT", "/bkt/a", map[string]string{"Content-MD5": b64(make([]byte, 16))}, noise(3, 40<<20))
+	resp, body := k.do(t, "PUT", "/bkt/a", map[string]string{"Content-MD5": s3.Base64(make([]byte, 16))}, noise(3, 40<<20))
 	if resp.StatusCode < 400 {
 		t.Errorf("a body with a wrong digest: %s %s", resp.Status, body)
 	}

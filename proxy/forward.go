@@ -191,15 +191,15 @@ var signatureParams = map[string]bool{
 func (c *call) storeQuery(without ...string) string {
 	var b strings.Builder
 	add := func(name string) {
-		if name == "" || !c.query.has(name) || slices.Contains(without, name) {
+		if name == "" || !c.query.Has(name) || slices.Contains(without, name) {
 			return
 		}
 		if b.Len() > 0 {
 			b.WriteByte('&')
 		}
-		b.WriteString(escapeQuery(name))
+		b.WriteString(s3.EscapeQuery(name))
 		b.WriteByte('=')
-		b.WriteString(escapeQuery(c.query.get(name)))
+		b.WriteString(s3.EscapeQuery(c.query.Get(name)))
 	}
 	add(c.route.query)
 	for _, name := range c.route.params {
@@ -214,7 +214,7 @@ func (c *call) deleteObject() error {
 	h := c.storeHeader()
 	conditions := c.deleteConditions()
 	if conditions.any() {
-		etag, err := c.pinDelete(conditions, c.place(), c.query.get("versionId"))
+		etag, err := c.pinDelete(conditions, c.place(), c.query.Get("versionId"))
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ type read struct {
 }
 
 func (c *call) readOf() (*read, error) {
-	r := &read{version: c.query.get("versionId"), sums: strings.EqualFold(c.header("x-amz-checksum-mode"), "ENABLED")}
+	r := &read{version: c.query.Get("versionId"), sums: strings.EqualFold(c.header("x-amz-checksum-mode"), "ENABLED")}
 	var err error
 	if r.customer, err = c.customerKey(c, objectCustomer); err != nil {
 		return nil, err
@@ -31,10 +31,10 @@ func (c *call) readOf() (*read, error) {
 	if c.hasHeader(hdrSSE) || c.hasHeader(hdrKMSKey) || c.hasHeader(hdrContext) {
 		return nil, s3.InvalidArgument(hdrSSE, c.header(hdrSSE), "x-amz-server-side-encryption header is not supported for this operation.")
 	}
-	if c.query.has("partNumber") {
-		n, err := strconv.Atoi(c.query.get("partNumber"))
+	if c.query.Has("partNumber") {
+		n, err := strconv.Atoi(c.query.Get("partNumber"))
 		if err != nil || n < 1 || n > sse.MaxParts {
-			return nil, s3.InvalidArgument("partNumber", c.query.get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")
+			return nil, s3.InvalidArgument("partNumber", c.query.Get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")
 		}
 		if c.hasHeader("Range") {
 			return nil, s3.Errorf(s3.InvalidRequest, "Cannot specify both Range header and partNumber query parameter")

@@ -44,12 +44,12 @@ func isComposite(f *sse.Facts) bool {
 func (c *call) describeTo(o *stored, m *sse.Manifest) {
 	c.copyHeaders(o.header)
 	h := &c.res.Header
-	h.Set("Etag", quote(o.visibleETag()))
+	h.Set("Etag", s3.Quote(o.visibleETag()))
 	h.Set("Accept-Ranges", "bytes")
 	if o.env == nil {
-		h.Set("x-waxseal-plaintext", "true")
+		h.Set(s3.HeaderPlaintext, "true")
 	}
-	if m != nil && c.query.has("partNumber") {
+	if m != nil && c.query.Has("partNumber") {
 		h.Set("x-amz-mp-parts-count", strconv.Itoa(len(m.Parts)))
 	}
 	c.hideFacts()
@@ -88,8 +88,8 @@ var overrides = []struct{ param, header string }{
 
 func (c *call) overrideHeaders() {
 	for _, o := range overrides {
-		if c.query.has(o.param) {
-			c.res.Header.Set(o.header, c.query.get(o.param))
+		if c.query.Has(o.param) {
+			c.res.Header.Set(o.header, c.query.Get(o.param))
 		}
 	}
 }
@@ -100,7 +100,7 @@ func (c *call) checkOverrides() error {
 		return nil
 	}
 	for _, o := range overrides {
-		if c.query.has(o.param) {
+		if c.query.Has(o.param) {
 			return s3.Errorf(s3.InvalidRequest, "Request specific response headers cannot be used for anonymous GET requests.")
 		}
 	}

@@ -5,17 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
-)
-
-const (
-	metaPrefix     = "x-amz-meta-"
-	envelopeHeader = "x-amz-meta-waxseal"
-	// maxMetadata is S3's limit on user metadata, names and values together, the envelope's included.
-	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
-	maxMetadata = 2048
 )
 
 // notForwarded are the ordinary request headers that end here: hop-by-hop ones, those that waxseal makes anew, and
@@ -27,7 +21,7 @@ var notForwarded = map[string]bool{
 	"if-unmodified-since": true, "keep-alive": true, "proxy-authorization": true, "proxy-connection": true,
 	"range": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "user-agent": true,
 	"via": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "x-real-ip": true,
-	hdrOrder: true,
+	s3.HeaderOrder: true,
 }
 
 // understood are the x-amz-* request headers that some operation reads itself. They never go up as received.
@@ -58,32 +52,32 @@ var understood = map[string]bool{
 // good as headers: Version 4 signs the whole query, Version 2 what it took for headers.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html
 func (c *call) hoist(auth *sigv4.Auth) error {
-	params := c.query.params
+	params := c.query.Params
 	switch auth.Kind {
 	case sigv4.PresignedV4:
 	case sigv4.PresignedV2:
 		params = nil
 		for _, h := range auth.Hoisted {
-			params = append(params, param{h.Name, h.Value})
+			params = append(params, s3.Param{Name: h.Name, Value: h.Value})
 		}
 	default:
 		return nil
 	}
 	for _, p := range params {
-		name := strings.ToLower(p.name)
+		name := strings.ToLower(p.Name)
 		if !hoistable(name) {
 			continue
 		}
 		if slices.ContainsFunc(c.head, func(h sigv4.Header) bool { return h.Name == name }) {
-			if isConditional(name) && c.joined(name) != p.value { // another line would widen a list of ETags
+			if isConditional(name) && c.joined(name) != p.Value { // another line would widen a list of ETags
 				return s3.Errorf(s3.InvalidRequest, "The URL and the header %s set different conditions", name)
 			}
 			continue
 		}
-		if !plainHeader(name, p.value) {
-			return s3.InvalidArgument(p.name, p.value, "The parameter holds characters that a header cannot hold")
+		if !plainHeader(name, p.Value) {
+			return s3.InvalidArgument(p.Name, p.Value, "The parameter holds characters that a header cannot hold")
 		}
-		c.hoisted = append(c.hoisted, param{name, p.value})
+		c.hoisted = append(c.hoisted, s3.Param{Name: name, Value: p.Value})
 	}
 	if c.hoisted == nil {
 		return nil
@@ -141,8 +135,8 @@ func (c *call) find(name string) (value string, ok bool) {
 		}
 	}
 	for _, p := range c.hoisted {
-		if strings.EqualFold(p.name, name) {
-			return p.value, true
+		if strings.EqualFold(p.Name, name) {
+			return p.Value, true
 		}
 	}
 	return "", false
@@ -160,34 +154,12 @@ func (c *call) headers() iter.Seq2[string, string] {
 			}
 		}
 		for _, p := range c.hoisted {
-			if !yield(p.name, p.value) {
+			if !yield(p.Name, p.Value) {
 				return
 			}
 		}
 	}
 }
-
-// lowerName is a header's name in lower case; most names of http.Header that come by need no copy for that.
-func lowerName(name string) string {
-	if lower, ok := lowerNames[name]; ok {
-		return lower
-	}
-	return strings.ToLower(name)
-}
-
-var lowerNames = func() map[string]string {
-	m := make(map[string]string)
-	for _, lower := range []string{
-		"accept-ranges", "cache-control", "connection", "content-encoding", "content-length", "content-range",
-		"content-security-policy", "content-type", "date", "etag", "last-modified", "server", "strict-transport-security",
-		"vary", "x-amz-content-sha256", "x-amz-date", "x-amz-decoded-content-length", "x-amz-id-2", "x-amz-request-id",
-		"x-amz-server-side-encryption", "x-amz-storage-class", "x-amz-trailer", "x-amz-version-id",
-		"x-content-type-options", "x-ratelimit-limit", "x-ratelimit-remaining", "x-xss-protection", envelopeHeader,
-	} {
-		m[http.CanonicalHeaderKey(lower)] = lower
-	}
-	return m
-}()
 
 // checkAmzHeaders refuses what nobody here understands: a header that is passed on unread may carry a digest or a key
 // of the plaintext, and one that is dropped in silence changes what the client asked for.
@@ -200,9 +172,9 @@ func (c *call) checkAmzHeaders() error {
 		}
 		switch {
 		case !strings.HasPrefix(n, "x-amz-") && !strings.HasPrefix(n, minioPrefix):
-		case n == envelopeHeader:
-			return s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(envelopeHeader, metaPrefix))
-		case strings.HasPrefix(n, metaPrefix), understood[n], slices.Contains(c.route.pass, n):
+		case n == s3.HeaderEnvelope:
+			return s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(s3.HeaderEnvelope, s3.MetaPrefix))
+		case strings.HasPrefix(n, s3.MetaPrefix), understood[n], slices.Contains(c.route.pass, n):
 		case n == "x-minio-force-delete" && c.route.name == "DeleteBucket":
 			// mc sends it after it has removed the objects itself; a bucket that is not empty stays.
 		default:
@@ -224,12 +196,12 @@ func (c *call) storeHeader() http.Header {
 		if !c.forwards(n) {
 			continue
 		}
-		if strings.HasPrefix(n, metaPrefix) {
-			value = storedMetadata(sentMetadata(value))
+		if strings.HasPrefix(n, s3.MetaPrefix) {
+			value = s3.StoredMetadata(s3.SentMetadata(value))
 		}
 		h.Add(n, value)
 	}
-	if enc := clientEncoding(c.joined("content-encoding")); enc != "" {
+	if enc := s3.ClientEncoding(c.joined("content-encoding")); enc != "" {
 		h.Set("Content-Encoding", enc)
 	}
 	return h
@@ -238,7 +210,7 @@ func (c *call) storeHeader() http.Header {
 // forwards reports whether a request header, its name in lower case, goes to the store.
 func (c *call) forwards(name string) bool {
 	switch {
-	case strings.HasPrefix(name, metaPrefix):
+	case strings.HasPrefix(name, s3.MetaPrefix):
 		return c.route.class == seal
 	case strings.HasPrefix(name, "x-amz-"):
 		return slices.Contains(c.route.pass, name)
@@ -258,45 +230,13 @@ func (c *call) joined(name string) string {
 	return strings.Join(lines, ",")
 }
 
-// clientEncoding is a Content-Encoding without aws-chunked, which only frames the request.
-func clientEncoding(v string) string {
-	if !strings.Contains(v, "aws-chunked") {
-		return v
-	}
-	var keep []string
-	for _, e := range strings.Split(v, ",") {
-		if e = strings.TrimSpace(e); e != "" && e != "aws-chunked" {
-			keep = append(keep, e)
-		}
-	}
-	return strings.Join(keep, ",")
-}
-
-// checkMetadata holds the metadata, envelope included, to S3's limit before a byte goes up.
-func checkMetadata(h http.Header) error {
-	total := 0
-	for name, values := range h {
-		if rest, ok := strings.CutPrefix(lowerName(name), metaPrefix); ok {
-			for _, v := range values {
-				total += len(rest) + len(v)
-			}
-		}
-	}
-	if total <= maxMetadata {
-		return nil
-	}
-	e := s3.Errorf(s3.MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size (with waxseal's envelope of %d bytes)", len(h.Get(envelopeHeader)))
-	e.Extra = append(e.Extra, s3.Field{Name: "Size", Value: itoa(total)}, s3.Field{Name: "MaxSizeAllowed", Value: itoa(maxMetadata)})
-	return e
-}
-
 // notReturned are the store's response headers that do not reach the client: hop-by-hop ones, and those that speak of
 // ciphertext or of where the store is.
 var notReturned = map[string]bool{
 	"accept-ranges": true, "connection": true, "content-length": true, "content-range": true, "date": true,
 	"etag": true, "keep-alive": true, "server": true, "transfer-encoding": true, "trailer": true, "upgrade": true,
 	"x-amz-request-id": true, "x-amz-id-2": true, "x-amz-mp-parts-count": true, "x-amz-object-size": true,
-	"content-encoding": true, envelopeHeader: true, "strict-transport-security": true,
+	"content-encoding": true, s3.HeaderEnvelope: true, "strict-transport-security": true,
 	// These would lead a client to the store, or have it carry what the store wants to hear again.
 	"location": true, "content-location": true, "refresh": true, "set-cookie": true, "alt-svc": true,
 }
@@ -314,13 +254,13 @@ func returned(lower string) bool {
 func (c *call) copyHeaders(h http.Header) {
 	out := &c.res.Header
 	for name, values := range h {
-		lower := lowerName(name)
+		lower := s3.LowerName(name)
 		if !returned(lower) {
 			continue
 		}
-		if strings.HasPrefix(lower, metaPrefix) {
+		if strings.HasPrefix(lower, s3.MetaPrefix) {
 			// S3 answers these names in lower case, and boto3 shows them as they came.
-			out.SetCanonical([]byte(lower), []byte(shownMetadata(strings.Join(values, ","))))
+			out.SetCanonical([]byte(lower), []byte(s3.ShownMetadata(strings.Join(values, ","))))
 			continue
 		}
 		for _, v := range values {
@@ -333,7 +273,27 @@ func (c *call) copyHeaders(h http.Header) {
 			out.Add(name, v)
 		}
 	}
-	if enc := clientEncoding(h.Get("Content-Encoding")); enc != "" {
+	if enc := s3.ClientEncoding(h.Get("Content-Encoding")); enc != "" {
 		out.Set("Content-Encoding", enc)
 	}
 }
+
+// checkForwarded refuses a header that could not reach the store as it came: the store would see a request that its
+// client did not send, or another one than waxseal has signed.
+func checkForwarded(name, value string) error {
+	meta := strings.HasPrefix(name, s3.MetaPrefix)
+	switch {
+	case !plainHeader(name, ""):
+		return s3.InvalidArgument(name, "", "The name of the header holds characters that a header's name cannot hold")
+	case meta:
+		return nil // the value goes up encoded
+	case !plainHeader(name, value):
+		return s3.InvalidArgument(name, value, "The header holds characters that a header cannot hold")
+	case strings.HasPrefix(name, "x-amz-") && strings.ContainsFunc(value, strangeSpace):
+		return s3.InvalidArgument(name, value, "The header holds white space other than spaces, or bytes that are no UTF-8")
+	}
+	return nil
+}
+
+// strangeSpace reports whether stores differ in what a character is in a signed header.
+func strangeSpace(r rune) bool { return r != ' ' && unicode.IsSpace(r) || r == utf8.RuneError }

@@ -57,10 +57,10 @@ func errVersionID(id string) error {
 // turns the continuation token into the store's. An empty marker is none, as on S3.
 func (c *call) checkIdentifiers() error {
 	for _, p := range identifierParams {
-		if !slices.Contains(c.route.params, p.name) || !c.query.has(p.name) {
+		if !slices.Contains(c.route.params, p.name) || !c.query.Has(p.name) {
 			continue
 		}
-		value := c.query.get(p.name)
+		value := c.query.Get(p.name)
 		if value == "" && strings.HasSuffix(p.name, "-marker") {
 			continue
 		}

@@ -85,7 +85,7 @@ func TestIdentifiersInDocumentsAndHeaders(t *testing.T) {
 			t.Fatal(err)
 		}
 		sum := md5.Sum(doc)
-		_, body := k.mustDo(t, "POST", "/bkt?delete", map[string]string{"Content-MD5": b64(sum[:])}, doc)
+		_, body := k.mustDo(t, "POST", "/bkt?delete", map[string]string{"Content-MD5": s3.Base64(sum[:])}, doc)
 		if result := reply[s3.DeleteResult](t, body); len(result.Errors) != 1 || result.Errors[0].Code != "InvalidArgument" {
 			t.Errorf("DeleteObjects of version %q: %s", id, body)
 		}

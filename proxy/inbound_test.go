@@ -186,7 +186,7 @@ func TestLeftoversAreNoRequest(t *testing.T) {
 		for name, head := range map[string]string{
 			"wrong signature":  spoilt(k.head("PUT", "/"+bucket+"/object", nil)),
 			"no such bucket":   k.head("PUT", "/nobody-has-this-bucket/object", nil),
-			"wrong digest":     k.head("PUT", "/"+bucket+"/object", map[string]string{"Content-Md5": b64(md5Sum(nil))}),
+			"wrong digest":     k.head("PUT", "/"+bucket+"/object", map[string]string{"Content-Md5": s3.Base64(md5Sum(nil))}),
 			"unknown header":   k.head("PUT", "/"+bucket+"/object", map[string]string{"X-Amz-Frobnicate": "1"}),
 			"unknown op":       k.head("POST", "/"+bucket+"/object?frobnicate=", nil),
 			"GET with a body":  k.head("GET", "/"+bucket+"/there", nil),
@@ -337,11 +337,11 @@ func TestAddressing(t *testing.T) {
 	}
 	up.ClearRequests()
 	long := strings.Repeat("ü", 512)
-	k.mustDo(t, "PUT", "/"+bucket+"/"+escapePath(long), nil, []byte("long"))
-	if _, body := k.mustDo(t, "GET", "/"+bucket+"/"+escapePath(long), nil, nil); string(body) != "long" {
+	k.mustDo(t, "PUT", "/"+bucket+"/"+s3.EscapePath(long), nil, []byte("long"))
+	if _, body := k.mustDo(t, "GET", "/"+bucket+"/"+s3.EscapePath(long), nil, nil); string(body) != "long" {
 		t.Errorf("key of 1,024 bytes: %q", body)
 	}
-	resp, body := k.do(t, "PUT", "/"+bucket+"/"+escapePath(long+"x"), nil, []byte("long"))
+	resp, body := k.do(t, "PUT", "/"+bucket+"/"+s3.EscapePath(long+"x"), nil, []byte("long"))
 	wantError(t, resp, body, http.StatusBadRequest, s3.KeyTooLongError)
 	for _, key := range []string{"%00", "a%00b", "a%0Ab", "%2F", "%2F%2F", "..", "a/../b", "./a", "a//b", "+", "%25"} {
 		k.mustDo(t, "PUT", "/"+bucket+"/"+key, nil, []byte(key))

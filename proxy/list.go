@@ -29,7 +29,7 @@ func (c *call) listObjects() error {
 		}
 		c.copyHeaders(l.answer)
 		body := l.page.Append
-		if c.query.get("encoding-type") == "url" && !l.page.Encoded() {
+		if c.query.Get("encoding-type") == "url" && !l.page.Encoded() {
 			body = l.page.AppendEncoded
 		}
 		doc, err := c.wrapPageTokens(body(nil))
@@ -46,7 +46,7 @@ func (c *call) listObjects() error {
 // the objects: it is asked for where the last page of the prefix had more objects that were not known than are looked
 // up at once, and once more where a page without turns out to have.
 func (c *call) listing() (*listing, error) {
-	extended, prefix := c.route.name != "ListObjects", c.s.facts.prefix(c.bucket, c.query.get("prefix"))
+	extended, prefix := c.route.name != "ListObjects", c.s.facts.prefix(c.bucket, c.query.Get("prefix"))
 	metadata := c.wantsMetadata() || extended && !c.s.facts.prefixKnown(prefix)
 	for {
 		resp, page, err := c.listPage(metadata)
@@ -96,7 +96,7 @@ const metadataParam = "metadata"
 
 // wantsMetadata says whether the client itself asked for it.
 func (c *call) wantsMetadata() bool {
-	return c.route.name != "ListObjects" && c.query.get(metadataParam) == "true"
+	return c.route.name != "ListObjects" && c.query.Get(metadataParam) == "true"
 }
 
 // listing is one page on its way to the client.
@@ -138,7 +138,7 @@ func (l *listing) allGone() bool {
 // for a requester who may not read the object.
 func envelopeOf(e *s3.ListEntry) string {
 	for _, f := range e.UserMetadata {
-		if strings.EqualFold(f.Name, envelopeHeader) {
+		if strings.EqualFold(f.Name, s3.HeaderEnvelope) {
 			return f.Value
 		}
 	}
@@ -155,7 +155,7 @@ func (l *listing) hide(e *s3.ListEntry) {
 	for _, f := range e.UserMetadata {
 		name := strings.ToLower(f.Name)
 		if name == "content-encoding" {
-			f.Value = clientEncoding(f.Value)
+			f.Value = s3.ClientEncoding(f.Value)
 		} else if !returned(name) {
 			continue
 		}

@@ -413,7 +413,7 @@ func TestListPages(t *testing.T) {
 	for token := ""; ; {
 		target := "/bkt?list-type=2&max-keys=2&delimiter=%2F"
 		if token != "" {
-			target += "&continuation-token=" + escapeQuery(token)
+			target += "&continuation-token=" + s3.EscapeQuery(token)
 		}
 		_, doc := k.mustDo(t, "GET", target, nil, nil)
 		page := reply[s3.ListBucketResultV2](t, doc)

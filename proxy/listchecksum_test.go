@@ -102,7 +102,7 @@ func (o *checkedObjects) written() {
 			o.add(mode+shape, "CRC64NVME FULL_OBJECT", header)
 		}
 		for _, c := range checksumKinds {
-			o.k.mustDo(o.t, "PUT", o.base+c.name+shape, map[string]string{c.header: b64(newSum(c.id, body))}, body)
+			o.k.mustDo(o.t, "PUT", o.base+c.name+shape, map[string]string{c.header: s3.Base64(newSum(c.id, body))}, body)
 			o.add(c.name+shape, c.name+" FULL_OBJECT", nil)
 		}
 	}
@@ -126,7 +126,7 @@ func (o *checkedObjects) uploaded() {
 		for n, data := range map[int][]byte{2: noise(2, s3.MinPartSize), 3: noise(3, 10)} {
 			header := map[string]string{}
 			if c.alg != "" {
-				sum := b64(newSum(checksumID(c.alg), data))
+				sum := s3.Base64(newSum(checksumID(c.alg), data))
 				header[checksumHeader+c.alg] = sum
 				u.sums[n] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", c.alg, sum, c.alg)
 			}
@@ -173,7 +173,7 @@ func TestListOfUnnamedChecksums(t *testing.T) {
 			t.Fatal(err)
 		}
 		text, _ := env.MarshalText()
-		s.Header.Set(envelopeHeader, string(text))
+		s.Header.Set(s3.HeaderEnvelope, string(text))
 	})
 	for name, target := range listTargets("bkt") {
 		_, doc := k.mustDo(t, "GET", target, nil, nil)

@@ -79,7 +79,7 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*stored, error) {
 	r := &storeRequest{method: http.MethodGet, bucket: l.bucket, key: e.Key, header: header, own: true}
 	if e.VersionID != "" {
-		r.query = "versionId=" + escapeQuery(e.VersionID)
+		r.query = "versionId=" + s3.EscapeQuery(e.VersionID)
 	}
 	o, err := l.lookupBy(r, l.placeOf(e), sse.TailSize)
 	if errors.Is(err, errArchived) {
@@ -107,13 +107,13 @@ var (
 // found shows an object that was looked up. When it is another one than the page has, all that is shown of it is
 // from one answer.
 func (l *listing) found(e *s3.ListEntry, o *stored) {
-	f := o.listFacts(o.header.Get(envelopeHeader), o.header)
+	f := o.listFacts(o.header.Get(s3.HeaderEnvelope), o.header)
 	if o.etag == s3.Unquote(e.ETag) && o.bodySize == e.Size && near(o.modified, modifiedOf(e)) {
 		l.s.facts.putListed(l.factsKeyOf(e), f)
 		show(e, f)
 		return
 	}
-	e.ETag, e.LastModified = quote(o.visibleETag()), s3.FormatTime(o.modified)
+	e.ETag, e.LastModified = s3.Quote(o.visibleETag()), s3.FormatTime(o.modified)
 	e.ChecksumAlgorithm, e.ChecksumType = nil, ""
 	show(e, f)
 }

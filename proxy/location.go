@@ -115,13 +115,13 @@ func (c *call) listBuckets() error {
 		return nil
 	}
 	query := c.storeQuery()
-	if c.query.has("bucket-region") {
-		asked := c.query.get("bucket-region")
+	if c.query.Has("bucket-region") {
+		asked := c.query.Get("bucket-region")
 		query = c.storeQuery("bucket-region")
 		if asked == own {
 			asked = store
 		}
-		query = strings.TrimPrefix(query+"&bucket-region="+escapeQuery(asked), "&")
+		query = strings.TrimPrefix(query+"&bucket-region="+s3.EscapeQuery(asked), "&")
 	}
 	if err := c.forwardWith(query, nil); err != nil {
 		return err

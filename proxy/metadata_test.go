@@ -101,7 +101,7 @@ func TestFormMetadata(t *testing.T) {
 // TestMetadataOfOldObjects: what is at the store outside of US-ASCII is answered as S3 does.
 func TestMetadataOfOldObjects(t *testing.T) {
 	for stored, want := range map[string]string{"hé": "=?UTF-8?B?aMOp?=", "caf\xe9": "=?UTF-8?Q?caf=C3=A9?=", "x": "x", "=?UTF-8?q?h=C3=A9?=": "=?UTF-8?B?aMOp?="} {
-		if got := shownMetadata(stored); got != want {
+		if got := s3.ShownMetadata(stored); got != want {
 			t.Errorf("%q: %q, want %q", stored, got, want)
 		}
 	}
@@ -113,12 +113,12 @@ func FuzzMetadata(f *testing.F) {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
-		value := sentMetadata(header)
-		stored := storedMetadata(value)
-		if got := sentMetadata(stored); got != value {
+		value := s3.SentMetadata(header)
+		stored := s3.StoredMetadata(value)
+		if got := s3.SentMetadata(stored); got != value {
 			t.Errorf("%q came back as %q", value, got)
 		}
-		shown := shownMetadata(stored)
+		shown := s3.ShownMetadata(stored)
 		if strings.ContainsFunc(stored, func(r rune) bool { return r < ' ' || r > '~' }) ||
 			strings.ContainsFunc(shown, func(r rune) bool { return r != '\t' && (r < ' ' || r > '~') }) {
 			t.Errorf("%q at the store, %q in an answer", stored, shown)

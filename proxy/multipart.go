@@ -78,8 +78,8 @@ func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
 	if u.Envelope, err = c.sealEnvelope(u.env, keys, kek, c.place(), nil, nil); err != nil {
 		return err
 	}
-	h.Set(envelopeHeader, u.Envelope)
-	if err := checkMetadata(h); err != nil {
+	h.Set(s3.HeaderEnvelope, u.Envelope)
+	if err := s3.CheckMetadata(h); err != nil {
 		return err
 	}
 	if enc.mode == sse.SSEC {
@@ -120,7 +120,7 @@ func uploadEnded(resp *http.Response) error {
 	return nil
 }
 
-func uploadQuery(id string) string { return "uploadId=" + escapeQuery(id) }
+func uploadQuery(id string) string { return "uploadId=" + s3.EscapeQuery(id) }
 
 // uploadChecksum reads which checksum the parts and the object will have: CRC64NVME of the whole object when the
 // client names none. https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
@@ -155,7 +155,7 @@ func errChecksumType() error {
 
 // upload finds the upload that the request names.
 func (c *call) upload() (*upload, error) {
-	id := c.query.get("uploadId")
+	id := c.query.Get("uploadId")
 	u, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, c.unknownUpload(id)
@@ -202,9 +202,9 @@ func (c *call) ownerHeader() http.Header {
 }
 
 func (c *call) partNumber() (int, error) {
-	n, err := strconv.Atoi(c.query.get("partNumber"))
+	n, err := strconv.Atoi(c.query.Get("partNumber"))
 	if err != nil || n < 1 || n > sse.MaxParts {
-		return 0, s3.InvalidArgument("partNumber", c.query.get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")
+		return 0, s3.InvalidArgument("partNumber", c.query.Get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")
 	}
 	return n, nil
 }
@@ -254,7 +254,7 @@ func errPartEncryption() error {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html
 func (c *call) abortMultipartUpload() error {
 	c.unread = false
-	id := c.query.get("uploadId")
+	id := c.query.Get("uploadId")
 	release, err := c.s.uploads.working.take(c.up, uploadName(c.bucket, c.key, id))
 	if err != nil {
 		return err

@@ -217,7 +217,7 @@ func (r *completeRequest) checkPartSums(u *upload, want *s3.CompletePart, p *par
 			continue
 		}
 		have := p.sum(checksumID(alg))
-		if have == nil || b64(have) != given {
+		if have == nil || s3.Base64(have) != given {
 			return errInvalidPart(u, want)
 		}
 	}
@@ -261,7 +261,7 @@ func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
 	switch {
 	case r.sumAlg == 0 || !u.Named && r.sumAlg != u.Checksum:
 		// S3 ignores the checksum of an object whose upload was created without naming its algorithm.
-	case r.sumAlg != u.Checksum, r.sumValue != checksumText(sum, out.Parts) && r.sumValue != b64(sum.Value):
+	case r.sumAlg != u.Checksum, r.sumValue != checksumText(sum, out.Parts) && r.sumValue != s3.Base64(sum.Value):
 		return nil, s3.Errorf(s3.BadDigest, "The %s you specified did not match the calculated checksum.", strings.ToLower(checksumName(u.Checksum)))
 	}
 	return out, nil

@@ -225,10 +225,10 @@ func (p *completion) completeAtStore(final string) (http.Header, error) {
 	list := s3.CompleteMultipartUpload{}
 	for _, part := range p.chosen {
 		if part.Held == "" {
-			list.Parts = append(list.Parts, s3.CompletePart{PartNumber: part.Number, ETag: quote(part.StoreETag)})
+			list.Parts = append(list.Parts, s3.CompletePart{PartNumber: part.Number, ETag: s3.Quote(part.StoreETag)})
 		}
 	}
-	list.Parts = append(list.Parts, s3.CompletePart{PartNumber: lastPart, ETag: quote(final)})
+	list.Parts = append(list.Parts, s3.CompletePart{PartNumber: lastPart, ETag: s3.Quote(final)})
 	body, err := s3.Encode(list)
 	if err != nil {
 		return nil, err
@@ -302,7 +302,7 @@ func (c *call) objectOf(u *upload) *stored {
 	r := c.readRequest(c.place(), "", "")
 	r.own = true
 	o, err := c.lookupBy(r, c.place(), tailRead)
-	if err != nil || o.env == nil || o.footer == nil || o.header.Get(envelopeHeader) != u.Envelope {
+	if err != nil || o.env == nil || o.footer == nil || o.header.Get(s3.HeaderEnvelope) != u.Envelope {
 		return nil
 	}
 	return o
@@ -377,7 +377,7 @@ func (p *completion) answerComplete(out *outcome, header http.Header) error {
 		shown = nil // S3 does not echo an SSE-C key here
 	}
 	p.showEncryption(p.upload.env, shown)
-	doc := s3.CompleteMultipartUploadResult{Location: p.location(), Bucket: p.bucket, Key: p.key, ETag: quote(out.ETag)}
+	doc := s3.CompleteMultipartUploadResult{Location: p.location(), Bucket: p.bucket, Key: p.key, ETag: s3.Quote(out.ETag)}
 	if m := p.upload.env.Mode; m != sse.SSEKMS && m != sse.DSSEKMS {
 		// With SSE-KMS S3 shows the checksum only to who asks for it with the right to decrypt.
 		*doc.Field(checksumName(out.Sum.Algorithm)) = checksumText(out.Sum, out.Parts)

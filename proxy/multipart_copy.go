@@ -50,9 +50,9 @@ func (w *partWrite) copyFrom() error {
 		w.res.Header.Set("x-amz-copy-source-version-id", src.source.version)
 	}
 	w.showEncryption(w.upload.env, w.customer)
-	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: quote(p.ETag)}
+	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag)}
 	if w.upload.Named {
-		*doc.Field(checksumName(w.upload.Checksum)) = b64(p.sum(w.upload.Checksum))
+		*doc.Field(checksumName(w.upload.Checksum)) = s3.Base64(p.sum(w.upload.Checksum))
 	}
 	return w.answerXML(http.StatusOK, doc)
 }

@@ -29,7 +29,7 @@ func TestPartWithoutChecksum(t *testing.T) {
 	data := noise(1, 1000)
 	for _, alg := range []string{"CRC32", "CRC32C", "CRC64NVME"} {
 		u := k.rawUpload(t, "/"+b+"/"+alg, map[string]string{"x-amz-checksum-algorithm": alg, "x-amz-checksum-type": "FULL_OBJECT"})
-		want := b64(newSum(checksumID(alg), data))
+		want := s3.Base64(newSum(checksumID(alg), data))
 		if got := u.mustPut(1, nil, data).Header.Get("x-amz-checksum-" + alg); got != want {
 			t.Errorf("%s of a part: %q, want %s", alg, got, want)
 		}
@@ -82,20 +82,20 @@ func TestMultipartChecksums(t *testing.T) {
 					composite = append(composite, sum...)
 					header := map[string]string{}
 					if c.alg != "" {
-						header["x-amz-checksum-"+strings.ToLower(name)] = b64(sum)
-						u.sums[i+1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", name, b64(sum), name)
+						header["x-amz-checksum-"+strings.ToLower(name)] = s3.Base64(sum)
+						u.sums[i+1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", name, s3.Base64(sum), name)
 					}
 					resp := u.mustPut(i+1, header, data)
-					if got := resp.Header.Get("x-amz-checksum-" + name); c.alg != "" && got != b64(sum) {
-						t.Errorf("part %d: checksum %q, want %s", i+1, got, b64(sum))
+					if got := resp.Header.Get("x-amz-checksum-" + name); c.alg != "" && got != s3.Base64(sum) {
+						t.Errorf("part %d: checksum %q, want %s", i+1, got, s3.Base64(sum))
 					}
 				}
-				want, kind := b64(newSum(id, whole)), "FULL_OBJECT"
+				want, kind := s3.Base64(newSum(id, whole)), "FULL_OBJECT"
 				if c.composite {
-					want, kind = b64(newSum(id, composite))+"-3", "COMPOSITE"
+					want, kind = s3.Base64(newSum(id, composite))+"-3", "COMPOSITE"
 				}
 				if c.alg != "" && !c.composite {
-					resp, body := u.complete(map[string]string{"x-amz-checksum-" + name: b64(make([]byte, sse.ChecksumSize(id)))})
+					resp, body := u.complete(map[string]string{"x-amz-checksum-" + name: s3.Base64(make([]byte, sse.ChecksumSize(id)))})
 					wantError(t, resp, body, 400, s3.BadDigest)
 				}
 				if c.composite {
@@ -121,7 +121,7 @@ func TestMultipartChecksums(t *testing.T) {
 				if !bytes.Equal(body, parts[1]) || resp.StatusCode != 206 || resp.Header.Get("x-amz-mp-parts-count") != "3" {
 					t.Errorf("GET of part 2: %s, %d bytes", resp.Status, len(body))
 				}
-				if got := resp.Header.Get("x-amz-checksum-" + name); c.composite && got != b64(newSum(id, parts[1])) {
+				if got := resp.Header.Get("x-amz-checksum-" + name); c.composite && got != s3.Base64(newSum(id, parts[1])) {
 					t.Errorf("GET of part 2: checksum %q", got)
 				}
 			})
@@ -142,7 +142,7 @@ func TestCopyOfACompositeChecksum(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, nil)
 	u := k.rawUpload(t, "/bkt/a", map[string]string{"x-amz-checksum-algorithm": "SHA256"})
 	for n, data := range map[int][]byte{1: noise(1, 5*mib), 2: noise(2, 100)} {
-		sum := b64(newSum(sse.SHA256, data))
+		sum := s3.Base64(newSum(sse.SHA256, data))
 		u.mustPut(n, map[string]string{"x-amz-checksum-sha256": sum}, data)
 		u.sums[n] = "<ChecksumSHA256>" + sum + "</ChecksumSHA256>"
 	}
@@ -157,11 +157,11 @@ func TestCopyOfACompositeChecksum(t *testing.T) {
 	if doc := copied(nil); doc.ChecksumType != "COMPOSITE" || !strings.HasSuffix(doc.ChecksumSHA256, "-2") {
 		t.Errorf("as it is: %+v", doc)
 	}
-	if doc := copied(hdr{"x-amz-checksum-algorithm": "SHA256"}); doc.ChecksumType != "FULL_OBJECT" || doc.ChecksumSHA256 != b64(newSum(sse.SHA256, whole)) {
+	if doc := copied(hdr{"x-amz-checksum-algorithm": "SHA256"}); doc.ChecksumType != "FULL_OBJECT" || doc.ChecksumSHA256 != s3.Base64(newSum(sse.SHA256, whole)) {
 		t.Errorf("asked for: %+v", doc)
 	}
 	resp, _ := k.mustDo(t, "HEAD", "/bkt/b", map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil)
-	if resp.Header.Get("x-amz-checksum-type") != "FULL_OBJECT" || resp.Header.Get("x-amz-checksum-sha256") != b64(newSum(sse.SHA256, whole)) {
+	if resp.Header.Get("x-amz-checksum-type") != "FULL_OBJECT" || resp.Header.Get("x-amz-checksum-sha256") != s3.Base64(newSum(sse.SHA256, whole)) {
 		t.Errorf("HEAD: %v", resp.Header)
 	}
 }
@@ -173,7 +173,7 @@ func TestMultipartListParts(t *testing.T) {
 		u := k.rawUpload(t, "/"+b+"/k", map[string]string{"x-amz-checksum-algorithm": "CRC32C"})
 		sizes := map[int]int{1: 5 * mib, 3: 5*mib + 1, 4: 10, 8: 6 * mib, 10000: 5 * mib}
 		put := func(n int, data []byte) {
-			u.mustPut(n, map[string]string{"x-amz-checksum-crc32c": b64(newSum(sse.CRC32C, data))}, data)
+			u.mustPut(n, map[string]string{"x-amz-checksum-crc32c": s3.Base64(newSum(sse.CRC32C, data))}, data)
 		}
 		put(3, noise(9, 5*mib+2)) // sent again below
 		put(8, noise(9, 5))
@@ -203,7 +203,7 @@ func TestMultipartListParts(t *testing.T) {
 			for i, n := range []int{1, 3, 4, 8, 10000} {
 				data := noise(uint64(n), sizes[n])
 				sum := md5.Sum(data)
-				if p := got[i]; p.PartNumber != n || p.Size != int64(sizes[n]) || p.ETag != quote(hex.EncodeToString(sum[:])) || p.ChecksumCRC32C != b64(newSum(sse.CRC32C, data)) || p.LastModified == "" {
+				if p := got[i]; p.PartNumber != n || p.Size != int64(sizes[n]) || p.ETag != s3.Quote(hex.EncodeToString(sum[:])) || p.ChecksumCRC32C != s3.Base64(newSum(sse.CRC32C, data)) || p.LastModified == "" {
 					t.Errorf("part %d: %+v", n, p)
 				}
 			}

@@ -84,7 +84,7 @@ func (c *call) partsPage() (*s3.ListPartsResult, error) {
 		name string
 		into *int
 	}{{"max-parts", &page.MaxParts}, {"part-number-marker", &page.PartNumberMarker}} {
-		v := c.query.get(p.name)
+		v := c.query.Get(p.name)
 		if v == "" {
 			continue
 		}
@@ -172,9 +172,9 @@ func fillParts(page *s3.ListPartsResult, u *upload, all candidates, numbers []in
 			page.IsTruncated = page.MaxParts > 0
 			return
 		}
-		shown := s3.Part{PartNumber: n, LastModified: s3.FormatTime(p.Time), ETag: quote(p.ETag), Size: p.Size}
+		shown := s3.Part{PartNumber: n, LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag), Size: p.Size}
 		if sum := p.sum(u.Checksum); u.Named && sum != nil {
-			*shown.Field(checksumName(u.Checksum)) = b64(sum)
+			*shown.Field(checksumName(u.Checksum)) = s3.Base64(sum)
 		}
 		page.Parts = append(page.Parts, shown)
 		page.NextPartNumberMarker = n
@@ -205,7 +205,7 @@ func (c *call) listMultipartUploads() error {
 			return err
 		}
 	}
-	if c.query.get("encoding-type") == "url" && doc.EncodingType == "" {
+	if c.query.Get("encoding-type") == "url" && doc.EncodingType == "" {
 		doc.EncodeNames()
 	}
 	c.copyHeaders(without(resp.Header, "Content-Type"))
@@ -216,7 +216,7 @@ func (c *call) describeUpload(shown *s3.Upload, encoding string) error {
 	key := shown.Key
 	if strings.EqualFold(encoding, "url") {
 		var err error
-		if key, err = unescapeQuery(key); err != nil {
+		if key, err = s3.UnescapeQuery(key); err != nil {
 			key = shown.Key
 		}
 	}

@@ -37,7 +37,7 @@ func (c *call) uploadPart() error {
 		return err
 	}
 	c.copyHeaders(header)
-	c.res.Header.Set("Etag", quote(p.ETag))
+	c.res.Header.Set("Etag", s3.Quote(p.ETag))
 	c.showEncryption(w.upload.env, w.customer)
 	switch {
 	case w.upload.Named:
@@ -51,7 +51,7 @@ func (c *call) uploadPart() error {
 
 func (c *call) showPartChecksum(p *part, algorithm uint8) {
 	if sum := p.sum(algorithm); sum != nil {
-		c.res.Header.Set(checksumHeaderOf(algorithm), b64(sum))
+		c.res.Header.Set(checksumHeaderOf(algorithm), s3.Base64(sum))
 	}
 }
 

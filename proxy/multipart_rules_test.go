@@ -251,7 +251,7 @@ func TestCompleteObjectChecksumForm(t *testing.T) {
 	}
 	for _, kind := range checksumKinds {
 		u := k.rawUpload(t, "/"+b+"/"+kind.name, map[string]string{"x-amz-checksum-algorithm": kind.name})
-		sum := b64(newSum(kind.id, []byte("data")))
+		sum := s3.Base64(newSum(kind.id, []byte("data")))
 		u.mustPut(1, map[string]string{kind.header: sum}, []byte("data"))
 		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.name, sum, kind.name)
 		for _, value := range []string{"no base64", "AAA=", sum + "-", sum + "--1", sum + "-1-1", sum + "-x", ""} {
@@ -269,7 +269,7 @@ func TestCompleteObjectChecksumForm(t *testing.T) {
 		if !strings.Contains(string(body), "Multiple checksum Types are not allowed.") {
 			t.Errorf("%s", body)
 		}
-		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", other.name, b64(newSum(other.id, []byte("data"))), other.name)
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", other.name, s3.Base64(newSum(other.id, []byte("data"))), other.name)
 		refused(u, nil, s3.BadDigest, "The "+strings.ToLower(other.name)+" you specified for part 1 did not match what we received.")
 		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.name, sum, kind.name)
 		if resp, body := u.complete(nil); resp.StatusCode != 200 {
@@ -287,7 +287,7 @@ func TestCompleteObjectChecksumForm(t *testing.T) {
 func TestCompleteObjectChecksumCeph(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.CompatCeph = true })
 	u := k.rawUpload(t, "/bkt/k", map[string]string{"x-amz-checksum-algorithm": "SHA256"})
-	u.mustPut(1, map[string]string{"x-amz-checksum-sha256": b64(newSum(sse.SHA256, []byte("data")))}, []byte("data"))
+	u.mustPut(1, map[string]string{"x-amz-checksum-sha256": s3.Base64(newSum(sse.SHA256, []byte("data")))}, []byte("data"))
 	resp, body := u.complete(map[string]string{"x-amz-checksum-sha256": "bad"})
 	wantError(t, resp, body, 400, s3.BadDigest)
 }
@@ -299,8 +299,8 @@ func TestMultipartBadDigest(t *testing.T) {
 	u := k.rawUpload(t, "/"+b+"/k", map[string]string{"x-amz-checksum-algorithm": "SHA256"})
 	for _, size := range []int{10, 5 * mib} {
 		data := noise(1, size)
-		sum := b64(newSum(sse.SHA256, data))
-		wrong := b64(newSum(sse.SHA256, []byte("other")))
+		sum := s3.Base64(newSum(sse.SHA256, data))
+		wrong := s3.Base64(newSum(sse.SHA256, []byte("other")))
 		resp, body := u.put(1, map[string]string{"x-amz-checksum-sha256": wrong}, data)
 		wantError(t, resp, body, 400, s3.BadDigest)
 		resp, body = u.put(1, map[string]string{"Content-MD5": "AAAAAAAAAAAAAAAAAAAAAA==", "x-amz-checksum-sha256": sum}, data)

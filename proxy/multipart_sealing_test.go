@@ -95,8 +95,8 @@ func TestMultipartPartCopy(t *testing.T) {
 		key := noise(8, 32)
 		sum := md5.Sum(key)
 		withKey := map[string]string{
-			"x-amz-copy-source": "/" + b + "/" + escapePath("dir/söurce +%"), hdrCopySSE + "algorithm": "AES256",
-			hdrCopySSE + "key": b64(key), hdrCopySSE + "key-MD5": b64(sum[:]),
+			"x-amz-copy-source": "/" + b + "/" + s3.EscapePath("dir/söurce +%"), hdrCopySSE + "algorithm": "AES256",
+			hdrCopySSE + "key": s3.Base64(key), hdrCopySSE + "key-MD5": s3.Base64(sum[:]),
 		}
 		with := func(m map[string]string, more ...string) map[string]string {
 			out := map[string]string{}
@@ -117,7 +117,7 @@ func TestMultipartPartCopy(t *testing.T) {
 			}
 			sum := md5.Sum(want)
 			doc := reply[s3.CopyPartResult](t, body)
-			if doc.ETag != quote(hex.EncodeToString(sum[:])) {
+			if doc.ETag != s3.Quote(hex.EncodeToString(sum[:])) {
 				t.Errorf("part %d: %s", n, body)
 			}
 			u.etags[n] = doc.ETag
@@ -165,7 +165,7 @@ func TestMultipartCustomerKeys(t *testing.T) {
 	headers := func(seed uint64) map[string]string {
 		key := noise(seed, 32)
 		sum := md5.Sum(key)
-		return map[string]string{hdrSSEC + "algorithm": "AES256", hdrSSEC + "key": b64(key), hdrSSEC + "key-MD5": b64(sum[:])}
+		return map[string]string{hdrSSEC + "algorithm": "AES256", hdrSSEC + "key": s3.Base64(key), hdrSSEC + "key-MD5": s3.Base64(sum[:])}
 	}
 	u := k.rawUpload(t, "/"+b+"/c", headers(1))
 	resp, body := u.put(1, nil, []byte("data"))
@@ -230,7 +230,7 @@ func TestKeysOfACallAreZeroed(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			m := k.rawUpload(t, "/bkt/a", header)
 			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), up: t.Context(), bucket: "bkt", key: "a", auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}
-			c.query, _ = parseQuery("partNumber=1&uploadId=" + url.QueryEscape(m.id))
+			c.query, _ = s3.ParseQuery("partNumber=1&uploadId="+url.QueryEscape(m.id), sigv4.MaxParameters)
 			if mode == "SSE-C" {
 				for name, value := range header {
 					c.head = append(c.head, sigv4.Header{Name: name, Value: value})

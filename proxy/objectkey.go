@@ -66,7 +66,7 @@ func (c *call) checkMarkers() error {
 		return nil
 	}
 	for _, name := range nameMarkers {
-		if v := c.query.get(name); slices.Contains(c.route.params, name) && s3.LostInXML(v) {
+		if v := c.query.Get(name); slices.Contains(c.route.params, name) && s3.LostInXML(v) {
 			return s3.InvalidArgument(name, c.shownMarker(name, v), "The page ended at a key that the store behind waxseal cannot list: with characters that XML 1.0 cannot hold. Rename that object at the store, or list another prefix.")
 		}
 	}

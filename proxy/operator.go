@@ -5,6 +5,7 @@ import (
 	"net"
 
 	"waxseal/keystore"
+	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
 
@@ -18,13 +19,6 @@ import (
 //
 //	x-waxseal-key-version        names it
 //	x-waxseal-key-current        true, or false when there is a newer one
-const (
-	hdrOrder       = "x-waxseal-order"
-	orderRewrap    = "rewrap"
-	orderReencrypt = "reencrypt"
-	hdrKeyVersion  = "x-waxseal-key-version"
-	hdrKeyCurrent  = "x-waxseal-key-current"
-)
 
 // ServeOperator answers requests of the operator's own jobs from l, until Shutdown. Whoever can connect to l can have
 // any object sealed anew, if they have credentials for it.
@@ -51,12 +45,12 @@ func (c *call) byOperator() bool {
 }
 
 // ordered says whether the operator ordered this of a copy.
-func (c *call) ordered(order string) bool { return c.byOperator() && c.header(hdrOrder) == order }
+func (c *call) ordered(order string) bool { return c.byOperator() && c.header(s3.HeaderOrder) == order }
 
 // keepContext leaves the client's encryption context as it is where the operator orders an object to be sealed anew.
 func (p *copying) keepContext() {
 	kms := p.enc.mode == sse.SSEKMS || p.enc.mode == sse.DSSEKMS
-	if (p.ordered(orderRewrap) || p.ordered(orderReencrypt)) && kms && p.enc.context == nil && p.source.env != nil {
+	if (p.ordered(s3.OrderRewrap) || p.ordered(s3.OrderReencrypt)) && kms && p.enc.context == nil && p.source.env != nil {
 		p.enc.context = p.source.env.Context
 	}
 }
@@ -81,8 +75,8 @@ func (c *call) showKeyVersion(e *sse.Envelope) {
 		current = current && v == now
 	}
 	if version != "" {
-		c.res.Header.Set(hdrKeyVersion, version)
-		c.res.Header.Set(hdrKeyCurrent, boolText(current))
+		c.res.Header.Set(s3.HeaderKeyVersion, version)
+		c.res.Header.Set(s3.HeaderKeyCurrent, boolText(current))
 	}
 }
 

@@ -49,10 +49,10 @@ func (c *call) pageTokenMAC(key sse.Key, token string) [pageTokenMAC]byte {
 
 // openPageToken puts the store's token in the place of the client's. An empty token begins the listing, as on S3.
 func (c *call) openPageToken() error {
-	if !slices.Contains(c.route.params, pageTokenParam) || c.query.get(pageTokenParam) == "" {
+	if !slices.Contains(c.route.params, pageTokenParam) || c.query.Get(pageTokenParam) == "" {
 		return nil
 	}
-	wrapped := c.query.get(pageTokenParam)
+	wrapped := c.query.Get(pageTokenParam)
 	refused := s3.InvalidArgument(pageTokenParam, wrapped, "The continuation token provided is incorrect")
 	b, err := base64.RawURLEncoding.Strict().DecodeString(wrapped)
 	if err != nil || len(b) < 4+pageTokenMAC {
@@ -68,9 +68,9 @@ func (c *call) openPageToken() error {
 	if subtle.ConstantTimeCompare(want[:], b[4:4+pageTokenMAC]) != 1 {
 		return refused
 	}
-	for i := range c.query.params {
-		if p := &c.query.params[i]; p.name == pageTokenParam {
-			p.value = token
+	for i := range c.query.Params {
+		if p := &c.query.Params[i]; p.Name == pageTokenParam {
+			p.Value = token
 		}
 	}
 	return nil

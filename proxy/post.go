@@ -117,7 +117,7 @@ func (c *call) writeOf(f *form) (*write, error) {
 func (c *call) answerForm(f *form, w *write, done *written) error {
 	c.copyHeaders(done.resp.Header)
 	h := &c.res.Header
-	h.Set("Etag", quote(done.etag))
+	h.Set("Etag", s3.Quote(done.etag))
 	h.Set("Location", c.objectURL())
 	c.showEncryption(done.env, w.enc.customer)
 	c.showChecksums(done.facts.Checksums, 0)
@@ -130,7 +130,7 @@ func (c *call) answerForm(f *form, w *write, done *written) error {
 	case "200":
 		c.answer(http.StatusOK, "", nil)
 	case "201":
-		return c.answerXML(http.StatusCreated, s3.PostResponse{Location: c.objectURL(), Bucket: c.bucket, Key: c.key, ETag: quote(done.etag)})
+		return c.answerXML(http.StatusCreated, s3.PostResponse{Location: c.objectURL(), Bucket: c.bucket, Key: c.key, ETag: s3.Quote(done.etag)})
 	default:
 		c.answer(http.StatusNoContent, "", nil)
 	}
@@ -143,7 +143,7 @@ func (c *call) objectURL() string {
 	if c.secure {
 		scheme = "https"
 	}
-	return scheme + "://" + c.host() + strings.TrimSuffix(c.rawPath, "/") + "/" + escapePath(c.key)
+	return scheme + "://" + c.host() + strings.TrimSuffix(c.rawPath, "/") + "/" + s3.EscapePath(c.key)
 }
 
 // redirect is where the browser is sent; empty for a form that names no address, or none that can be read.
@@ -159,6 +159,6 @@ func (f *form) redirect(bucket, key, etag string) string {
 	if u.RawQuery != "" {
 		u.RawQuery += "&"
 	}
-	u.RawQuery += "bucket=" + escapeQuery(bucket) + "&key=" + escapeQuery(key) + "&etag=" + escapeQuery(quote(etag))
+	u.RawQuery += "bucket=" + s3.EscapeQuery(bucket) + "&key=" + s3.EscapeQuery(key) + "&etag=" + s3.EscapeQuery(s3.Quote(etag))
 	return u.String()
 }

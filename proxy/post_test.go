@@ -60,12 +60,12 @@ func (f *testForm) sign() {
 	}
 	policy, _ := json.Marshal(map[string]any{"expiration": expires.Format("2006-01-02T15:04:05Z"), "conditions": conditions})
 	key := []byte("AWS4" + testSecret)
-	for _, step := range []string{now.Format("20060102"), "us-east-1", "s3", "aws4_request", b64(policy)} {
+	for _, step := range []string{now.Format("20060102"), "us-east-1", "s3", "aws4_request", s3.Base64(policy)} {
 		h := hmac.New(sha256.New, key)
 		io.WriteString(h, step)
 		key = h.Sum(nil)
 	}
-	f.fields = append(f.fields, [2]string{"policy", b64(policy)}, [2]string{"x-amz-signature", hex.EncodeToString(key)})
+	f.fields = append(f.fields, [2]string{"policy", s3.Base64(policy)}, [2]string{"x-amz-signature", hex.EncodeToString(key)})
 }
 
 func (f *testForm) body() []byte {
@@ -144,7 +144,7 @@ func TestPostOfAnyLength(t *testing.T) {
 	for _, high := range []int64{0, 10, inlineLimit - 1, inlineLimit, maxPut - 1, maxPut, maxPut + 1, math.MaxInt64 - 1, math.MaxInt64} {
 		for _, left := range []int64{0, 10, inlineLimit, inlineLimit + 1, maxPut, 2 * maxPut} {
 			document := fmt.Sprintf(`{"expiration": "2100-01-01T00:00:00Z", "conditions": [["content-length-range", 0, %d]]}`, high)
-			policy, err := sigv4.ParsePostPolicy(b64([]byte(document)))
+			policy, err := sigv4.ParsePostPolicy(s3.Base64([]byte(document)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -169,8 +169,8 @@ func TestPostAnswers(t *testing.T) {
 		}
 	}
 	for to, want := range map[string]string{
-		"http://example.com/done":     "http://example.com/done?bucket=bkt&key=f%2Foo&etag=" + escapeQuery(etag),
-		"http://example.com/done?x=y": "http://example.com/done?x=y&bucket=bkt&key=f%2Foo&etag=" + escapeQuery(etag),
+		"http://example.com/done":     "http://example.com/done?bucket=bkt&key=f%2Foo&etag=" + s3.EscapeQuery(etag),
+		"http://example.com/done?x=y": "http://example.com/done?x=y&bucket=bkt&key=f%2Foo&etag=" + s3.EscapeQuery(etag),
 		"not an address":              "",
 	} {
 		resp, _ := k.post(t, newForm([]byte("bar"), "key", "f/oo", "success_action_redirect", to))
@@ -187,7 +187,7 @@ func TestPostFields(t *testing.T) {
 	tags := "<Tagging><TagSet><Tag><Key>a</Key><Value>x &amp; y</Value></Tag></TagSet></Tagging>"
 	sum := sha256.Sum256([]byte("bar"))
 	resp, body := k.post(t, newForm([]byte("bar"), "key", "k", "tagging", tags, "x-amz-storage-class", "STANDARD_IA", "Cache-Control", "no-store",
-		"x-amz-checksum-sha256", b64(sum[:]), "x-ignore-me", "1", "acl", "private"))
+		"x-amz-checksum-sha256", s3.Base64(sum[:]), "x-ignore-me", "1", "acl", "private"))
 	if resp.StatusCode != 204 {
 		t.Fatalf("%s\n%s", resp.Status, body)
 	}
@@ -195,7 +195,7 @@ func TestPostFields(t *testing.T) {
 	if len(o.Tags) != 1 || o.Tags[0].Value != "x & y" || o.Header.Get("X-Amz-Storage-Class") != "STANDARD_IA" || o.Header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%+v", o)
 	}
-	if got, _ := k.mustDo(t, "HEAD", "/bkt/k", map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil); got.Header.Get("x-amz-checksum-sha256") != b64(sum[:]) {
+	if got, _ := k.mustDo(t, "HEAD", "/bkt/k", map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil); got.Header.Get("x-amz-checksum-sha256") != s3.Base64(sum[:]) {
 		t.Errorf("%v", got.Header)
 	}
 }
@@ -225,7 +225,7 @@ func TestPostRefused(t *testing.T) {
 		"too short":           {with(newForm(bar, "key", "k"), func(f *testForm) { f.conditions = []any{[]any{"content-length-range", 4, 9}} }), 400, s3.EntityTooSmall},
 		"wrong checksum":      {newForm(bar, "key", "k", "x-amz-checksum-crc32", "AAAAAA=="), 400, s3.BadDigest},
 		"malformed checksum":  {newForm(bar, "key", "k", "x-amz-checksum-sha256", "sailorjerry"), 400, s3.InvalidRequest},
-		"envelope":            {newForm(bar, "key", "k", envelopeHeader, "x"), 400, s3.InvalidRequest},
+		"envelope":            {newForm(bar, "key", "k", s3.HeaderEnvelope, "x"), 400, s3.InvalidRequest},
 		"unknown field":       {newForm(bar, "key", "k", "x-amz-new-thing", "x"), 501, s3.NotImplemented},
 		"unknown checksum":    {newForm(bar, "key", "k", "x-amz-checksum-blake3", "x"), 501, s3.NotImplemented},
 		"header injection":    {newForm(bar, "key", "k", "Content-Type", "a\r\nx-amz-acl: public-read"), 400, s3.InvalidArgumentCode},

@@ -211,9 +211,9 @@ func (f *form) storeHeader() (http.Header, error) {
 		name := strings.ToLower(field.Name)
 		header := formHeaders[name]
 		switch {
-		case name == envelopeHeader:
-			return nil, s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(envelopeHeader, metaPrefix))
-		case strings.HasPrefix(name, metaPrefix):
+		case name == s3.HeaderEnvelope:
+			return nil, s3.Errorf(s3.InvalidRequest, "The metadata name %q is reserved by waxseal", strings.TrimPrefix(s3.HeaderEnvelope, s3.MetaPrefix))
+		case strings.HasPrefix(name, s3.MetaPrefix):
 			header = field.Name
 		case name == "tagging":
 			tags, err := formTags(field.Value)
@@ -234,8 +234,8 @@ func (f *form) storeHeader() (http.Header, error) {
 			return nil, err
 		}
 		value := field.Value
-		if strings.HasPrefix(name, metaPrefix) {
-			value = storedMetadata(strings.ToValidUTF8(value, "\uFFFD")) // a field has no encoded words
+		if strings.HasPrefix(name, s3.MetaPrefix) {
+			value = s3.StoredMetadata(strings.ToValidUTF8(value, "\uFFFD")) // a field has no encoded words
 		}
 		h.Set(header, value)
 	}

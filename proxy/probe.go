@@ -270,7 +270,7 @@ func (p *prober) completeRefused(key, header, value string) (bool, error) {
 	if err != nil || status != http.StatusOK || s3.DecodeReply(bytes.NewReader(b), maxStoreDocument, &doc) != nil {
 		return false, err
 	}
-	id := escapeQuery(doc.UploadID)
+	id := s3.EscapeQuery(doc.UploadID)
 	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: key, query: "partNumber=1&uploadId=" + id, body: []byte("2")})
 	if err != nil {
 		return false, err
@@ -345,7 +345,7 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 	body := []byte("1")
 	sum := md5.Sum(body)
 	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: l.bucket, key: "locked", body: body, header: http.Header{
-		"Content-Md5":                         {b64(sum[:])}, // required with a lock
+		"Content-Md5":                         {s3.Base64(sum[:])}, // required with a lock
 		"X-Amz-Object-Lock-Mode":              {"GOVERNANCE"},
 		"X-Amz-Object-Lock-Retain-Until-Date": {time.Now().Add(scratchLock).UTC().Format(time.RFC3339)},
 	}})
@@ -357,7 +357,7 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 	if resp.StatusCode != http.StatusOK || version == "" {
 		return false, nil
 	}
-	query := "versionId=" + escapeQuery(version)
+	query := "versionId=" + s3.EscapeQuery(version)
 	shown := make(map[string]bool)
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
 		resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: l.bucket, key: "locked", query: query})

@@ -55,7 +55,7 @@ func TestNamesThatXMLCannotHold(t *testing.T) {
 		}
 		k.mustDo(t, "PUT", "/bkt/source", nil, []byte("x"))
 		for _, key := range lostNames {
-			path := "/bkt/" + escapePath(key)
+			path := "/bkt/" + s3.EscapePath(key)
 			for name, send := range writes {
 				resp, body := send(t, k, path)
 				if plain {
@@ -91,7 +91,7 @@ func TestPagesBehindLostNames(t *testing.T) {
 	for _, plain := range []bool{true, false} {
 		k, _ := probed(t, proxytest.Options{})
 		for _, key := range keys {
-			k.mustDo(t, "PUT", "/bkt/"+escapePath(key), nil, []byte("0123456789"))
+			k.mustDo(t, "PUT", "/bkt/"+s3.EscapePath(key), nil, []byte("0123456789"))
 		}
 		if plain {
 			caps := k.server.capabilities()
@@ -112,7 +112,7 @@ func TestPagesBehindLostNames(t *testing.T) {
 	caps.LosesNames = false
 	k.server.probe.Store(&caps)
 	for _, key := range keys {
-		k.mustDo(t, "PUT", "/bkt/"+escapePath(key), nil, []byte("0123456789"))
+		k.mustDo(t, "PUT", "/bkt/"+s3.EscapePath(key), nil, []byte("0123456789"))
 	}
 	caps.LosesNames = true
 	k.server.probe.Store(&caps)
@@ -127,7 +127,7 @@ func TestPagesBehindLostNames(t *testing.T) {
 		for _, o := range page.Contents {
 			seen = append(seen, o.Key)
 		}
-		if token = "&continuation-token=" + escapeQuery(page.NextContinuationToken); !page.IsTruncated {
+		if token = "&continuation-token=" + s3.EscapeQuery(page.NextContinuationToken); !page.IsTruncated {
 			t.Fatalf("the listing ended after %q", seen)
 		}
 	}
@@ -171,7 +171,7 @@ func TestFoldersOfMinIO(t *testing.T) {
 		resp, body = k.post(t, newForm([]byte("x"), "key", key))
 		wantError(t, resp, body, 400, s3.InvalidArgumentCode)
 		doc := "<Delete><Object><Key>" + key + "</Key></Object></Delete>"
-		resp, body = k.do(t, "POST", "/bkt?delete=", map[string]string{"Content-MD5": b64(md5Sum([]byte(doc)))}, []byte(doc))
+		resp, body = k.do(t, "POST", "/bkt?delete=", map[string]string{"Content-MD5": s3.Base64(md5Sum([]byte(doc)))}, []byte(doc))
 		if resp.StatusCode != 200 || !strings.Contains(string(body), "InvalidArgument") {
 			t.Errorf("DeleteObjects of %s: %s\n%s", key, resp.Status, body)
 		}

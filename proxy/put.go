@@ -65,7 +65,7 @@ func (c *call) putObject() error {
 	}
 	c.copyHeaders(done.resp.Header)
 	h := &c.res.Header
-	h.Set("Etag", quote(done.etag))
+	h.Set("Etag", s3.Quote(done.etag))
 	c.showEncryption(done.env, enc.customer)
 	c.showChecksums(done.facts.Checksums, 0)
 	c.answer(http.StatusOK, "", nil)
@@ -73,8 +73,6 @@ func (c *call) putObject() error {
 }
 
 func (c *call) place() sealTarget { return sealTarget{c.bucket, c.key} }
-
-func quote(etag string) string { return `"` + etag + `"` }
 
 // body is the request's plaintext body, its aws-chunked frame and signatures checked and taken off, and its size.
 func (c *call) body() (io.Reader, int64, error) {
@@ -282,8 +280,8 @@ func (w *write) commit(env *sse.Envelope, keys sse.Keys, kek *keks, facts *sse.F
 	if err != nil {
 		return nil, err
 	}
-	w.header.Set(envelopeHeader, text)
-	if err := checkMetadata(w.header); err != nil {
+	w.header.Set(s3.HeaderEnvelope, text)
+	if err := s3.CheckMetadata(w.header); err != nil {
 		return nil, err
 	}
 	resp, err := w.call.send(&storeRequest{

@@ -34,7 +34,7 @@ func checkPart(size int64, layers int) error { return checkSealed(size, layers, 
 
 // checkLength holds a body's announced size to what it can have in any mode, before the mode is known.
 func (c *call) checkLength() error {
-	if c.query.has("uploadId") {
+	if c.query.Has("uploadId") {
 		return checkPart(c.auth.DecodedLength, 1)
 	}
 	return checkPut(c.auth.DecodedLength, 1)

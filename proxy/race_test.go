@@ -14,6 +14,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
 )
 
 // TestKilled kills a proxy, as SIGKILL does, in the middle of PUTs, copies onto themselves and multipart uploads, again
@@ -214,7 +215,7 @@ func TestWritersRace(t *testing.T) {
 		versions := map[string][]byte{}
 		for i := range 6 {
 			data := noise(uint64(i), []int{10, 65_480, 200_000, inlineLimit + 70_000}[i%4]+i)
-			versions[quote(fmt.Sprintf("%x", md5Sum(data)))] = data
+			versions[s3.Quote(fmt.Sprintf("%x", md5Sum(data)))] = data
 		}
 		for _, data := range versions {
 			k.mustDo(t, http.MethodPut, path, nil, data)

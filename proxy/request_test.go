@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"encoding/xml"
-	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -86,28 +85,4 @@ func count(list []string, name string) int {
 		}
 	}
 	return n
-}
-
-// TestEscape: every byte alone, and behind characters that stand for themselves.
-func TestEscape(t *testing.T) {
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
-	for c := range 256 {
-		text := string([]byte{byte(c)})
-		want := text
-		if !strings.Contains(plain, text) {
-			want = fmt.Sprintf("%%%02X", c)
-		}
-		if got := escapeQuery(text); got != want {
-			t.Errorf("%q: %s", text, got)
-		}
-		if got := escapeQuery("a~" + text + "b"); got != "a~"+want+"b" {
-			t.Errorf("a~%qb: %s", text, got)
-		}
-		if c == '/' {
-			want = "/"
-		}
-		if got := escapePath(text); got != want {
-			t.Errorf("%q in a path: %s", text, got)
-		}
-	}
 }

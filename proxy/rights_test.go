@@ -66,7 +66,7 @@ func TestCopiedTagsAreThoseThatWereAuthorized(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		tags := []byte("<Tagging><TagSet><Tag><Key>secret</Key><Value>yes</Value></Tag></TagSet></Tagging>")
-		k.asRoot(t, "PUT", "/bkt/source?tagging", map[string]string{"Content-MD5": b64(md5Sum(tags))}, tags)
+		k.asRoot(t, "PUT", "/bkt/source?tagging", map[string]string{"Content-MD5": s3.Base64(md5Sum(tags))}, tags)
 		if answer := <-done; !strings.HasPrefix(answer, "200") {
 			t.Fatal(answer)
 		}

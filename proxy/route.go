@@ -54,9 +54,9 @@ func (r *route) run(c *call) error {
 	if err := c.checkConditions(); err != nil {
 		return err
 	}
-	for _, p := range c.query.params {
+	for _, p := range c.query.Params {
 		if r.mistakes(p) {
-			return errSubResource(p.name, r.on)
+			return errSubResource(p.Name, r.on)
 		}
 	}
 	if err := c.checkIdentifiers(); err != nil {
@@ -79,7 +79,7 @@ func findRoute(c *call) *route {
 		if r.method != c.method || r.on != on {
 			continue
 		}
-		if r.query != "" && !c.query.has(r.query) {
+		if r.query != "" && !c.query.Has(r.query) {
 			continue
 		}
 		if r.header != "" && !c.hasHeader(r.header) {
@@ -110,22 +110,22 @@ func (r *route) checkQuery(c *call) error {
 	if r.method == http.MethodOptions {
 		return nil // the query is that of the request to come
 	}
-	for _, p := range c.query.params {
-		on := selectors[p.name]
+	for _, p := range c.query.Params {
+		on := selectors[p.Name]
 		switch {
-		case on == nil, p.name == r.query, slices.Contains(r.params, p.name):
+		case on == nil, p.Name == r.query, slices.Contains(r.params, p.Name):
 		case r.query != "":
-			names := []string{r.query, p.name}
+			names := []string{r.query, p.Name}
 			slices.Sort(names)
 			return s3.InvalidArgument("ResourceType", names[0], "Conflicting query string parameters: "+strings.Join(names, ", "))
 		case slices.Contains(on, r.on):
-			return errMethodOf(c, p.name, r.on)
+			return errMethodOf(c, p.Name, r.on)
 		default:
-			return s3.Errorf(s3.InvalidRequest, "There is no such thing as the ?%s sub-resource for a %s", p.name, r.on)
+			return s3.Errorf(s3.InvalidRequest, "There is no such thing as the ?%s sub-resource for a %s", p.Name, r.on)
 		}
 	}
-	if r.on == onObject && r.method == http.MethodPut && r.query == "" && c.query.has("partNumber") {
-		return s3.InvalidArgument("partNumber", c.query.get("partNumber"), "This operation does not accept partNumber without uploadId")
+	if r.on == onObject && r.method == http.MethodPut && r.query == "" && c.query.Has("partNumber") {
+		return s3.InvalidArgument("partNumber", c.query.Get("partNumber"), "This operation does not accept partNumber without uploadId")
 	}
 	return nil
 }
@@ -134,15 +134,15 @@ func (r *route) checkQuery(c *call) error {
 // does not know: "PUT /bucket?newThing" would make the bucket. A sub-resource has no value; beside a parameter that has
 // one, no bucket is made or removed either. Reading an object changes nothing, and browsers are given addresses such as
 // "/bucket/logo.png?1401234567", so that they do not take it from their cache. A condition is never passed over.
-func (r *route) mistakes(p param) bool {
-	if (r.name == "GetObject" || r.name == "HeadObject") && !isConditional(p.name) {
+func (r *route) mistakes(p s3.Param) bool {
+	if (r.name == "GetObject" || r.name == "HeadObject") && !isConditional(p.Name) {
 		return false
 	}
-	name := strings.ToLower(p.name)
-	if r.query != "" || r.method == http.MethodOptions || selectors[p.name] != nil || slices.Contains(r.params, p.name) || parameters[p.name] || strings.HasPrefix(name, "x-amz-") || name == "x-id" || signatureV2[name] {
+	name := strings.ToLower(p.Name)
+	if r.query != "" || r.method == http.MethodOptions || selectors[p.Name] != nil || slices.Contains(r.params, p.Name) || parameters[p.Name] || strings.HasPrefix(name, "x-amz-") || name == "x-id" || signatureV2[name] {
 		return false
 	}
-	return p.value == "" || r.name == "CreateBucket" || r.name == "DeleteBucket"
+	return p.Value == "" || r.name == "CreateBucket" || r.name == "DeleteBucket"
 }
 
 // maxShownName bounds what a refusal repeats of a parameter's name.

@@ -170,18 +170,18 @@ func TestNothingOfTheClientsReachesTheStore(t *testing.T) {
 	key := noise(7, 32)
 	sum := md5Sum(key)
 	for _, prefix := range []string{hdrSSEC, hdrCopySSE} {
-		customer[prefix+"algorithm"], customer[prefix+"key"], customer[prefix+"key-MD5"] = algAES256, b64(key), b64(sum)
+		customer[prefix+"algorithm"], customer[prefix+"key"], customer[prefix+"key-MD5"] = algAES256, s3.Base64(key), s3.Base64(sum)
 	}
 	secrets := []map[string]string{
 		customer,
 		{hdrSSE: algAES256},
-		{hdrSSE: algKMS, hdrKMSKey: testKeyARN, hdrContext: b64([]byte(`{"secret":"context"}`)), hdrBucket: "true"},
+		{hdrSSE: algKMS, hdrKMSKey: testKeyARN, hdrContext: s3.Base64([]byte(`{"secret":"context"}`)), hdrBucket: "true"},
 		{"If-Match": `"11112222333344445555666677778888"`, "If-None-Match": `"99998888777766665555444433332222"`},
 		{"If-None-Match": `"99998888777766665555444433332222"`, "If-Modified-Since": "Sat, 01 Jan 2000 00:00:07 GMT", "If-Unmodified-Since": "Fri, 01 Jan 2100 00:00:07 GMT", "If-Range": `"11112222333344445555666677778888"`},
 		{"x-amz-copy-source-if-match": `"11112222333344445555666677778888"`, "x-amz-copy-source-if-none-match": `"99998888777766665555444433332222"`},
-		{"Content-MD5": b64(md5Sum([]byte("the body"))), "x-amz-checksum-mode": "ENABLED"},
+		{"Content-MD5": s3.Base64(md5Sum([]byte("the body"))), "x-amz-checksum-mode": "ENABLED"},
 		{"x-amz-checksum-crc32c": crc32cOf("the body"), "x-amz-sdk-checksum-algorithm": "CRC32C"},
-		{"x-amz-checksum-sha256": b64(sha256Of("the body"))},
+		{"x-amz-checksum-sha256": s3.Base64(sha256Of("the body"))},
 	}
 	for _, header := range secrets {
 		for _, there := range []bool{false, true} {
@@ -237,7 +237,7 @@ func sha256Of(s string) []byte {
 func crc32cOf(s string) string {
 	h := newChecksum(checksumID("CRC32C"))
 	h.Write([]byte(s))
-	return b64(h.Sum(nil))
+	return s3.Base64(h.Sum(nil))
 }
 
 // presign signs a request into its URL, with headers in the query as SDKs hoist them.
@@ -300,7 +300,7 @@ func TestHoistedHeaders(t *testing.T) {
 	})
 	t.Run("SSE-C", func(t *testing.T) {
 		key := noise(9, 32)
-		customer := map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": b64(key), hdrSSEC + "key-MD5": b64(md5Sum(key))}
+		customer := map[string]string{hdrSSEC + "algorithm": algAES256, hdrSSEC + "key": s3.Base64(key), hdrSSEC + "key-MD5": s3.Base64(md5Sum(key))}
 		if resp, body := k.presigned(t, http.MethodPut, path, customer, []byte("customer's")); resp.StatusCode != http.StatusOK {
 			t.Fatalf("%s\n%s", resp.Status, body)
 		}
@@ -309,7 +309,7 @@ func TestHoistedHeaders(t *testing.T) {
 		if resp, body := k.presigned(t, http.MethodGet, path, customer, nil); resp.StatusCode != http.StatusOK || string(body) != "customer's" {
 			t.Fatalf("%s\n%s", resp.Status, body)
 		}
-		if up.Saw(b64(key)) || up.Saw(url.QueryEscape(b64(key))) {
+		if up.Saw(s3.Base64(key)) || up.Saw(url.QueryEscape(s3.Base64(key))) {
 			t.Error("the store has seen the key")
 		}
 	})

@@ -123,7 +123,7 @@ func (p *prober) removeUploads() error {
 		return err
 	}
 	for _, u := range doc.Uploads {
-		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, u.Key), "uploadId="+escapeQuery(u.UploadID), nil, nil); err != nil {
+		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, u.Key), "uploadId="+s3.EscapeQuery(u.UploadID), nil, nil); err != nil {
 			return err
 		}
 	}
@@ -139,7 +139,7 @@ func (p *prober) removeVersions() error {
 		if v.VersionID == "" {
 			continue // removeObjects has it
 		}
-		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, v.Key), "versionId="+escapeQuery(v.VersionID), bypass, nil); err != nil {
+		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, v.Key), "versionId="+s3.EscapeQuery(v.VersionID), bypass, nil); err != nil {
 			return err
 		}
 	}

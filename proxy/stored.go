@@ -262,10 +262,10 @@ func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
 		c.addOrigin(r.header)
 	}
 	if version != "" {
-		r.query = "versionId=" + escapeQuery(version)
+		r.query = "versionId=" + s3.EscapeQuery(version)
 	}
 	if etag != "" {
-		r.header.Set("If-Match", quote(etag))
+		r.header.Set("If-Match", s3.Quote(etag))
 	}
 	return r
 }
@@ -294,7 +294,7 @@ func (c *call) describe(at sealTarget, r *storeRequest, resp *http.Response) (*s
 	}
 	o.modified, _ = s3.ParseTime(h.Get("Last-Modified"))
 	o.ownReads = r.own || r.query == "" && o.version != ""
-	return o, c.readEnvelope(o, h.Get(envelopeHeader))
+	return o, c.readEnvelope(o, h.Get(s3.HeaderEnvelope))
 }
 
 // readEnvelope parses and authenticates the envelope of a stored object.

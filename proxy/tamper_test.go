@@ -12,6 +12,7 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
 
@@ -61,21 +62,21 @@ var tamperings = []tampering{
 	}, true},
 	{"another object's body", func(o, other *proxytest.Stored) { o.Body = other.Body }, false},
 	{"another object's envelope", func(o, other *proxytest.Stored) {
-		o.Header.Set(envelopeHeader, other.Header.Get(envelopeHeader))
+		o.Header.Set(s3.HeaderEnvelope, other.Header.Get(s3.HeaderEnvelope))
 	}, false},
 	{"another object whole", func(o, other *proxytest.Stored) { *o = *other }, false},
-	{"no envelope", func(o, _ *proxytest.Stored) { o.Header.Del(envelopeHeader) }, false},
+	{"no envelope", func(o, _ *proxytest.Stored) { o.Header.Del(s3.HeaderEnvelope) }, false},
 	{"a cut envelope", func(o, _ *proxytest.Stored) {
-		e := o.Header.Get(envelopeHeader)
-		o.Header.Set(envelopeHeader, e[:len(e)-4])
+		e := o.Header.Get(s3.HeaderEnvelope)
+		o.Header.Set(s3.HeaderEnvelope, e[:len(e)-4])
 	}, false},
 	{"a changed envelope", func(o, _ *proxytest.Stored) {
-		e := []byte(o.Header.Get(envelopeHeader))
+		e := []byte(o.Header.Get(s3.HeaderEnvelope))
 		e[20] ^= 1
-		o.Header.Set(envelopeHeader, string(e))
+		o.Header.Set(s3.HeaderEnvelope, string(e))
 	}, false},
 	{"plaintext without an envelope", func(o, _ *proxytest.Stored) {
-		o.Header.Del(envelopeHeader)
+		o.Header.Del(s3.HeaderEnvelope)
 		o.Body = []byte("trust me")
 	}, false},
 	{"empty", func(o, _ *proxytest.Stored) { o.Body = nil }, false},

@@ -8,6 +8,8 @@ import (
 	"hash/crc32"
 	"io"
 	"strconv"
+
+	"waxseal/proxy/s3"
 )
 
 // checksumTrailer is what the store checks a sealed body with.
@@ -102,7 +104,7 @@ func (t *trailerBody) nextChunk() error {
 	}
 	var crc [4]byte
 	binary.BigEndian.PutUint32(crc[:], t.sum.Sum32())
-	t.frame = []byte("0\r\n" + checksumTrailer + ":" + b64(crc[:]) + "\r\n\r\n")
+	t.frame = []byte("0\r\n" + checksumTrailer + ":" + s3.Base64(crc[:]) + "\r\n\r\n")
 	t.state = bodyDone
 	return nil
 }

@@ -95,7 +95,7 @@ func (c *call) updateOnce(enc *encryption) error {
 	if err != nil {
 		return err
 	}
-	if v := c.query.get("versionId"); v != "" && v != o.version && !(v == "null" && o.version == "") {
+	if v := c.query.Get("versionId"); v != "" && v != o.version && !(v == "null" && o.version == "") {
 		if _, err := c.lookup(c.place(), v, ""); err != nil {
 			return err
 		}

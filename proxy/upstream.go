@@ -272,7 +272,7 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 	case len(r.body) > 0:
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
 		sum := md5.Sum(r.body)
-		set("Content-Md5", b64(sum[:]))
+		set("Content-Md5", s3.Base64(sum[:]))
 	case r.method == http.MethodPut || r.method == http.MethodPost:
 		req.Body = http.NoBody
 	}
@@ -300,7 +300,7 @@ func (u *upstream) sign(req *http.Request, creds *storeCreds) {
 	out := sigv4.Outgoing{Method: req.Method, Path: req.URL.EscapedPath(), Query: req.URL.RawQuery,
 		Payload: req.Header.Get("X-Amz-Content-Sha256"), Headers: append(make([]sigv4.Header, 0, 12), sigv4.Header{Name: "host", Value: req.Host})}
 	for name, values := range req.Header {
-		if lower := lowerName(name); strings.HasPrefix(lower, "x-amz-") {
+		if lower := s3.LowerName(name); strings.HasPrefix(lower, "x-amz-") {
 			out.Headers = append(out.Headers, sigv4.Header{Name: lower, Value: strings.Join(values, ",")})
 		}
 	}
@@ -320,7 +320,7 @@ func (u *upstream) url(r *storeRequest) *url.URL {
 	default:
 		v.Path = "/" + r.bucket + "/" + r.key
 	}
-	v.RawPath = escapePath(v.Path)
+	v.RawPath = s3.EscapePath(v.Path)
 	v.RawQuery = r.query
 	return &v
 }

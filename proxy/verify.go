@@ -64,7 +64,7 @@ func (c *call) admitAnonymous() error {
 func (c *call) signedRequest() *sigv4.Request {
 	h := &c.ctx.Request.Header
 	r := &sigv4.Request{
-		Method: c.method, RawPath: c.rawPath, RawQuery: c.query.raw, Host: string(h.Host()),
+		Method: c.method, RawPath: c.rawPath, RawQuery: c.query.Raw, Host: string(h.Host()),
 		Headers: c.head, ContentLength: int64(h.ContentLength()),
 		Bucket: c.virtualBucket(),
 	}
@@ -155,9 +155,9 @@ func checkTags(f fields) error {
 		return nil
 	}
 	value := f.header("x-amz-tagging")
-	q, err := parseQuery(value)
-	for i, tag := range q.params {
-		if slices.ContainsFunc(q.params[:i], func(p param) bool { return p.name == tag.name }) {
+	q, err := s3.ParseQuery(value, sigv4.MaxParameters)
+	for i, tag := range q.Params {
+		if slices.ContainsFunc(q.Params[:i], func(p s3.Param) bool { return p.Name == tag.Name }) {
 			err = errors.New("a tag comes twice")
 		}
 	}
@@ -238,7 +238,7 @@ func (c *call) version() string {
 	if !slices.Contains(c.route.params, "versionId") {
 		return ""
 	}
-	return c.query.get("versionId")
+	return c.query.Get("versionId")
 }
 
 // versionIn is the version that parameters name: of a copy's source or of an object in a list, else the request's own.
@@ -286,8 +286,8 @@ func (c *call) conditions(f fields) iam.Values {
 		set("s3:signatureAge", itoa64(max(c.start.Sub(c.auth.Date).Milliseconds(), 0)))
 	}
 	for _, name := range []string{"prefix", "delimiter", "max-keys"} {
-		if c.query.has(name) { // "" is a value: policies name the prefix of a bucket's top so
-			v.Set("s3:"+name, c.query.get(name))
+		if c.query.Has(name) { // "" is a value: policies name the prefix of a bucket's top so
+			v.Set("s3:"+name, c.query.Get(name))
 		}
 	}
 	c.askedConditions(f, v)
@@ -313,11 +313,11 @@ func (c *call) askedConditions(f fields, v iam.Values) {
 		if isForm {
 			tags, _ = formTags(form.header("tagging")) // what cannot be read is refused before it is written
 		}
-		q, _ := parseQuery(tags) // authorizeHeaders has refused what cannot be read
+		q, _ := s3.ParseQuery(tags, sigv4.MaxParameters) // authorizeHeaders has refused what cannot be read
 		var names []string
-		for _, tag := range q.params {
-			v.Set("s3:RequestObjectTag/"+tag.name, tag.value)
-			names = append(names, tag.name)
+		for _, tag := range q.Params {
+			v.Set("s3:RequestObjectTag/"+tag.Name, tag.Value)
+			names = append(names, tag.Name)
 		}
 		v.Set("s3:RequestObjectTagKeys", names...)
 	}

@@ -17,7 +17,7 @@ const toKeyService = "This is waxseal's S3 endpoint. The key service, which spea
 func (c *call) isForKeyService() bool {
 	_, credential, _ := strings.Cut(c.header("authorization"), "Credential=")
 	credential, _, _ = strings.Cut(credential, ",")
-	for _, scope := range []string{credential, c.query.get("X-Amz-Credential")} {
+	for _, scope := range []string{credential, c.query.Get("X-Amz-Credential")} {
 		if strings.HasSuffix(strings.TrimSpace(scope), "/kms/aws4_request") {
 			return true
 		}

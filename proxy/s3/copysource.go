@@ -56,19 +56,3 @@ func (c CopySource) String() string {
 	}
 	return s
 }
-
-// EscapePath percent-encodes a key as SigV4 does: everything but unreserved characters and slashes.
-func EscapePath(key string) string {
-	const hex = "0123456789ABCDEF"
-	b := make([]byte, 0, len(key)+16)
-	for i := range len(key) {
-		c := key[i]
-		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
-			c == '-' || c == '_' || c == '.' || c == '~' || c == '/' {
-			b = append(b, c)
-		} else {
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(b)
-}

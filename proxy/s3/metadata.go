@@ -1,13 +1,12 @@
-package proxy
+package s3
 
 import (
 	"encoding/base64"
 	"mime"
+	"net/http"
+	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
-
-	"waxseal/proxy/s3"
 )
 
 // User metadata is Unicode. S3 takes encoded words of RFC 2047 in headers, and answers with them where a value is not
@@ -15,8 +14,8 @@ import (
 // all see the same white space in them when they check a signature.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html
 
-// sentMetadata is the value that a header means. A header that is no UTF-8 is ISO-8859-1, as HTTP once had it.
-func sentMetadata(header string) string {
+// SentMetadata returns the value that a header means. A header that is no UTF-8 is ISO-8859-1, as HTTP once had it.
+func SentMetadata(header string) string {
 	if plainMetadata(header) {
 		return header
 	}
@@ -38,8 +37,8 @@ func fromLatin1(s string) string {
 	return string(runes)
 }
 
-// storedMetadata is the header that a value is at the store: sentMetadata of it is the value again.
-func storedMetadata(value string) string {
+// StoredMetadata returns the header for a value at the store: SentMetadata of it is the value again.
+func StoredMetadata(value string) string {
 	if plainMetadata(value) {
 		return value
 	}
@@ -56,13 +55,13 @@ func plainMetadata(value string) bool {
 	return !strings.Contains(value, "=?")
 }
 
-// shownMetadata is the header that S3 answers for the store's. A value of more US-ASCII than other characters is
+// ShownMetadata returns the header that S3 answers with for the store's. A value of more US-ASCII than other characters is
 // written as quoted-printable, any other one as base64: recorded answers of S3 have both.
-func shownMetadata(stored string) string {
+func ShownMetadata(stored string) string {
 	if plainMetadata(stored) {
 		return stored
 	}
-	value := sentMetadata(stored)
+	value := SentMetadata(stored)
 	ascii, other := 0, 0
 	for _, r := range value {
 		if r < 0x7f && (r >= ' ' || r == '\t' || r == '\r' || r == '\n') {
@@ -77,22 +76,20 @@ func shownMetadata(stored string) string {
 	return strings.ReplaceAll(mime.BEncoding.Encode("UTF-8", value), "=?UTF-8?b?", "=?UTF-8?B?")
 }
 
-// checkForwarded refuses a header that could not reach the store as it came: the store would see a request that its
-// client did not send, or another one than waxseal has signed.
-func checkForwarded(name, value string) error {
-	meta := strings.HasPrefix(name, metaPrefix)
-	switch {
-	case !plainHeader(name, ""):
-		return s3.InvalidArgument(name, "", "The name of the header holds characters that a header's name cannot hold")
-	case meta:
-		return nil // the value goes up encoded
-	case !plainHeader(name, value):
-		return s3.InvalidArgument(name, value, "The header holds characters that a header cannot hold")
-	case strings.HasPrefix(name, "x-amz-") && strings.ContainsFunc(value, strangeSpace):
-		return s3.InvalidArgument(name, value, "The header holds white space other than spaces, or bytes that are no UTF-8")
+// CheckMetadata holds the metadata, envelope included, to S3's limit before a byte goes up.
+func CheckMetadata(h http.Header) error {
+	total := 0
+	for name, values := range h {
+		if rest, ok := strings.CutPrefix(LowerName(name), MetaPrefix); ok {
+			for _, v := range values {
+				total += len(rest) + len(v)
+			}
+		}
 	}
-	return nil
+	if total <= MaxMetadata {
+		return nil
+	}
+	e := Errorf(MetadataTooLarge, "Your metadata headers exceed the maximum allowed metadata size (with waxseal's envelope of %d bytes)", len(h.Get(HeaderEnvelope)))
+	e.Extra = append(e.Extra, Field{Name: "Size", Value: strconv.Itoa(total)}, Field{Name: "MaxSizeAllowed", Value: strconv.Itoa(MaxMetadata)})
+	return e
 }
-
-// strangeSpace reports whether stores differ in what a character is in a signed header.
-func strangeSpace(r rune) bool { return r != ' ' && unicode.IsSpace(r) || r == utf8.RuneError }

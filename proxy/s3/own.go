@@ -1,0 +1,18 @@
+package s3
+
+// HeaderEnvelope carries an object's envelope at the store. Clients do not see it, and cannot send it.
+const HeaderEnvelope = "x-amz-meta-waxseal"
+
+// Headers of waxseal's own. HeaderPlaintext marks an answer about an object without an envelope, from a bucket where
+// such objects are served. The operator's listener takes and gives the other headers; package proxy says what they mean.
+const (
+	HeaderPlaintext  = "x-waxseal-plaintext"
+	HeaderOrder      = "x-waxseal-order"
+	HeaderKeyVersion = "x-waxseal-key-version"
+	HeaderKeyCurrent = "x-waxseal-key-current"
+	OrderRewrap      = "rewrap"
+	OrderReencrypt   = "reencrypt"
+)
+
+// MetaPrefix begins the names of user metadata.
+const MetaPrefix = "x-amz-meta-"
