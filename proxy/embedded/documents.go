@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"bytes"
-	"encoding/xml"
 	"errors"
 	"net/http"
 	"slices"
@@ -31,11 +30,11 @@ var documents = []document{
 	{"publicAccessBlock", "PublicAccessBlock", [3]string{"s3:GetBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock", "s3:PutBucketPublicAccessBlock"}, s3.NoSuchPublicAccessBlockConfiguration, "", checkPublicAccess, true},
 	{"ownershipControls", "BucketOwnershipControls", [3]string{"s3:GetBucketOwnershipControls", "s3:PutBucketOwnershipControls", "s3:PutBucketOwnershipControls"}, s3.OwnershipControlsNotFoundError, "", checkOwnership, true},
 
-	// Of what the store does not have, S3's answer for "not configured" is the truth; to configure it is refused by name.
-	{"logging", "BucketLogging", [3]string{"s3:GetBucketLogging", "s3:PutBucketLogging", ""}, "", "BucketLoggingStatus", refuseConfiguration, false},
-	{"notification", "BucketNotificationConfiguration", [3]string{"s3:GetBucketNotification", "s3:PutBucketNotification", ""}, "", "NotificationConfiguration", refuseConfiguration, false},
-	{"accelerate", "BucketAccelerateConfiguration", [3]string{"s3:GetAccelerateConfiguration", "s3:PutAccelerateConfiguration", ""}, "", "AccelerateConfiguration", refuseConfiguration, false},
-	{"requestPayment", "BucketRequestPayment", [3]string{"s3:GetBucketRequestPayment", "s3:PutBucketRequestPayment", ""}, "", "RequestPaymentConfiguration", refuseConfiguration, false},
+	// Of what the store does not have, S3's answer for "not configured" is the truth; to switch it on is refused by name.
+	{"logging", "BucketLogging", [3]string{"s3:GetBucketLogging", "s3:PutBucketLogging", ""}, "", "BucketLoggingStatus", onlyEmpty("BucketLoggingStatus"), false},
+	{"notification", "BucketNotificationConfiguration", [3]string{"s3:GetBucketNotification", "s3:PutBucketNotification", ""}, "", "NotificationConfiguration", onlyEmpty("NotificationConfiguration"), false},
+	{"accelerate", "BucketAccelerateConfiguration", [3]string{"s3:GetAccelerateConfiguration", "s3:PutAccelerateConfiguration", ""}, "", "AccelerateConfiguration", checkAcceleration, false},
+	{"requestPayment", "BucketRequestPayment", [3]string{"s3:GetBucketRequestPayment", "s3:PutBucketRequestPayment", ""}, "", "RequestPaymentConfiguration", checkRequestPayment, false},
 	{"website", "BucketWebsite", [3]string{"s3:GetBucketWebsite", "s3:PutBucketWebsite", "s3:DeleteBucketWebsite"}, s3.NoSuchWebsiteConfiguration, "", refuseConfiguration, true},
 	{"replication", "BucketReplication", [3]string{"s3:GetReplicationConfiguration", "s3:PutReplicationConfiguration", "s3:PutReplicationConfiguration"}, s3.ReplicationConfigurationNotFoundError, "", refuseConfiguration, true},
 	{"encryption", "BucketEncryption", [3]string{"s3:GetEncryptionConfiguration", "s3:PutEncryptionConfiguration", "s3:PutEncryptionConfiguration"}, s3.ServerSideEncryptionConfigurationNotFoundError, "", refuseConfiguration, true},
@@ -63,12 +62,10 @@ func (d document) get(s *Store, q *request) (*response, error) {
 		return answerXML(&s3.ObjectLockConfiguration{ObjectLockEnabled: "Enabled"})
 	case text == nil && d.missing != "":
 		return nil, s3.NewError(d.missing).With("BucketName", q.bucket)
+	case text == nil && d.sub == "requestPayment":
+		return answerXML(&s3.RequestPaymentConfiguration{Payer: "BucketOwner"})
 	case text == nil:
-		root := s3.EmptyConfiguration{XMLName: xml.Name{Local: d.empty}}
-		if d.sub == "requestPayment" {
-			return answerXML(&s3.RequestPaymentConfiguration{Payer: "BucketOwner"})
-		}
-		return answerXML(&root)
+		return answerXMLAs(d.empty, s3.EmptyConfiguration{})
 	}
 	contentType := "application/xml"
 	if d.sub == "policy" {
@@ -104,10 +101,6 @@ func (d document) delete(s *Store, q *request) (*response, error) {
 		delete(b.Documents, d.sub)
 		return nil
 	})
-}
-
-func refuseConfiguration(*bucket, []byte) error {
-	return s3.Errorf(s3.NotImplemented, "it would be kept and not carried out")
 }
 
 func decodeDocument(text []byte, v any) error {

@@ -157,4 +157,5 @@ func init() {
 		"ListParts":               {"s3:ListMultipartUploadParts", onObject, none, (*Store).listParts},
 	}
 	addDocuments()
+	addCollections()
 }

@@ -74,8 +74,12 @@ func (r *response) bytes(contentType string, body []byte) *response {
 	return r
 }
 
-func answerXML(v any) (*response, error) {
-	body, err := s3.Encode(v)
+func answerXML(v any) (*response, error) { return xmlAnswer(s3.Encode(v)) }
+
+// answerXMLAs answers with a document whose root has the name.
+func answerXMLAs(root string, v any) (*response, error) { return xmlAnswer(s3.EncodeAs(root, v)) }
+
+func xmlAnswer(body []byte, err error) (*response, error) {
 	if err != nil {
 		return nil, err
 	}

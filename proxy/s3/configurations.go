@@ -163,9 +163,18 @@ type Grantee struct {
 // AllUsers is everybody, as an ACL calls them.
 const AllUsers = "http://acs.amazonaws.com/groups/global/AllUsers"
 
-// EmptyConfiguration is a sub-resource without anything in it; its root is its name.
-type EmptyConfiguration struct {
-	XMLName xml.Name
+// EmptyConfiguration is a sub-resource without anything in it. EncodeAs gives its root a name.
+type EmptyConfiguration struct{}
+
+// EmptyList is a list of configurations without any. EncodeAs gives its root a name.
+type EmptyList struct {
+	IsTruncated bool `xml:"IsTruncated"`
+}
+
+// AccelerateConfiguration is a bucket's ?accelerate.
+type AccelerateConfiguration struct {
+	XMLName xml.Name `xml:"AccelerateConfiguration"`
+	Status  string   `xml:"Status"`
 }
 
 // RequestPaymentConfiguration is a bucket's ?requestPayment.

@@ -19,8 +19,11 @@ const Declaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
 const maxDepth = 24
 
 // Encode gives the document with its declaration and S3's namespace on the root, as AWS writes it.
-func Encode(v any) ([]byte, error) {
-	name := rootName(reflect.TypeOf(v))
+func Encode(v any) ([]byte, error) { return EncodeAs(rootName(reflect.TypeOf(v)), v) }
+
+// EncodeAs gives the document with the root's name, for types that several documents have. For example, an empty
+// configuration is the same for ?notification and ?logging, but for its root.
+func EncodeAs(name string, v any) ([]byte, error) {
 	start := xml.StartElement{Name: xml.Name{Local: name}}
 	if name != "PostResponse" && name != "Error" {
 		start.Name.Space = Namespace
