@@ -67,17 +67,26 @@ func (s *Store) requestedACL(q *request) (string, error) {
 	if err := s3.DecodeReply(strings.NewReader(string(document)), maxDocument, &p); err != nil {
 		return "", s3.NewError(s3.MalformedACLError)
 	}
+	full := false
 	canned = aclPrivate
 	for _, g := range p.List.Grants {
 		switch {
 		case g.Grantee.ID == owner.ID && g.Permission == "FULL_CONTROL":
+			full = true
 		case g.Grantee.URI == s3.AllUsers && g.Permission == "READ":
 			canned = aclPublicRead
 		default:
-			return "", s3.Errorf(s3.NotImplemented, "The embedded store has the grants of the canned ACLs private and public-read only")
+			return "", errGrants()
 		}
 	}
+	if !full {
+		return "", errGrants() // an ACL that takes the owner's rights
+	}
 	return canned, nil
+}
+
+func errGrants() error {
+	return s3.Errorf(s3.NotImplemented, "The embedded store has the grants of the canned ACLs private and public-read only")
 }
 
 func (s *Store) getBucketACL(q *request) (*response, error) {

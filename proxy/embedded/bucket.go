@@ -52,6 +52,15 @@ func (b *bucket) with(change func(*bucket)) *bucket {
 	return &c
 }
 
+// newVersionID is what x-amz-version-id says of a PUT or an upload: of the null version nothing, though a copy and every
+// read do. LocalStack's recordings of S3 have it so (test_put_object_on_suspended_bucket, test_s3_copy_object_in_place_suspended_only).
+func (b *bucket) newVersionID(o *object) string {
+	if b.Versioning != versioningEnabled {
+		return ""
+	}
+	return o.versionID()
+}
+
 // versionID is what x-amz-version-id says, which is nothing in a bucket that never had versions.
 func (b *bucket) versionID(o *object) string {
 	if b.Versioning == "" {

@@ -130,7 +130,7 @@ func (s *Store) createBucket(q *request) (*response, error) {
 	}
 	err = s.commit(q.ctx, func(t *txn) error {
 		if t.get(bucketSpace, []byte(q.bucket)) != nil {
-			return s3.NewError(s3.BucketAlreadyOwnedByYou).With("BucketName", q.bucket)
+			return s.madeAgain(t, q, &wanted)
 		}
 		b.ID = s.nextSeq()
 		return t.putBucket(b)
@@ -139,6 +139,25 @@ func (s *Store) createBucket(q *request) (*response, error) {
 		return nil, err
 	}
 	return answer(http.StatusOK).set(s3.HeaderLocation, "/"+q.bucket), nil
+}
+
+// madeAgain makes a bucket that is there: in us-east-1 that is no error and resets the ACL. What a new bucket could have been
+// made with, an old one is not changed to.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucket.html#API_CreateBucket_Errors
+func (s *Store) madeAgain(t *txn, q *request, wanted *s3.CreateBucketConfiguration) error {
+	h := q.header
+	if s.region() != "us-east-1" || wanted.Tags != nil || h.Get(headerLockEnabled) == "true" || h.Get(s3.HeaderOwnership) != "" {
+		return s3.NewError(s3.BucketAlreadyOwnedByYou).With("BucketName", q.bucket)
+	}
+	b, err := t.bucket(q.bucket)
+	if err != nil {
+		return err
+	}
+	changed := b.with(func(c *bucket) { c.ACL, err = b.cannedACL(h.Get(s3.HeaderACL), h) })
+	if err != nil {
+		return err
+	}
+	return t.putBucket(changed)
 }
 
 // checkLocation wants the store's region, or none in us-east-1.

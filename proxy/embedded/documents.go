@@ -91,8 +91,11 @@ func (d document) put(s *Store, q *request) (*response, error) {
 			}
 			return err
 		}
+		if d.sub == "lifecycle" {
+			text, err = withRuleIDs(text)
+		}
 		b.Documents[d.sub] = text
-		return nil
+		return err
 	})
 }
 

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"crypto/rand"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,24 @@ func checkLifecycle(_ *bucket, text []byte) error {
 		}
 	}
 	return nil
+}
+
+// withRuleIDs gives the rules without an ID one, as S3 does. A document whose rules all have theirs stays as it came.
+func withRuleIDs(text []byte) ([]byte, error) {
+	var c s3.LifecycleConfiguration
+	if err := decodeDocument(text, &c); err != nil {
+		return nil, err
+	}
+	complete := true
+	for i := range c.Rules {
+		if c.Rules[i].ID == "" {
+			c.Rules[i].ID, complete = rand.Text(), false
+		}
+	}
+	if complete {
+		return text, nil
+	}
+	return s3.Encode(&c)
 }
 
 func checkRule(r *s3.LifecycleRule) error {

@@ -148,12 +148,14 @@ func (s *Store) putRetention(q *request) (*response, error) {
 	})
 }
 
-// weakens refuses to shorten a retention or to loosen its mode: compliance never, governance without the bypass.
+// weakens refuses to shorten a retention and to change its mode: compliance never, governance without the bypass. A longer
+// retention of the same mode is anybody's who may set one.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html#object-lock-retention-modes
 func (o *object) weakens(mode string, until int64, now time.Time, bypass bool) error {
 	if !o.retained(now) || o.mode == governance && bypass {
 		return nil
 	}
-	if until < o.until || o.mode == compliance && mode != compliance {
+	if until < o.until || o.mode != mode {
 		return s3.Errorf(s3.AccessDenied, "Access Denied because object protected by object lock.")
 	}
 	return nil

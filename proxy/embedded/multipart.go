@@ -326,7 +326,7 @@ func (t *txn) complete(q *request, list []s3.CompletePart) (*outcome, error) {
 	if err := t.putParts(b, q.key, &o, parts); err != nil {
 		return nil, err
 	}
-	done = &outcome{bucket: b.ID, key: q.key, salt: u.salt, etag: o.etag, version: b.versionID(&o), checksum: o.checksum, at: t.store.now().UnixMilli()}
+	done = &outcome{bucket: b.ID, key: q.key, salt: u.salt, etag: o.etag, version: b.newVersionID(&o), checksum: o.checksum, at: t.store.now().UnixMilli()}
 	return done, t.tx.put(doneSpace, idKey(u.seq), done.encode())
 }
 

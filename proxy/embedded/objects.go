@@ -97,7 +97,7 @@ func (s *Store) putObject(q *request) (*response, error) {
 	if b, err = s.store(q, b, o, []spooled{p.body}, nil); err != nil {
 		return nil, err
 	}
-	resp := answer(http.StatusOK).set(s3.HeaderETag, s3.Quote(o.etag)).set(s3.HeaderVersionID, b.versionID(o)).set(s3.HeaderExpiration, b.expiration(q.key, o))
+	resp := answer(http.StatusOK).set(s3.HeaderETag, s3.Quote(o.etag)).set(s3.HeaderVersionID, b.newVersionID(o)).set(s3.HeaderExpiration, b.expiration(q.key, o))
 	return resp.checksum(o.checksum), nil
 }
 
@@ -278,8 +278,8 @@ func (b *fileBody) Close() error { return b.file.Close() }
 func (f *found) headers(q *request) *response {
 	o := f.object
 	resp := answer(http.StatusOK)
-	for _, field := range o.header {
-		resp.set(field.Name, field.Value)
+	for _, field := range o.header { // metadata may be empty, and is shown then
+		resp.header[field.Name] = []string{field.Value}
 	}
 	for name, values := range q.query {
 		if header, ok := strings.CutPrefix(name, "response-"); ok {
