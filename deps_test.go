@@ -22,7 +22,7 @@ var anything = []string{"*"}
 // a package, it does not allow the packages that import it.
 var mayImport = map[string][]string{
 	"sse":                {},
-	"keystore":           {},
+	"keystore":           {"keystore/iam"},
 	"keystore/bucketkey": {"keystore", "keystore/state"},
 	"keystore/rootkey":   {"keystore", "keystore/state"},
 	"keystore/local":     {"keystore", "keystore/iam", "keystore/audit", "keystore/rootkey", "keystore/state"},
@@ -33,8 +33,8 @@ var mayImport = map[string][]string{
 	"keystore/transit":      {"keystore"},
 	"keystore/keystoretest": {"keystore"},
 	"keystore/iam":          {"keystore/strictjson"},
-	"keystore/audit":        {},
-	"keystore/sigv4":        {"keystore/strictjson"},
+	"keystore/audit":        {"keystore/iam"},
+	"keystore/sigv4":        {"keystore/strictjson", "keystore/iam"},
 	"keystore/strictjson":   {},
 	"keystore/unproven":     {},
 	"keystore/state":        {},
@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 // testsMayImport is what tests may import beyond the package's own list.
 var testsMayImport = map[string][]string{
 	"keystore":           {"keystore/keystoretest"},
-	"keystore/bucketkey": {"keystore/keystoretest", "keystore/rootkey"},
+	"keystore/bucketkey": {"keystore/keystoretest", "keystore/rootkey", "keystore/iam"},
 	"keystore/local":     {"keystore/bucketkey", "keystore/keystoretest"},
 	"keystore/awskms":    {"keystore/keystoretest", "keystore/local", "keystore/kmsapi", "keystore/iam", "keystore/audit", "keystore/rootkey", "keystore/sigv4", "keystore/state"},
 	"keystore/gate":      {"keystore/keystoretest"},

@@ -213,7 +213,7 @@ func (l *lab) listen(serve func(net.Listener) error) (string, error) {
 
 // newKey makes a customer managed key and gives its ARN.
 func (l *lab) newKey(ctx context.Context) (string, error) {
-	out, err := l.service.CreateKey(ctx, keystore.Caller{ARN: iam.RootARN(labAccount), AccountID: labAccount}, &local.CreateKeyRequest{})
+	out, err := l.service.CreateKey(ctx, keystore.CallerOf(iam.RootOf(labAccount)), &local.CreateKeyRequest{})
 	if err != nil {
 		return "", err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/minio/minio-go/v7/pkg/signer"
 
+	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 )
 
@@ -123,8 +124,9 @@ func median(v []float64) float64 {
 // verification checks the signature of a request of the load. Signing costs about the same, with a good signer.
 func verification() (func() error, error) {
 	now := time.Now()
+	owner := iam.Credential{Secret: iam.NewSecret(benchSecret), Owner: &iam.Requester{AccessKey: benchAccess}}
 	v := &sigv4.Verifier{Service: "s3", Region: benchRegion, Now: func() time.Time { return now },
-		Lookup: func(string) (string, bool) { return benchSecret, true }}
+		Lookup: func(string, string) (iam.Credential, error) { return owner, nil }}
 	req, err := http.NewRequest(http.MethodPut, "http://127.0.0.1:9800"+object("drop/1"), nil)
 	if err != nil {
 		return nil, err

@@ -5,10 +5,15 @@ import (
 	"encoding/binary"
 	"sort"
 	"strconv"
+
+	"waxseal/keystore/iam"
 )
 
-// Caller is who asks: the authenticated requester of the S3 or KMS request that is being served.
+// Caller is who asks: the authenticated requester of the S3 or KMS request that is being served, and how the request
+// came. The scalar fields name the requester to logs and caches. What the caller may do is in Requester alone: a Caller
+// without one, and not the Service, may do nothing.
 type Caller struct {
+	Requester   *iam.Requester
 	ARN         string
 	AccountID   string
 	AccessKeyID string
@@ -22,6 +27,14 @@ type Caller struct {
 	ViaService string
 	// Service says that this is the service's own principal, not a user: it may open what it made.
 	Service bool
+}
+
+// CallerOf returns the caller that a proven requester is.
+func CallerOf(who *iam.Requester) Caller {
+	if who == nil {
+		return Caller{}
+	}
+	return Caller{Requester: who, ARN: who.ARN, AccountID: who.AccountID, AccessKeyID: who.AccessKey, UserName: who.Name}
 }
 
 // Transport says whether a request came over TLS, for the condition key aws:SecureTransport. With a proxy in front that ends

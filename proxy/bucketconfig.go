@@ -22,6 +22,7 @@ type bucketConfig struct {
 	Policy     json.RawMessage    `json:"policy,omitempty"`     // the whole document, as it was put
 
 	policy   *iam.Policy // its statements that waxseal evaluates alone
+	whole    *iam.Policy // all of it
 	revision int64       // of the state entry; 0 when there is none
 }
 
@@ -115,6 +116,7 @@ func (b *bucketConfigs) read(ctx context.Context, bucket string) (*bucketConfig,
 			return nil, fmt.Errorf("policy of bucket %s: %w", bucket, err)
 		}
 		conf.policy, _ = whole.Split(evaluatedHere)
+		conf.whole = whole
 	}
 	return conf, nil
 }

@@ -149,7 +149,7 @@ func (c *call) checkBucketExists() error {
 	switch {
 	case c.user == nil:
 		return s3.Errorf(s3.AccessDenied, "Access Denied: %s needs a signature", c.route.name)
-	case c.user.Upstream != nil && c.user.Policy == nil:
+	case c.user.Upstream != nil && c.user.Rights.Everything:
 		return c.checkStoreRight("policy", "acl")
 	}
 	resp, err := c.send(&storeRequest{method: http.MethodHead, bucket: c.bucket, header: make(http.Header)})

@@ -251,8 +251,12 @@ func (c *call) bucketPolicies(bucket string) ([]*iam.Policy, error) {
 		return nil, err
 	}
 	var all []*iam.Policy
-	if conf.policy != nil {
-		all = append(all, conf.policy)
+	own := conf.policy
+	if c.user != nil && c.user.Upstream == nil {
+		own = conf.whole // what the store allows everybody, waxseal's own credentials cannot tell from what it allows them
+	}
+	if own != nil {
+		all = append(all, own)
 	}
 	if c.user == nil || c.user.Upstream != nil || c.route.name == "CreateBucket" {
 		return all, nil

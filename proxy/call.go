@@ -37,8 +37,8 @@ type call struct {
 	route   *route
 
 	auth   *sigv4.Auth
-	user   *iam.User // nil when anonymous
-	secure bool      // the client's connection is TLS, here or at a trusted proxy
+	user   *iam.Requester // nil when anonymous
+	secure bool           // the client's connection is TLS, here or at a trusted proxy
 
 	admission *error    // admit's verdict, once it has been given
 	leave     func()    // gives back the place that the call holds; nil when it holds none
@@ -233,16 +233,10 @@ func (c *call) behindTrustedTLS() bool {
 
 // caller is how the KMS sees the requester.
 func (c *call) caller() keystore.Caller {
-	k := keystore.Caller{
-		SourceIP:   c.ctx.RemoteIP().String(),
-		UserAgent:  c.header("User-Agent"),
-		RequestID:  c.id,
-		Transport:  keystore.TransportOf(c.secure),
-		ViaService: "s3." + c.s.cfg.Region + ".amazonaws.com",
-	}
-	if c.user != nil {
-		k.ARN, k.AccountID, k.AccessKeyID, k.UserName = c.user.ARN, c.user.AccountID, c.user.AccessKey, c.user.Name
-	}
+	k := keystore.CallerOf(c.user)
+	k.SourceIP, k.UserAgent, k.RequestID = c.ctx.RemoteIP().String(), c.header("User-Agent"), c.id
+	k.Transport = keystore.TransportOf(c.secure)
+	k.ViaService = "s3." + c.s.cfg.Region + ".amazonaws.com"
 	return k
 }
 

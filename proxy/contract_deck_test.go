@@ -50,7 +50,7 @@ var deck = []struct {
 func startDeck(t *testing.T) *contractKit {
 	t.Helper()
 	return startContract(t, func(c *Config) {
-		root, _ := c.Users.ByAccessKey(testAccess)
+		root := userOf(c.Users, testAccess)
 		users := []iam.User{*root}
 		for _, d := range deck {
 			actions := `"s3:*"`

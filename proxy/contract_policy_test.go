@@ -155,10 +155,10 @@ func TestIdentityPolicyConditions(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := startContract(t, func(c *Config) {
-		alice, _ := c.Users.ByAccessKey("AKIAalice")
+		alice := userOf(c.Users, "AKIAalice")
 		changed := *alice
 		changed.Policy, changed.Everything = policy, false
-		root, _ := c.Users.ByAccessKey(testAccess)
+		root := userOf(c.Users, testAccess)
 		if err := c.Users.Replace([]iam.User{*root, changed}); err != nil {
 			t.Fatal(err)
 		}

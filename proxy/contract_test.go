@@ -174,7 +174,17 @@ func (k *contractKit) newBucket() string {
 func (k *contractKit) object(key string) string { return "/" + k.bucket + "/" + key }
 
 func (k *contractKit) rootCaller() keystore.Caller {
-	return keystore.Caller{ARN: iam.RootARN(testAccount), AccountID: testAccount}
+	return keystore.CallerOf(iam.RootOf(testAccount))
+}
+
+// userOf is the user of an access key, as configured.
+func userOf(users *iam.Directory, accessKey string) *iam.User {
+	for _, u := range users.Users() {
+		if u.AccessKey == accessKey {
+			return u
+		}
+	}
+	return nil
 }
 
 // newKey makes a KMS key and gives its ARN.

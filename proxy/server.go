@@ -145,7 +145,7 @@ func New(cfg Config) (*Server, error) {
 	s.verifier = &sigv4.Verifier{
 		Service: "s3",
 		Region:  cfg.Region,
-		Lookup:  s.secretOf,
+		Lookup:  func(key, token string) (iam.Credential, error) { return s.cfg.Users.Resolve(key, token) },
 		Now:     cfg.Now,
 		AllowV2: cfg.AllowSigV2,
 	}
@@ -342,14 +342,6 @@ func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
 	c.unread = false
 	c.fail(errUnparsable(err))
 	c.done()
-}
-
-func (s *Server) secretOf(accessKey string) (string, bool) {
-	u, ok := s.cfg.Users.ByAccessKey(accessKey)
-	if !ok {
-		return "", false
-	}
-	return u.Secret.Reveal(), true
 }
 
 // fasthttpLog sends fasthttp's own lines (broken connections, cut answers) to slog at debug level: the access log

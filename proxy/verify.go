@@ -30,11 +30,7 @@ func (c *call) authorizeAs(auth *sigv4.Auth) error {
 	if auth.Kind == sigv4.Anonymous {
 		return c.admitAnonymous()
 	}
-	u, ok := c.s.cfg.Users.ByAccessKey(auth.AccessKey)
-	if !ok {
-		return s3.NewError(s3.InvalidAccessKeyID).With("AWSAccessKeyId", auth.AccessKey)
-	}
-	c.user = u
+	c.user = auth.Owner
 	c.prove()
 	if err := c.takePlace(); err != nil {
 		return err
@@ -177,32 +173,56 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 	if key != "" {
 		resource = objectARN(bucket, key)
 	}
-	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource}
-	everything := c.user == nil || c.user.Root || c.user.Everything
-	if !everything {
-		r.Conditions = c.conditions(f)
-		if c.user.Decide(r) != iam.Allow {
-			return c.denied(action, resource, "because no identity-based policy allows the "+action+" action")
-		}
-	}
 	policies, err := c.bucketPolicies(bucket)
 	if err != nil {
 		return err
 	}
-	for _, p := range policies {
-		if r.Conditions == nil {
-			r.Conditions = c.conditions(f)
-		}
-		if d, _ := p.Evaluate(r); d == iam.Deny {
-			return c.denied(action, resource, "with an explicit deny in a resource-based policy")
-		}
+	if c.free() && len(policies) == 0 {
+		return nil
 	}
-	return nil
+	r := &iam.Request{Principal: c.principal(), Action: action, Resource: resource, Conditions: c.conditions(f)}
+	byBucket := iam.DecideAll(policies, r)
+	if byBucket.Decision == iam.Deny {
+		return c.denied(action, resource, "with an explicit deny in a resource-based policy")
+	}
+	if c.user == nil {
+		return nil // the store decides about anonymous requests
+	}
+	return c.judge(r, byBucket)
+}
+
+// judge combines the requester's own policies with the bucket's. The store decides for users with credentials of their own
+// there what the bucket's policy allows them; for everybody else waxseal does, as S3 would in the account that owns the
+// bucket: either may allow. Users of another account are the configuration file's, whose writer owns the buckets, too: that
+// file stands for the bucket policy that S3 would ask for beside theirs.
+func (c *call) judge(r *iam.Request, byBucket iam.Result) error {
+	own := c.user.Decide(r)
+	verdict := own.Decision()
+	if c.user.Upstream == nil {
+		verdict = iam.Judge(own, byBucket, true)
+	}
+	switch {
+	case verdict == iam.Allow:
+		return nil
+	case own.Identity == iam.Deny:
+		return c.denied(r.Action, r.Resource, "with an explicit deny in an identity-based policy")
+	case own.Session == iam.Deny:
+		return c.denied(r.Action, r.Resource, "with an explicit deny in a session policy")
+	case own.Identity == iam.Allow || byBucket.By == iam.ByRole:
+		return c.denied(r.Action, r.Resource, "because no session policy allows the "+r.Action+" action")
+	}
+	return c.denied(r.Action, r.Resource, "because no identity-based policy allows the "+r.Action+" action")
+}
+
+// free reports whether the requester needs no permission but that of a bucket's policy not to deny: root, a user of the
+// configuration file without a policy, and whoever is anonymous, of whom the store decides.
+func (c *call) free() bool {
+	return c.user == nil || c.user.Root || c.user.Unlimited()
 }
 
 // unrestricted reports whether no policy has a say in what the requester does with the buckets.
 func (c *call) unrestricted(buckets ...string) (bool, error) {
-	if c.user != nil && !c.user.Root && !c.user.Everything {
+	if !c.free() {
 		return false, nil
 	}
 	for _, b := range buckets {

@@ -1,27 +1,32 @@
 package audit
 
-import "strings"
+import (
+	"strings"
+	"time"
 
-// Principal is what a record can tell of who made a request.
+	"waxseal/keystore/iam"
+)
+
+// Principal is who made a request, and for whom.
 type Principal struct {
-	ARN         string
-	ID          string // unique: "AIDA...", "AROA...:session", an account's number for its root
-	AccountID   string
-	AccessKeyID string
-	UserName    string
-	Service     bool // the service itself
-	ViaService  bool // a service makes the request for the principal
+	Requester  *iam.Requester // nil: nobody has proven to be one
+	AccountID  string         // of the service, for its own calls
+	Service    bool           // the service itself
+	ViaService bool           // a service makes the request for the principal
 }
 
 // Identify is a principal as CloudTrail shows it
 // (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
 func Identify(p Principal) UserIdentity {
-	if p.Service {
+	who := p.Requester
+	switch {
+	case p.Service:
 		return UserIdentity{Type: "AWSService", AccountID: p.AccountID, InvokedBy: Internal}
+	case who == nil:
+		return UserIdentity{Type: "AWSAccount", AccountID: "anonymous"}
 	}
-	id := UserIdentity{Type: "IAMUser", PrincipalID: p.ID, ARN: p.ARN, AccountID: p.AccountID, AccessKeyID: p.AccessKeyID}
-	_, resource, _ := cutResource(p.ARN)
-	switch kind, name, _ := strings.Cut(resource, "/"); kind {
+	id := UserIdentity{Type: "IAMUser", PrincipalID: who.ID, ARN: who.ARN, AccountID: who.AccountID, AccessKeyID: who.AccessKey}
+	switch kind, name, _ := strings.Cut(resourceOf(who.ARN), "/"); kind {
 	case "root":
 		id.Type = "Root"
 	case "role":
@@ -29,9 +34,9 @@ func Identify(p Principal) UserIdentity {
 	case "federated-user":
 		id.Type = "FederatedUser"
 	case "assumed-role":
-		id.Type, id.SessionContext = "AssumedRole", sessionOf(p, name)
+		id.Type, id.SessionContext = "AssumedRole", sessionOf(who, name)
 	default:
-		id.UserName = p.UserName
+		id.UserName = who.Name
 	}
 	if p.ViaService {
 		id.InvokedBy = Internal
@@ -39,27 +44,38 @@ func Identify(p Principal) UserIdentity {
 	return id
 }
 
-// sessionOf tells whose session it is. name is the role's and the session's, with a slash between.
-func sessionOf(p Principal, name string) *SessionContext {
-	role, _, _ := strings.Cut(name, "/")
-	roleID, _, _ := strings.Cut(p.ID, ":")
-	head, _, _ := cutResource(p.ARN)
-	return &SessionContext{SessionIssuer: map[string]any{
-		"type": "Role", "principalId": roleID, "arn": strings.Replace(head, ":sts:", ":iam:", 1) + "role/" + role,
-		"accountId": p.AccountID, "userName": role,
-	}}
+// WebIdentity is the bearer of an identity provider's token, as CloudTrail shows who calls AssumeRoleWithWebIdentity.
+func WebIdentity(provider, audience, subject string) UserIdentity {
+	return UserIdentity{Type: "WebIdentityUser", PrincipalID: strings.Join([]string{provider, audience, subject}, ":"),
+		UserName: subject, IdentityProvider: provider}
 }
 
-// cutResource cuts arn:aws:sts::1:assumed-role/R/S behind the account's colon.
-func cutResource(arn string) (head, resource string, ok bool) {
-	const colons = 5
-	at := 0
-	for range colons {
-		i := strings.IndexByte(arn[at:], ':')
-		if i < 0 {
-			return "", "", false
-		}
-		at += i + 1
+// sessionOf tells whose session it is. name is the role's and the session's, with a slash between. A role of the
+// configuration file has no more than its session's ARN.
+func sessionOf(who *iam.Requester, name string) *SessionContext {
+	role, _, _ := strings.Cut(name, "/")
+	roleID, _, _ := strings.Cut(who.ID, ":")
+	issuer := map[string]any{
+		"type": "Role", "principalId": roleID, "arn": iam.RoleOf(who.ARN), "accountId": who.AccountID, "userName": role,
 	}
-	return arn[:at], arn[at:], true
+	s := who.Session
+	if s == nil {
+		return &SessionContext{SessionIssuer: issuer}
+	}
+	issuer["arn"] = s.RoleARN
+	c := &SessionContext{SessionIssuer: issuer, Attributes: map[string]any{
+		"creationDate": s.Issued.UTC().Format(time.RFC3339), "mfaAuthenticated": "false",
+	}}
+	if s.Federated != "" {
+		c.WebIDFederationData = map[string]any{"federatedProvider": s.Federated, "attributes": map[string]any{"aud": s.Audience, "sub": s.Subject}}
+	}
+	return c
+}
+
+// resourceOf returns the part of an ARN behind the account: "assumed-role/R/S" of arn:aws:sts::1:assumed-role/R/S.
+func resourceOf(arn string) string {
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		return parts[5]
+	}
+	return ""
 }

@@ -48,7 +48,9 @@ type UserIdentity struct {
 	AccessKeyID    string          `json:"accessKeyId,omitempty"`
 	UserName       string          `json:"userName,omitempty"`
 	SessionContext *SessionContext `json:"sessionContext,omitempty"`
-	InvokedBy      string          `json:"invokedBy,omitempty"` // "AWS Internal" for a request that S3 makes for a user
+	// IdentityProvider is the issuer of a WebIdentityUser's token.
+	IdentityProvider string `json:"identityProvider,omitempty"`
+	InvokedBy        string `json:"invokedBy,omitempty"` // "AWS Internal" for a request that S3 makes for a user
 }
 
 // SessionContext tells about temporary credentials.

@@ -11,6 +11,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/iam"
 	"waxseal/keystore/keystoretest"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
@@ -747,5 +748,35 @@ func TestContextsPerKey(t *testing.T) {
 	h, err := r.ForWrite(t.Context(), bob, photos, r.key, keystore.Context{"team": "blue"})
 	if h != nil || !errors.Is(err, bucketkey.ErrTooManyContexts) {
 		t.Errorf("the 65th under one key: %v, %v", h, err)
+	}
+}
+
+// TestRemovedRightEndsAtOnce: an authorisation is of a revision of the requester's rights, so a right that is taken away is
+// asked for again with the next request, and not at the end of the window.
+func TestRemovedRightEndsAtOnce(t *testing.T) {
+	r := newRig(t)
+	with := func(everything bool) keystore.Caller {
+		c := keystore.CallerOf(iam.Requester{ARN: alice.ARN, AccountID: alice.AccountID, AccessKey: alice.AccessKeyID, ID: "AIDA1",
+			Rights: iam.Rights{Everything: everything}}.Identify())
+		c.ViaService = alice.ViaService
+		return c
+	}
+	before, after := with(true), with(false)
+	h, err := r.ForWrite(t.Context(), before, photos, r.key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Release()
+	calls := len(r.kms.Calls())
+	if h, err = r.ForWrite(t.Context(), before, photos, r.key, nil); err != nil {
+		t.Fatal(err)
+	}
+	h.Release()
+	if n := len(r.kms.Calls()); n != calls {
+		t.Fatalf("the same rights made %d calls", n-calls)
+	}
+	r.kms.Deny(alice.ARN, keystore.GenerateDataKey, true)
+	if _, err := r.ForWrite(t.Context(), after, photos, r.key, nil); keystore.KindOf(err) != keystore.AccessDenied {
+		t.Errorf("after the change: %v", err)
 	}
 }

@@ -72,15 +72,16 @@ func hash(label, a, b string, c []byte) id {
 	return sha256.Sum256(appendField(buf, c))
 }
 
-// requester is whom an authorisation is for. Two access keys of one user are two: their policies may differ. So are requests
-// with and without TLS: policies that ask for it are common.
+// requester is whom an authorisation is for, with the revision of the requester's rights: what a policy allowed before it
+// was changed is authorised anew. Two access keys of one user are two. So are requests with and without TLS: policies that
+// ask for it are common.
 type requester struct {
-	arn, accountID, accessKeyID string
-	transport                   keystore.Transport
+	arn, accountID, accessKeyID, revision string
+	transport                             keystore.Transport
 }
 
 func requesterOf(c keystore.Caller) requester {
-	return requester{c.ARN, c.AccountID, c.AccessKeyID, c.Transport}
+	return requester{c.ARN, c.AccountID, c.AccessKeyID, c.Requester.Revision(), c.Transport}
 }
 
 func appendField[T string | []byte](b []byte, field T) []byte {

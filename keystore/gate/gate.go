@@ -181,8 +181,9 @@ func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, erro
 	return dk, u.gate.explain(u.keyARN, err)
 }
 
-// authorize asks the requester's own policy. A user of waxseal's account without one may do everything; a user of
-// another account only what a policy allows, because the key policy that would let him in is not waxseal's to read.
+// authorize asks the requester's own policies. A user of waxseal's account without one in the configuration file may use
+// every key; a user of another account only what a policy allows, because the key policy that would let the user in is
+// not waxseal's to read.
 func (u *use) authorize() error {
 	if u.caller.Service {
 		return nil // the service opens what it made, once it has authorised the requester
@@ -190,15 +191,17 @@ func (u *use) authorize() error {
 	if differInCase(u.ec) {
 		return keystore.Errorf(keystore.AccessDenied, u.keyARN, "EncryptionContext has two keys that differ in case only.")
 	}
-	user, known := u.gate.cfg.Identities.ByARN(u.caller.ARN)
-	if !known || user.Policy == nil && u.caller.AccountID != u.gate.cfg.Account {
+	who := u.caller.Requester
+	if who == nil || who.Rights.Everything && u.caller.AccountID != u.gate.cfg.Account {
 		return u.denied("because no identity-based policy allows the %s action")
 	}
-	switch user.Decide(u.request(user)) {
-	case iam.Allow:
+	switch own := who.Decide(u.request()); {
+	case own.Allowed():
 		return nil
-	case iam.Deny:
+	case own.Denied():
 		return u.denied("with an explicit deny in an identity-based policy")
+	case own.Identity == iam.Allow:
+		return u.denied("because no session policy allows the %s action")
 	}
 	return u.denied("because no identity-based policy allows the %s action")
 }
@@ -213,7 +216,7 @@ func (u *use) denied(why string) error {
 }
 
 // request is the use as policies see it.
-func (u *use) request(user *iam.User) *iam.Request {
+func (u *use) request() *iam.Request {
 	v := iam.Values{}
 	v.Set("kms:CallerAccount", u.caller.AccountID)
 	v.Set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
@@ -239,7 +242,7 @@ func (u *use) request(user *iam.User) *iam.Request {
 	if names != nil {
 		v.Set("kms:EncryptionContextKeys", names...)
 	}
-	return &iam.Request{Principal: user.Principal(), Action: "kms:" + string(u.action), Resource: u.keyARN, Conditions: v}
+	return &iam.Request{Principal: u.caller.Requester.Principal(), Action: "kms:" + string(u.action), Resource: u.keyARN, Conditions: v}
 }
 
 // differInCase finds two names that differ in case only: policies compare names without it, and could be told one thing

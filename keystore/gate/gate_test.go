@@ -61,11 +61,23 @@ func open(t *testing.T, policies map[string]string) *rig {
 	return r
 }
 
-func caller(account, name string) keystore.Caller {
-	return keystore.Caller{ARN: iam.UserARN(account, name), AccountID: account, AccessKeyID: "AKIA" + name, UserName: name,
-		SourceIP: "192.0.2.7", UserAgent: "test/1", RequestID: "R1", ViaService: viaS3,
-		Transport: keystore.PlainHTTP}
+// callerOf is a user with a policy, "" for none, who asks through S3.
+func callerOf(account, name, document string) keystore.Caller {
+	u := iam.User{Name: name, ARN: iam.UserARN(account, name), AccountID: account, AccessKey: "AKIA" + name, Everything: document == ""}
+	if document != "" {
+		p, err := iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Identity})
+		if err != nil {
+			panic(err)
+		}
+		u.Policy = p
+	}
+	c := keystore.CallerOf(u.Requester())
+	c.SourceIP, c.UserAgent, c.RequestID, c.ViaService, c.Transport = "192.0.2.7", "test/1", "R1", viaS3, keystore.PlainHTTP
+	return c
 }
+
+// caller is a user without a policy.
+func caller(account, name string) keystore.Caller { return callerOf(account, name, "") }
 
 // statement is an identity policy of one statement.
 func statement(effect, action, rest string) string {
@@ -79,7 +91,7 @@ func policy(statements ...string) string {
 func TestProvider(t *testing.T) {
 	keystoretest.Run(t, func(t *testing.T) (keystore.Provider, keystoretest.Fixture) {
 		r := open(t, map[string]string{account + "/alice": "", account + "/eve": policy(statement("Allow", "s3:*", ""))})
-		denied := caller(account, "eve")
+		denied := callerOf(account, "eve", policy(statement("Allow", "s3:*", "")))
 		r.fake.SetAlias("alias/photos", r.key)
 		return r, keystoretest.Fixture{
 			Key: r.key, OtherKey: r.fake.AddKey(), Alias: "alias/photos", Caller: caller(account, "alice"), Denied: &denied,
@@ -160,7 +172,7 @@ func TestPolicies(t *testing.T) {
 			}
 			before := len(r.fake.Calls())
 			owner, user, _ := strings.Cut(c.who, "/")
-			who := caller(owner, user)
+			who := callerOf(owner, user, c.document)
 			_, generateErr := r.GenerateDataKey(t.Context(), who, r.key, bucket)
 			_, decryptErr := r.Decrypt(t.Context(), who, made.Blob, r.key, bucket)
 			asked := 0
@@ -202,7 +214,7 @@ func TestResources(t *testing.T) {
 	r.fake.SetAlias("alias/mine", r.key)
 	r.fake.SetAlias("alias/theirs", other)
 	for name, allowed := range map[string]bool{r.key: true, "alias/mine": true, other: false, "alias/theirs": false} {
-		_, err := p.GenerateDataKey(t.Context(), caller(account, "u"), name, nil)
+		_, err := p.GenerateDataKey(t.Context(), callerOf(account, "u", string(only.Document())), name, nil)
 		if (err == nil) != allowed || !allowed && keystore.KindOf(err) != keystore.AccessDenied {
 			t.Errorf("%s: got %v", name, err)
 		}
@@ -229,7 +241,7 @@ func TestRecords(t *testing.T) {
 	must(r.Authorize(t.Context(), alice, keystore.Decrypt, r.key, dk.Blob, ec))
 	_, err = r.Decrypt(t.Context(), keystore.Caller{Service: true, AccountID: account, ViaService: viaS3}, dk.Blob, r.key, ec)
 	must(err)
-	if _, err := r.Decrypt(t.Context(), caller(account, "eve"), dk.Blob, r.key, ec); keystore.KindOf(err) != keystore.AccessDenied ||
+	if _, err := r.Decrypt(t.Context(), callerOf(account, "eve", policy(statement("Allow", "s3:*", ""))), dk.Blob, r.key, ec); keystore.KindOf(err) != keystore.AccessDenied ||
 		!strings.Contains(err.Error(), "User: arn:aws:iam::000000000000:user/eve is not authorized to perform: kms:Decrypt on resource: "+r.key+" because no identity-based policy allows the kms:Decrypt action") {
 		t.Errorf("got %v", err)
 	}
@@ -270,7 +282,9 @@ func TestNoRecordNoKey(t *testing.T) {
 
 func TestStrangersAndOddContexts(t *testing.T) {
 	r := open(t, map[string]string{account + "/alice": ""})
-	if _, err := r.GenerateDataKey(t.Context(), caller(account, "gone"), r.key, nil); keystore.KindOf(err) != keystore.AccessDenied {
+	gone := caller(account, "gone")
+	gone.Requester = nil
+	if _, err := r.GenerateDataKey(t.Context(), gone, r.key, nil); keystore.KindOf(err) != keystore.AccessDenied {
 		t.Errorf("a user who was removed: got %v", err)
 	}
 	if _, err := r.GenerateDataKey(t.Context(), keystore.Caller{}, r.key, nil); keystore.KindOf(err) != keystore.AccessDenied {
@@ -379,7 +393,8 @@ func TestRecordOfSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	who := keystore.Caller{ARN: session.ARN, AccountID: account, AccessKeyID: session.AccessKey, UserName: session.Name, ViaService: viaS3}
+	who := keystore.CallerOf(session.Requester())
+	who.ViaService = viaS3
 	if _, err := p.GenerateDataKey(t.Context(), who, fake.AddKey(), nil); err != nil {
 		t.Fatal(err)
 	}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"strings"
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
-	"waxseal/keystore/iam"
 )
 
 // exceptions are KMS's names of the refusals, as CloudTrail shows them.
@@ -70,12 +68,7 @@ func (u *use) parameters() map[string]any {
 }
 
 func (u *use) identity() audit.UserIdentity {
-	user, ok := u.gate.cfg.Identities.ByARN(u.caller.ARN)
-	if !ok {
-		user = &iam.User{ARN: u.caller.ARN, AccountID: u.caller.AccountID, Root: strings.HasSuffix(u.caller.ARN, ":root")}
-	}
 	return audit.Identify(audit.Principal{
-		ARN: u.caller.ARN, ID: user.ID(), AccountID: u.caller.AccountID, AccessKeyID: u.caller.AccessKeyID,
-		UserName: u.caller.UserName, Service: u.caller.Service, ViaService: u.caller.ViaService != "",
+		Requester: u.caller.Requester, AccountID: u.caller.AccountID, Service: u.caller.Service, ViaService: u.caller.ViaService != "",
 	})
 }

@@ -2,6 +2,7 @@ package iam
 
 import (
 	"strings"
+	"time"
 )
 
 // Request is a request to authorize.
@@ -10,6 +11,8 @@ type Request struct {
 	Action     string // "s3:GetObject"
 	Resource   string // an ARN
 	Conditions Values // aws:SourceIp, s3:prefix, kms:ViaService, ...
+
+	named bool // an Allow must name the action's service: see decideOwn
 }
 
 // Values are the condition keys of a request. Names are case-insensitive.
@@ -55,6 +58,12 @@ func (r *Request) values(key string) []string {
 		value = boolText(r.Principal.Service != "")
 	case "aws:resourceaccount":
 		value = accountOf(r.Resource)
+	case "aws:tokenissuetime":
+		if !r.Principal.TokenIssued.IsZero() {
+			value = r.Principal.TokenIssued.UTC().Format(time.RFC3339)
+		}
+	case "aws:federatedprovider":
+		value = r.Principal.Federated
 	}
 	if value == "" {
 		return nil
@@ -127,6 +136,20 @@ func (p *Policy) Decide(r *Request) Result {
 	return best
 }
 
+// DecideAll is Decide for several policies of one resource.
+func DecideAll(policies []*Policy, r *Request) Result {
+	var best Result
+	for _, p := range policies {
+		switch result := p.Decide(r); {
+		case result.Decision == Deny:
+			return result
+		case result.By > best.By:
+			best = result
+		}
+	}
+	return best
+}
+
 // matches tells how a statement applies to a request, NoPrincipal where it does not.
 func (s *Statement) matches(r *Request) Match {
 	by := s.matchPrincipal(r.Principal)
@@ -143,12 +166,13 @@ func (s *Statement) matches(r *Request) Match {
 
 func (s *Statement) matchesAction(r *Request) bool {
 	action := []rune(r.Action)
-	for _, p := range s.actions {
-		if glob(p.simple, action, true) {
+	strict := r.named && s.Effect == EffectAllow
+	for i, p := range s.actions {
+		if glob(p.simple, action, true) && (!strict || s.notActions || namesService(s.Actions[i], r.Action)) {
 			return !s.notActions
 		}
 	}
-	return s.notActions
+	return s.notActions && !strict
 }
 
 func (s *Statement) matchesResource(r *Request) bool {

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 // Secret is a secret key, hidden from every print verb, encoder and logger. Call Reveal only where the key is used.
@@ -62,25 +63,22 @@ type User struct {
 	Secret    Secret
 	Policy    *Policy // nil: nothing is allowed, unless Root or Everything says otherwise
 	Root      bool
-	// Everything allows all actions in the user's account: the configuration's reader sets it for a user without a
-	// policy. Nothing else turns a missing policy into a permission.
+	// Everything allows all actions of S3 and KMS: the configuration's reader sets it for a user without a policy.
+	// Nothing else turns a missing policy into a permission.
 	Everything bool
 	Upstream   *Credentials // nil: waxseal's own towards the store
 }
 
-// Decide returns the decision of the user's own policy: NoMatch for a nil or unknown user, or a user without a
-// policy.
-func (u *User) Decide(r *Request) Decision {
-	switch {
-	case u == nil:
-		return NoMatch
-	case u.Root, u.Everything:
-		return Allow
-	case u.Policy == nil:
-		return NoMatch
+// Requester returns the user as who signs requests.
+func (u *User) Requester() *Requester {
+	id := Requester{
+		Name: u.Name, ARN: u.ARN, AccountID: u.AccountID, ID: u.ID(), AccessKey: u.AccessKey, Root: u.Root, Upstream: u.Upstream,
+		Rights: Rights{Everything: u.Everything},
 	}
-	decision, _ := u.Policy.Evaluate(r)
-	return decision
+	if u.Policy != nil {
+		id.Rights.Policies = []*Policy{u.Policy}
+	}
+	return id.Identify()
 }
 
 // UserARN is the ARN of a user of this name.
@@ -113,11 +111,6 @@ func (u *User) ID() string {
 	return prefix + base32.StdEncoding.EncodeToString(sum[:])[:17] + session
 }
 
-// Principal is the user as policies see it.
-func (u *User) Principal() Principal {
-	return Principal{ARN: u.ARN, AccountID: u.AccountID, UserID: u.ID()}
-}
-
 // Principal is the sender of a request.
 type Principal struct {
 	ARN       string
@@ -125,6 +118,11 @@ type Principal struct {
 	UserID    string
 	Anonymous bool
 	Service   string // a service with a request of its own, e.g. "logging.s3.amazonaws.com"
+
+	TokenIssued time.Time // of temporary credentials; else zero
+	Federated   string    // the issuer of a web identity; else ""
+	Audience    string
+	Subject     string
 }
 
 // RoleOf returns the ARN of the role of a session or role ARN, without the role's path, absent in a session's ARN:
@@ -154,6 +152,19 @@ func (p Principal) session() bool { return strings.Contains(p.ARN, ":assumed-rol
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles).
 func (p Principal) Is(arn string) bool {
 	return arn == p.ARN || p.session() && strings.Contains(arn, ":role/") && RoleOf(arn) == RoleOf(p.ARN)
+}
+
+// NamedBy tells how an ARN means the principal: Exactly, ByRole, or not at all.
+func (p Principal) NamedBy(arn string) Match {
+	switch {
+	case p.Anonymous:
+		return NoPrincipal
+	case arn == p.ARN:
+		return Exactly
+	case p.Is(arn):
+		return ByRole
+	}
+	return NoPrincipal
 }
 
 // policyARN is aws:PrincipalArn: for a session the role's
@@ -199,7 +210,7 @@ type Directory struct {
 
 type userIndex struct {
 	all   []*User
-	byKey map[string]*User
+	byKey map[string]Credential
 	byARN map[string]*User
 }
 
@@ -214,7 +225,7 @@ func NewDirectory(users []User) (*Directory, error) {
 
 // Replace replaces all users in one step. On an error the earlier users stay.
 func (d *Directory) Replace(users []User) error {
-	index := &userIndex{byKey: make(map[string]*User, len(users)), byARN: make(map[string]*User, len(users))}
+	index := &userIndex{byKey: make(map[string]Credential, len(users)), byARN: make(map[string]*User, len(users))}
 	for i := range users {
 		u := users[i]
 		switch {
@@ -222,22 +233,28 @@ func (d *Directory) Replace(users []User) error {
 			return fmt.Errorf("iam: user %q has no access key or no secret key", u.Name)
 		case u.ARN == "":
 			return fmt.Errorf("iam: user %q has no ARN", u.Name)
-		case index.byKey[u.AccessKey] != nil:
-			return fmt.Errorf("iam: users %q and %q have the same access key", index.byKey[u.AccessKey].Name, u.Name)
+		case index.byKey[u.AccessKey].Owner != nil:
+			return fmt.Errorf("iam: users %q and %q have the same access key", index.byKey[u.AccessKey].Owner.Name, u.Name)
 		case index.byARN[u.ARN] != nil:
 			return fmt.Errorf("iam: users %q and %q have the same ARN %s", index.byARN[u.ARN].Name, u.Name, u.ARN)
 		}
-		index.byKey[u.AccessKey], index.byARN[u.ARN] = &u, &u
+		index.byKey[u.AccessKey], index.byARN[u.ARN] = Credential{u.Secret, u.Requester()}, &u
 		index.all = append(index.all, &u)
 	}
 	d.users.Store(index)
 	return nil
 }
 
-// ByAccessKey finds the user of an access key. The user must not be changed.
-func (d *Directory) ByAccessKey(accessKey string) (*User, bool) {
-	u, ok := d.users.Load().byKey[accessKey]
-	return u, ok
+// Resolve implements Resolver. No user of the configuration has a session token.
+func (d *Directory) Resolve(accessKey, token string) (Credential, error) {
+	c, ok := d.users.Load().byKey[accessKey]
+	switch {
+	case !ok:
+		return Credential{}, ErrUnknownKey
+	case token != "":
+		return Credential{}, ErrInvalidToken
+	}
+	return c, nil
 }
 
 // ByARN finds the user of an ARN. The user must not be changed.
@@ -248,12 +265,3 @@ func (d *Directory) ByARN(arn string) (*User, bool) {
 
 // Users lists all users in the order they were given.
 func (d *Directory) Users() []*User { return d.users.Load().all }
-
-// Secret returns the secret key of an access key, in the form of sigv4's Lookup.
-func (d *Directory) Secret(accessKey string) (string, bool) {
-	u, ok := d.ByAccessKey(accessKey)
-	if !ok {
-		return "", false
-	}
-	return u.Secret.Reveal(), true
-}

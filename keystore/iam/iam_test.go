@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -48,17 +49,17 @@ func TestDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u, ok := d.ByAccessKey("B"); !ok || u.Name != "bob" {
-		t.Fatal(u, ok)
+	if c, err := d.Resolve("B", ""); err != nil || c.Owner.Name != "bob" || c.Secret.Reveal() != "sB" {
+		t.Fatal(c, err)
 	}
 	if u, ok := d.ByARN("arn:aws:iam::000000000000:user/alice"); !ok || u.AccessKey != "A" || !strings.HasPrefix(u.ID(), "AIDA") || len(u.ID()) != 21 {
 		t.Fatal(u, ok)
 	}
-	if s, ok := d.Secret("A"); !ok || s != "sA" {
-		t.Fatal(s, ok)
-	}
-	if _, ok := d.Secret("C"); ok {
+	if _, err := d.Resolve("C", ""); !errors.Is(err, iam.ErrUnknownKey) {
 		t.Fatal("found a user that is not there")
+	}
+	if _, err := d.Resolve("A", "token"); !errors.Is(err, iam.ErrInvalidToken) {
+		t.Fatal("took a token beside a long-term key")
 	}
 	noKey, noARN := user("x", ""), user("x", "X")
 	noARN.ARN = ""
@@ -74,8 +75,8 @@ func TestDirectory(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 1000 {
-				a, okA := d.ByAccessKey("A")
-				if okA && a.Name != "alice" {
+				a, err := d.Resolve("A", "")
+				if err == nil && a.Owner.Name != "alice" {
 					t.Error("mixed")
 				}
 			}
@@ -87,11 +88,11 @@ func TestDirectory(t *testing.T) {
 		}
 	}
 	wg.Wait()
-	if _, ok := d.ByAccessKey("A"); ok {
+	if _, err := d.Resolve("A", ""); err == nil {
 		t.Fatal("a removed user was found")
 	}
 	root := iam.User{Root: true, AccountID: "123456789012", ARN: iam.RootARN("123456789012")}
-	if root.ID() != "123456789012" || root.Principal().ARN != "arn:aws:iam::123456789012:root" {
+	if root.ID() != "123456789012" || root.Requester().Principal().ARN != "arn:aws:iam::123456789012:root" {
 		t.Fatal(root.ID())
 	}
 }

@@ -22,9 +22,9 @@ func NewKeys(names ...string) Keys {
 // requestKeys are the global keys of requests to every service here
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html).
 var requestKeys = Keys{
-	"aws:currenttime", "aws:epochtime", "aws:principalaccount", "aws:principalarn", "aws:principalisawsservice",
+	"aws:currenttime", "aws:epochtime", "aws:federatedprovider", "aws:principalaccount", "aws:principalarn", "aws:principalisawsservice",
 	"aws:principaltype", "aws:requestedregion", "aws:resourceaccount", "aws:securetransport", "aws:sourceip",
-	"aws:useragent", "aws:userid", "aws:username", "aws:viaawsservice",
+	"aws:tokenissuetime", "aws:useragent", "aws:userid", "aws:username", "aws:viaawsservice",
 }
 
 // KMSKeys are the condition keys of requests to the key service

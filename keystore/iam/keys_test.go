@@ -7,7 +7,7 @@ import "testing"
 // https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
 var documentedKeys = map[string]bool{
 	"aws:CalledVia": false, "aws:CalledViaFirst": false, "aws:CalledViaLast": false, "aws:CurrentTime": true,
-	"aws:EpochTime": true, "aws:FederatedProvider": false, "aws:MultiFactorAuthAge": false,
+	"aws:EpochTime": true, "aws:FederatedProvider": true, "aws:MultiFactorAuthAge": false,
 	"aws:MultiFactorAuthPresent": false, "aws:PrincipalAccount": true, "aws:PrincipalArn": true,
 	"aws:PrincipalIsAWSService": true, "aws:PrincipalOrgID": false, "aws:PrincipalOrgPaths": false,
 	"aws:PrincipalServiceName": false, "aws:PrincipalServiceNamesList": false, "aws:PrincipalTag/team": false,
@@ -15,7 +15,7 @@ var documentedKeys = map[string]bool{
 	"aws:ResourceOrgID": false, "aws:ResourceOrgPaths": false, "aws:ResourceTag/team": true, "aws:SecureTransport": true,
 	"aws:SourceAccount": false, "aws:SourceArn": false, "aws:SourceIdentity": false, "aws:SourceIp": true,
 	"aws:SourceOrgID": false, "aws:SourceVpc": false, "aws:SourceVpcArn": false, "aws:SourceVpce": false,
-	"aws:TagKeys": true, "aws:TokenIssueTime": false, "aws:UserAgent": true, "aws:ViaAWSService": true,
+	"aws:TagKeys": true, "aws:TokenIssueTime": true, "aws:UserAgent": true, "aws:ViaAWSService": true,
 	"aws:VpcSourceIp": false, "aws:userid": true, "aws:username": true, "ec2:SourceInstanceARN": false,
 	"kms:BypassPolicyLockoutSafetyCheck": true, "kms:CallerAccount": true, "kms:CustomerMasterKeySpec": true,
 	"kms:DataKeyPairSpec": true, "kms:EncryptionAlgorithm": true, "kms:EncryptionContext:team": true,

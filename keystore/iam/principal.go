@@ -25,9 +25,10 @@ type Match uint8
 const (
 	NoPrincipal Match = iota
 	ByAccount         // the account was named: the account's own policies decide
+	ByRole            // the role of a session was named: the session's policies limit what is allowed
 	ByAnyone          // "*"
 	ByService         // the service was named
-	Exactly           // the user or role itself was named
+	Exactly           // the user, role or session itself was named
 )
 
 func parsePrincipals(raw json.RawMessage) (*principals, error) {
@@ -131,12 +132,15 @@ func (p *principals) match(who Principal) Match {
 			}
 		}
 	case !who.Anonymous:
-		if p.names(who) || slices.ContainsFunc(p.arns, who.Is) {
+		if p.names(who) {
 			return Exactly
 		}
 	}
 	if p.anyone {
 		return ByAnyone
+	}
+	if who.Service == "" && !who.Anonymous && slices.ContainsFunc(p.arns, who.Is) {
+		return ByRole
 	}
 	if who.Service == "" && !who.Anonymous && who.AccountID != "" {
 		for _, account := range p.accounts {

@@ -15,7 +15,6 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
-	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/strictjson"
@@ -177,12 +176,9 @@ func (h *Handler) log() *slog.Logger {
 }
 
 // SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms".
-func SigV4(v *sigv4.Verifier, users *iam.Directory) Authenticator { return signatures{v, users} }
+func SigV4(v *sigv4.Verifier) Authenticator { return signatures{v} }
 
-type signatures struct {
-	verifier *sigv4.Verifier
-	users    *iam.Directory
-}
+type signatures struct{ verifier *sigv4.Verifier }
 
 func (s signatures) Head(ctx *fasthttp.RequestCtx) error {
 	return s.verifier.VerifyHead(signedRequest(ctx, nil))
@@ -193,15 +189,10 @@ func (s signatures) Request(ctx *fasthttp.RequestCtx, body []byte) (keystore.Cal
 	if err != nil {
 		return keystore.Caller{}, err
 	}
-	user, ok := s.users.ByAccessKey(auth.AccessKey)
-	if !ok { // removed since its secret was looked up
-		return keystore.Caller{}, &exception{400, "UnrecognizedClientException", "The security token included in the request is invalid."}
-	}
-	return keystore.Caller{
-		ARN: user.ARN, AccountID: user.AccountID, AccessKeyID: user.AccessKey, UserName: user.Name,
-		SourceIP: ctx.RemoteIP().String(), UserAgent: string(ctx.UserAgent()), TLS: tlsOf(ctx),
-		Transport: keystore.TransportOf(ctx.IsTLS()),
-	}, nil
+	caller := keystore.CallerOf(auth.Owner)
+	caller.SourceIP, caller.UserAgent, caller.TLS = ctx.RemoteIP().String(), string(ctx.UserAgent()), tlsOf(ctx)
+	caller.Transport = keystore.TransportOf(ctx.IsTLS())
+	return caller, nil
 }
 
 func tlsOf(ctx *fasthttp.RequestCtx) keystore.TLS {

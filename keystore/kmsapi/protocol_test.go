@@ -24,7 +24,8 @@ type gift struct{}
 func (gift) Head(*fasthttp.RequestCtx) error { return nil }
 
 func (gift) Request(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
-	return keystore.Caller{ARN: iam.UserARN(testAccount, "alice"), AccountID: testAccount}, nil
+	alice := iam.User{Name: "alice", ARN: iam.UserARN(testAccount, "alice"), AccountID: testAccount, Everything: true}
+	return keystore.CallerOf(alice.Requester()), nil
 }
 
 // open starts the handler with a caller as a gift, for requests that no SDK would make.

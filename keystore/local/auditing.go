@@ -4,12 +4,10 @@ import (
 	"context"
 	"reflect"
 	"slices"
-	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"waxseal/keystore/audit"
-	"waxseal/keystore/iam"
 )
 
 // record writes the audit record of an operation. A call across accounts is recorded in each, unless it was denied:
@@ -108,13 +106,8 @@ func codeOf(result error) string {
 }
 
 func (c *call) userIdentity() audit.UserIdentity {
-	_, user := c.principal()
-	if user == nil {
-		user = &iam.User{ARN: c.caller.ARN, AccountID: c.caller.AccountID, Root: strings.HasSuffix(c.caller.ARN, ":root")}
-	}
 	return audit.Identify(audit.Principal{
-		ARN: c.caller.ARN, ID: user.ID(), AccountID: c.caller.AccountID, AccessKeyID: c.caller.AccessKeyID,
-		UserName: c.caller.UserName, Service: c.caller.Service, ViaService: c.caller.ViaService != "",
+		Requester: c.caller.Requester, AccountID: c.caller.AccountID, Service: c.caller.Service, ViaService: c.caller.ViaService != "",
 	})
 }
 

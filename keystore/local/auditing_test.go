@@ -229,7 +229,7 @@ func TestServiceOpensForItself(t *testing.T) {
 
 // TestRecordOfSession: a session is AssumedRole, with its role as the issuer, and has a principal id of its role.
 func TestRecordOfSession(t *testing.T) {
-	session := keystore.Caller{ARN: "arn:aws:sts::" + testAccount + ":assumed-role/app/s1", AccountID: testAccount, UserName: "app-s1", AccessKeyID: "ASIAX"}
+	session := who("arn:aws:sts::" + testAccount + ":assumed-role/app/s1")
 	app := role(testAccount, "app")
 	r := newRig(t, func(c *Config) { c.Identities = directory(t, map[string]string{session.ARN: "", app.ARN: ""}) })
 	must(r.ListKeys(background, session, &ListKeysRequest{}))(t)

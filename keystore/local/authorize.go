@@ -11,20 +11,12 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Identities finds users by ARN. *iam.Directory is one.
+// Identities know which principals exist. *iam.Directory is one.
 type Identities = iam.Identities
 
 // parseKeyPolicy reads a key policy.
 func parseKeyPolicy(document string) (*iam.Policy, error) {
 	return iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Resource})
-}
-
-// principal is the caller as policies see it.
-func (c *call) principal() (iam.Principal, *iam.User) {
-	if u, ok := c.s.identities.ByARN(c.caller.ARN); ok {
-		return u.Principal(), u
-	}
-	return iam.Principal{ARN: c.caller.ARN, AccountID: c.caller.AccountID}, nil
 }
 
 // authorize decides about an operation on a key, as AWS KMS does: an explicit deny anywhere wins; then the key's
@@ -37,13 +29,15 @@ func (c *call) authorize(k *key, given string, a access) error {
 	if err := checkContext(a.context); err != nil {
 		return err
 	}
-	who, user := c.principal()
 	req := &iam.Request{
-		Principal: who, Action: "kms:" + orDefault(a.action, c.op), Resource: k.arn(),
+		Principal: c.principal(), Action: "kms:" + orDefault(a.action, c.op), Resource: k.arn(),
 		Conditions: c.conditions(k.record, given, a),
 	}
-	return c.decide(k, k.policy, req, user, a)
+	return c.decide(k, k.policy, req, a)
 }
+
+// principal is the caller as policies see it.
+func (c *call) principal() iam.Principal { return c.caller.Requester.Principal() }
 
 // acrossAccounts are the actions that a key's policy can allow to other accounts. For all others its permission has no
 // effect. https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
@@ -53,26 +47,30 @@ var acrossAccounts = []string{
 	"DescribeKey", "GetPublicKey", "GetKeyRotationStatus", "CreateGrant", "ListGrants", "RevokeGrant", "RetireGrant",
 }
 
-func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, user *iam.User, a access) error {
+func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, a access) error {
 	byKey := policy.Decide(req)
-	byUser := user.Decide(req)
+	own := c.caller.Requester.Decide(req)
 	sameAccount := req.Principal.AccountID == k.Account
-	direct := sameAccount && byKey.By != iam.ByAccount
 	switch {
 	case byKey.Decision == iam.Deny:
 		return c.denied(req.Action, req.Resource, deniedResource)
-	case byUser == iam.Deny:
+	case own.Identity == iam.Deny:
 		return c.denied(req.Action, req.Resource, deniedIdentity)
+	case own.Session == iam.Deny:
+		return c.denied(req.Action, req.Resource, deniedSession)
 	case !sameAccount && !slices.Contains(acrossAccounts, strings.TrimPrefix(req.Action, "kms:")):
 		return c.denied(req.Action, req.Resource, deniedNoResource)
-	case byKey.Decision == iam.Allow && (direct || byUser == iam.Allow):
+	case byKey.Decision == iam.Allow && (own.Allowed() || sameAccount && own.Passes(byKey.By)):
 		return nil
 	}
-	if g := c.grantFor(k, req, a); g != nil {
+	if g := c.grantFor(k, req, own, a); g != nil {
 		c.extra["grantId"] = g.ID
 		return nil
 	}
-	if byKey.Decision == iam.Allow {
+	switch {
+	case byKey.Decision == iam.Allow && own.Identity == iam.Allow, byKey.By == iam.ByRole:
+		return c.denied(req.Action, req.Resource, deniedNoSession)
+	case byKey.Decision == iam.Allow:
 		return c.denied(req.Action, req.Resource, deniedNoIdentity)
 	}
 	return c.denied(req.Action, req.Resource, deniedNoResource)
@@ -160,16 +158,19 @@ func (c *call) allowAccount(action, resource string, f facts) error {
 	if c.caller.Service {
 		return nil
 	}
-	who, user := c.principal()
-	req := &iam.Request{Principal: who, Action: action, Resource: resource, Conditions: c.callerConditions()}
+	req := &iam.Request{Principal: c.principal(), Action: action, Resource: resource, Conditions: c.callerConditions()}
 	for name, values := range f {
 		req.Conditions.Set(name, values...)
 	}
-	switch user.Decide(req) {
-	case iam.Allow:
+	switch own := c.caller.Requester.Decide(req); {
+	case own.Allowed():
 		return nil
-	case iam.Deny:
+	case own.Identity == iam.Deny:
 		return c.denied(action, resource, deniedIdentity)
+	case own.Session == iam.Deny:
+		return c.denied(action, resource, deniedSession)
+	case own.Identity == iam.Allow:
+		return c.denied(action, resource, deniedNoSession)
 	}
 	return c.denied(action, resource, deniedNoIdentity)
 }
@@ -218,13 +219,12 @@ func (c *call) checkPolicy(r *record, document string, bypass bool) error {
 	if err := checkConditionKeys(policy); err != nil || bypass {
 		return err
 	}
-	who, user := c.principal()
 	req := &iam.Request{
-		Principal: who, Action: "kms:PutKeyPolicy", Resource: r.arn(), Conditions: c.conditions(r, r.ID, access{}),
+		Principal: c.principal(), Action: "kms:PutKeyPolicy", Resource: r.arn(), Conditions: c.conditions(r, r.ID, access{}),
 	}
 	req.Conditions.Set("kms:BypassPolicyLockoutSafetyCheck", "false")
 	future := &call{s: c.s, caller: c.caller, op: "PutKeyPolicy", now: c.now, extra: map[string]any{}}
-	if err := future.decide(&key{record: r}, policy, req, user, access{}); err != nil {
+	if err := future.decide(&key{record: r}, policy, req, access{}); err != nil {
 		return failf(codeMalformedPolicy, "The new key policy will not allow you to update the key policy in the future.")
 	}
 	return nil

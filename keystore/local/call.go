@@ -185,7 +185,9 @@ func (c *call) missing(ref keyRef) error {
 const (
 	deniedNoIdentity = "because no identity-based policy allows the %s action"
 	deniedNoResource = "because the resource does not exist in this Region, no resource-based policies allow access, or a resource-based policy explicitly denies access"
+	deniedNoSession  = "because no session policy allows the %s action"
 	deniedIdentity   = "with an explicit deny in an identity-based policy"
+	deniedSession    = "with an explicit deny in a session policy"
 	deniedResource   = "with an explicit deny in a resource-based policy"
 )
 

@@ -72,12 +72,13 @@ var contextOperations = []string{
 	"GenerateDataKeyPairWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo",
 }
 
-// grantFor finds a grant that allows a request. Grants are seen at once, so a grant token adds nothing; a token that
+// grantFor finds a grant that allows a request. A grant to a role is limited by the session policies of the role's
+// sessions. Grants are seen at once, so a grant token adds nothing; a token that
 // is not one is refused before (checkTokens).
-func (c *call) grantFor(k *key, req *iam.Request, a access) *grantRecord {
+func (c *call) grantFor(k *key, req *iam.Request, own iam.Own, a access) *grantRecord {
 	op := strings.TrimPrefix(req.Action, "kms:")
 	for _, g := range k.grants.byGrantee[iam.RoleOf(req.Principal.ARN)] {
-		if req.Principal.Is(g.Grantee) && g.allows(op, a) {
+		if own.Passes(req.Principal.NamedBy(g.Grantee)) && g.allows(op, a) {
 			return g
 		}
 	}

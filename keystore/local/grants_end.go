@@ -66,20 +66,20 @@ func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
 	if c.caller.Service {
 		return nil
 	}
-	who, user := c.principal()
+	who := c.principal()
 	req := &iam.Request{
 		Principal: who, Action: "kms:RetireGrant", Resource: k.arn(), Conditions: c.conditions(k.record, given, access{}),
 	}
 	account := iam.RootARN(c.caller.AccountID)
 	own := account == iam.RootARN(k.Account) || g != nil && account == g.Retiring
-	switch byUser := user.Decide(req); {
-	case byUser == iam.Deny:
+	switch by := c.caller.Requester.Decide(req); {
+	case by.Denied():
 		return c.denied(req.Action, req.Resource, deniedIdentity)
-	case own && (byUser == iam.Allow || c.caller.ARN == account):
+	case own && (by.Allowed() || who.ARN == account):
 		return nil
-	case g != nil && c.caller.ARN == iam.RootARN(g.Issuer):
+	case g != nil && who.ARN == iam.RootARN(g.Issuer):
 		return nil
-	case g != nil && (who.Is(g.Retiring) || who.Is(g.Grantee) && has(g.Operations, "RetireGrant")):
+	case g != nil && (by.Passes(who.NamedBy(g.Retiring)) || by.Passes(who.NamedBy(g.Grantee)) && has(g.Operations, "RetireGrant")):
 		return nil
 	case own:
 		return c.denied(req.Action, req.Resource, deniedNoIdentity)

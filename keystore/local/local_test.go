@@ -106,16 +106,26 @@ func (r *rig) open(change ...func(*Config)) {
 	r.Service = s
 }
 
-func user(account, name string) keystore.Caller {
-	return keystore.Caller{
-		ARN: iam.UserARN(account, name), AccountID: account, UserName: name, AccessKeyID: "AKIA" + name,
-		SourceIP: "192.0.2.7", UserAgent: "test/1",
+// people are the requesters of the tests by ARN. Each may do everything, until a test gives it policies: see directory.
+var people = map[string]*iam.Requester{}
+
+// who is the caller of an ARN.
+func who(arn string) keystore.Caller {
+	if people[arn] == nil {
+		u, _ := everybody{}.ByARN(arn)
+		u.AccessKey = "AKIA" + u.Name
+		people[arn] = u.Requester()
 	}
+	return keystore.CallerOf(people[arn])
 }
 
-func rootOf(account string) keystore.Caller {
-	return keystore.Caller{ARN: iam.RootARN(account), AccountID: account, AccessKeyID: "AKIAROOT"}
+func user(account, name string) keystore.Caller {
+	c := who(iam.UserARN(account, name))
+	c.SourceIP, c.UserAgent = "192.0.2.7", "test/1"
+	return c
 }
+
+func rootOf(account string) keystore.Caller { return who(iam.RootARN(account)) }
 
 var alice = user(testAccount, "alice")
 

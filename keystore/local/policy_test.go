@@ -36,7 +36,7 @@ func allowKMS(actions ...string) string {
 }
 
 func role(account, name string) keystore.Caller {
-	return keystore.Caller{ARN: "arn:aws:iam::" + account + ":role/" + name, AccountID: account}
+	return who("arn:aws:iam::" + account + ":role/" + name)
 }
 
 func TestSamplePolicy(t *testing.T) {
@@ -245,8 +245,8 @@ func TestDenyWins(t *testing.T) {
 // A role's sessions are the role to policies and grants: to what names it, to what names it with its path, and to
 // aws:PrincipalArn. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
 func TestSessionsAreOfTheirRole(t *testing.T) {
-	session := keystore.Caller{ARN: "arn:aws:sts::" + testAccount + ":assumed-role/app/i-1", AccountID: testAccount}
-	other := keystore.Caller{ARN: "arn:aws:sts::" + testAccount + ":assumed-role/batch/i-1", AccountID: testAccount}
+	session := who("arn:aws:sts::" + testAccount + ":assumed-role/app/i-1")
+	other := who("arn:aws:sts::" + testAccount + ":assumed-role/batch/i-1")
 	named, pathed := role(testAccount, "app"), role(testAccount, "service/app")
 	r := newRig(t, func(c *Config) {
 		c.Identities = directory(t, map[string]string{session.ARN: noPolicy, other.ARN: noPolicy, pathed.ARN: noPolicy})
@@ -662,7 +662,7 @@ func TestUnknownPrincipals(t *testing.T) {
 		iam.UserARN(testAccount, "bare"), iam.UserARN(testAccount, "removed"), "arn:aws:iam::" + testAccount + ":role/unknown",
 		"arn:aws:sts::" + testAccount + ":assumed-role/unknown/session", "arn:aws:sts::" + testAccount + ":federated-user/unknown",
 	} {
-		who := keystore.Caller{ARN: arn, AccountID: testAccount}
+		who := keystore.CallerOf(iam.Requester{ARN: arn, AccountID: testAccount}.Identify())
 		for name, do := range map[string]func() error{
 			"PutKeyPolicy": func() error {
 				_, err := r.PutKeyPolicy(background, who, &PutKeyPolicyRequest{KeyId: id, Policy: defaultPolicy(testAccount)})

@@ -10,13 +10,13 @@ import (
 	"waxseal/keystore/keystoretest"
 )
 
-// directory has users with policies of their own; everybody else has none and may do everything.
+// directory has users with policies of their own, until the test ends; everybody else may do everything.
 func directory(t *testing.T, policies map[string]string) Identities {
 	t.Helper()
 	var users []iam.User
 	for arn, document := range policies {
 		account := arn[len("arn:aws:iam::"):][:12]
-		u := iam.User{Name: arn[len(arn)-3:], ARN: arn, AccountID: account, AccessKey: arn, Secret: iam.NewSecret("s")}
+		u := iam.User{Name: arn[len(arn)-3:], ARN: arn, AccountID: account, AccessKey: "AKIA" + arn, Secret: iam.NewSecret("s")}
 		u.Everything = document == ""
 		if document != "" {
 			p, err := iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Identity})
@@ -26,6 +26,9 @@ func directory(t *testing.T, policies map[string]string) Identities {
 			u.Policy = p
 		}
 		users = append(users, u)
+		was := *who(arn).Requester
+		*people[arn] = *u.Requester()
+		t.Cleanup(func() { *people[arn] = was })
 	}
 	d, err := iam.NewDirectory(users)
 	if err != nil {

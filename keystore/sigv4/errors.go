@@ -116,6 +116,13 @@ func (v *Verifier) errToken() *Error {
 	return fail(400, "InvalidToken", "The provided token is malformed or otherwise invalid.")
 }
 
+func (v *Verifier) errExpiredToken() *Error {
+	if !v.s3() {
+		return fail(400, "ExpiredTokenException", "The security token included in the request is expired")
+	}
+	return fail(400, "ExpiredToken", "The provided token has expired.")
+}
+
 func (v *Verifier) errAccessKey(accessKey string) *Error {
 	if !v.s3() {
 		return fail(400, "UnrecognizedClientException", "The security token included in the request is invalid.")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 )
 
@@ -23,10 +24,16 @@ const (
 
 var docTime = time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC)
 
-func lookup(secrets map[string]string) func(string) (string, bool) {
-	return func(key string) (string, bool) {
+func lookup(secrets map[string]string) func(string, string) (iam.Credential, error) {
+	return func(key, token string) (iam.Credential, error) {
 		secret, ok := secrets[key]
-		return secret, ok
+		switch {
+		case !ok:
+			return iam.Credential{}, iam.ErrUnknownKey
+		case token != "":
+			return iam.Credential{}, iam.ErrInvalidToken
+		}
+		return iam.Credential{Secret: iam.NewSecret(secret), Owner: &iam.Requester{AccessKey: key}}, nil
 	}
 }
 

@@ -32,11 +32,15 @@ func signed(t testing.TB, v *sigv4.Verifier, r *sigv4.Request, scope string, dat
 
 // signText is a signer of its own, not the package's.
 func signText(scope, text string) string {
-	key := []byte("AWS4" + docSecret)
+	return hex.EncodeToString(mac(scopeKey(docSecret, scope), text))
+}
+
+func scopeKey(secret, scope string) []byte {
+	key := []byte("AWS4" + secret)
 	for part := range strings.SplitSeq(scope, "/") {
 		key = mac(key, part)
 	}
-	return hex.EncodeToString(mac(key, text))
+	return key
 }
 
 func mac(key []byte, text string) []byte {
@@ -163,7 +167,7 @@ func TestHeaderRefusals(t *testing.T) {
 		{"two headers", "InvalidArgument", twice, "Only one auth mechanism allowed"},
 		{"header and query", "InvalidArgument", both, "Only one auth mechanism allowed"},
 		{"header and V2 query", "InvalidArgument", bothV2, "Only one auth mechanism allowed"},
-		{"token", "InvalidToken", set(good, "X-Amz-Security-Token", "abc"), "token"},
+		{"unsigned token", "AccessDenied", set(good, "X-Amz-Security-Token", "abc"), "not signed"},
 		{"token in query", "InvalidToken", tokenQuery, "token"},
 		{"no date", "AccessDenied", set(good, "X-Amz-Date", ""), "AWS authentication requires a valid Date or x-amz-date header"},
 		{"bad date", "AccessDenied", set(good, "X-Amz-Date", "yesterday"), "valid Date"},
@@ -328,7 +332,7 @@ func TestKMSErrors(t *testing.T) {
 		{"target", "InvalidSignatureException", set(good, "X-Amz-Target", "TrentService.Decrypt")},
 		{"unsigned target", "InvalidSignatureException", alter(";x-amz-target", "")},
 		{"key", "UnrecognizedClientException", alter(docKey, "AKIAX")},
-		{"token", "UnrecognizedClientException", set(good, "X-Amz-Security-Token", "t")},
+		{"unsigned token", "InvalidSignatureException", set(good, "X-Amz-Security-Token", "t")},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := v.Verify(tc.r)

@@ -14,9 +14,7 @@ func (v *Verifier) VerifyPost(form []Header) (*Auth, *PostPolicy, error) {
 	if err := checkFormOnce(form); err != nil {
 		return nil, nil, err
 	}
-	if _, ok := formValue(form, "x-amz-security-token"); ok {
-		return nil, nil, v.errToken()
-	}
+	token, hasToken := formValue(form, "x-amz-security-token")
 	policy, signed := formValue(form, "policy")
 	var (
 		a   *Auth
@@ -24,7 +22,9 @@ func (v *Verifier) VerifyPost(form []Header) (*Auth, *PostPolicy, error) {
 	)
 	switch {
 	case hasField(form, "x-amz-signature", "x-amz-credential", "x-amz-algorithm"):
-		a, err = v.postV4(form, policy)
+		a, err = v.postV4(form, policy, token)
+	case hasToken: // it belongs to a proof of Version 4
+		err = v.errToken()
 	case hasField(form, "signature", "AWSAccessKeyId"):
 		a, err = v.postV2(form, policy)
 	case signed:
@@ -95,7 +95,7 @@ func needFields(form []Header, names ...string) ([]string, error) {
 }
 
 // postV4 checks x-amz-signature, the signature of the base64 policy itself.
-func (v *Verifier) postV4(form []Header, policy string) (*Auth, error) {
+func (v *Verifier) postV4(form []Header, policy, token string) (*Auth, error) {
 	if name, _ := formValue(form, "x-amz-algorithm"); name == algorithmV4A {
 		return nil, errV4A()
 	}
@@ -115,15 +115,15 @@ func (v *Verifier) postV4(form []Header, policy string) (*Auth, error) {
 	if err != nil || date.Format(dateOnly) != c.date {
 		return nil, errInvalidArgument("X-Amz-Date must be formatted via ISO8601 Long format and name the credential's day", "X-Amz-Date", stamp)
 	}
-	secret, ok := v.secret(c.accessKey)
-	if !ok {
-		return nil, v.errAccessKey(c.accessKey)
+	found, secret, err := v.credential(c.accessKey, token)
+	if err != nil {
+		return nil, err
 	}
 	key := deriveKey(secret, c.date, c.region, c.service)
 	if !key.matches([]byte(policy), signature) {
 		return nil, v.errMismatch(c.accessKey, signature, redactPolicy(policy), nil)
 	}
-	return &Auth{Kind: PostV4, AccessKey: c.accessKey, Region: c.region, Date: date, ContentLength: -1, DecodedLength: -1}, nil
+	return &Auth{Kind: PostV4, AccessKey: c.accessKey, Owner: found.Owner, Region: c.region, Date: date, ContentLength: -1, DecodedLength: -1}, nil
 }
 
 func (v *Verifier) postV2(form []Header, policy string) (*Auth, error) {
@@ -135,12 +135,12 @@ func (v *Verifier) postV2(form []Header, policy string) (*Auth, error) {
 		return nil, err
 	}
 	accessKey, signature := got[1], got[2]
-	secret, ok := v.secret(accessKey)
-	if !ok {
-		return nil, v.errAccessKey(accessKey)
+	found, secret, err := v.credential(accessKey, "")
+	if err != nil {
+		return nil, err
 	}
 	if !hmac.Equal([]byte(mac1(secret, []byte(policy))), []byte(signature)) {
 		return nil, v.errMismatch(accessKey, signature, redactPolicy(policy), nil)
 	}
-	return &Auth{Kind: PostV2, AccessKey: accessKey, Date: v.now().UTC(), ContentLength: -1, DecodedLength: -1}, nil
+	return &Auth{Kind: PostV2, AccessKey: accessKey, Owner: found.Owner, Date: v.now().UTC(), ContentLength: -1, DecodedLength: -1}, nil
 }

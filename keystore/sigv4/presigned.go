@@ -23,8 +23,9 @@ const (
 
 // authQuery holds the authentication parameters of a query, decoded.
 type authQuery struct {
-	form  queryForm
-	token bool // X-Amz-Security-Token came
+	form     queryForm
+	hasToken bool
+	token    string
 
 	algorithm, credential, date, expires, signedHeaders, signature string // Version 4
 	contentSHA256                                                  string
@@ -67,11 +68,13 @@ func parseAuthQuery(query string) (authQuery, error) {
 	}
 	for pair := range strings.SplitSeq(query, "&") {
 		name, value, _ := strings.Cut(pair, "=")
-		if strings.EqualFold(name, "X-Amz-Security-Token") {
-			q.token = true
-			continue
-		}
 		field := q.field(name)
+		if strings.EqualFold(name, "X-Amz-Security-Token") {
+			if q.hasToken {
+				return q, errMalformedQuery("The query parameter " + name + " must be given once.")
+			}
+			q.hasToken, field = true, &q.token
+		}
 		if field == nil {
 			continue
 		}
@@ -114,7 +117,7 @@ func decodeQuery(s string) (string, bool) {
 
 // verifyPresigned checks a presigned URL
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
-func (v *Verifier) verifyPresigned(r *Request, q authQuery) (*Auth, error) {
+func (v *Verifier) verifyPresigned(r *Request, q authQuery, token string) (*Auth, error) {
 	if q.algorithm == "" || q.credential == "" || q.date == "" || q.expires == "" || q.signedHeaders == "" || q.signature == "" {
 		return nil, v.errQuery("Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, " +
 			"X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters.")
@@ -147,7 +150,7 @@ func (v *Verifier) verifyPresigned(r *Request, q authQuery) (*Auth, error) {
 	if a.SignedHeaders, err = v.signedHeaders(r, q.signedHeaders, complainQuery); err != nil {
 		return nil, err
 	}
-	return a, v.check(a, r, c, "X-Amz-Signature")
+	return a, v.check(a, r, c, token, "X-Amz-Signature")
 }
 
 func (v *Verifier) errQuery(message string) *Error {

@@ -77,7 +77,7 @@ func (v *Verifier) checkScope(c credential, end string, say complain) error {
 		return say("incorrect terminal \""+end+"\". This endpoint uses \"aws4_request\".", "")
 	case c.service != v.Service:
 		return say("incorrect service \""+c.service+"\". This endpoint belongs to \""+v.Service+"\".", "")
-	case c.region == "" || v.Region != "" && c.region != v.Region:
+	case !v.inRegion(c.region):
 		return say("the region '"+c.region+"' is wrong; expecting '"+v.Region+"'", v.Region)
 	case !validDate(c.date):
 		return say("incorrect date format \""+c.date+"\". This date in the credential must be in the format \"yyyyMMdd\".", "")
@@ -91,12 +91,17 @@ func (v *Verifier) checkScopeKMS(c credential, end string) error {
 		return complainKMS("Credential should be scoped with a valid terminator: 'aws4_request', not '"+end+"'.", "")
 	case c.service != v.Service:
 		return complainKMS("Credential should be scoped to correct service: '"+v.Service+"'.", "")
-	case c.region == "" || v.Region != "" && c.region != v.Region:
+	case !v.inRegion(c.region):
 		return complainKMS("Credential should be scoped to a valid region. ", "")
 	case !validDate(c.date):
 		return complainKMS("Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: '"+c.date+"'.", "")
 	}
 	return nil
+}
+
+// inRegion reports whether a credential scope's region is one that the service takes.
+func (v *Verifier) inRegion(region string) bool {
+	return region != "" && (v.Region == "" || region == v.Region || v.Global && region == "us-east-1")
 }
 
 func validDate(date string) bool {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"waxseal/keystore/iam"
 )
 
 // TestSignVerifies: what Signer signs, Verifier takes; and a change of anything signed, it refuses.
@@ -14,7 +16,9 @@ func TestSignVerifies(t *testing.T) {
 	now := time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
 	s := &Signer{Service: "s3", Region: "eu-central-1"}
 	v := &Verifier{Service: "s3", Region: "eu-central-1", Now: func() time.Time { return now },
-		Lookup: func(string) (string, bool) { return "secret", true }}
+		Lookup: func(string, string) (iam.Credential, error) {
+			return iam.Credential{Secret: iam.NewSecret("secret"), Owner: &iam.Requester{}}, nil
+		}}
 	for _, q := range []string{"", "uploads=", "acl", "versionId=x%2Fy&tagging=", "b=2&a=1&a=0&list-type=2&prefix=%20%2B"} {
 		r := signed(s, now, q)
 		if _, err := v.Verify(r); err != nil {

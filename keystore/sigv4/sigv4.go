@@ -2,9 +2,9 @@
 // in a presigned URL, in the chunks and trailers of an aws-chunked body, and in a POST form's policy; and, where it
 // is switched on, Signature Version 2.
 //
-// The package is pure: it opens no socket, reads no clock and knows no user. The clock and the look-up of a secret by
-// its access key are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can feed
-// it. The caller must pass the path, the query and the headers exactly as on the wire: a cleaned-up path has a
+// The package is pure: it opens no socket, reads no clock and keeps no user. The clock and the look-up of an access key
+// are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can feed it. [Auth.Owner] is
+// the identity that the look-up found beside the secret: who asks is resolved once, with the proof. The caller must pass the path, the query and the headers exactly as on the wire: a cleaned-up path has a
 // different signature.
 //
 // Every refusal is an [*Error] with AWS's code, message and status. No error, and no value of this package printed
@@ -12,7 +12,10 @@
 package sigv4
 
 import (
+	"errors"
 	"time"
+
+	"waxseal/keystore/iam"
 )
 
 // Header is one header, form field or trailer, in the order of the wire.
@@ -46,11 +49,15 @@ type Request struct {
 // Verifier checks requests to one service. Its fields must not change after the first use; the zero values of
 // Now and MaxSkew are ready to use.
 type Verifier struct {
-	Service string // "s3" or "kms": the credential scope's service
+	Service string // the credential scope's service: "s3", "kms", "iam", "sts"
 	Region  string // the credential scope's region; "" takes any
 
-	// Lookup answers the secret key of an access key. An empty secret counts as not found.
-	Lookup func(accessKey string) (secret string, ok bool)
+	// Global takes us-east-1 in the credential scope beside Region: SDKs sign requests to IAM, and to the global endpoint
+	// of STS, for it.
+	Global bool
+
+	// Lookup resolves an access key with the session token that came with it, or "". An empty secret counts as not found.
+	Lookup func(accessKey, token string) (iam.Credential, error)
 
 	Now     func() time.Time // nil: time.Now
 	MaxSkew time.Duration    // 0: the 15 minutes of AWS
@@ -133,6 +140,7 @@ func (p Payload) Streaming() bool { return p >= StreamingSigned }
 // Auth is a request whose proof was checked.
 type Auth struct {
 	AccessKey     string // "" for an anonymous request
+	Owner         *iam.Requester
 	Kind          Kind
 	Region        string    // of the credential scope
 	Date          time.Time // when the request was signed
@@ -167,7 +175,25 @@ func (v *Verifier) maxSkew() time.Duration {
 
 func (v *Verifier) s3() bool { return v.Service == "s3" }
 
-func (v *Verifier) secret(accessKey string) (string, bool) {
-	secret, ok := v.Lookup(accessKey)
-	return secret, ok && secret != ""
+// MaxToken bounds a session token. Proxies in front take lines of 8 KiB.
+const MaxToken = 4 << 10
+
+// credential resolves who signed.
+func (v *Verifier) credential(accessKey, token string) (c iam.Credential, secret string, err error) {
+	if len(token) > MaxToken {
+		return c, "", v.errToken()
+	}
+	c, err = v.Lookup(accessKey, token)
+	secret = c.Secret.Reveal()
+	switch {
+	case err == nil && secret != "" && c.Owner != nil:
+		return c, secret, nil
+	case errors.Is(err, iam.ErrInvalidToken):
+		return c, "", v.errToken()
+	case errors.Is(err, iam.ErrExpiredToken):
+		return c, "", v.errExpiredToken()
+	case err != nil && !errors.Is(err, iam.ErrUnknownKey):
+		return c, "", err // the directory cannot tell
+	}
+	return c, "", v.errAccessKey(accessKey)
 }

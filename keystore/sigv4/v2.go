@@ -117,10 +117,11 @@ func hoistedHeaders(r *Request) (*Request, bool) {
 
 // checkV2 compares the signature; date is the line that stands for Date: "" where x-amz-date replaces it.
 func (v *Verifier) checkV2(a *Auth, r *Request, date string) error {
-	secret, ok := v.secret(a.AccessKey)
-	if !ok {
-		return v.errAccessKey(a.AccessKey)
+	found, secret, err := v.credential(a.AccessKey, "")
+	if err != nil {
+		return err
 	}
+	a.Owner = found.Owner
 	if err := v.compareV2(a, r, secret, date); err != nil {
 		return err
 	}

@@ -43,16 +43,21 @@ func (v *Verifier) verify(r *Request) (*Auth, error) {
 	if count > 1 || count == 1 && query.form != noQueryAuth {
 		return nil, v.errMechanisms(authorization)
 	}
-	if _, n := r.header("X-Amz-Security-Token"); n > 0 || query.token {
-		return nil, v.errToken()
+	token, tokens := r.header("X-Amz-Security-Token")
+	if tokens > 1 || tokens == 1 && query.hasToken || tokens == 1 && count == 0 && query.form == queryV2 ||
+		query.hasToken && query.form != queryV4 || tokens == 1 && count == 0 && query.form == noQueryAuth {
+		return nil, v.errToken() // a token belongs to one proof, which signs it
+	}
+	if query.hasToken {
+		token = query.token
 	}
 	switch {
 	case count == 1:
-		return v.verifyHeader(r, authorization)
+		return v.verifyHeader(r, authorization, token)
 	case query.form == queryV4A:
 		return nil, errV4A()
 	case query.form == queryV4:
-		return v.verifyPresigned(r, query)
+		return v.verifyPresigned(r, query, token)
 	case query.form == queryV2:
 		return v.verifyV2Query(r, query)
 	case !v.s3():
@@ -153,7 +158,7 @@ func (a *Auth) setLengths(r *Request) error {
 
 // verifyHeader checks the Authorization header
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html).
-func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error) {
+func (v *Verifier) verifyHeader(r *Request, authorization, token string) (*Auth, error) {
 	// A server may lend its strings only until the handler returns (fasthttp does); all that Auth keeps of the
 	// header is a piece of this copy.
 	word, rest, spaced := strings.Cut(strings.Clone(authorization), " ")
@@ -163,6 +168,9 @@ func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error)
 	case word == algorithmV4A:
 		return nil, errV4A()
 	case word == "AWS" && v.s3():
+		if token != "" {
+			return nil, v.errToken()
+		}
 		return v.verifyV2Header(r, rest)
 	case word != algorithm && !v.s3():
 		return nil, errIncompleteKMS("Unsupported AWS 'algorithm': '" + schemeOf(word) + "'.")
@@ -189,7 +197,7 @@ func (v *Verifier) verifyHeader(r *Request, authorization string) (*Auth, error)
 	if a.SignedHeaders, err = v.signedHeaders(r, fields.signedHeaders, complainHeader); err != nil {
 		return nil, err
 	}
-	return a, v.check(a, r, c, "")
+	return a, v.check(a, r, c, token, "")
 }
 
 // authFields are the three components of an Authorization header.
@@ -349,10 +357,10 @@ type work struct {
 var workPool = sync.Pool{New: func() any { return new(work) }}
 
 // check computes the signature and compares it. without is the query parameter that was not signed.
-func (v *Verifier) check(a *Auth, r *Request, c credential, without string) error {
-	secret, ok := v.secret(c.accessKey)
-	if !ok {
-		return v.errAccessKey(c.accessKey)
+func (v *Verifier) check(a *Auth, r *Request, c credential, token, without string) error {
+	found, secret, err := v.credential(c.accessKey, token)
+	if err != nil {
+		return err
 	}
 	if r.headOnly {
 		return nil
@@ -372,7 +380,7 @@ func (v *Verifier) check(a *Auth, r *Request, c credential, without string) erro
 	if !known {
 		v.keys.put(cloneID(id), key)
 	}
-	a.key = key
+	a.key, a.Owner = key, found.Owner
 	return nil
 }
 

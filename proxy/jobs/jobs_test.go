@@ -160,7 +160,7 @@ func (b *kit) newKey() string {
 }
 
 func rootCaller() keystore.Caller {
-	return keystore.Caller{ARN: iam.RootARN("000000000000"), AccountID: "000000000000"}
+	return keystore.CallerOf(iam.RootOf("000000000000"))
 }
 
 func (b *kit) migrate(mark *bookmark) error {

@@ -236,7 +236,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 func (p *App) openKMS(c *Config, log *slog.Logger) {
 	h := kmsapi.Handler{
 		Service:      p.KeyService,
-		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Secret, Now: time.Now}, p.users),
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Resolve, Now: time.Now}),
 		Log:          log,
 	}
 	p.kms = h.Server()

@@ -36,7 +36,7 @@ func TestCourier(t *testing.T) {
 		{"s3:ListBucket", "arn:aws:s3:::records", iam.NoMatch},
 		{"kms:GenerateDataKey", "arn:aws:kms:us-east-1:000000000000:key/k", iam.NoMatch},
 	} {
-		got, _ := user.Policy.Evaluate(&iam.Request{Principal: user.Principal(), Action: row.action, Resource: row.resource})
+		got, _ := user.Policy.Evaluate(&iam.Request{Principal: user.Requester().Principal(), Action: row.action, Resource: row.resource})
 		if got != row.want {
 			t.Errorf("%s on %s: %v", row.action, row.resource, got)
 		}

@@ -253,7 +253,8 @@ func TestRestoreKeepsAKeyThatShutsRootOut(t *testing.T) {
 	ctx, c := context.Background(), Default()
 	c.DataDir = t.TempDir()
 	dir := dataDir(c.DataDir)
-	admin := keystore.Caller{ARN: iam.UserARN(c.Account, "keyadmin"), AccountID: c.Account}
+	user := iam.User{Name: "keyadmin", ARN: iam.UserARN(c.Account, "keyadmin"), AccountID: c.Account, Everything: true}
+	admin := keystore.CallerOf(user.Requester())
 	backup, doomed := backupWithDeletion(t, dir, time.Now().Add(-100*24*time.Hour), admin, `{"Version":"2012-10-17","Statement":[
 		{"Effect":"Allow","Principal":{"AWS":"`+admin.ARN+`"},"Action":"kms:*","Resource":"*"}]}`)
 	if err := Restore(ctx, &c, backup, cancelDeletions); err != nil {

@@ -203,9 +203,9 @@ func awsBehind(t *testing.T) (func(*Config), string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier := &sigv4.Verifier{Service: "kms", Region: "us-east-1", Lookup: users.Secret, Now: time.Now}
+	verifier := &sigv4.Verifier{Service: "kms", Region: "us-east-1", Lookup: users.Resolve, Now: time.Now}
 	server := (&kmsapi.Handler{
-		Service: service, Log: slog.New(slog.DiscardHandler), Authenticate: kmsapi.SigV4(verifier, users),
+		Service: service, Log: slog.New(slog.DiscardHandler), Authenticate: kmsapi.SigV4(verifier),
 	}).Server()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -30,8 +30,8 @@ func TestUserAccount(t *testing.T) {
 			t.Errorf("%s: %v", c.line, err)
 			continue
 		}
-		if u, ok := d.ByAccessKey("AKIABOB"); !ok || u.ARN != c.arn || u.AccountID != c.account {
-			t.Errorf("%s: %+v; want %s of %s", c.line, u, c.arn, c.account)
+		if got, err := d.Resolve("AKIABOB", ""); err != nil || got.Owner.ARN != c.arn || got.Owner.AccountID != c.account {
+			t.Errorf("%s: %+v; want %s of %s", c.line, got.Owner, c.arn, c.account)
 		}
 	}
 }
