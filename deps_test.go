@@ -38,6 +38,10 @@ var mayImport = map[string][]string{
 	"keystore/strictjson":   {},
 	"keystore/unproven":     {},
 	"keystore/state":        {},
+
+	"keystore/state/etcd":      {"keystore/state"},
+	"keystore/state/statetest": {"keystore/state"},
+
 	"proxy": {"sse", "keystore", "keystore/bucketkey", "keystore/iam", "keystore/audit", "keystore/sigv4", "keystore/strictjson", "keystore/state",
 		"keystore/unproven", "proxy/s3"},
 	"proxy/s3":       {},
@@ -64,6 +68,9 @@ var testsMayImport = map[string][]string{
 	"proxy":              {"proxy/proxytest", "keystore/local", "keystore/rootkey"},
 	"proxy/server":       {"proxy/proxytest", "keystore/keystoretest"},
 	"proxy/jobs":         {"proxy/server", "proxy/proxytest", "keystore", "keystore/keystoretest", "keystore/local", "keystore/iam", "keystore/state"},
+
+	"keystore/state":      {"keystore/state/statetest"},
+	"keystore/state/etcd": {"keystore/state/statetest"},
 }
 
 // forbiddenNames say nothing about what a package knows.
@@ -120,6 +127,24 @@ func TestBytesKnowNoProtocol(t *testing.T) {
 				t.Errorf("%s imports %s", file, imported)
 			}
 		}
+	}
+}
+
+// TestServersAreForTests keeps etcd's server out of the program.
+func TestServersAreForTests(t *testing.T) {
+	seen := false
+	for _, file := range goFiles(t) {
+		for _, imported := range imports(t, file) {
+			if !strings.HasPrefix(imported, "go.etcd.io/etcd/server") {
+				continue
+			}
+			if seen = true; !strings.HasSuffix(file, "_test.go") {
+				t.Errorf("%s imports %s", file, imported)
+			}
+		}
+	}
+	if !seen {
+		t.Error("no test imports etcd's server: this test looks for the wrong name")
 	}
 }
 

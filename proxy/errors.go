@@ -12,6 +12,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
+	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -127,6 +128,8 @@ func (c *call) toS3(err error) *s3.Error {
 		return s3.Errorf(s3.InvalidObjectState, "The stored object is in a format that this version of waxseal does not know")
 	case errors.Is(err, errClientGone), errors.Is(err, context.Canceled):
 		return &s3.Error{Code: s3.RequestTimeout, Message: "Your socket connection to the server was not read from or written to within the timeout period."}
+	case errors.Is(err, state.ErrUnavailable), errors.Is(err, state.ErrUnknown):
+		return s3.Errorf(s3.ServiceUnavailable, "waxseal's state store does not answer. Please try again.")
 	case errors.Is(err, errStoreUnreachable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF):
 		// The reader of a client's body calls a cut one IncompleteBody itself: what else ends early is the store's.
 		return s3.Errorf(s3.ServiceUnavailable, "The object store behind waxseal does not answer. Please try again.")

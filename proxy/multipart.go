@@ -53,6 +53,9 @@ func (c *call) createMultipartUpload() error {
 	}
 	u.UploadID = doc.UploadID
 	if err := c.s.uploads.create(c.up, u); err != nil {
+		if errors.Is(err, state.ErrUnknown) {
+			return err // its record may be there: ListMultipartUploads shows the upload, and a lifecycle rule ends it
+		}
 		_ = c.abandonUpload(c.place(), u.UploadID) // it is in the log
 		return err
 	}

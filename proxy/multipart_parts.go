@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -134,7 +135,9 @@ func (w *partWrite) send() (*part, http.Header, error) {
 	}
 	w.describe(p)
 	if err := w.s.uploads.addPart(w.up, w.upload, p); err != nil {
-		w.s.uploads.held.remove(p)
+		if !errors.Is(err, state.ErrUnknown) { // else its record may be there: the sweeper looks, an hour later
+			w.s.uploads.held.remove(p)
+		}
 		return nil, nil, err
 	}
 	return p, header, nil

@@ -293,12 +293,12 @@ func (s *uploads) forgetParts(ctx context.Context, u *upload) error {
 	if err != nil {
 		return err
 	}
-	for some := range slices.Chunk(all, state.MaxTxnSize) {
+	for some := range slices.Chunk(all, state.MaxTxnSize/2) {
 		ops := make([]state.Op, len(some))
 		for i, p := range some {
 			ops[i] = state.Op{Key: partKey(u, p), Delete: true}
 		}
-		if _, err := s.state.Txn(ctx, nil, ops); err != nil {
+		if err := state.WriteAll(ctx, s.state, ops); err != nil {
 			return fmt.Errorf("forgetting parts of upload %s: %w", u.UploadID, err)
 		}
 		s.held.remove(some...)

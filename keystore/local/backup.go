@@ -28,7 +28,7 @@ const (
 	kmsPrefix     = "kms/"
 	restoreMark   = "kms/restore" // while a restore is under way
 
-	backupEntries  = 200 // of a chunk; each chunk is restored in one transaction
+	backupEntries  = 200 // of a chunk; a chunk is restored in transactions of its own
 	maxBackupChunk = 64 << 20
 )
 
@@ -124,7 +124,7 @@ func Import(ctx context.Context, store state.Store, secrets *rootkey.Secret, r i
 			}
 			ops = append(ops, state.Op{Key: restoreMark, Delete: true})
 		}
-		if _, err := store.Txn(ctx, nil, ops); err != nil {
+		if err := state.WriteAll(ctx, store, ops); err != nil {
 			return fmt.Errorf("keystore/local: restore: %w", err)
 		}
 		if last {
@@ -158,7 +158,7 @@ func prepareRestore(ctx context.Context, store state.Store) error {
 			_, err := store.Txn(ctx, nil, []state.Op{{Key: restoreMark, Value: []byte("true")}})
 			return err
 		}
-		if _, err := store.Txn(ctx, nil, ops); err != nil {
+		if err := state.WriteAll(ctx, store, ops); err != nil {
 			return err
 		}
 	}

@@ -75,6 +75,9 @@ func (c *call) visible(err error) error {
 		return err
 	case errors.Is(err, state.ErrConflict): // too many change the same key
 		return failf(codeThrottling, "Rate exceeded")
+	case errors.Is(err, state.ErrUnavailable), errors.Is(err, state.ErrUnknown):
+		c.s.log.Warn("key service: the state store does not answer", "op", c.op, "request", c.caller.RequestID, "err", err)
+		return errStateAway()
 	}
 	c.s.log.Error("key service: internal error", "op", c.op, "request", c.caller.RequestID, "err", err)
 	return errInternal()

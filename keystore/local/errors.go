@@ -21,6 +21,7 @@ const (
 	codeAccessDenied       = "AccessDeniedException"
 	codeAlreadyExists      = "AlreadyExistsException"
 	codeConflict           = "ConflictException"
+	codeDependencyTimeout  = "DependencyTimeoutException"
 	codeDisabled           = "DisabledException"
 	codeDryRun             = "DryRunOperationException"
 	codeExpiredImportToken = "ExpiredImportTokenException"
@@ -52,13 +53,21 @@ const (
 // failf makes an exception. Messages carry names and ARNs, never key material or plaintext.
 func failf(code, format string, args ...any) *Error {
 	status := 400
-	if code == codeInternal || code == codeKeyUnavailable {
+	switch code {
+	case codeInternal, codeKeyUnavailable:
 		status = 500
+	case codeDependencyTimeout:
+		status = 503
 	}
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...), Status: status}
 }
 
 func invalid(format string, args ...any) *Error { return failf(codeValidation, format, args...) }
+
+// errStateAway is what a client learns when the state store cannot be asked, or a transaction's outcome is not known.
+func errStateAway() *Error {
+	return failf(codeDependencyTimeout, "The system timed out while trying to fulfill the request. You can retry the request.")
+}
 
 // errInternal is the only thing a client learns of a fault on our side; the log has the rest.
 func errInternal() *Error {

@@ -98,6 +98,7 @@ var kinds = map[string]keystore.Kind{
 	codeInvalidState: keystore.InvalidState, codeAccessDenied: keystore.AccessDenied,
 	codeInvalidKeyUsage: keystore.InvalidKeyUsage, codeInvalidCiphertext: keystore.InvalidCiphertext,
 	codeIncorrectKey: keystore.IncorrectKey, codeThrottling: keystore.Throttled, codeKeyUnavailable: keystore.Unavailable,
+	codeDependencyTimeout: keystore.Unavailable,
 	// The only thing that can be wrong in a request of ours is the client's context, and no key is given out for it.
 	codeValidation: keystore.AccessDenied,
 }

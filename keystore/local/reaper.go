@@ -202,12 +202,12 @@ func (s *Service) deleteKey(ctx context.Context, k *key, now time.Time) error {
 	if err := s.announce(e, "DeleteKey", now, nil); err != nil {
 		return err
 	}
-	if _, err := s.state.Txn(ctx, e.conds, e.ops); err != nil {
-		return err
+	_, err = s.state.Txn(ctx, e.conds, e.ops)
+	if err == nil || errors.Is(err, state.ErrUnknown) {
+		s.keys.Remove(keyPath(k.Account, k.ID))
+		s.changed(k.arn())
 	}
-	s.keys.Remove(keyPath(k.Account, k.ID))
-	s.changed(k.arn())
-	return nil
+	return err
 }
 
 func (s *Service) expireMaterial(e *edit, now time.Time) error {
@@ -296,7 +296,7 @@ func (s *Service) sweepGrants(ctx context.Context) error {
 			if len(grants) < sweepPage {
 				ops = append(ops, state.Op{Key: d.Key, Delete: true})
 			}
-			if _, err := s.state.Txn(ctx, nil, ops); err != nil {
+			if err := state.WriteAll(ctx, s.state, ops); err != nil {
 				return err
 			}
 			if len(grants) < sweepPage {

@@ -99,14 +99,14 @@ func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 		return err
 	}
 	conds := append(e.conds, state.Cond{Key: keyPath(k.Account, k.ID), Revision: k.revision})
-	if _, err := s.state.Txn(ctx, conds, e.ops); err != nil {
-		return err
+	_, err := s.state.Txn(ctx, conds, e.ops)
+	if err == nil || errors.Is(err, state.ErrUnknown) { // what may have changed, caches must not keep
+		s.changed(e.arn())
+		for _, keyARN := range e.others {
+			s.changed(keyARN)
+		}
 	}
-	s.changed(e.arn())
-	for _, keyARN := range e.others {
-		s.changed(keyARN)
-	}
-	return nil
+	return err
 }
 
 // lockCount is for whoever reads and changes the count of an account's keys.

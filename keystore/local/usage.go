@@ -76,27 +76,15 @@ func (s *Service) flushUsage(ctx context.Context) error {
 }
 
 func (s *Service) writeUsage(ctx context.Context, uses map[string]lastUse) error {
-	var ops []state.Op
-	flush := func() error {
-		if len(ops) == 0 {
-			return nil
-		}
-		_, err := s.state.Txn(ctx, nil, ops)
-		ops = nil
-		return err
-	}
+	ops := make([]state.Op, 0, len(uses))
 	for id, use := range uses {
 		value, err := json.Marshal(use)
 		if err != nil {
 			return err
 		}
-		if ops = append(ops, state.Op{Key: usagePrefix + id, Value: value}); len(ops) == 256 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
+		ops = append(ops, state.Op{Key: usagePrefix + id, Value: value})
 	}
-	return flush()
+	return state.WriteAll(ctx, s.state, ops)
 }
 
 // GetKeyLastUsage tells when and how a key was last used in a cryptographic operation.

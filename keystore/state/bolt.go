@@ -42,7 +42,7 @@ const (
 type boltStore struct {
 	db     *bbolt.DB
 	file   *os.File // of db
-	hub    hub
+	hub    Hub
 	queue  chan *boltTxn
 	stop   chan struct{} // closed by Close: no new transactions
 	done   chan struct{} // closed by the writer when it has ended
@@ -130,7 +130,7 @@ func (s *boltStore) view(ctx context.Context, fn func(*bbolt.Tx) error) error {
 }
 
 func (s *boltStore) Get(ctx context.Context, key string) (e Entry, err error) {
-	if err := checkKey(key); err != nil {
+	if err := CheckKey(key); err != nil {
 		return Entry{}, err
 	}
 	err = s.view(ctx, func(tx *bbolt.Tx) error {
@@ -172,7 +172,7 @@ func (s *boltStore) Range(ctx context.Context, prefix, after string, limit int) 
 }
 
 func (s *boltStore) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error) {
-	if err := check(conds, ops); err != nil {
+	if err := CheckTxn(conds, ops); err != nil {
 		return 0, err
 	}
 	t := &boltTxn{ctx: ctx, conds: conds, ops: ops, done: make(chan struct{})}
@@ -193,7 +193,7 @@ func (s *boltStore) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, err
 }
 
 func (s *boltStore) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
-	return s.hub.watch(ctx, prefix)
+	return s.hub.Watch(ctx, prefix)
 }
 
 // Backup copies to a temporary file beside the state first, however slow w is: the file cannot grow while a read
@@ -258,7 +258,7 @@ func (s *boltStore) Close() error {
 	s.closer.Do(func() {
 		close(s.stop)
 		<-s.done
-		s.hub.close()
+		s.hub.Close()
 		if s.damage != nil {
 			s.err = release(s.file)
 			return
@@ -303,7 +303,7 @@ func (s *boltStore) commit(group []*boltTxn) {
 			t.rev, t.err = 0, fmt.Errorf("state: %w", err)
 		}
 		if t.err == nil && len(t.ops) > 0 {
-			s.hub.publish(t.ops, t.rev)
+			s.hub.Publish(events(t.ops, t.rev))
 		}
 		close(t.done)
 	}
@@ -314,6 +314,7 @@ func (s *boltStore) update(group []*boltTxn) error {
 	if s.damage != nil {
 		return s.damage
 	}
+	applied := false
 	err := guarded(func() error {
 		return s.db.Update(func(tx *bbolt.Tx) error {
 			for _, t := range group {
@@ -322,9 +323,13 @@ func (s *boltStore) update(group []*boltTxn) error {
 					return err
 				}
 			}
+			applied = true
 			return nil
 		})
 	})
+	if err != nil && applied { // a page that did not get to the disk now may be read from it later
+		err = fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
 	if errors.Is(err, ErrDamaged) {
 		s.damage = err
 	}
@@ -367,18 +372,6 @@ func (t *boltTxn) apply(tx *bbolt.Tx) error {
 		}
 	}
 	return meta.Put(revisionKey, encodeEntry(t.rev, nil))
-}
-
-// load fills an empty store with a memory store's entries, for its backup.
-func (s *boltStore) load(rev int64, entries map[string]Entry) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
-		for key, e := range entries {
-			if err := tx.Bucket(entriesBucket).Put([]byte(key), encodeEntry(e.Revision, e.Value)); err != nil {
-				return err
-			}
-		}
-		return tx.Bucket(metaBucket).Put(revisionKey, encodeEntry(rev, nil))
-	})
 }
 
 func encodeEntry(rev int64, value []byte) []byte {

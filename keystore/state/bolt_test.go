@@ -346,3 +346,42 @@ func BenchmarkTxn(b *testing.B) {
 		})
 	}
 }
+
+func put(t *testing.T, s Store, key, value string) int64 {
+	t.Helper()
+	rev, err := s.Txn(t.Context(), nil, []Op{{Key: key, Value: []byte(value)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rev
+}
+
+func next(t *testing.T, events <-chan Event) Event {
+	t.Helper()
+	select {
+	case e, ok := <-events:
+		if !ok {
+			t.Fatal("the watch ended")
+		}
+		return e
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event")
+	}
+	panic("unreachable")
+}
+
+func dump(t *testing.T, s Store, prefix, after string, limit int) string {
+	t.Helper()
+	entries, err := s.Range(t.Context(), prefix, after, limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for i, e := range entries {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		fmt.Fprintf(&b, "%s=%s@%d", e.Key, e.Value, e.Revision)
+	}
+	return b.String()
+}

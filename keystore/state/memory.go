@@ -2,10 +2,9 @@ package state
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -13,7 +12,7 @@ import (
 
 // memory is a Store for tests: nothing survives it but a backup.
 type memory struct {
-	hub hub
+	hub Hub
 
 	mu      sync.RWMutex
 	closed  bool
@@ -69,7 +68,7 @@ func (m *memory) Range(ctx context.Context, prefix, after string, limit int) ([]
 }
 
 func (m *memory) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error) {
-	if err := check(conds, ops); err != nil {
+	if err := CheckTxn(conds, ops); err != nil {
 		return 0, err
 	}
 	m.mu.Lock()
@@ -93,45 +92,30 @@ func (m *memory) Txn(ctx context.Context, conds []Cond, ops []Op) (int64, error)
 			m.entries[op.Key] = Entry{Key: op.Key, Value: append([]byte(nil), op.Value...), Revision: m.rev}
 		}
 	}
-	m.hub.publish(ops, m.rev)
+	m.hub.Publish(events(ops, m.rev))
 	return m.rev, nil
 }
 
 func (m *memory) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
-	return m.hub.watch(ctx, prefix)
+	return m.hub.Watch(ctx, prefix)
 }
 
-// Backup writes a bbolt file: every backup has this format, whatever the store.
-func (m *memory) Backup(w io.Writer) (err error) {
-	dir, err := os.MkdirTemp("", "waxseal-state")
-	if err != nil {
-		return fmt.Errorf("state: backup: %w", err)
-	}
-	defer func() {
-		if rm := os.RemoveAll(dir); err == nil && rm != nil {
-			err = fmt.Errorf("state: backup: %w", rm)
-		}
-	}()
-	b, err := openBolt(filepath.Join(dir, "state.db"))
-	if err != nil {
-		return err
-	}
+// Backup implements Store.
+func (m *memory) Backup(w io.Writer) error {
 	m.mu.RLock()
-	err = b.load(m.rev, m.entries)
+	if m.closed {
+		m.mu.RUnlock()
+		return ErrClosed
+	}
+	rev, entries := m.rev, slices.Collect(maps.Values(m.entries))
 	m.mu.RUnlock()
-	if err == nil {
-		err = b.Backup(w)
-	}
-	if cerr := b.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return WriteBackup(w, rev, entries)
 }
 
 func (m *memory) Close() error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
-	m.hub.close()
+	m.hub.Close()
 	return nil
 }

@@ -52,28 +52,54 @@ var _ Store = (*Sealed)(nil)
 // here, for example, or the secret is another deployment's.
 func Seal(ctx context.Context, s Store, sealer Sealer, mayTakeOver func(context.Context) error, except ...string) (*Sealed, error) {
 	sealed := &Sealed{store: s, sealer: sealer, except: except}
-	mark, err := sealed.Get(ctx, sealMark)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		err = sealed.sealFirst(ctx, mayTakeOver)
-	case err == nil && strings.HasPrefix(string(mark.Value), markBegun):
-		err = sealed.sealRest(ctx, string(mark.Value))
-	}
-	if err != nil {
+	if err := sealed.begin(ctx, mayTakeOver); err != nil {
 		return nil, err
 	}
 	return sealed, nil
 }
 
+func (s *Sealed) begin(ctx context.Context, mayTakeOver func(context.Context) error) error {
+	mark, err := s.Get(ctx, sealMark)
+	if errors.Is(err, ErrNotFound) {
+		if err = s.markEmpty(ctx); err == nil {
+			return nil
+		}
+		if errors.Is(err, errNotEmpty) {
+			return s.sealFirst(ctx, mayTakeOver)
+		}
+		if errors.Is(err, ErrConflict) { // another replica starts just now
+			mark, err = s.Get(ctx, sealMark)
+		}
+	}
+	if err == nil && strings.HasPrefix(string(mark.Value), markBegun) {
+		return s.sealRest(ctx, string(mark.Value))
+	}
+	return err
+}
+
+var errNotEmpty = errors.New("state: there are entries")
+
+// markEmpty marks an empty store as sealed; else it returns errNotEmpty, or ErrConflict when there is a mark by now.
+func (s *Sealed) markEmpty(ctx context.Context) error {
+	entries, err := s.store.Range(ctx, "", "", 1)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 && entries[0].Key == sealMark {
+		return ErrConflict
+	}
+	if len(entries) > 0 {
+		return errNotEmpty
+	}
+	_, err = s.Txn(ctx, []Cond{{Key: sealMark}}, []Op{{Key: sealMark, Value: []byte(markDone)}})
+	return err
+}
+
 // sealFirst seals the values of a store without a mark. A sealed value in such a store means an attack: a removed
 // mark, so that planted plain values pass as values of an earlier version.
 func (s *Sealed) sealFirst(ctx context.Context, mayTakeOver func(context.Context) error) error {
-	if entries, err := s.store.Range(ctx, "", "", 1); err != nil {
+	if err := mayTakeOver(ctx); err != nil {
 		return err
-	} else if len(entries) > 0 {
-		if err := mayTakeOver(ctx); err != nil {
-			return err
-		}
 	}
 	begun, err := s.sum(ctx, func(e Entry) ([]byte, error) {
 		if _, err := s.open(e.Key, e.Value); err == nil {
@@ -135,11 +161,13 @@ func (s *Sealed) sealPlain(ctx context.Context) error {
 				ops = append(ops, Op{Key: e.Key, Value: e.Value})
 			}
 		}
-		if len(ops) == 0 {
-			return nil
+		for some := range Chunks(ops) {
+			if _, err := s.Txn(ctx, conds[:len(some)], some); err != nil {
+				return err
+			}
+			conds = conds[len(some):]
 		}
-		_, err := s.Txn(ctx, conds, ops)
-		return err
+		return nil
 	})
 	if err != nil {
 		return err

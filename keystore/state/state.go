@@ -1,8 +1,9 @@
 // Package state is the transactional key-value state of waxseal: KMS keys, uploads in flight, current bucket keys.
 //
 // The interface has the shape of etcd's: one flat, ordered key space, a revision that grows with every transaction,
-// compare-and-set on an entry's revision, and watches. The program keeps it in a bbolt file ([OpenBolt]), open in a
-// single process at a time; tests keep it in memory ([NewMemory]). Every [Store] passes the same contract suite.
+// compare-and-set on an entry's revision, and watches. A single process keeps it in a bbolt file ([OpenBolt]), several
+// processes share it in an etcd (package etcd), tests keep it in memory ([NewMemory]). Every [Store] passes the contract
+// suite of package statetest.
 //
 // Values are opaque here. [Seal] wraps a store so that values at rest are secret and authentic.
 package state
@@ -10,7 +11,6 @@ package state
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 )
 
@@ -19,15 +19,25 @@ var (
 	ErrNotFound = errors.New("state: not found")
 	// ErrConflict is returned by Txn when a condition does not hold; nothing was written.
 	ErrConflict = errors.New("state: conflict")
+	// ErrUnavailable is returned when the store cannot be asked now. Nothing was written.
+	ErrUnavailable = errors.New("state: the state store does not answer")
+	// ErrUnknown is returned by Txn when the transaction was sent or begun and its outcome is not known: it may have been
+	// applied, may be applied later, or never. The caller reads the keys before it undoes anything that belongs to the
+	// transaction: the object of a record, for example, may only be removed when the record is not there.
+	ErrUnknown = errors.New("state: the outcome of the transaction is unknown")
 	// ErrClosed is returned by every method after Close.
 	ErrClosed = errors.New("state: closed")
 )
 
-// Limits, enforced by every implementation before anything is written.
+// Limits, enforced by every implementation before anything is written. They are etcd's: it takes 128 conditions, 128
+// operations and 1.5 MiB a request, and refuses a transaction that writes a key twice. Values count as stored: a sealed
+// value is up to SealRoom bytes longer than its plaintext.
 const (
 	MaxKeySize   = 1024
 	MaxValueSize = 1 << 20
-	MaxTxnSize   = 512 // conditions and operations of a transaction
+	MaxTxnSize   = 128             // conditions and operations of a transaction
+	MaxTxnBytes  = 1<<20 + 256<<10 // keys and values of a transaction
+	SealRoom     = 256
 )
 
 // Entry is a key with its value and the revision of its last transaction.
@@ -70,7 +80,8 @@ type Store interface {
 	Range(ctx context.Context, prefix, after string, limit int) ([]Entry, error)
 
 	// Txn applies all operations or, when a condition does not hold, none, and returns ErrConflict. When it returns
-	// nil, the change is durable. It returns the new revision; without operations, the current revision.
+	// nil, the change is durable. It returns the new revision; without operations, the current revision. No key may be in
+	// two operations. ErrUnknown: see there.
 	//
 	// A context that ends before the transaction begins cancels it. After the begin Txn waits for the outcome:
 	// "cancelled" for a change that happened would help nobody.
@@ -85,32 +96,4 @@ type Store interface {
 
 	// Close ends all watches and releases the store.
 	Close() error
-}
-
-// check refuses keys, values and transactions beyond the limits, so that all implementations refuse the same.
-func check(conds []Cond, ops []Op) error {
-	if n := len(conds) + len(ops); n > MaxTxnSize {
-		return fmt.Errorf("state: transaction of %d conditions and operations, at most %d are allowed", n, MaxTxnSize)
-	}
-	for _, c := range conds {
-		if err := checkKey(c.Key); err != nil {
-			return err
-		}
-	}
-	for _, op := range ops {
-		if err := checkKey(op.Key); err != nil {
-			return err
-		}
-		if len(op.Value) > MaxValueSize {
-			return fmt.Errorf("state: value of %d bytes, at most %d are allowed", len(op.Value), MaxValueSize)
-		}
-	}
-	return nil
-}
-
-func checkKey(key string) error {
-	if key == "" || len(key) > MaxKeySize {
-		return fmt.Errorf("state: key of %d bytes, 1 to %d are allowed", len(key), MaxKeySize)
-	}
-	return nil
 }

@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// watchBuffer bounds a watcher's queue. A watcher further behind gets Lagged.
-const watchBuffer = 1024
+// WatchBuffer bounds a watcher's queue. A watcher further behind gets Lagged.
+const WatchBuffer = 1024
 
-// hub hands changes to watchers. Its zero value is ready for use.
-type hub struct {
+// Hub hands the changes of a Store to its watchers. Its zero value is ready for use.
+type Hub struct {
 	mu       sync.Mutex
 	closed   bool
 	watchers map[*watcher]struct{}
@@ -28,7 +28,8 @@ type watcher struct {
 	closed bool
 }
 
-func (h *hub) watch(ctx context.Context, prefix string) (<-chan Event, error) {
+// Watch implements Store.Watch.
+func (h *Hub) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -51,16 +52,26 @@ func (h *hub) watch(ctx context.Context, prefix string) (<-chan Event, error) {
 	return w.out, nil
 }
 
-// publish queues the changes of a transaction. Callers publish in order of revision.
-func (h *hub) publish(ops []Op, rev int64) {
+// Publish queues changes. Callers publish in order of revision, and leave the events' values as they are.
+func (h *Hub) Publish(events []Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.watchers {
-		w.push(ops, rev)
+		w.push(events)
 	}
 }
 
-func (h *hub) close() {
+// Lag sends Lagged to every watcher, in place of changes that were lost.
+func (h *Hub) Lag() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for w := range h.watchers {
+		w.lag()
+	}
+}
+
+// Close ends all watches.
+func (h *Hub) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closed = true
@@ -69,20 +80,28 @@ func (h *hub) close() {
 	}
 }
 
-func (w *watcher) push(ops []Op, rev int64) {
+func (w *watcher) push(events []Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, op := range ops {
-		if w.lagged || !strings.HasPrefix(op.Key, w.prefix) {
+	for _, e := range events {
+		if w.lagged || !strings.HasPrefix(e.Key, w.prefix) {
 			continue
 		}
-		if len(w.queue) == watchBuffer {
+		if len(w.queue) == WatchBuffer {
 			w.queue, w.lagged = nil, true
 			break
 		}
 		// Each watcher gets a copy of the value, and may change it.
-		w.queue = append(w.queue, Event{Key: op.Key, Value: append([]byte(nil), op.Value...), Revision: rev, Deleted: op.Delete})
+		e.Value = append([]byte(nil), e.Value...)
+		w.queue = append(w.queue, e)
 	}
+	w.signal()
+}
+
+func (w *watcher) lag() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue, w.lagged = nil, true
 	w.signal()
 }
 
@@ -131,4 +150,13 @@ func (w *watcher) pump(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// events returns the changes of a transaction.
+func events(ops []Op, rev int64) []Event {
+	all := make([]Event, len(ops))
+	for i, op := range ops {
+		all[i] = Event{Key: op.Key, Value: op.Value, Revision: rev, Deleted: op.Delete}
+	}
+	return all
 }
