@@ -220,7 +220,7 @@ func TestMigrate(t *testing.T) {
 			t.Errorf("%s reads %q", key, got)
 		}
 		h := b.head(key)
-		if h.Get("X-Waxseal-Plaintext") != "" || h.Get(sseHeader) != "AES256" || h.Get("X-Amz-Meta-Colour") != "red" || h.Get("Content-Type") != "text/plain" {
+		if h.Get(s3.HeaderPlaintext) != "" || h.Get(s3.HeaderSSE) != "AES256" || h.Get("X-Amz-Meta-Colour") != "red" || h.Get("Content-Type") != "text/plain" {
 			t.Errorf("%s: %v", key, h)
 		}
 	}
@@ -401,7 +401,7 @@ func TestRewrapModes(t *testing.T) {
 			}
 			b.wantOut("1 SSE-C, not opened", "3 objects: 2 ")
 			h := b.head("small")
-			if h.Get(sseHeader) != step.algorithm || h.Get(kmsKeyHeader) != step.key || h.Get(bucketKeyHeader) != step.bucketKey {
+			if h.Get(s3.HeaderSSE) != step.algorithm || h.Get(s3.HeaderSSEKMSKeyID) != step.key || h.Get(s3.HeaderSSEBucketKey) != step.bucketKey {
 				t.Errorf("it is %v", h)
 			}
 			if h.Get("X-Amz-Meta-Colour") != "red" || (h.Get("Etag") == before) != step.keepsETag {
@@ -940,18 +940,18 @@ func TestOrdersAreTheOperators(t *testing.T) {
 	b.put("a", []byte("one"), nil)
 	before, _ := b.store.Object(jobBucket, "a")
 	h, err := client.head(context.Background(), jobBucket, "a")
-	if err != nil || h.Get("X-Waxseal-Key-Version") != "" {
+	if err != nil || h.Get(s3.HeaderKeyVersion) != "" {
 		t.Errorf("a client is told the version: %v %v", h, err)
 	}
-	_, err = client.core.CopyObject(context.Background(), jobBucket, "a", jobBucket, "a", map[string]string{orderHeader: orderReencrypt}, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	_, err = client.core.CopyObject(context.Background(), jobBucket, "a", jobBucket, "a", map[string]string{s3.HeaderOrder: s3.OrderReencrypt}, minio.CopySrcOptions{}, minio.PutObjectOptions{})
 	if code := codeOf(err); code != "InvalidRequest" {
 		t.Errorf("a copy onto itself that changes nothing: %v", err)
 	}
-	_, err = client.core.CopyObject(context.Background(), jobBucket, "a", jobBucket, "a", map[string]string{orderHeader: orderReencrypt, sseHeader: "AES256"}, minio.CopySrcOptions{}, minio.PutObjectOptions{})
+	_, err = client.core.CopyObject(context.Background(), jobBucket, "a", jobBucket, "a", map[string]string{s3.HeaderOrder: s3.OrderReencrypt, s3.HeaderSSE: "AES256"}, minio.CopySrcOptions{}, minio.PutObjectOptions{})
 	if after, _ := b.store.Object(jobBucket, "a"); err != nil || !bytes.Equal(before.Body, after.Body) {
 		t.Errorf("the client's order was followed: %v", err)
 	}
-	if b.store.Saw(orderReencrypt) {
+	if b.store.Saw(s3.OrderReencrypt) {
 		t.Error("the store was shown the order")
 	}
 	if info, err := os.Stat(filepath.Join(b.conf.DataDir, "jobs.sock")); err != nil || info.Mode().Perm() != 0o600 {
@@ -985,7 +985,7 @@ func TestRetentionIsKept(t *testing.T) {
 	}
 	for key, until := range map[string]string{"past": "", "past-parts": "", "future": future, "future-parts": future} {
 		h := b.head(key)
-		if h.Get(lockUntil) != until || (h.Get(lockMode) != "") != (until != "") || h.Get(hold) != "ON" || h.Get("X-Waxseal-Plaintext") != "" {
+		if h.Get(lockUntil) != until || (h.Get(lockMode) != "") != (until != "") || h.Get(hold) != "ON" || h.Get(s3.HeaderPlaintext) != "" {
 			t.Errorf("%s: %v", key, h)
 		}
 	}

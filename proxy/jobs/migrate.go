@@ -82,14 +82,14 @@ func (j *Job) migrate(ctx context.Context, key string) (string, error) {
 		return alreadySealed, nil // SSE-C: only its client can say more
 	case err != nil:
 		return "", err
-	case h.Get("X-Waxseal-Plaintext") != "true":
+	case h.Get(s3.HeaderPlaintext) != "true":
 		return alreadySealed, nil
 	case j.dryRun:
 		return wouldEncrypt, nil
 	}
 	if err := j.copyOntoItself(ctx, key, h, nil); err != nil {
 		// The copy of an earlier run that was cut off may have ended since: what it sealed has the same ETag.
-		if now, again := j.s3.head(ctx, j.bucket, key); again == nil && now.Get("X-Waxseal-Plaintext") != "true" {
+		if now, again := j.s3.head(ctx, j.bucket, key); again == nil && now.Get(s3.HeaderPlaintext) != "true" {
 			return alreadySealed, nil
 		}
 		return "", err
@@ -133,7 +133,7 @@ func (j *Job) copyOntoItself(ctx context.Context, key string, h http.Header, how
 	if err != nil {
 		return err
 	}
-	if size > maxSingleCopy && how[orderHeader] != orderRewrap {
+	if size > maxSingleCopy && how[s3.HeaderOrder] != s3.OrderRewrap {
 		return j.copyInParts(ctx, key, h, how, size)
 	}
 	set := kept(h, time.Now())

@@ -14,6 +14,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+
+	"waxseal/proxy/s3"
 )
 
 // What comes of an object that is rewrapped.
@@ -25,19 +27,6 @@ const (
 	asWanted    = "as wanted already"
 	unknown     = "under a version of their key that is not known"
 	otherKey    = "under other keys, left"
-)
-
-// Orders to the proxy, which takes them from the operator's listener only.
-const (
-	orderHeader    = "x-waxseal-order"
-	orderRewrap    = "rewrap"
-	orderReencrypt = "reencrypt"
-)
-
-const (
-	sseHeader       = "X-Amz-Server-Side-Encryption"
-	kmsKeyHeader    = sseHeader + "-Aws-Kms-Key-Id"
-	bucketKeyHeader = sseHeader + "-Bucket-Key-Enabled"
 )
 
 // algorithms are the modes as people name them, and as S3 does.
@@ -138,8 +127,8 @@ type hanging struct {
 
 func hangingOf(h http.Header) hanging {
 	return hanging{
-		sealedAs: sealedAs{h.Get(sseHeader), h.Get(kmsKeyHeader), h.Get(bucketKeyHeader) == "true"},
-		version:  h.Get("X-Waxseal-Key-Version"), current: h.Get("X-Waxseal-Key-Current"),
+		sealedAs: sealedAs{h.Get(s3.HeaderSSE), h.Get(s3.HeaderSSEKMSKeyID), h.Get(s3.HeaderSSEBucketKey) == "true"},
+		version:  h.Get(s3.HeaderKeyVersion), current: h.Get(s3.HeaderKeyCurrent),
 	}
 }
 
@@ -181,7 +170,7 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 		return customerKey, nil // its client's key is needed for anything
 	case err != nil:
 		return "", err
-	case h.Get("X-Waxseal-Plaintext") == "true":
+	case h.Get(s3.HeaderPlaintext) == "true":
 		return inTheClear, nil
 	}
 	version := versionOf(h)
@@ -266,18 +255,18 @@ func (r *rewrap) move(ctx context.Context, key string, h http.Header, now, want 
 		_, err := r.s3.core.Client.UpdateObjectEncryption(ctx, r.bucket, key, minio.UpdateObjectEncryptionOptions{KMSKeyArn: want.key, BucketKeyEnabled: want.bucketKey})
 		return err
 	}
-	how := map[string]string{sseHeader: want.algorithm}
+	how := map[string]string{s3.HeaderSSE: want.algorithm}
 	if want.key != "" {
-		how[kmsKeyHeader] = want.key
+		how[s3.HeaderSSEKMSKeyID] = want.key
 	}
 	if want.algorithm == "aws:kms" {
-		how[bucketKeyHeader] = fmt.Sprint(want.bucketKey)
+		how[s3.HeaderSSEBucketKey] = fmt.Sprint(want.bucketKey)
 	}
 	switch {
 	case r.Reencrypt:
-		how[orderHeader] = orderReencrypt
+		how[s3.HeaderOrder] = s3.OrderReencrypt
 	case now.algorithm == want.algorithm:
-		how[orderHeader] = orderRewrap
+		how[s3.HeaderOrder] = s3.OrderRewrap
 	}
 	return r.copyOntoItself(ctx, key, h, how)
 }

@@ -81,7 +81,7 @@ func (j *Job) verifyOnce(ctx context.Context, o minio.ObjectInfo) (string, error
 	if err := sum.check(); err != nil {
 		return "", err
 	}
-	if header.Get("X-Waxseal-Plaintext") == "true" {
+	if header.Get(s3.HeaderPlaintext) == "true" {
 		return inTheClear, nil
 	}
 	return opened, nil
