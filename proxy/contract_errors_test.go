@@ -466,3 +466,26 @@ func TestKMSOutage(t *testing.T) {
 	}
 	k.run(t, "and back", func(t *testing.T) { k.ask("GET", k.object("o"), nil, "").ok(t) })
 }
+
+// TestErrorKinds: the missing key of a client is told from other errors with its code, for HEAD and GET alike.
+func TestErrorKinds(t *testing.T) {
+	k := startContract(t, nil)
+	k.ask("PUT", k.object("c"), sseC(1), "x").ok(t)
+	k.ask("PUT", k.object("plain"), nil, "x").ok(t)
+	for _, method := range []string{"GET", "HEAD"} {
+		for _, c := range []struct {
+			name, key string
+			h         hdr
+			want      string
+		}{
+			{"without the key", "c", nil, s3.KindCustomerKey},
+			{"with a wrong key", "c", sseC(2), ""},
+			{"with the key", "c", sseC(1), ""},
+			{"with a key of an object that has none", "plain", sseC(1), ""},
+		} {
+			if got := k.ask(method, k.object(c.key), c.h, "").Header.Get(s3.HeaderErrorKind); got != c.want {
+				t.Errorf("%s %s: %s is %q, want %q", method, c.name, s3.HeaderErrorKind, got, c.want)
+			}
+		}
+	}
+}

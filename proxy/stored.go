@@ -328,7 +328,8 @@ func openable(o *stored, customer *customerKey) error {
 	isC := o.env != nil && o.env.Mode == sse.SSEC
 	switch {
 	case isC && customer == nil:
-		return s3.Errorf(s3.InvalidRequest, "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.")
+		return s3.Errorf(s3.InvalidRequest, "The object was stored using a form of Server Side Encryption. The correct parameters must be provided to retrieve the object.").
+			WithHeader(s3.HeaderErrorKind, s3.KindCustomerKey)
 	case !isC && customer != nil:
 		return s3.Errorf(s3.InvalidRequest, "The encryption parameters are not applicable to this object.")
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/minio/minio-go/v7/pkg/signer"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+
+	"waxseal/proxy/s3"
 )
 
 // Endpoint is the S3 endpoint of a waxseal, and who a job is there.
@@ -215,25 +217,33 @@ func (j *Job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
 }
 
 // head asks for all that waxseal says of an object: the header as it came, which minio-go does not show whole.
-func (a *access) head(ctx context.Context, bucket, key string) (http.Header, error) {
-	resp, err := a.send(ctx, http.MethodHead, bucket, key, nil, nil)
+func (a *access) head(ctx context.Context, bucket, key, version string) (http.Header, error) {
+	query := url.Values{}
+	if version != "" {
+		query.Set("versionId", version)
+	}
+	resp, err := a.send(ctx, http.MethodHead, bucket, key, query, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
+	switch {
+	case resp.StatusCode == http.StatusOK:
 		return resp.Header, nil
-	case http.StatusBadRequest:
-		return nil, a.refusal(ctx, bucket, key)
+	case resp.Header.Get(s3.HeaderErrorKind) == s3.KindCustomerKey:
+		return nil, errCustomerKey
+	case resp.StatusCode == http.StatusBadRequest:
+		return nil, a.refusal(ctx, bucket, key, version)
 	}
 	return nil, &headError{resp.StatusCode}
 }
 
-// refusal asks again for what HEAD answered 400, as the answer to a GET says why: SSE-C, or a KMS key that is disabled, or
-// anything else.
-func (a *access) refusal(ctx context.Context, bucket, key string) error {
-	body, _, _, err := a.core.GetObject(ctx, bucket, key, minio.GetObjectOptions{})
+// errCustomerKey says that an object needs its client's key: for anything, and from anybody.
+var errCustomerKey = errors.New("the object is under SSE-C, and its key is its client's")
+
+// refusal asks again for what HEAD answered 400, as the answer to a GET says why: a KMS key is disabled, for example.
+func (a *access) refusal(ctx context.Context, bucket, key, version string) error {
+	body, _, _, err := a.core.GetObject(ctx, bucket, key, minio.GetObjectOptions{VersionID: version})
 	if err != nil {
 		return err
 	}
@@ -242,12 +252,6 @@ func (a *access) refusal(ctx context.Context, bucket, key string) error {
 
 // errOtherNow says that an object is not what it was a moment ago.
 var errOtherNow = errors.New("HEAD answered 400, and GET did not")
-
-// isCustomers says whether an object needs its client's key: for anything, and from anybody.
-func isCustomers(err error) bool {
-	e := minio.ToErrorResponse(err)
-	return e.Code == "InvalidRequest" && strings.HasPrefix(e.Message, "The object was stored using a form of Server Side Encryption")
-}
 
 // send sends a request without a body as it stands.
 func (a *access) send(ctx context.Context, method, bucket, key string, query url.Values, h http.Header) (*http.Response, error) {

@@ -138,7 +138,7 @@ func (b *kit) read(key string) []byte {
 
 func (b *kit) head(key string) http.Header {
 	b.t.Helper()
-	h, err := b.s3.head(context.Background(), jobBucket, key)
+	h, err := b.s3.head(context.Background(), jobBucket, key, "")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -939,7 +939,7 @@ func TestOrdersAreTheOperators(t *testing.T) {
 	client := b.accessBy("http://" + l.Addr().String())
 	b.put("a", []byte("one"), nil)
 	before, _ := b.store.Object(jobBucket, "a")
-	h, err := client.head(context.Background(), jobBucket, "a")
+	h, err := client.head(context.Background(), jobBucket, "a", "")
 	if err != nil || h.Get(s3.HeaderKeyVersion) != "" {
 		t.Errorf("a client is told the version: %v %v", h, err)
 	}

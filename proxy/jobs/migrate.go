@@ -76,9 +76,9 @@ func (j *Job) migrateAll(ctx context.Context, mark *bookmark) error {
 
 // migrate encrypts one object: a copy onto itself that holds only for the plaintext that was looked at.
 func (j *Job) migrate(ctx context.Context, key string) (string, error) {
-	h, err := j.s3.head(ctx, j.bucket, key)
+	h, err := j.s3.head(ctx, j.bucket, key, "")
 	switch {
-	case isCustomers(err):
+	case errors.Is(err, errCustomerKey):
 		return alreadySealed, nil // SSE-C: only its client can say more
 	case err != nil:
 		return "", err
@@ -89,7 +89,7 @@ func (j *Job) migrate(ctx context.Context, key string) (string, error) {
 	}
 	if err := j.copyOntoItself(ctx, key, h, nil); err != nil {
 		// The copy of an earlier run that was cut off may have ended since: what it sealed has the same ETag.
-		if now, again := j.s3.head(ctx, j.bucket, key); again == nil && now.Get(s3.HeaderPlaintext) != "true" {
+		if now, again := j.s3.head(ctx, j.bucket, key, ""); again == nil && now.Get(s3.HeaderPlaintext) != "true" {
 			return alreadySealed, nil
 		}
 		return "", err

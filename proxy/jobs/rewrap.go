@@ -164,9 +164,9 @@ func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
 
 // one looks at an object and moves it, if it is to be moved.
 func (r *rewrap) one(ctx context.Context, key string) (string, error) {
-	h, err := r.s3.head(ctx, r.bucket, key)
+	h, err := r.s3.head(ctx, r.bucket, key, "")
 	switch {
-	case isCustomers(err):
+	case errors.Is(err, errCustomerKey):
 		return customerKey, nil // its client's key is needed for anything
 	case err != nil:
 		return "", err
@@ -195,7 +195,7 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	if err := r.move(ctx, key, h, now.sealedAs, want); err != nil {
 		return "", err
 	}
-	if h, err = r.s3.head(ctx, r.bucket, key); err != nil {
+	if h, err = r.s3.head(ctx, r.bucket, key, ""); err != nil {
 		return "", err
 	}
 	now = hangingOf(h)

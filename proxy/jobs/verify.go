@@ -1,8 +1,10 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"hash"
 	"hash/crc32"
@@ -58,7 +60,7 @@ func (j *Job) verify(ctx context.Context, o minio.ObjectInfo) (string, error) {
 	switch {
 	case isGone(err):
 		return gone, nil
-	case isCustomers(err):
+	case errors.Is(err, errCustomerKey):
 		return customerKey, nil
 	}
 	return what, err
@@ -66,6 +68,11 @@ func (j *Job) verify(ctx context.Context, o minio.ObjectInfo) (string, error) {
 
 func (j *Job) verifyOnce(ctx context.Context, o minio.ObjectInfo) (string, error) {
 	body, info, header, err := j.s3.core.GetObject(ctx, j.bucket, o.Key, minio.GetObjectOptions{VersionID: o.VersionID, Checksum: true})
+	if codeOf(err) == string(s3.InvalidRequest) {
+		// minio-go shows no header of an error, which would tell whose key is missing.
+		_, kind := j.s3.head(ctx, j.bucket, o.Key, o.VersionID)
+		return "", cmp.Or(kind, err)
+	}
 	if err != nil {
 		return "", err
 	}
