@@ -411,7 +411,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "server": "server", "jobs": "jobs", "embedded": "embedded"}
-	for _, name := range []string{"iam", "audit", "gate", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven"} {
+	for _, name := range []string{"iam", "audit", "bucketkey", "rootkey", "gate", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven"} {
 		folders[name] = "../keystore/" + name
 	}
 	folders["keystore"] = "../keystore"

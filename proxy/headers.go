@@ -241,12 +241,14 @@ var notReturned = map[string]bool{
 	"location": true, "content-location": true, "refresh": true, "set-cookie": true, "alt-svc": true,
 }
 
-// returned says whether a response header of the store goes to the client.
+// returned reports whether a response header of the store goes to the client. Waxseal's own do not: by them its jobs know
+// what is plaintext, or needs a client's key.
 func returned(lower string) bool {
 	return !notReturned[lower] &&
 		!strings.HasPrefix(lower, "x-amz-checksum-") &&
 		!strings.HasPrefix(lower, "x-amz-server-side-encryption") &&
 		!strings.HasPrefix(lower, "x-amz-meta-x-amz-server-side-encryption") &&
+		!strings.HasPrefix(lower, s3.PrefixWaxseal) &&
 		!strings.HasPrefix(lower, "x-minio-") && !strings.HasPrefix(lower, "x-ratelimit-")
 }
 
