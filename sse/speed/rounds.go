@@ -1,4 +1,4 @@
-package main
+package speed
 
 import (
 	"bytes"
@@ -8,7 +8,7 @@ import (
 	"waxseal/sse"
 )
 
-// sample is some plaintext, and the same as one sealed part.
+// sample is a plaintext and its sealed part.
 type sample struct {
 	plain, sealed []byte
 	headers       sse.Headers
