@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"keystore/transit":      {"keystore"},
 	"keystore/keystoretest": {"keystore"},
 	"keystore/iam":          {"keystore/strictjson"},
-	"keystore/audit":        {"keystore/iam"},
+	"keystore/audit":        {"keystore/iam", "keystore/state"},
 	"keystore/sigv4":        {"keystore/strictjson", "keystore/iam"},
 	"keystore/strictjson":   {},
 	"keystore/unproven":     {},

@@ -128,22 +128,7 @@ func (d *Deliverer) save(p progress) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	name := filepath.Join(d.Dir, deliveredName)
-	f, err := os.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err == nil {
-		err = syncDir(d.Dir)
-	}
-	if err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	return nil
+	return writeFile(d.Dir, deliveredName, b)
 }
 
 // file delivers what is left of one closed file, batch by batch.

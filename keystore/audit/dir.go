@@ -29,16 +29,24 @@ func closedFiles(dir string) ([]closedFile, error) {
 	}
 	var files []closedFile
 	for _, e := range entries {
-		digits, rest, ok := strings.Cut(e.Name(), "-")
-		if !ok || len(digits) != 12 || !strings.HasSuffix(rest, ".jsonl") {
-			continue
+		if number, ok := parseClosedName(e.Name()); ok { // else it is some other file that an operator put here
+			files = append(files, closedFile{number, filepath.Join(dir, e.Name())})
 		}
-		number, err := strconv.ParseUint(digits, 10, 64)
-		if err != nil {
-			continue // some other file that an operator put here
-		}
-		files = append(files, closedFile{number, filepath.Join(dir, e.Name())})
 	}
 	slices.SortFunc(files, func(a, b closedFile) int { return cmp.Compare(a.number, b.number) })
 	return files, nil
+}
+
+// maxNumber is the greatest number of a closed file. Whoever can write to the directory can leave a file of that number,
+// and then there is none for the next.
+const maxNumber = 1e18
+
+// parseClosedName returns the number in a closed file's name.
+func parseClosedName(name string) (number uint64, ok bool) {
+	digits, rest, ok := strings.Cut(name, "-")
+	if !ok || !strings.HasSuffix(rest, ".jsonl") {
+		return 0, false
+	}
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return number, err == nil && number <= maxNumber && fmt.Sprintf("%012d", number) == digits
 }

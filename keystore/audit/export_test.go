@@ -14,3 +14,15 @@ func (s *FileSink) Wrap(wrap func(*os.File) interface {
 	defer s.commit.Unlock()
 	s.file = wrap(s.file.(*os.File))
 }
+
+// WithFault has fault say, at each step of a rotation, a close or a prune, whether the process ends there.
+func WithFault(o FileOptions, fault func(step string) error) FileOptions {
+	o.fault = fault
+	return o
+}
+
+// Sign returns the content of a link's file.
+func (r *Register) Sign(d *Digest) ([]byte, error) {
+	content, _, err := d.sign(r.key)
+	return content, err
+}

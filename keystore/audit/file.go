@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -15,6 +16,8 @@ import (
 //
 //	current.jsonl                          records are appended here
 //	000000000001-20060102T150405Z.jsonl    closed files, by number; they do not change any more
+//	chain.json                             which chain of digests the directory belongs to
+//	<chain>-000000000001.digest            links of the chain: see Digest
 //	delivered.json                         how far a Deliverer has come
 const currentName = "current.jsonl"
 
@@ -23,6 +26,13 @@ type FileOptions struct {
 	MaxBytes int64         // size at which a file is closed; 64 MiB
 	MaxAge   time.Duration // age at which a file is closed; 5 minutes, as CloudTrail delivers
 	Now      func() time.Time
+
+	// Register, where set, makes the sink sign a digest of each file that it closes: see Digest.
+	Register *Register
+	// Report is told of errors that stop no record, for example that the state is away. It may be nil.
+	Report func(error)
+
+	fault func(step string) error // of tests
 }
 
 // FileSink writes records into files. Write returns when the record is on the disk; writers that come while one
@@ -31,16 +41,20 @@ type FileSink struct {
 	dir string
 	o   FileOptions
 
+	pruning sync.Mutex // held by Prune; taken before commit
+
 	mu      sync.Mutex
 	pending *batch // takes records; nil: none waits
 
 	// commit is held while a batch is written; it guards what is below.
 	commit sync.Mutex
 	file   file      // nil: a rotation failed half-way
-	size   int64     // of the file, all of it durable
+	tally  *tally    // of the file, all of it durable
+	chain  *chain    // nil: no digests
+	signed *Digest   // of a file that is closed and has no digest yet; nil: none
 	opened time.Time // when the first record of the file was written
 	next   uint64    // number of the file when it is closed
-	broken bool      // a failed write may have left bytes behind size
+	broken bool      // a failed write may have left bytes behind those of tally
 	closed bool
 }
 
@@ -55,9 +69,11 @@ type file interface {
 
 // batch is a group of records that share one write and one fsync.
 type batch struct {
-	lines []byte
-	done  chan struct{}
-	err   error // set before done is closed
+	lines       []byte
+	records     int
+	first, last Time // eventTime of the first and the last record
+	done        chan struct{}
+	err         error // set before done is closed
 }
 
 // ErrClosed is returned by a Write after Close.
@@ -75,27 +91,45 @@ func OpenFileSink(dir string, o FileOptions) (*FileSink, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Report == nil {
+		o.Report = func(error) {}
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	closed, err := closedFiles(dir)
+	s := &FileSink{dir: dir, o: o}
+	found, err := s.openChain()
 	if err != nil {
 		return nil, err
 	}
-	done, err := loadProgress(dir)
-	if err != nil {
+	if s.next, err = s.nextNumber(); err != nil {
 		return nil, err
-	}
-	// Delivered files may have been removed. A number that was delivered once must not come again: its file would count
-	// as delivered, too.
-	s := &FileSink{dir: dir, o: o, next: done.File + 1}
-	if len(closed) > 0 {
-		s.next = max(s.next, closed[len(closed)-1].number+1)
 	}
 	if err := s.open(); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.attestFound(found)
+}
+
+// nextNumber is the number that the current file gets. A number that was given once must not come again, also after
+// its file was removed: it counts as delivered, and as signed.
+func (s *FileSink) nextNumber() (uint64, error) {
+	last, err := lastNumber(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	done, err := loadProgress(s.dir)
+	if err != nil {
+		return 0, err
+	}
+	last = max(last, done.File)
+	if s.chain != nil {
+		last = max(last, s.chain.head.File)
+	}
+	if last >= maxNumber {
+		return 0, fmt.Errorf("audit: %s: %d is the last number of a file: move that file away", s.dir, last)
+	}
+	return last + 1, nil
 }
 
 // open opens the current file at the end of its last whole line.
@@ -104,13 +138,7 @@ func (s *FileSink) open() error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	size, err := wholeLines(f)
-	if err == nil {
-		err = f.Truncate(size)
-	}
-	if err == nil {
-		_, err = f.Seek(size, 0)
-	}
+	t, err := cutToLines(f)
 	if err == nil {
 		err = f.Sync()
 	}
@@ -120,8 +148,24 @@ func (s *FileSink) open() error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("audit: %w", err), f.Close())
 	}
-	s.file, s.size, s.broken, s.opened = f, size, false, s.o.Now()
+	s.file, s.tally, s.broken, s.opened = f, t, false, s.o.Now()
 	return nil
+}
+
+// cutToLines cuts a file off behind its last whole line, and leaves it positioned there.
+func cutToLines(f *os.File) (*tally, error) {
+	size, err := wholeLines(f)
+	if err == nil {
+		err = f.Truncate(size)
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := tallyFrom(io.NewSectionReader(f, 0, size))
+	if err == nil {
+		_, err = f.Seek(size, io.SeekStart)
+	}
+	return t, err
 }
 
 // wholeLines finds the length of f up to its last line end.
@@ -166,7 +210,7 @@ func (s *FileSink) Write(ctx context.Context, r *Record) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	b, first := s.join(append(line, '\n'))
+	b, first := s.join(append(line, '\n'), r.EventTime)
 	if first {
 		// The first of a batch writes it, also after its own ctx has ended: the others wait for it.
 		s.commitBatch(b)
@@ -181,14 +225,15 @@ func (s *FileSink) Write(ctx context.Context, r *Record) error {
 }
 
 // join adds a line to the waiting batch, and tells whether it is the first there.
-func (s *FileSink) join(line []byte) (b *batch, first bool) {
+func (s *FileSink) join(line []byte, at Time) (b *batch, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pending == nil {
-		s.pending, first = &batch{done: make(chan struct{})}, true
+		s.pending, first = &batch{done: make(chan struct{}), first: at}, true
 	}
-	s.pending.lines = append(s.pending.lines, line...)
-	return s.pending, first
+	b = s.pending
+	b.lines, b.records, b.last = append(b.lines, line...), b.records+1, at
+	return b, first
 }
 
 // commitBatch waits for the batch before, and then writes b and all that has joined it until then.
@@ -198,40 +243,43 @@ func (s *FileSink) commitBatch(b *batch) {
 	s.mu.Lock()
 	s.pending = nil
 	s.mu.Unlock()
-	b.err = s.append(b.lines)
+	b.err = s.append(b)
 	close(b.done)
 }
 
-// append writes lines and waits for the disk.
-func (s *FileSink) append(lines []byte) error {
+// append writes a batch and waits for the disk.
+func (s *FileSink) append(b *batch) error {
 	if s.closed {
 		return ErrClosed
 	}
 	if err := s.ready(); err != nil {
 		return err
 	}
-	if s.due(int64(len(lines))) {
+	if s.due(int64(len(b.lines))) {
 		if err := s.rotate(); err != nil {
 			return err
 		}
 	}
-	if s.size == 0 {
+	if s.tally.size == 0 {
 		s.opened = s.o.Now()
 	}
 	s.broken = true
-	if _, err := s.file.Write(lines); err != nil {
+	if _, err := s.file.Write(b.lines); err != nil {
 		return fmt.Errorf("audit: %w", errors.Join(err, s.mend()))
 	}
 	if err := s.file.Sync(); err != nil {
 		return fmt.Errorf("audit: %w", errors.Join(err, s.mend()))
 	}
-	s.size += int64(len(lines))
+	s.tally.add(b.lines, b.records, b.first, b.last)
 	s.broken = false
 	return nil
 }
 
-// ready makes sure that there is a file, and that it ends with a whole line.
+// ready makes sure that there is a file, that it ends with a whole line, and that the file before has its digest.
 func (s *FileSink) ready() error {
+	if err := s.signPending(); err != nil {
+		return err
+	}
 	if s.file == nil {
 		return s.open()
 	}
@@ -244,10 +292,10 @@ func (s *FileSink) mend() error {
 	if !s.broken {
 		return nil
 	}
-	if err := s.file.Truncate(s.size); err != nil {
+	if err := s.file.Truncate(s.tally.size); err != nil {
 		return fmt.Errorf("audit: cutting off a failed write: %w", err)
 	}
-	if _, err := s.file.Seek(s.size, 0); err != nil {
+	if _, err := s.file.Seek(s.tally.size, io.SeekStart); err != nil {
 		return fmt.Errorf("audit: cutting off a failed write: %w", err)
 	}
 	if err := s.file.Sync(); err != nil {
@@ -255,52 +303,4 @@ func (s *FileSink) mend() error {
 	}
 	s.broken = false
 	return nil
-}
-
-// due tells whether the current file must be closed before more bytes go in.
-func (s *FileSink) due(more int64) bool {
-	return s.size > 0 && (s.size+more > s.o.MaxBytes || s.o.Now().Sub(s.opened) >= s.o.MaxAge)
-}
-
-// rotate gives the current file its number and opens a new one. After a failure there may be no file; the next
-// write then opens it.
-func (s *FileSink) rotate() error {
-	to := filepath.Join(s.dir, closedName(s.next, s.o.Now()))
-	if err := os.Rename(filepath.Join(s.dir, currentName), to); err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	old := s.file
-	s.file = nil
-	s.next++
-	return errors.Join(s.open(), old.Close())
-}
-
-// Rotate closes the current file if it is old enough, so that a quiet day's records are delivered too.
-func (s *FileSink) Rotate() error {
-	s.commit.Lock()
-	defer s.commit.Unlock()
-	if s.closed {
-		return ErrClosed
-	}
-	if err := s.ready(); err != nil {
-		return err
-	}
-	if !s.due(0) {
-		return nil
-	}
-	return s.rotate()
-}
-
-// Close waits for the running writes and closes the file. Later writes fail.
-func (s *FileSink) Close() error {
-	s.commit.Lock()
-	defer s.commit.Unlock()
-	if s.closed {
-		return nil
-	}
-	s.closed = true
-	if s.file == nil {
-		return nil
-	}
-	return errors.Join(s.mend(), s.file.Close())
 }
