@@ -33,6 +33,7 @@ func auditCommand() *cobra.Command {
 	f.StringVar(&q.filter.Bucket, "bucket", "", "only uses for objects of this `BUCKET`")
 	f.BoolVar(&q.filter.ErrorOnly, "errors", false, "only what failed")
 	f.BoolVar(&q.count, "count", false, "print how many there are instead")
+	cmd.AddCommand(auditVerifyCommand(), auditPublicKeyCommand(), auditPruneCommand())
 	return cmd
 }
 

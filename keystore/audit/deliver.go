@@ -122,6 +122,12 @@ func loadProgress(dir string) (progress, error) {
 	return p, nil
 }
 
+// DeliveredBelow returns the number of the first file in a directory that a Deliverer may not have delivered as a whole.
+func DeliveredBelow(dir string) (uint64, error) {
+	p, err := loadProgress(dir)
+	return p.File, err
+}
+
 // save makes progress durable.
 func (d *Deliverer) save(p progress) error {
 	b, err := json.Marshal(p)

@@ -26,7 +26,7 @@ type Head struct {
 	Chain     string `json:"chain"`
 	Sequence  uint64 `json:"sequence"` // of the newest link; 0: there is none yet
 	Hash      string `json:"hash,omitempty"`
-	File      uint64 `json:"file"`   // number of the newest closed file
+	File      uint64 `json:"file"`             // number of the newest closed file
 	Before    uint64 `json:"before,omitempty"` // number of the newest file that is older than the chain
 	Closed    bool   `json:"closed"`           // nothing is written before the next start
 	Directory string `json:"directory"`
@@ -194,4 +194,13 @@ func (r *Register) restoreSigned(ctx context.Context) error {
 		return fmt.Errorf("audit: %w", err)
 	}
 	return nil
+}
+
+// TrustOf returns what the register in a state knows, and makes nothing there.
+func TrustOf(ctx context.Context, s state.Store) (Trust, error) {
+	r, err := ReadRegister(ctx, s)
+	if err != nil {
+		return Trust{}, err
+	}
+	return r.Trust(ctx)
 }

@@ -163,7 +163,9 @@ var edits = []struct {
 		m.lines("4-", func(l [][]byte) [][]byte { l[0], l[1] = l[1], l[0]; return l })
 	}},
 	{"a line twice", func(m meddler) { m.lines("4-", func(l [][]byte) [][]byte { return append([][]byte{l[0]}, l...) }) }},
-	{"a line more", func(m meddler) { m.edit("4-", func(c []byte) []byte { return append(c, "{\"eventName\":\"X\"}\n"...) }) }},
+	{"a line more", func(m meddler) {
+		m.edit("4-", func(c []byte) []byte { return append(c, "{\"eventName\":\"X\"}\n"...) })
+	}},
 	{"a half line more", func(m meddler) { m.edit("4-", func(c []byte) []byte { return append(c, "{"...) }) }},
 	{"an empty line", func(m meddler) { m.edit("4-", func(c []byte) []byte { return append(c, '\n') }) }},
 	{"a line of another file", func(m meddler) {

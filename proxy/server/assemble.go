@@ -118,7 +118,7 @@ func (p *App) openData(ctx context.Context, c *Config, log *slog.Logger) (err er
 	if err := p.openUsers(c); err != nil {
 		return err
 	}
-	if err := p.openAudit(c); err != nil {
+	if err := p.openAudit(ctx, c, log); err != nil {
 		return err
 	}
 	p.tls, p.ca, err = c.tlsConfig(dir, log)
@@ -137,16 +137,6 @@ func (p *App) openUsers(c *Config) (err error) {
 	}
 	p.users, err = c.directory(p.root, own...)
 	return err
-}
-
-func (p *App) openAudit(c *Config) (err error) {
-	// A file that is closed late is delivered late.
-	p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), audit.FileOptions{MaxAge: c.AuditInterval})
-	if err != nil {
-		return err
-	}
-	p.atEnd(func(context.Context) error { return p.audit.Close() })
-	return nil
 }
 
 // openStore opens the embedded store, if no other is configured.

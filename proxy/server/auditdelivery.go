@@ -41,6 +41,7 @@ func (c *Config) courier() (iam.User, Credentials, error) {
 // SSE-S3: a delivery uses no KMS key, and so makes no record that would have to be delivered in turn.
 func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 	if c.AuditBucket == "" {
+		p.background(func(ctx context.Context) { p.rotateRecords(ctx, log) })
 		return nil
 	}
 	l := fasthttputil.NewInmemoryListener() // the courier works also where the S3 port is closed to this machine

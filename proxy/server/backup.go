@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"time"
 
+	"waxseal/keystore/audit"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
@@ -103,7 +105,8 @@ func restoreThrough(ctx context.Context, c *Config, scratch dataDir, r io.Reader
 		return err
 	}
 	// Its own records go with the scratch directory.
-	if err := withState(ctx, c, scratch, scratch, func(*App) error { return nil }); err != nil {
+	err = withState(ctx, c, scratch, scratch, func(p *App) error { return audit.MarkRestored(ctx, p.state, time.Now()) })
+	if err != nil {
 		return fmt.Errorf("the backup does not open: %w", err)
 	}
 	if err := settleDeletions(ctx, c, scratch, deletions); err != nil {
@@ -166,7 +169,7 @@ func withState(ctx context.Context, c *Config, scratch, records dataDir, do func
 	own.DataDir, own.KMSRate = string(records), 0
 	p.state, err = scratch.sealState(ctx, file, secret)
 	if err == nil {
-		err = p.openAudit(&own)
+		err = p.openRecordsOf(ctx, &own, records == scratch)
 	}
 	if err == nil {
 		err = p.openKeys(ctx, &own, slog.New(slog.DiscardHandler))

@@ -39,6 +39,8 @@ func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 //
 //	GET  /backup        the state, as it is at one moment
 //	POST /rekey?prune=  a new root secret, and everything sealed again under it
+//	GET  /audit         what proves the audit records: audit.Trust
+//	POST /audit/prune?before=  old audit records are removed
 //	GET  /store         how to reach the embedded store
 //	GET  /s3            how jobs reach the S3 endpoint
 
@@ -95,6 +97,8 @@ func (p *App) control(c *Config) http.Handler {
 		}
 		fmt.Fprint(w, text)
 	})
+	mux.HandleFunc("GET /audit", p.tellAuditTrust)
+	mux.HandleFunc("POST /audit/prune", p.pruneOnControl(c))
 	mux.HandleFunc("GET /store", func(w http.ResponseWriter, _ *http.Request) {
 		if p.store == nil {
 			http.Error(w, "it serves from another store: name it with --upstream-endpoint", http.StatusNotFound)

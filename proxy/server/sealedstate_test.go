@@ -114,7 +114,7 @@ func TestStateIsSealed(t *testing.T) {
 			}
 		}
 		for _, kind := range []string{
-			"kms/key", "kms/alias", "kms/grant", "kms/root", "kms/count", "proxy/bucket", "proxy/upload", "proxy/part", "keyservice", "servicekey", "servicekeys", "state",
+			"kms/key", "kms/alias", "kms/grant", "kms/root", "kms/count", "proxy/bucket", "proxy/upload", "proxy/part", "keyservice", "servicekey", "servicekeys", "state", "audit/signer", "audit/chain",
 		} {
 			if !kinds[kind] {
 				t.Errorf("there is no record of %s: %v", kind, kinds)
@@ -126,7 +126,7 @@ func TestStateIsSealed(t *testing.T) {
 // TestPlantedRecords: who can write state.db, and has a key and a grant of their own, gets nothing by it: records of
 // another key's place, altered ones and plain ones do not count, and the refusal names them.
 func TestPlantedRecords(t *testing.T) {
-	for _, prefix := range []string{"kms/key/", "kms/alias/", "kms/grant/", "kms/root", "proxy/bucket/", "proxy/upload/", "proxy/part/", "keyservice/"} {
+	for _, prefix := range []string{"kms/key/", "kms/alias/", "kms/grant/", "kms/root", "proxy/bucket/", "proxy/upload/", "proxy/part/", "keyservice/", "audit/signer/", "audit/signer-current", "audit/chain/"} {
 		t.Run(strings.ReplaceAll(prefix, "/", "-"), func(t *testing.T) {
 			b := newKit(t)
 			fillState(t, b)

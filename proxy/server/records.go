@@ -1,0 +1,246 @@
+package server
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	"waxseal/keystore/audit"
+	"waxseal/keystore/rootkey"
+)
+
+// openAudit opens the audit records and the chain of their digests.
+func (p *App) openAudit(ctx context.Context, c *Config, log *slog.Logger) error {
+	register, err := audit.OpenRegister(ctx, p.state)
+	if err != nil {
+		return err
+	}
+	return p.openSink(c, audit.FileOptions{Register: register, Report: func(err error) { log.Warn("audit records", "err", err) }})
+}
+
+// openRecordsOf opens the audit records of a state that is not in service. Records that go with their directory need no
+// digests.
+func (p *App) openRecordsOf(ctx context.Context, c *Config, passing bool) error {
+	if passing {
+		return p.openSink(c, audit.FileOptions{})
+	}
+	return p.openAudit(ctx, c, slog.New(slog.DiscardHandler))
+}
+
+func (p *App) openSink(c *Config, o audit.FileOptions) (err error) {
+	o.MaxAge = c.AuditInterval // a file that is closed late is delivered late
+	if p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), o); err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return p.audit.Close() })
+	return nil
+}
+
+// rotateInterval is how often the current file of records is looked at: a quiet day's records get their digest, too.
+const rotateInterval = 10 * time.Second
+
+// rotateRecords closes files that are due, where no delivery does so.
+func (p *App) rotateRecords(ctx context.Context, log *slog.Logger) {
+	tick := time.NewTicker(rotateInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := p.audit.Rotate(); err != nil {
+				log.Warn("audit records have no digest yet", "err", err)
+			}
+		}
+	}
+}
+
+// withSealed opens the state, when no waxseal serves from the data directory.
+func withSealed(ctx context.Context, c *Config, do func(*App) error) error {
+	p := &App{dir: dataDir(c.DataDir)}
+	file, err := p.dir.openExisting()
+	if err != nil {
+		return err
+	}
+	p.atEnd(func(context.Context) error { return file.Close() })
+	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), p.dir.rootKey(), false); err == nil {
+		p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+		p.state, err = p.dir.sealState(ctx, file, p.secret)
+		err = p.otherSecret(err)
+	}
+	if err == nil {
+		err = do(p)
+	}
+	return errors.Join(err, p.Shutdown(ctx))
+}
+
+// withRecords opens the state and the audit records, when no waxseal serves from the data directory.
+func withRecords(ctx context.Context, c *Config, do func(*App) error) error {
+	return withSealed(ctx, c, func(p *App) error {
+		if err := p.openAudit(ctx, c, slog.New(slog.DiscardHandler)); err != nil {
+			return err
+		}
+		return do(p)
+	})
+}
+
+// withAuditTrust hands do what the state knows of the audit records, without a change to either. again returns it once
+// more, where a waxseal serves and can have gone on meanwhile.
+func withAuditTrust(ctx context.Context, c *Config, do func(trust audit.Trust, again func() (audit.Trust, error)) error) error {
+	dir := dataDir(c.DataDir)
+	trust, err := askTrust(ctx, dir)
+	if err == nil {
+		return do(trust, func() (audit.Trust, error) { return askTrust(ctx, dir) })
+	}
+	if !errors.Is(err, errNobodyServes) {
+		return err
+	}
+	// The state stays locked: nobody starts to write records while they are read.
+	return withSealed(ctx, c, func(p *App) error {
+		if trust, err = audit.TrustOf(ctx, p.state); err != nil {
+			return err
+		}
+		return do(trust, func() (audit.Trust, error) { return trust, nil })
+	})
+}
+
+func askTrust(ctx context.Context, dir dataDir) (trust audit.Trust, err error) {
+	body, err := ask(ctx, dir, http.MethodGet, "/audit")
+	if err != nil {
+		return trust, err
+	}
+	defer body.Close()
+	return trust, json.NewDecoder(body).Decode(&trust)
+}
+
+// tellAuditTrust answers what this process knows of its records.
+func (p *App) tellAuditTrust(w http.ResponseWriter, r *http.Request) {
+	// The tail comes first: a file that is closed in between has its digest.
+	tail := p.audit.Tail()
+	trust, err := audit.TrustOf(r.Context(), p.state)
+	trust.Tail = &tail
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if err := json.NewEncoder(w).Encode(trust); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// verifyRounds is how often a verification begins again, because a waxseal that serves has closed a file meanwhile.
+const verifyRounds = 5
+
+// AuditCheck is what VerifyAudit looks at beside the state.
+type AuditCheck struct {
+	Dir     string                       // a copy of the records; empty: those of the data directory, and its state
+	Keys    map[string]ed25519.PublicKey // that were kept outside, by audit.KeyID; nil: those of the state
+	Anchors []audit.Head                 // heads that were written down outside
+}
+
+// VerifyAudit compares the audit records with their digests, and these with the state.
+func VerifyAudit(ctx context.Context, c *Config, check AuditCheck) (report *audit.Report, err error) {
+	if check.Dir != "" {
+		if check.Keys == nil {
+			return nil, errors.New("--dir: a copy of the records is verified without the state: --public-key says which key has signed it")
+		}
+		return audit.Verify(check.Dir, check.on(audit.Trust{}))
+	}
+	err = withAuditTrust(ctx, c, func(trust audit.Trust, again func() (audit.Trust, error)) error {
+		for range verifyRounds {
+			if report, err = audit.Verify(c.AuditDir(), check.on(trust)); err != nil || !report.Tampered() {
+				return err
+			}
+			now, err := again()
+			if err != nil || sameFiles(now, trust) {
+				return err
+			}
+			trust = now
+		}
+		return nil
+	})
+	return report, err
+}
+
+// sameFiles reports whether no file was closed between two looks.
+func sameFiles(a, b audit.Trust) bool {
+	return slices.Equal(a.Heads, b.Heads) && (a.Tail == nil || b.Tail == nil || a.Tail.Number == b.Tail.Number)
+}
+
+// on is what is known, with what was kept outside in its place.
+func (a AuditCheck) on(trust audit.Trust) audit.Trust {
+	trust.Anchors = a.Anchors
+	if a.Keys != nil {
+		trust.Keys = a.Keys
+	}
+	return trust
+}
+
+// AuditTrust returns the public keys and heads of the audit records.
+func AuditTrust(ctx context.Context, c *Config) (trust audit.Trust, err error) {
+	err = withAuditTrust(ctx, c, func(t audit.Trust, _ func() (audit.Trust, error)) error {
+		trust = t
+		return nil
+	})
+	return trust, err
+}
+
+// PruneAudit removes audit records from before a time, in the waxseal that serves or, when there is none, here.
+func PruneAudit(ctx context.Context, c *Config, before time.Time) (pruned audit.Pruned, err error) {
+	query := url.Values{"before": {before.UTC().Format(time.RFC3339)}}
+	body, err := ask(ctx, dataDir(c.DataDir), http.MethodPost, "/audit/prune?"+query.Encode())
+	if err == nil {
+		defer body.Close()
+		return pruned, json.NewDecoder(body).Decode(&pruned)
+	}
+	if !errors.Is(err, errNobodyServes) {
+		return pruned, err
+	}
+	err = withRecords(ctx, c, func(p *App) error {
+		pruned, err = p.prune(ctx, c, before)
+		return err
+	})
+	return pruned, err
+}
+
+// prune keeps what is not delivered yet.
+func (p *App) prune(ctx context.Context, c *Config, before time.Time) (audit.Pruned, error) {
+	o := audit.PruneOptions{Before: before}
+	if c.AuditBucket != "" {
+		delivered, err := audit.DeliveredBelow(c.AuditDir())
+		if err != nil {
+			return audit.Pruned{}, err
+		}
+		if delivered == 0 {
+			return audit.Pruned{}, nil
+		}
+		o.Below = delivered
+	}
+	return p.audit.Prune(ctx, o)
+}
+
+func (p *App) pruneOnControl(c *Config) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		before, err := time.Parse(time.RFC3339, r.URL.Query().Get("before"))
+		if err != nil {
+			http.Error(w, fmt.Sprintf("before: %v", err), http.StatusBadRequest)
+			return
+		}
+		pruned, err := p.prune(r.Context(), c, before)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		if err := json.NewEncoder(w).Encode(pruned); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
