@@ -54,8 +54,22 @@ func NewMetrics() *Metrics {
 		storeDuration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "waxseal_store_request_seconds",
 			Help: "Time until the store's answer began.", Buckets: buckets}, []string{"method"}),
 	}
+	m.preset()
 	m.bytesIn, m.bytesOut = m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
 	return m
+}
+
+// preset makes the counters that alerts look at, with 0: increase() does not see the first event of a counter that
+// begins with it.
+func (m *Metrics) preset() {
+	for i := range routes {
+		for _, status := range []string{"200", "500", "503"} {
+			m.requests.WithLabelValues(routes[i].name, status)
+		}
+	}
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPut, http.MethodPost, http.MethodDelete} {
+		m.store.WithLabelValues(method, "0")
+	}
 }
 
 func (m *Metrics) all() []prometheus.Collector {

@@ -30,7 +30,7 @@ func serveCommand() *cobra.Command {
 				return err
 			}
 			return server.Serve(cmd.Context(), &c, server.Process{
-				Version: versionText(), Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()})
+				Version: version, Text: versionText(), Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr()})
 		},
 	}
 	c.Flags(cmd.Flags())

@@ -54,6 +54,7 @@ type App struct {
 	admin    *http.Server
 	pprof    *http.Server // nil: profiles are off
 	health   *health
+	registry *prometheus.Registry
 
 	KeyService  *local.Service // nil: it is elsewhere
 	ServiceKeys *rootkey.Ring
@@ -101,7 +102,9 @@ func (p *App) Shutdown(ctx context.Context) error {
 }
 
 // begun ends a first start: from now on the loss of the state is a loss.
-func (p *App) begun(context.Context, *Config, *slog.Logger) error { return p.dir.started(p.secret) }
+func (p *App) begun(context.Context, *Config, *slog.Logger) error {
+	return errors.Join(p.dir.started(p.secret), p.dir.beginBackupTime())
+}
 
 // openData opens the data directory: credentials, root secret, state, audit records.
 func (p *App) openData(ctx context.Context, c *Config, log *slog.Logger) (err error) {
@@ -182,19 +185,19 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 		return err
 	}
 	metrics := proxy.NewMetrics()
-	registry := newRegistry()
-	collectors := []prometheus.Collector{metrics, newKeyMetrics(p.keys.Stats)}
+	p.registry = newRegistry()
+	collectors := append(p.operatorMetrics(), metrics, newKeyMetrics(p.keys.Stats))
 	if p.KeyService != nil {
 		collectors = append(collectors, newServiceMetrics(p.KeyService.Counts))
 		p.openKMS(c, log)
 	}
 	for _, c := range collectors {
-		if err := registry.Register(c); err != nil {
+		if err := p.registry.Register(c); err != nil {
 			return err
 		}
 	}
 	p.health = p.readiness(c)
-	p.admin = newAdmin(registry, p.health, c.adminNames(), log)
+	p.admin = newAdmin(p.registry, p.health, c.adminNames(), log)
 	p.atEnd(p.admin.Shutdown)
 	if c.PprofListen != "" {
 		p.pprof = newPprof(c.adminNames(), log)
@@ -214,7 +217,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 		return err
 	}
 	p.atEnd(p.S3.Shutdown)
-	if err := registry.Register(p.health); err != nil {
+	if err := p.registry.Register(p.health); err != nil {
 		return err
 	}
 	p.Probed = make(chan struct{})

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -54,12 +55,23 @@ func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	counts := newDeliveryMetrics()
+	if err := errors.Join(p.registry.Register(counts.delivered), p.registry.Register(counts.failed)); err != nil {
+		return err
+	}
 	d := &audit.Deliverer{
 		Dir: dataDir(c.DataDir).audit(), Account: c.Account, Region: c.Region, Rotate: p.audit.Rotate,
 		Interval: min(c.AuditInterval, time.Minute),
-		Report:   func(err error) { log.Warn("audit records wait for delivery", "bucket", c.AuditBucket, "err", err) },
+		Report: func(err error) {
+			counts.failed.Inc()
+			log.Warn("audit records wait for delivery", "bucket", c.AuditBucket, "err", err)
+		},
 		Deliver: func(ctx context.Context, key string, body []byte) error {
-			return deliver(ctx, client, c.AuditBucket, key, body)
+			err := deliver(ctx, client, c.AuditBucket, key, body)
+			if err == nil {
+				counts.delivered.Inc()
+			}
+			return err
 		},
 	}
 	p.background(func(ctx context.Context) {

@@ -27,11 +27,22 @@ const backupMagic = "waxseal-backup-v1\n"
 
 // BackupFile writes a backup to a new file.
 func BackupFile(ctx context.Context, c *Config, name string) error {
-	return writeNew(name, func(w io.Writer) error { return Backup(ctx, c, w) })
+	if err := writeNew(name, func(w io.Writer) error { return backup(ctx, c, w) }); err != nil {
+		return err
+	}
+	return dataDir(c.DataDir).keepBackupTime()
 }
 
-// Backup writes a backup, made by the waxseal that serves or, when there is none, here.
+// Backup writes a backup to w, and keeps its time for the metric.
 func Backup(ctx context.Context, c *Config, w io.Writer) error {
+	if err := backup(ctx, c, w); err != nil {
+		return err
+	}
+	return dataDir(c.DataDir).keepBackupTime()
+}
+
+// backup writes a backup, made by the waxseal that serves or, when there is none, here.
+func backup(ctx context.Context, c *Config, w io.Writer) error {
 	dir := dataDir(c.DataDir)
 	body, err := ask(ctx, dir, "GET", "/backup")
 	if err == nil {

@@ -26,6 +26,7 @@ func (d dataDir) control() string     { return filepath.Join(string(d), "control
 func (d dataDir) jobs() string        { return filepath.Join(string(d), "jobs.sock") }
 func (d dataDir) tlsCert() string     { return filepath.Join(string(d), "tls.crt") }
 func (d dataDir) tlsKey() string      { return filepath.Join(string(d), "tls.key") }
+func (d dataDir) backupTime() string  { return filepath.Join(string(d), "last-backup") }
 
 // AuditDir is the directory with the audit records.
 func (c *Config) AuditDir() string { return dataDir(c.DataDir).audit() }

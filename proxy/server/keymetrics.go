@@ -77,10 +77,23 @@ func newServiceMetrics(counts func() []local.Count) *serviceMetrics {
 // Describe implements prometheus.Collector.
 func (m *serviceMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- m.requests }
 
-// Collect implements prometheus.Collector.
+// throttled is the exception of requests that --kms-rate refused.
+const throttled = "ThrottlingException"
+
+// Collect implements prometheus.Collector. Each operation has a count of throttled requests, be it 0: increase() does not
+// see the first event of a counter that begins with it.
 func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
+	refused := make(map[string]uint64)
 	for _, c := range m.counts() {
+		if c.Code == throttled {
+			refused[c.Operation] = c.N
+			continue
+		}
+		refused[c.Operation] += 0
 		ch <- prometheus.MustNewConstMetric(m.requests, prometheus.CounterValue, float64(c.N), c.Operation, c.Code)
+	}
+	for operation, n := range refused {
+		ch <- prometheus.MustNewConstMetric(m.requests, prometheus.CounterValue, float64(n), operation, throttled)
 	}
 }
 

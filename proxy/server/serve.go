@@ -21,7 +21,8 @@ import (
 
 // Process is what a waxseal that serves has of its process.
 type Process struct {
-	Version string    // of the program
+	Version string    // of the program, as v1.2.3
+	Text    string    // the line of `waxseal version`
 	Stdout  io.Writer // for the banner
 	Stderr  io.Writer // for the log
 }
@@ -46,11 +47,14 @@ func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
+	if err := p.registry.Register(buildInfo(process.Version)); err != nil {
+		return errors.Join(err, p.finish(ctx, c, log))
+	}
 	failed := p.serve(l, log)
 	// Who waits for the banner finds the log's line there already.
 	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
-		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", process.Version)
-	err = p.banner(c, l, process.Version).print(process.Stdout)
+		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", process.Text)
+	err = p.banner(c, l, process.Text).print(process.Stdout)
 	if err == nil {
 		err = p.wait(ctx, failed)
 	}
