@@ -19,6 +19,7 @@ import (
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 	"waxseal/proxy"
+	"waxseal/proxy/store"
 )
 
 // A lab is a whole deployment in this process: null store, key service, and waxseals in front of them, with a clock
@@ -117,7 +118,7 @@ func (l *lab) close() {
 }
 
 func (l *lab) start(ctx context.Context, cfg labConfig) error {
-	store, err := l.listen(newNullStore().serve)
+	endpoint, err := l.listen(newNullStore().serve)
 	if err != nil {
 		return err
 	}
@@ -152,7 +153,7 @@ func (l *lab) start(ctx context.Context, cfg labConfig) error {
 		})
 		l.ends = append(l.ends, keys.Close)
 		err := l.startReplica(keys, proxy.Config{
-			Upstream: proxy.UpstreamConfig{Endpoint: "http://" + store, AccessKey: "store", SecretKey: "store-secret"},
+			Upstream: store.Config{Endpoint: "http://" + endpoint, AccessKey: "store", SecretKey: "store-secret"},
 			Users:    users, Provider: l.provider, Keys: keys, Root: l.service.Root(ring), State: st, Account: labAccount,
 			Log: slog.New(slog.DiscardHandler),
 		})

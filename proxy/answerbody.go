@@ -3,6 +3,8 @@ package proxy
 import (
 	"fmt"
 	"io"
+
+	"waxseal/proxy/store"
 )
 
 // stream sends exactly size bytes from body after the handler has returned. fasthttp closes the connection when body
@@ -38,7 +40,7 @@ func (b *answerBody) WriteTo(w io.Writer) (n int64, err error) {
 	sink := &clientSink{w: w}
 	defer func() {
 		if sink.failed && err != nil {
-			err = fmt.Errorf("%w: %w", errClientGone, err)
+			err = fmt.Errorf("%w: %w", store.ErrClientGone, err)
 		}
 		b.note(n, err)
 	}()

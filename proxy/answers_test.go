@@ -11,6 +11,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestSuffixOfNothing: the last bytes of an empty object are all of it. Recorded answers of S3 have 200 and no range.
@@ -235,7 +236,7 @@ func TestRetentionsRoot(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "<%s><Mode>GOVERNANCE</Mode><RetainUntilDate>2030-01-01T00:00:00Z</RetainUntilDate></%s>", root, root)
 		}))
-		k := start(t, UpstreamConfig{Endpoint: srv.URL, AccessKey: "own", SecretKey: "own-secret"}, nil).withoutPolicies()
+		k := start(t, store.Config{Endpoint: srv.URL, AccessKey: "own", SecretKey: "own-secret"}, nil).withoutPolicies()
 		_, body := k.mustDo(t, "GET", "/bkt/k?retention=", nil, nil)
 		if !strings.Contains(string(body), `<Retention xmlns="`+s3.Namespace+`"><Mode>GOVERNANCE</Mode><RetainUntilDate>2030-01-01T00:00:00Z<`) {
 			t.Errorf("%s: %s", root, body)

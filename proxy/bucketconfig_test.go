@@ -10,6 +10,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 const kmsByDefault = `<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>`
@@ -82,11 +83,11 @@ func TestPoliciesAtOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := k.server.up.send(t.Context(), &storeRequest{method: "GET", bucket: "bkt", query: "policy="})
+		resp, err := k.server.up.Send(t.Context(), &store.Request{Method: "GET", Bucket: "bkt", Query: "policy="})
 		if err != nil {
 			t.Fatal(err)
 		}
-		atStore, err := readDocument(resp)
+		atStore, err := store.ReadDocument(resp)
 		if err != nil {
 			t.Fatal(err)
 		}

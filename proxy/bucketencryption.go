@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // A bucket's default encryption is kept by waxseal: the store behind it need not know any.
@@ -152,32 +153,32 @@ func (c *call) checkBucketExists() error {
 	case c.user.Upstream != nil && c.user.Rights.Everything:
 		return c.checkStoreRight("policy", "acl")
 	}
-	resp, err := c.send(&storeRequest{method: http.MethodHead, bucket: c.bucket, header: make(http.Header)})
+	resp, err := c.send(&store.Request{Method: http.MethodHead, Bucket: c.bucket, Header: make(http.Header)})
 	if err != nil {
 		return err
 	}
-	drain(resp)
+	store.Drain(resp)
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return nil
 	case http.StatusNotFound:
 		return s3.NewError(s3.NoSuchBucket).With("BucketName", c.bucket)
 	}
-	return &s3.Error{Code: codeForStatus(resp.StatusCode), Message: http.StatusText(resp.StatusCode), HTTPStatus: resp.StatusCode}
+	return &s3.Error{Code: store.CodeForStatus(resp.StatusCode), Message: http.StatusText(resp.StatusCode), HTTPStatus: resp.StatusCode}
 }
 
 // checkStoreRight lets requesters in who may read the bucket's policy at the store, or, where it has no policies, the
 // bucket's ACL: nothing nearer to the right to configure it can be asked for without changing something.
 func (c *call) checkStoreRight(queries ...string) error {
-	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, query: queries[0] + "=", header: make(http.Header)})
+	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: queries[0] + "=", Header: make(http.Header)})
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode == http.StatusOK {
-		drain(resp)
+		store.Drain(resp)
 		return nil
 	}
-	err = upstreamFailure(resp)
+	err = store.Failure(resp)
 	var e *s3.Error
 	switch {
 	case !errors.As(err, &e):
@@ -215,11 +216,11 @@ func (c *call) forgetFormer() error {
 	if err != nil || conf.revision == 0 {
 		return err
 	}
-	resp, err := c.send(&storeRequest{method: http.MethodHead, bucket: c.bucket, own: true})
+	resp, err := c.send(&store.Request{Method: http.MethodHead, Bucket: c.bucket, Own: true})
 	if err != nil {
 		return err
 	}
-	drain(resp)
+	store.Drain(resp)
 	if resp.StatusCode != http.StatusNotFound {
 		return nil
 	}

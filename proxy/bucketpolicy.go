@@ -10,6 +10,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -179,14 +180,14 @@ func tellsUser(st *iam.Statement, key string) bool {
 // putPolicy gives the store its part and keeps the whole, if there is one to keep.
 func (c *call) putPolicy(part, whole []byte) error {
 	return c.keepPolicy(whole, func() error {
-		resp, err := c.send(&storeRequest{method: http.MethodPut, bucket: c.bucket, query: "policy=", header: c.storeHeader(), body: part})
+		resp, err := c.send(&store.Request{Method: http.MethodPut, Bucket: c.bucket, Query: "policy=", Header: c.storeHeader(), Body: part})
 		if err != nil {
 			return err
 		}
 		if resp.StatusCode >= 300 {
-			return upstreamFailure(resp)
+			return store.Failure(resp)
 		}
-		drain(resp)
+		store.Drain(resp)
 		return nil
 	})
 }
@@ -228,16 +229,16 @@ func (c *call) deleteBucketPolicy() error {
 
 // deleteStorePolicy removes the store's part. A store without policies has none to remove.
 func (c *call) deleteStorePolicy() error {
-	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: c.bucket, query: "policy=", header: make(http.Header)})
+	resp, err := c.send(&store.Request{Method: http.MethodDelete, Bucket: c.bucket, Query: "policy=", Header: make(http.Header)})
 	if err != nil {
 		return err
 	}
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusNoContent, http.StatusNotFound, http.StatusNotImplemented:
-		drain(resp)
+		store.Drain(resp)
 		return nil
 	}
-	return upstreamFailure(resp)
+	return store.Failure(resp)
 }
 
 // bucketPolicies are the policies that a request to a bucket is held to; most buckets have none. The root user can always

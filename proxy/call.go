@@ -14,6 +14,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // call is one request: what was parsed of it, who sent it, and what is to be cleaned up after it.
@@ -173,7 +174,7 @@ func errBucketName() error {
 // store's paths; the store has the last word on names.
 func plausibleBucket(b string) bool {
 	// AWS has every name begin with a letter or a digit. Stores put what is theirs behind a dot or an underscore.
-	if len(b) < 1 || len(b) > 255 || b[0] == '.' || b[0] == '_' || storesOwn(b) {
+	if len(b) < 1 || len(b) > 255 || b[0] == '.' || b[0] == '_' || store.Reserved(b) {
 		return false
 	}
 	for i := range len(b) {
@@ -183,19 +184,6 @@ func plausibleBucket(b string) bool {
 		}
 	}
 	return true
-}
-
-// storesOwn says whether a path's first segment is an API of the store's own, which would obey waxseal's credentials.
-func storesOwn(segment string) bool {
-	for _, name := range []string{
-		"minio",          // MinIO's admin API, metrics, health, node RPCs
-		"admin", "swift", // Ceph RGW's admin and Swift APIs
-	} {
-		if strings.EqualFold(segment, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // host is the Host header. fasthttp's own idea of the host prefers what stands in the request's target, which nobody

@@ -10,6 +10,7 @@ import (
 	mc "github.com/minio/minio-go/v7/pkg/credentials"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // abcSums are the checksums of "abc", as the algorithms' authors publish them: RFC 1321, FIPS 180-4, and xxHash's own
@@ -29,7 +30,7 @@ var abcSums = map[string]string{
 
 // TestChecksumsOfPut: each algorithm is verified before anything is stored, kept, and shown.
 func TestChecksumsOfPut(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		for _, name := range s3.ChecksumAlgorithms {
@@ -68,7 +69,7 @@ func TestChecksumsOfPut(t *testing.T) {
 
 // TestChecksumTrailers: as a client that nobody here wrote sends them.
 func TestChecksumTrailers(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		c, err := minio.New(k.endpoint, &minio.Options{Creds: mc.NewStaticV4(testAccess, testSecret, ""), Region: "us-east-1", TrailingHeaders: true})

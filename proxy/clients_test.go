@@ -77,17 +77,6 @@ func TestStoresOwnPaths(t *testing.T) {
 	if got := u.Operations(); len(got) > 0 {
 		t.Errorf("the store was asked: %v", got)
 	}
-	up, err := newUpstream(UpstreamConfig{Endpoint: "http://store.test", VirtualHost: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for key, want := range map[string]string{
-		"a/b": "http://bkt.store.test/a/b", "minio/admin/v3/info": "http://store.test/bkt/minio/admin/v3/info",
-	} {
-		if got := up.url(&storeRequest{bucket: "bkt", key: key}).String(); !strings.EqualFold(got, want) {
-			t.Errorf("key %s goes to %s", key, got)
-		}
-	}
 }
 
 // TestTwoSubResources: a query that names two operations is refused before either is done: the store might do the one

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // readCondition evaluates a read's conditions against the object that was found. The store is not asked to: it knows
@@ -125,12 +126,12 @@ func honoured(h http.Header, operation string, match, noneMatch bool) error {
 }
 
 func (s *Server) honouredOnPut(h http.Header) error {
-	caps := s.capabilities()
+	caps := s.up.Capabilities()
 	return honoured(h, "PutObject", caps.PutIfMatch, caps.PutIfNoneMatch)
 }
 
 func (s *Server) honouredOnComplete(h http.Header) error {
-	caps := s.capabilities()
+	caps := s.up.Capabilities()
 	return honoured(h, "CompleteMultipartUpload", caps.CompleteIfMatch, caps.CompleteIfNoneMatch)
 }
 
@@ -159,9 +160,9 @@ func (c *call) unlessETag(h http.Header, ifNoneMatch string) error {
 // without the headers of an answer to a read.
 func (c *call) lookupTarget(at sealTarget, version string) (*stored, error) {
 	o, err := c.lookup(at, version, "")
-	var answered *storeAnswer
+	var answered *store.AnswerError
 	if errors.As(err, &answered) {
-		return nil, answered.cause
+		return nil, answered.Cause
 	}
 	return o, err
 }
@@ -187,7 +188,7 @@ func (c *call) deleteConditions() deleteConditions {
 // pinDelete evaluates the conditions against the object and gives the store's ETag, to which the delete is pinned: of an
 // object written in between the store refuses it.
 func (c *call) pinDelete(d deleteConditions, at sealTarget, version string) (string, error) {
-	if !c.s.capabilities().DeleteIfMatch {
+	if !c.s.up.Capabilities().DeleteIfMatch {
 		return "", s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
 	}
 	size, modified, err := d.parse()

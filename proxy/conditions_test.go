@@ -13,11 +13,12 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestUnlessETag: If-None-Match with an ETag on a write is Ceph's alone; S3 answers NotImplemented.
 func TestUnlessETag(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		for _, ceph := range []bool{false, true} {
 			k := start(t, up, func(c *Config) { c.CompatCeph = ceph })
 			target := "/" + k.bucket(t) + "/object"
@@ -50,9 +51,9 @@ func TestUnlessETag(t *testing.T) {
 
 // TestLockShown: HEAD shows an object's lock also where the store's GET does not.
 func TestLockShown(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
-		if err := k.server.probeOnce(context.Background()); err != nil {
+		if err := k.server.up.ProbeOnce(context.Background(), k.server.scratch()); err != nil {
 			t.Fatal(err)
 		}
 		c, bucket := k.client(t), k.bucket(t)+"-lock"
@@ -98,7 +99,7 @@ func TestFormChecksumConditions(t *testing.T) {
 // TestIgnoredWriteConditions: a condition that the store was seen to pass over is refused by name, and nothing is written.
 func TestIgnoredWriteConditions(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{IgnoreWriteConditions: true}, nil)
-	if err := k.server.probeOnce(context.Background()); err != nil {
+	if err := k.server.up.ProbeOnce(context.Background(), k.server.scratch()); err != nil {
 		t.Fatal(err)
 	}
 	put, _ := k.mustDo(t, "PUT", "/bkt/a", nil, []byte("first"))
@@ -124,10 +125,10 @@ func TestIgnoredWriteConditions(t *testing.T) {
 // TestUnpinnedCopy: in front of a store that does not hold a copy to its source, the proxy copies itself.
 func TestUnpinnedCopy(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{IgnoreSourceConditions: true}, nil)
-	if err := k.server.probeOnce(context.Background()); err != nil {
+	if err := k.server.up.ProbeOnce(context.Background(), k.server.scratch()); err != nil {
 		t.Fatal(err)
 	}
-	if k.server.capabilities().CopySourcePinned {
+	if k.server.up.Capabilities().CopySourcePinned {
 		t.Fatal("the probe takes the source for pinned")
 	}
 	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"x-amz-meta-n": "1", "x-amz-tagging": "a=b"}, []byte("data"))

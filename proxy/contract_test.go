@@ -24,6 +24,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // The tests of the S3 encryption contract: one for each thing that Amazon S3 documents or was seen to do, named after
@@ -120,7 +121,7 @@ func startContract(t testing.TB, change func(*Config)) *contractKit {
 	k := &contractKit{t: t, audit: new(audit.Memory)}
 	var url string
 	k.store, url = proxytest.StartUpstream(t, proxytest.Options{})
-	k.kit = start(t, UpstreamConfig{Endpoint: url, AccessKey: "memory", SecretKey: "memory-secret"}, func(c *Config) {
+	k.kit = start(t, store.Config{Endpoint: url, AccessKey: "memory", SecretKey: "memory-secret"}, func(c *Config) {
 		c.Users = contractUsers(t)
 		c.AllowInsecureSSEC = true
 		k.openKeys(c)

@@ -280,7 +280,7 @@ func sourceError(err error) error {
 func (p *copying) findModified() {
 	p.modified = s3.FormatTime(p.s.cfg.Now().UTC())
 	r := p.readRequest(p.to, p.resp.Get("X-Amz-Version-Id"), "")
-	r.own = r.query != "" // of the version that this request has made
+	r.Own = r.Query != "" // of the version that this request has made
 	o, err := p.lookupBy(r, p.to, sse.TailSize)
 	if err != nil {
 		p.s.log.Warn("a copy could not be looked at", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "err", err)

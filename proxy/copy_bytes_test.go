@@ -16,6 +16,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+
+	"waxseal/proxy/store"
 )
 
 // relay passes connections on to a store and counts every byte, both ways.
@@ -26,7 +28,7 @@ type relay struct {
 }
 
 // relayTo runs a relay until the test ends, and gives the store's configuration by way of it.
-func relayTo(t *testing.T, up UpstreamConfig) (*relay, UpstreamConfig) {
+func relayTo(t *testing.T, up store.Config) (*relay, store.Config) {
 	t.Helper()
 	u, err := url.Parse(up.Endpoint)
 	if err != nil || u.Scheme != "http" {
@@ -86,7 +88,7 @@ func noiseStream(size int64) io.Reader {
 // the object's size, and the object reads back identical. WAXSEAL_TEST_COPY_SIZE is the size in bytes in front of the
 // stores of WAXSEAL_TEST_STORES (5368709120 is what S3's CopyObject takes at most).
 func TestCopyMovesNoData(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		size := int64(24 * mib)
 		if s := os.Getenv("WAXSEAL_TEST_COPY_SIZE"); s != "" && up.AccessKey != "memory" {
 			var err error

@@ -14,6 +14,8 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+
+	"waxseal/proxy/store"
 )
 
 // sides are the modes that a copy goes from and to.
@@ -59,7 +61,7 @@ func mustRead(t *testing.T, c *minio.Client, bucket, key string, sse encrypt.Ser
 
 // TestCopyBetweenModes copies from any mode to any mode, to another name and in place.
 func TestCopyBetweenModes(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		c, bucket := k.client(t), k.bucket(t)
 		for from, src := range sides(t) {
@@ -112,7 +114,7 @@ func copyBothWays(t *testing.T, c *minio.Client, bucket string, src, dst encrypt
 // TestSelfCopyLosesNoWrite races copies in place against writes: every acknowledged write must be readable, and
 // nothing may ever be an object under another's envelope.
 func TestSelfCopyLosesNoWrite(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		c, bucket := k.client(t), k.bucket(t)
 		ctx := context.Background()

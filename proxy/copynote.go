@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"waxseal/keystore/state"
+	"waxseal/proxy/store"
 )
 
 // A copy by parts has an upload at the store of which no client knows. A note of it lies in the state store until it has
@@ -83,7 +84,7 @@ func (s *Server) sweepCopy(ctx context.Context, e state.Entry) error {
 	if s.cfg.Now().Sub(n.Renewed) < copyOrphan {
 		return nil
 	}
-	resp, err := s.up.send(ctx, &storeRequest{method: http.MethodDelete, bucket: n.Bucket, key: n.Key, query: uploadQuery(n.UploadID)})
+	resp, err := s.up.Send(ctx, &store.Request{Method: http.MethodDelete, Bucket: n.Bucket, Key: n.Key, Query: uploadQuery(n.UploadID)})
 	if err != nil {
 		return err
 	}

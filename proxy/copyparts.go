@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // copyByParts lets the store copy the ciphertext as parts of a new upload whose metadata holds the new envelope:
@@ -63,12 +64,12 @@ func (p *copying) fillCopy(id, ifMatch, ifNone string) error {
 }
 
 func (p *copying) createCopy(h http.Header) (uploadID string, err error) {
-	resp, err := p.send(&storeRequest{method: http.MethodPost, bucket: p.to.bucket, key: p.to.key, query: "uploads=", header: h})
+	resp, err := p.send(&store.Request{Method: http.MethodPost, Bucket: p.to.bucket, Key: p.to.key, Query: "uploads=", Header: h})
 	if err != nil {
 		return "", err
 	}
 	var doc s3.InitiateMultipartUploadResult
-	if err := p.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		return "", err
 	}
 	return doc.UploadID, nil
@@ -104,13 +105,13 @@ func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
 		if err := p.s.uploads.noteCopy(p.up, p.to, id); err != nil {
 			return nil, err
 		}
-		resp, err := p.send(&storeRequest{method: http.MethodPut, bucket: p.to.bucket, key: p.to.key,
-			query: fmt.Sprintf("partNumber=%d&%s", number, uploadQuery(id)), header: h})
+		resp, err := p.send(&store.Request{Method: http.MethodPut, Bucket: p.to.bucket, Key: p.to.key,
+			Query: fmt.Sprintf("partNumber=%d&%s", number, uploadQuery(id)), Header: h})
 		if err != nil {
 			return nil, err
 		}
 		var doc s3.CopyPartResult
-		if err := p.storeResult(resp, &doc); err != nil {
+		if err := store.Result(resp, &doc); err != nil {
 			return nil, err
 		}
 		parts = append(parts, s3.CompletePart{PartNumber: number, ETag: doc.ETag})
@@ -130,13 +131,13 @@ func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNo
 	if ifNone != "" {
 		h.Set("If-None-Match", ifNone)
 	}
-	resp, err := p.send(&storeRequest{method: http.MethodPost, bucket: p.to.bucket, key: p.to.key,
-		query: uploadQuery(id), header: h, body: body})
+	resp, err := p.send(&store.Request{Method: http.MethodPost, Bucket: p.to.bucket, Key: p.to.key,
+		Query: uploadQuery(id), Header: h, Body: body})
 	if err != nil {
 		return err
 	}
 	var doc s3.CompleteMultipartUploadResult
-	if err := p.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		return err
 	}
 	p.resp, p.storeTag = resp.Header, s3.Unquote(doc.ETag)
@@ -228,23 +229,23 @@ func (p *copying) tagsOf(o *stored) (string, error) {
 	}
 	h := make(http.Header)
 	p.sourceOwner(h, p.source.at)
-	resp, err := p.send(&storeRequest{method: http.MethodGet, bucket: p.source.at.bucket, key: p.source.at.key, query: query, header: h})
+	resp, err := p.send(&store.Request{Method: http.MethodGet, Bucket: p.source.at.bucket, Key: p.source.at.key, Query: query, Header: h})
 	if err != nil {
 		return "", err
 	}
 	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusNotImplemented {
-		drain(resp) // NoSuchTagSet, or a store without tags
+		store.Drain(resp) // NoSuchTagSet, or a store without tags
 		return "", nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", upstreamFailure(resp)
+		return "", store.Failure(resp)
 	}
-	body, err := readDocument(resp)
+	body, err := store.ReadDocument(resp)
 	if err != nil {
 		return "", err
 	}
 	var doc s3.Tagging
-	if err := s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, &doc); err != nil {
+	if err := s3.DecodeReply(bytes.NewReader(body), store.MaxDocument, &doc); err != nil {
 		return "", err
 	}
 	var pairs []string

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 )
 
 const toTestKey = "<ObjectEncryption><SSE-KMS><KMSKeyArn>" + testKeyARN + "</KMSKeyArn></SSE-KMS></ObjectEncryption>"
@@ -87,7 +88,7 @@ func TestChangesInPlaceLookAgain(t *testing.T) {
 
 // TestChangesInPlaceETags: of an object that can be cut in two, each change in place has a store ETag of its own.
 func TestChangesInPlaceETags(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		bucket := k.bucket(t)
 		target, data := "/"+bucket+"/a", noise(1, 7<<20)
@@ -95,12 +96,12 @@ func TestChangesInPlaceETags(t *testing.T) {
 		seen := make(map[string]bool)
 		for _, n := range []string{"1", "2", "3"} {
 			k.mustDo(t, "PUT", target, replaceMetadata(target, n), nil)
-			resp, err := k.server.up.send(t.Context(), &storeRequest{method: "HEAD", bucket: bucket, key: "a"})
+			resp, err := k.server.up.Send(t.Context(), &store.Request{Method: "HEAD", Bucket: bucket, Key: "a"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			drain(resp)
-			if etag := etagOf(resp.Header); seen[etag] {
+			store.Drain(resp)
+			if etag := store.ETagOf(resp.Header); seen[etag] {
 				t.Errorf("the ETag %s came twice", etag)
 			} else {
 				seen[etag] = true
@@ -171,7 +172,7 @@ func TestTurnsEnd(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if _, err := turns.take(ctx, "a"); !errors.Is(err, errClientGone) {
+	if _, err := turns.take(ctx, "a"); !errors.Is(err, store.ErrClientGone) {
 		t.Errorf("a turn that is taken: %v", err)
 	}
 	release()

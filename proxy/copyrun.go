@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"strings"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -18,7 +18,7 @@ func (p *copying) run() error {
 	if err := p.checkStore(rewrap); err != nil {
 		return err
 	}
-	if !rewrap || !p.inPlace() && !p.s.capabilities().CopySourcePinned {
+	if !rewrap || !p.inPlace() && !p.s.up.Capabilities().CopySourcePinned {
 		// Unpinned, the store might copy another object than the one that was opened, under its envelope. In place the
 		// condition on the target says the same.
 		return p.reencrypt()
@@ -37,7 +37,7 @@ func (p *copying) run() error {
 // checkStore refuses a change in place at a store that cannot compare and replace in one step: an acknowledged write
 // that comes between would be lost.
 func (p *copying) checkStore(rewrap bool) error {
-	caps := p.s.capabilities()
+	caps := p.s.up.Capabilities()
 	switch {
 	case !p.inPlace():
 	case rewrap && !caps.CompleteIfMatch:
@@ -186,32 +186,16 @@ func (p *copying) copyByStore() error {
 	if p.tags == tagsOfRequest {
 		h.Set("X-Amz-Tagging-Directive", "REPLACE")
 	}
-	resp, err := p.send(&storeRequest{method: http.MethodPut, bucket: p.to.bucket, key: p.to.key, header: h})
+	resp, err := p.send(&store.Request{Method: http.MethodPut, Bucket: p.to.bucket, Key: p.to.key, Header: h})
 	if err != nil {
 		return err
 	}
 	var doc s3.CopyObjectResult
-	if err := p.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		return changedError(err) // the pin is the only condition
 	}
 	p.resp, p.storeTag, p.modified = resp.Header, s3.Unquote(doc.ETag), doc.LastModified
 	return nil
-}
-
-// storeResult reads a document of the store. A long operation's error comes with status 200.
-func (c *call) storeResult(resp *http.Response, doc any) error {
-	if resp.StatusCode != http.StatusOK {
-		return upstreamFailure(resp)
-	}
-	body, err := readDocument(resp)
-	if err != nil {
-		return err
-	}
-	if e := s3.ParseError(http.StatusInternalServerError, body); e.Code != "" {
-		e.HTTPStatus = 0
-		return &storeAnswer{cause: e, header: resp.Header}
-	}
-	return s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, doc)
 }
 
 // targetChanged tells what a write's condition on its target means: in place it is the pin of what was copied, which

@@ -3,6 +3,8 @@ package proxy
 import (
 	"net/http"
 	"strings"
+
+	"waxseal/proxy/store"
 )
 
 // A bucket's CORS rules are the store's. It applies them to requests that come with an Origin, so that one goes up with
@@ -18,8 +20,8 @@ func (c *call) addOrigin(h http.Header) {
 }
 
 // noteCORS keeps what the store's answer to a request with an Origin says of it: the last one that was allowed counts.
-func (c *call) noteCORS(r *storeRequest, resp *http.Response) {
-	if r.header.Get("Origin") != "" && resp.Header.Get(corsHeaders[0]) != "" {
+func (c *call) noteCORS(r *store.Request, resp *http.Response) {
+	if r.Header.Get("Origin") != "" && resp.Header.Get(corsHeaders[0]) != "" {
 		c.cors = resp.Header
 	}
 }
@@ -40,7 +42,7 @@ func (c *call) askCORS() {
 		return
 	}
 	h.Set("Access-Control-Request-Method", c.method)
-	if resp, err := c.send(&storeRequest{method: http.MethodOptions, bucket: c.bucket, key: c.key, header: h, creds: anonymous}); err == nil {
-		drain(resp)
+	if resp, err := c.send(&store.Request{Method: http.MethodOptions, Bucket: c.bucket, Key: c.key, Header: h, Creds: store.Anonymous}); err == nil {
+		store.Drain(resp)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // maxDeleteDocument bounds the list of keys, as S3 does.
@@ -96,7 +97,7 @@ func (d *deletion) sort(objects []s3.DeleteObject) error {
 		// Until the store has said more:
 		d.results[nameOf(o)] = deleted{err: s3.Errorf(s3.InternalError, "We encountered an internal error. Please try again.")}
 		if err := d.permit(o); err != nil {
-			if errors.Is(err, errStoreUnreachable) {
+			if errors.Is(err, store.ErrUnreachable) {
 				return err
 			}
 			d.set(o, err)
@@ -158,20 +159,20 @@ func (d *deletion) sendPlain() error {
 	if err != nil {
 		return err
 	}
-	resp, err := d.send(&storeRequest{method: http.MethodPost, bucket: d.bucket, query: "delete=", header: d.forStore, body: body})
+	resp, err := d.send(&store.Request{Method: http.MethodPost, Bucket: d.bucket, Query: "delete=", Header: d.forStore, Body: body})
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return upstreamFailure(resp)
+		return store.Failure(resp)
 	}
-	doc, err := readDocument(resp)
+	doc, err := store.ReadDocument(resp)
 	if err != nil {
 		return err
 	}
 	result := new(s3.DeleteResult)
-	if err := s3.DecodeReply(bytes.NewReader(doc), maxStoreDocument, result); err != nil {
-		return errors.Join(errStoreUnreachable, err)
+	if err := s3.DecodeReply(bytes.NewReader(doc), store.MaxDocument, result); err != nil {
+		return errors.Join(store.ErrUnreachable, err)
 	}
 	d.take(result)
 	return nil
@@ -200,19 +201,19 @@ func (d *deletion) sendConditional(o s3.DeleteObject) error {
 	if err != nil {
 		return err
 	}
-	r := &storeRequest{method: http.MethodDelete, bucket: d.bucket, key: o.Key, header: d.forStore.Clone()}
-	r.header.Set("If-Match", etag)
+	r := &store.Request{Method: http.MethodDelete, Bucket: d.bucket, Key: o.Key, Header: d.forStore.Clone()}
+	r.Header.Set("If-Match", etag)
 	if o.VersionID != "" {
-		r.query = "versionId=" + s3.EscapeQuery(o.VersionID)
+		r.Query = "versionId=" + s3.EscapeQuery(o.VersionID)
 	}
 	resp, err := d.send(r)
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return upstreamFailure(resp)
+		return store.Failure(resp)
 	}
-	drain(resp)
+	store.Drain(resp)
 	done := s3.Deleted{Key: o.Key, VersionID: o.VersionID, DeleteMarker: resp.Header.Get(s3.HeaderDeleteMarker) == "true"}
 	if done.DeleteMarker {
 		done.DeleteMarkerVersionID = resp.Header.Get(s3.HeaderVersionID)

@@ -150,9 +150,9 @@ func TestDeleteObjectsUnaccounted(t *testing.T) {
 
 func TestDeleteObjectsRenamedKeys(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, nil)
-	caps := k.server.capabilities()
+	caps := k.server.up.Capabilities()
 	caps.CleansPaths = true
-	k.server.probe.Store(&caps)
+	k.server.up.Assume(caps)
 	u.PutObject("bkt", "a/b", nil, nil)
 	got := k.deleteObjects(t, objects("a//b", "x/../a/b"))
 	if len(got.Errors) != 2 || got.Errors[0].Code != s3.InvalidArgumentCode || len(u.Keys("bkt")) != 1 {

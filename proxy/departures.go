@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"waxseal/keystore/unproven"
+	"waxseal/proxy/store"
 )
 
 // lookForClients is how often connections of calls in flight are looked at, and how old a call is before its own is.
@@ -43,7 +44,7 @@ func (a *attended) look(now time.Time) {
 	defer a.mu.Unlock()
 	for c, conn := range a.calls {
 		if now.Sub(c.taken) >= lookForClients && conn.Gone() {
-			c.abandon(errClientGone)
+			c.abandon(store.ErrClientGone)
 			delete(a.calls, c)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 )
 
 // requestsToTheStore are a request for each kind of answer that a store may owe.
@@ -40,7 +41,7 @@ func requestsToTheStore(k *kit) map[string]string {
 }
 
 // silentStore takes everything and answers nothing.
-func silentStore(t *testing.T) UpstreamConfig {
+func silentStore(t *testing.T) store.Config {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +59,7 @@ func silentStore(t *testing.T) UpstreamConfig {
 			}()
 		}
 	}()
-	return UpstreamConfig{Endpoint: "http://" + l.Addr().String(), AccessKey: "a", SecretKey: "b"}
+	return store.Config{Endpoint: "http://" + l.Addr().String(), AccessKey: "a", SecretKey: "b"}
 }
 
 func (s *Server) held() bool { return s.places.taken() > 0 || s.places.preflights.Used() > 0 }
@@ -78,30 +79,6 @@ func TestStoreNeverAnswers(t *testing.T) {
 				t.Errorf("it took %v", took)
 			}
 		})
-	}
-}
-
-// TestFirstByte states how long a store may think, by kind of request.
-func TestFirstByte(t *testing.T) {
-	for _, c := range []struct {
-		r    storeRequest
-		want time.Duration
-	}{
-		{storeRequest{method: "GET", key: "k"}, time.Minute},
-		{storeRequest{method: "GET"}, time.Minute},
-		{storeRequest{method: "HEAD", key: "k"}, time.Minute},
-		{storeRequest{method: "OPTIONS"}, time.Minute},
-		{storeRequest{method: "PUT", key: "k"}, 2 * time.Minute},
-		{storeRequest{method: "PUT", key: "k", query: "partNumber=1&uploadId=a"}, 2 * time.Minute},
-		{storeRequest{method: "DELETE", key: "k", query: "uploadId=a"}, 2 * time.Minute},
-		{storeRequest{method: "POST", query: "delete="}, 2 * time.Minute},
-		{storeRequest{method: "POST", key: "k", query: "uploads="}, 2 * time.Minute},
-		{storeRequest{method: "POST", key: "k", query: "uploadId=a"}, 10 * time.Minute},
-		{storeRequest{method: "PUT", key: "k", header: http.Header{"X-Amz-Copy-Source": {"b/k"}}}, 10 * time.Minute},
-	} {
-		if got := c.r.firstByte(time.Minute); got != c.want {
-			t.Errorf("%s ?%s: %v", c.r.method, c.r.query, got)
-		}
 	}
 }
 

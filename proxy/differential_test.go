@@ -20,6 +20,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestDifferential does the same generated operations straight at a store and through waxseal in front of a store of
@@ -29,7 +30,7 @@ func TestDifferential(t *testing.T) {
 		t.Skip("long: crashes, faults, races")
 	}
 	seed, ops := uint64(envInt("WAXSEAL_DIFF_SEED", 1)), envInt("WAXSEAL_DIFF_OPS", 700)
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		inMemory := up.AccessKey == "memory"
 		if !inMemory && os.Getenv("WAXSEAL_DIFF_OPS") == "" {
 			ops = 400
@@ -121,7 +122,7 @@ type diffUpload struct {
 	done    bool
 }
 
-func newDifferential(t testing.TB, up UpstreamConfig) *differential {
+func newDifferential(t testing.TB, up store.Config) *differential {
 	t.Helper()
 	d := &differential{t: t, kind: storeKind(up), keys: diffKeys, etags: map[[2]string]bool{}}
 	direct := up
@@ -135,7 +136,7 @@ func newDifferential(t testing.TB, up UpstreamConfig) *differential {
 	}
 	k := start(t, up, nil)
 	if d.kind == "memory" { // keys that look like paths are part of the plans
-		if err := k.server.probeOnce(t.Context()); err != nil {
+		if err := k.server.up.ProbeOnce(t.Context(), k.server.scratch()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -152,9 +153,9 @@ func newDifferential(t testing.TB, up UpstreamConfig) *differential {
 	if d.kind == "memory" {
 		return d
 	}
-	caps := assumedCapabilities()
+	caps := k.server.up.Capabilities()
 	caps.CleansPaths = d.kind == "versitygw"
-	k.server.probe.Store(&caps)
+	k.server.up.Assume(caps)
 	// Neither store has keys that look like paths, and versitygw no files that are directories.
 	d.keys = slices.DeleteFunc(slices.Clone(diffKeys), func(k string) bool {
 		return renamed(k) || d.kind == "versitygw" && (k == "dir" || k == "zz/")
@@ -162,7 +163,7 @@ func newDifferential(t testing.TB, up UpstreamConfig) *differential {
 	return d
 }
 
-func storeKind(up UpstreamConfig) string {
+func storeKind(up store.Config) string {
 	if up.AccessKey == "memory" {
 		return "memory"
 	}

@@ -14,15 +14,12 @@ import (
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
 var (
-	errStoreUnreachable = errors.New("the store did not answer")
-	// errCredentialsRefused is a store that does not take the signature of a request.
-	errCredentialsRefused = fmt.Errorf("%w: it refused the credentials that waxseal has for it", errStoreUnreachable)
-	errClientGone         = errors.New("the client is gone")
-	errSlowDown           = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
+	errSlowDown = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
 	// errNotSealed is an object without a valid envelope in a bucket whose objects must have one.
 	errNotSealed = errors.New("the object has no waxseal envelope")
 	// errTampered is an object that does not authenticate: altered, cut, swapped, or under another object's envelope.
@@ -39,7 +36,7 @@ func (c *call) fail(err error) {
 // refuse is the one place where an error becomes a status.
 func (c *call) refuse(err error) {
 	e := c.toS3(err)
-	if errors.Is(err, errCredentialsRefused) && c.storeTakesCredentials() {
+	if errors.Is(err, store.ErrCredentialsRefused) && c.storeTakesCredentials() {
 		e = s3.Errorf(s3.InvalidRequest, "The store behind waxseal does not take this request, though it takes waxseal's credentials: a name or a header of it has characters that the store reads otherwise.")
 	}
 	hideSecrets(e)
@@ -49,9 +46,9 @@ func (c *call) refuse(err error) {
 	if e.Code == s3.MissingContentLength {
 		c.ctx.SetConnectionClose() // what follows may be a body of unknown length
 	}
-	var answered *storeAnswer
+	var answered *store.AnswerError
 	if errors.As(err, &answered) {
-		c.copyHeaders(withoutBodyHeaders(answered.header))
+		c.copyHeaders(withoutBodyHeaders(answered.Header))
 	}
 	for _, h := range e.Header {
 		c.res.Header.Set(h.Name, h.Value)
@@ -126,11 +123,11 @@ func (c *call) toS3(err error) *s3.Error {
 		return s3.Errorf(s3.InvalidObjectState, "The stored object failed authentication: it was altered, cut short, or moved since it was written")
 	case errors.Is(err, sse.ErrUnsupportedVersion):
 		return s3.Errorf(s3.InvalidObjectState, "The stored object is in a format that this version of waxseal does not know")
-	case errors.Is(err, errClientGone), errors.Is(err, context.Canceled):
+	case errors.Is(err, store.ErrClientGone), errors.Is(err, context.Canceled):
 		return &s3.Error{Code: s3.RequestTimeout, Message: "Your socket connection to the server was not read from or written to within the timeout period."}
 	case errors.Is(err, state.ErrUnavailable), errors.Is(err, state.ErrUnknown):
 		return s3.Errorf(s3.ServiceUnavailable, "waxseal's state store does not answer. Please try again.")
-	case errors.Is(err, errStoreUnreachable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, store.ErrUnreachable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, io.ErrUnexpectedEOF):
 		// The reader of a client's body calls a cut one IncompleteBody itself: what else ends early is the store's.
 		return s3.Errorf(s3.ServiceUnavailable, "The object store behind waxseal does not answer. Please try again.")
 	}
@@ -176,24 +173,6 @@ func errUnparsable(err error) error {
 	return s3.Errorf(s3.InvalidRequest, "The request could not be parsed")
 }
 
-// refusedCredentials is the error of a store that does not take waxseal's signature: the operator's concern. To a client,
-// whose own signature was good, the store's answer would be wrong, and would show it waxseal's access key.
-func refusedCredentials(e *s3.Error) error {
-	switch e.Code {
-	case s3.SignatureDoesNotMatch, s3.InvalidAccessKeyID, "RequestTimeTooSkewed", "RequestExpired", "ExpiredToken", "InvalidToken",
-		"InvalidSecurity", "AuthorizationHeaderMalformed", "CredentialsNotSupported", "NotSignedUp", "MissingSecurityHeader", "UnauthorizedAccess":
-		return fmt.Errorf("%w: %s: %s", errCredentialsRefused, e.Code, e.Message)
-	}
-	e.Extra = slices.DeleteFunc(e.Extra, func(f s3.Field) bool {
-		switch f.Name {
-		case "AWSAccessKeyId", "StringToSign", "StringToSignBytes", "SignatureProvided", "CanonicalRequest", "CanonicalRequestBytes":
-			return true
-		}
-		return false
-	})
-	return nil
-}
-
 // controlTime bounds the request that tells a store's trouble from a request's.
 const controlTime = 5 * time.Second
 
@@ -202,15 +181,15 @@ const controlTime = 5 * time.Second
 func (c *call) storeTakesCredentials() bool {
 	ctx, cancel := context.WithTimeout(c.up, controlTime)
 	defer cancel()
-	resp, err := c.sendWithin(ctx, &storeRequest{method: http.MethodGet})
+	resp, err := c.sendWithin(ctx, &store.Request{Method: http.MethodGet})
 	if err != nil {
 		return false
 	}
 	if resp.StatusCode < 400 {
-		drain(resp)
+		store.Drain(resp)
 		return true
 	}
-	return !errors.Is(upstreamFailure(resp), errStoreUnreachable)
+	return !errors.Is(store.Failure(resp), store.ErrUnreachable)
 }
 
 func errUnknownOperation(c *call) error {

@@ -15,6 +15,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestStoreAnswersEarly: a store may answer before it has read a body. Its answer reaches the client, and what is
@@ -85,11 +86,11 @@ func TestCutAnswers(t *testing.T) {
 
 // TestEarlySuccess: a store that answers 200 before it has the whole body acknowledges what nobody has verified.
 func TestEarlySuccess(t *testing.T) {
-	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	early := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("ETag", `"00112233445566778899aabbccddeeff"`)
 	}))
-	t.Cleanup(store.Close)
-	k := start(t, UpstreamConfig{Endpoint: store.URL, AccessKey: "a", SecretKey: "b"}, nil)
+	t.Cleanup(early.Close)
+	k := start(t, store.Config{Endpoint: early.URL, AccessKey: "a", SecretKey: "b"}, nil)
 	resp, body := k.do(t, "PUT", "/bkt/a", map[string]string{"Content-MD5": s3.Base64(make([]byte, 16))}, noise(3, 40<<20))
 	if resp.StatusCode < 400 {
 		t.Errorf("a body with a wrong digest: %s %s", resp.Status, body)

@@ -9,12 +9,13 @@ import (
 
 	"waxseal/keystore/iam"
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 )
 
 // TestFolderMarker: an empty object whose name ends with a slash goes to any store, is listed, read, copied and
 // deleted like another, and its envelope is held to the empty body.
 func TestFolderMarker(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		c, bucket := k.client(t), k.bucket(t)
 		ctx := context.Background()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -12,23 +11,24 @@ import (
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // send sends a request to the store with the requester's own credentials there, where they have some.
-func (c *call) send(r *storeRequest) (*http.Response, error) { return c.sendWithin(c.up, r) }
+func (c *call) send(r *store.Request) (*http.Response, error) { return c.sendWithin(c.up, r) }
 
-func (c *call) sendWithin(ctx context.Context, r *storeRequest) (*http.Response, error) {
-	if r.creds == nil && !r.own {
-		r.creds = c.storeCredentials()
+func (c *call) sendWithin(ctx context.Context, r *store.Request) (*http.Response, error) {
+	if r.Creds == nil && !r.Own {
+		r.Creds = c.storeCredentials()
 	}
-	if r.creds == anonymous && c.s.cfg.Upstream.Local != nil {
-		r.conditions = c.conditions(c)
+	if r.Creds == store.Anonymous && c.s.cfg.Upstream.Local != nil {
+		r.Conditions = c.conditions(c)
 	}
 	begin := c.s.cfg.Now()
-	resp, err := c.s.up.send(ctx, r)
-	c.s.metrics.storeRequest(r.method, resp, err, c.s.cfg.Now().Sub(begin))
+	resp, err := c.s.up.Send(ctx, r)
+	c.s.metrics.storeRequest(r.Method, resp, err, c.s.cfg.Now().Sub(begin))
 	if err == nil && resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified {
-		return nil, errRedirect(resp)
+		return nil, store.Redirected(resp)
 	}
 	if err == nil {
 		c.noteCORS(r, resp)
@@ -36,21 +36,14 @@ func (c *call) sendWithin(ctx context.Context, r *storeRequest) (*http.Response,
 	return resp, err
 }
 
-// errRedirect is for a store that sends its client elsewhere. That client is waxseal, which goes where it is configured
-// to: the requester would send plaintext there.
-func errRedirect(resp *http.Response) error {
-	drain(resp)
-	return fmt.Errorf("%w: it answered %s and named %q: is that its endpoint and region?", errStoreUnreachable, resp.Status, resp.Header.Get("Location"))
-}
-
-func (c *call) storeCredentials() *storeCreds {
+func (c *call) storeCredentials() *store.Credentials {
 	if c.user == nil {
-		return anonymous
+		return store.Anonymous
 	}
 	if c.user.Upstream == nil {
 		return nil
 	}
-	return &storeCreds{c.user.Upstream.AccessKey, c.user.Upstream.Secret.Reveal()}
+	return &store.Credentials{AccessKey: c.user.Upstream.AccessKey, SecretKey: c.user.Upstream.Secret.Reveal()}
 }
 
 // maxForwarded bounds the body of a forwarded request: a configuration document.
@@ -95,12 +88,12 @@ func (c *call) getObjectRetention() error {
 	if _, err := c.forwardedDocument(); err != nil {
 		return err
 	}
-	resp, err := c.send(&storeRequest{method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: c.storeHeader()})
+	resp, err := c.send(&store.Request{Method: c.method, Bucket: c.bucket, Key: c.key, Query: c.storeQuery(), Header: c.storeHeader()})
 	if err != nil {
 		return err
 	}
 	var doc s3.Retention
-	if err := c.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		return err
 	}
 	c.copyHeaders(without(resp.Header, "Content-Type"))
@@ -109,8 +102,8 @@ func (c *call) getObjectRetention() error {
 
 // forwardWith forwards the request with another query or body.
 func (c *call) forwardWith(query string, body []byte) error {
-	resp, err := c.send(&storeRequest{
-		method: c.method, bucket: c.bucket, key: c.key, query: query, header: c.storeHeader(), body: body,
+	resp, err := c.send(&store.Request{
+		Method: c.method, Bucket: c.bucket, Key: c.key, Query: query, Header: c.storeHeader(), Body: body,
 	})
 	if err != nil {
 		return err
@@ -121,9 +114,9 @@ func (c *call) forwardWith(query string, body []byte) error {
 // relay answers what the store answered, errors with our own request id.
 func (c *call) relay(resp *http.Response) error {
 	if resp.StatusCode >= 400 && c.method != http.MethodHead {
-		return upstreamFailure(resp)
+		return store.Failure(resp)
 	}
-	body, err := readDocument(resp)
+	body, err := store.ReadDocument(resp)
 	if err != nil {
 		return err
 	}
@@ -220,8 +213,8 @@ func (c *call) deleteObject() error {
 		}
 		h.Set("If-Match", etag)
 	}
-	resp, err := c.send(&storeRequest{
-		method: c.method, bucket: c.bucket, key: c.key, query: c.storeQuery(), header: h,
+	resp, err := c.send(&store.Request{
+		Method: c.method, Bucket: c.bucket, Key: c.key, Query: c.storeQuery(), Header: h,
 	})
 	if err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -102,7 +103,7 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 			n = r.want.Last - r.want.First + 1
 		}
 		off, length := sse.SpeculativeRange(r.want.First, n, 1)
-		q.header.Set("Range", s3.Range{First: off, Last: off + length - 1}.String())
+		q.Header.Set("Range", s3.Range{First: off, Last: off + length - 1}.String())
 	}
 	resp, err := c.send(q)
 	if err != nil {
@@ -111,11 +112,11 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
 	case http.StatusRequestedRangeNotSatisfiable:
-		drain(resp)
+		store.Drain(resp)
 		o, err := c.lookupTail(c.place(), r.version, "", tailRead)
 		return nil, o, err
 	default:
-		return nil, nil, upstreamFailure(resp)
+		return nil, nil, store.Failure(resp)
 	}
 	o, err := c.describe(c.place(), q, resp)
 	if err == nil && o.env != nil && o.env.Manifest {
@@ -343,17 +344,17 @@ func (f *fetch) bytes(p *opened, rng sse.Range) (*http.Response, error) {
 		}
 	}
 	q := f.readMore(f.stored)
-	q.header.Set("Range", s3.Range{First: rng.Offset, Last: rng.Offset + rng.Length - 1}.String())
+	q.Header.Set("Range", s3.Range{First: rng.Offset, Last: rng.Offset + rng.Length - 1}.String())
 	resp, err := f.call.send(q)
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusPartialContent && !(resp.StatusCode == http.StatusOK && rng.Offset == 0) {
 		if resp.StatusCode == http.StatusPreconditionFailed || resp.StatusCode == http.StatusNotFound {
-			drain(resp)
+			store.Drain(resp)
 			return nil, errChanged
 		}
-		return nil, upstreamFailure(resp)
+		return nil, store.Failure(resp)
 	}
 	start, length := answeredRange(resp, f.bodySize)
 	if start != rng.Offset || length < rng.Length {
@@ -384,7 +385,7 @@ func readError(err error) error {
 	case errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
 		return tampered(err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%w: its answer was cut short", errStoreUnreachable)
+		return fmt.Errorf("%w: its answer was cut short", store.ErrUnreachable)
 	}
 	return err
 }
@@ -418,7 +419,7 @@ func (b *openBody) WriteTo(w io.Writer) (int64, error) {
 func (b *openBody) Close() error {
 	b.plain.Close()
 	if b.ended {
-		drain(b.resp)
+		store.Drain(b.resp)
 		return nil
 	}
 	return b.resp.Body.Close()

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // headObject says what there is to know of an object: one request to the store, and no call to a KMS unless
@@ -57,19 +58,19 @@ func (c *call) lookupHead(r *read) (*stored, error) {
 // addLock asks for the version's lock where the store shows it to a HEAD only: the object was looked up with a GET.
 // What is not versioned has none.
 func (c *call) addLock(o *stored) error {
-	if !c.s.capabilities().LockInHeadOnly || o.version == "" || o.version == "null" {
+	if !c.s.up.Capabilities().LockInHeadOnly || o.version == "" || o.version == "null" {
 		return nil
 	}
 	r := c.readRequest(o.at, o.version, "")
-	r.method = http.MethodHead
+	r.Method = http.MethodHead
 	resp, err := c.send(r)
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return upstreamFailure(resp)
+		return store.Failure(resp)
 	}
-	defer drain(resp)
+	defer store.Drain(resp)
 	for name, values := range resp.Header {
 		if strings.HasPrefix(name, "X-Amz-Object-Lock-") {
 			o.header[name] = values

@@ -269,7 +269,7 @@ func (c *call) copyHeaders(h http.Header) {
 			if lower == "x-amz-storage-class" && v == "STANDARD" {
 				continue // S3 names all classes but this one
 			}
-			if name == s3.HeaderBucketRegion && v == c.s.up.cfg.Region {
+			if name == s3.HeaderBucketRegion && v == c.s.up.Region() {
 				v = c.s.cfg.Region
 			}
 			out.Add(name, v)

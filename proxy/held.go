@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // held keeps sealed parts that cannot go to the store yet: one under the store's least size for a part can only be
@@ -31,6 +32,8 @@ type held struct {
 	used  int64
 	owned map[string]int64 // by user
 }
+
+var castagnoliTable = crc32.MakeTable(crc32.Castagnoli)
 
 const (
 	heldSuffix = ".part"
@@ -97,7 +100,7 @@ func (h *held) write(name string, src io.Reader, size int64, room *room) (crc ui
 			os.Remove(temp)
 		}
 	}()
-	sum := crc32.New(castagnoli)
+	sum := crc32.New(castagnoliTable)
 	n, err := io.Copy(io.MultiWriter(roomWriter{room}, f, sum), src)
 	if err != nil {
 		return 0, err
@@ -154,10 +157,10 @@ type heldReader struct {
 
 func (r *heldReader) Read(p []byte) (int, error) {
 	n, err := r.src.Read(p)
-	r.sum = crc32.Update(r.sum, castagnoli, p[:n])
+	r.sum = crc32.Update(r.sum, castagnoliTable, p[:n])
 	r.left -= int64(n)
 	if err == io.EOF && (r.left != 0 || r.sum != r.want) {
-		return n, fmt.Errorf("%w: the held part %s was damaged on disk", errBodyRefused, filepath.Base(r.f.Name()))
+		return n, fmt.Errorf("%w: the held part %s was damaged on disk", store.ErrBodyRefused, filepath.Base(r.f.Name()))
 	}
 	return n, err
 }

@@ -294,7 +294,7 @@ func TestPipelined(t *testing.T) {
 // TestAddressing: the forms in which a request can name a bucket and a key.
 func TestAddressing(t *testing.T) {
 	k, up := memoryKit(t, func(c *Config) { c.Domain = "s3.test" })
-	if err := k.server.probeOnce(t.Context()); err != nil {
+	if err := k.server.up.ProbeOnce(t.Context(), k.server.scratch()); err != nil {
 		t.Fatal(err)
 	}
 	bucket := k.bucket(t)
@@ -441,7 +441,7 @@ func (k *kit) idle(t testing.TB, goroutines int) {
 		return k.server.inline.lent == 0
 	})
 	k.settles(t, "goroutines are left", func() bool {
-		k.server.up.client.CloseIdleConnections()
+		k.server.up.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		return runtime.NumGoroutine() <= goroutines+3
 	})
@@ -534,7 +534,7 @@ func TestClientGone(t *testing.T) {
 	bucket := k.bucket(t)
 	k.mustDo(t, "PUT", "/"+bucket+"/large", nil, make([]byte, 24<<20))
 	k.mustDo(t, "PUT", "/"+bucket+"/small", nil, make([]byte, 100))
-	k.server.up.client.CloseIdleConnections()
+	k.server.up.Close()
 	goroutines := runtime.NumGoroutine()
 	for range 10 {
 		for _, text := range []string{

@@ -20,6 +20,7 @@ import (
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -172,7 +173,7 @@ type kit struct {
 }
 
 // start runs a proxy in front of the store at up until the test ends. change may change its configuration.
-func start(t testing.TB, up UpstreamConfig, change func(*Config)) *kit {
+func start(t testing.TB, up store.Config, change func(*Config)) *kit {
 	t.Helper()
 	users, err := iam.NewDirectory([]iam.User{{
 		Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: testAccess,

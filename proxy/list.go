@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -72,20 +73,20 @@ func (c *call) listPage(metadata bool) (*http.Response, *s3.Listing, error) {
 	if metadata {
 		q += "&" + metadataParam + "=true"
 	}
-	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, query: q, header: c.storeHeader()})
+	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: q, Header: c.storeHeader()})
 	if err != nil {
 		return nil, nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, nil, upstreamFailure(resp)
+		return nil, nil, store.Failure(resp)
 	}
-	doc, err := readDocument(resp)
+	doc, err := store.ReadDocument(resp)
 	if err != nil {
 		return nil, nil, err
 	}
 	page, err := s3.ParseListing(doc)
 	if err != nil {
-		return nil, nil, errors.Join(errStoreUnreachable, err)
+		return nil, nil, errors.Join(store.ErrUnreachable, err)
 	}
 	return resp, page, nil
 }

@@ -15,6 +15,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // overMemory is a proxy in front of a store in memory with a bucket named bkt. Its clock is far behind, so that no
@@ -26,7 +27,7 @@ func overMemory(t testing.TB, options proxytest.Options, change func(*Config)) (
 		options.Now = func() time.Time { return old }
 	}
 	u, endpoint := proxytest.StartUpstream(t, options, "bkt")
-	return start(t, UpstreamConfig{Endpoint: endpoint, AccessKey: "own", SecretKey: "own-secret"}, change), u
+	return start(t, store.Config{Endpoint: endpoint, AccessKey: "own", SecretKey: "own-secret"}, change), u
 }
 
 // listTargets are the three ways to list a bucket.
@@ -59,7 +60,7 @@ func entriesOf(t testing.TB, doc []byte) []listed {
 
 // TestListShowsWhatHeadShows lists objects of every mode and shape with every call, cold and warm.
 func TestListShowsWhatHeadShows(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		c, bucket := k.client(t), k.bucket(t)
 		var want []listed

@@ -9,6 +9,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -45,7 +46,7 @@ func kindsListed(t *testing.T, doc []byte) map[string]string {
 // TestListNamesTheChecksum writes objects by every route, in every shape, and wants each list, cold and warm, to name the
 // checksum that HEAD shows. https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
 func TestListNamesTheChecksum(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		b := k.bucket(t)
 		want := k.checkedObjects(t, b)

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -77,9 +78,9 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 // lookOnce asks with waxseal's own rights: the list was the client's to see, and S3 shows in it sizes and ETags of
 // objects that the client may not read.
 func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*stored, error) {
-	r := &storeRequest{method: http.MethodGet, bucket: l.bucket, key: e.Key, header: header, own: true}
+	r := &store.Request{Method: http.MethodGet, Bucket: l.bucket, Key: e.Key, Header: header, Own: true}
 	if e.VersionID != "" {
-		r.query = "versionId=" + s3.EscapeQuery(e.VersionID)
+		r.Query = "versionId=" + s3.EscapeQuery(e.VersionID)
 	}
 	o, err := l.lookupBy(r, l.placeOf(e), sse.TailSize)
 	if errors.Is(err, errArchived) {
@@ -94,7 +95,7 @@ func (l *listing) vouchFor(o *stored) error {
 	l.vouching.Lock()
 	defer l.vouching.Unlock()
 	err := l.vouch(o)
-	if err == nil || errors.Is(err, errStoreUnreachable) {
+	if err == nil || errors.Is(err, store.ErrUnreachable) {
 		return err
 	}
 	return errors.Join(sse.ErrUnknownServiceKey, err)

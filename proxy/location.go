@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // Clients know one region, waxseal's; the store may call its own otherwise. These operations translate between them, so
@@ -54,7 +55,7 @@ func (c *call) locate(body []byte) ([]byte, error) {
 			return nil, err
 		}
 	}
-	own, store := c.s.cfg.Region, c.s.up.cfg.Region
+	own, atStore := c.s.cfg.Region, c.s.up.Region()
 	asked := doc.LocationConstraint
 	if asked == "EU" && own == "eu-west-1" { // its first name
 		asked = own
@@ -68,11 +69,11 @@ func (c *call) locate(body []byte) ([]byte, error) {
 				"The %s location constraint is incompatible for the region specific endpoint this request was sent to.", asked)
 		}
 		return nil, s3.NewError(s3.InvalidLocationConstraint).With("LocationConstraint", asked)
-	case own == store:
+	case own == atStore:
 		return body, nil
 	}
-	doc.LocationConstraint = store
-	if store == noConstraint {
+	doc.LocationConstraint = atStore
+	if atStore == noConstraint {
 		if doc.Location == nil && doc.Bucket == nil && doc.Tags == nil {
 			return nil, nil
 		}
@@ -106,12 +107,12 @@ func (c *call) headBucket() error {
 // listBuckets forwards, without the probe's scratch buckets; a bucket in the store's region is one in waxseal's.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html
 func (c *call) listBuckets() error {
-	own, store := c.s.cfg.Region, c.s.up.cfg.Region
-	if own == store {
+	own, atStore := c.s.cfg.Region, c.s.up.Region()
+	if own == atStore {
 		if err := c.forward(); err != nil || c.status != http.StatusOK {
 			return err
 		}
-		c.answer(c.status, "", withoutScratch(c.res.Body()))
+		c.answer(c.status, "", store.WithoutScratch(c.res.Body()))
 		return nil
 	}
 	query := c.storeQuery()
@@ -119,7 +120,7 @@ func (c *call) listBuckets() error {
 		asked := c.query.Get("bucket-region")
 		query = c.storeQuery("bucket-region")
 		if asked == own {
-			asked = store
+			asked = atStore
 		}
 		query = strings.TrimPrefix(query+"&bucket-region="+s3.EscapeQuery(asked), "&")
 	}
@@ -127,6 +128,6 @@ func (c *call) listBuckets() error {
 		return err
 	}
 	element := func(region string) []byte { return []byte("<BucketRegion>" + region + "</BucketRegion>") }
-	c.answer(c.status, "", bytes.ReplaceAll(withoutScratch(c.res.Body()), element(store), element(own)))
+	c.answer(c.status, "", bytes.ReplaceAll(store.WithoutScratch(c.res.Body()), element(atStore), element(own)))
 	return nil
 }

@@ -13,13 +13,14 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // inRegions is waxseal in one region before a store in another, and a client of waxseal's region.
-func inRegions(t *testing.T, own, store string) (*proxytest.Upstream, func(method, target, body string) (*http.Response, []byte), *kit) {
+func inRegions(t *testing.T, own, region string) (*proxytest.Upstream, func(method, target, body string) (*http.Response, []byte), *kit) {
 	t.Helper()
-	u, endpoint := proxytest.StartUpstream(t, proxytest.Options{Region: store})
-	k := start(t, UpstreamConfig{Endpoint: endpoint, Region: store, AccessKey: "own", SecretKey: "own-secret"}, func(c *Config) { c.Region = own })
+	u, endpoint := proxytest.StartUpstream(t, proxytest.Options{Region: region})
+	k := start(t, store.Config{Endpoint: endpoint, Region: region, AccessKey: "own", SecretKey: "own-secret"}, func(c *Config) { c.Region = own })
 	return u, func(method, target, body string) (*http.Response, []byte) {
 		t.Helper()
 		req, err := http.NewRequest(method, "http://"+k.endpoint+target, bytes.NewReader([]byte(body)))

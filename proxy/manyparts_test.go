@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestManyPartsAreTold: the log explains a store's 500 to a Complete of many parts, and no other failure.
@@ -20,7 +21,7 @@ func TestManyPartsAreTold(t *testing.T) {
 	} {
 		var log bytes.Buffer
 		call := &call{s: &Server{log: slog.New(slog.NewTextHandler(&log, nil))}, bucket: "photos", key: "large"}
-		call.tellManyParts(c.parts, &storeAnswer{cause: s3.NewError(c.code)})
+		call.tellManyParts(c.parts, &store.AnswerError{Cause: s3.NewError(c.code)})
 		if told := strings.Contains(log.String(), "versitygw on ext4"); told != c.told {
 			t.Errorf("%+v: %s", c, log.String())
 		}

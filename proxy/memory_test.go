@@ -27,6 +27,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // childEnv names the directory of a proxy that runs in a process of its own, childUpstream its store.
@@ -52,7 +53,7 @@ func TestChild(t *testing.T) {
 	}
 	kms := newMemoryKMS()
 	s, err := New(Config{
-		Upstream: UpstreamConfig{Endpoint: os.Getenv(childUpstream), AccessKey: "memory", SecretKey: "memory-secret"},
+		Upstream: store.Config{Endpoint: os.Getenv(childUpstream), AccessKey: "memory", SecretKey: "memory-secret"},
 		Users:    users, Provider: kms, Root: &memoryRoot{fixedSecret(t, "root"), fixedSecret(t, "service"), 1},
 		State: st, HeldDir: filepath.Join(dir, "held"), Keys: bucketkey.New(kms, st, newSealer(), bucketkey.Config{}),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // Metrics are the S3 endpoint's counters. Register it with a Prometheus registry.
@@ -142,7 +143,7 @@ func (c *call) logFailure(e *s3.Error, err error) {
 func (c *call) cutMidStream(err error) {
 	level, what := slog.LevelError, "answer cut"
 	switch {
-	case errors.Is(err, errClientGone), context.Cause(c.up) == errClientGone:
+	case errors.Is(err, store.ErrClientGone), context.Cause(c.up) == store.ErrClientGone:
 		level, what = slog.LevelInfo, "client left before the answer's end"
 	case c.s.base.Err() != nil:
 		level, what = slog.LevelWarn, "answer cut by the shutdown"

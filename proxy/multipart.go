@@ -11,6 +11,7 @@ import (
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -43,12 +44,12 @@ func (c *call) createMultipartUpload() error {
 	if err := c.uploadEnvelope(u, enc, h); err != nil {
 		return err
 	}
-	resp, err := c.send(&storeRequest{method: http.MethodPost, bucket: c.bucket, key: c.key, query: "uploads=", header: h})
+	resp, err := c.send(&store.Request{Method: http.MethodPost, Bucket: c.bucket, Key: c.key, Query: "uploads=", Header: h})
 	if err != nil {
 		return err
 	}
 	var doc s3.InitiateMultipartUploadResult
-	if err := c.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		return err
 	}
 	u.UploadID = doc.UploadID
@@ -96,7 +97,7 @@ func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
 func (c *call) abandonUpload(at sealTarget, id string) error {
 	ctx, cancel := c.outlasting()
 	defer cancel()
-	resp, err := c.sendWithin(ctx, &storeRequest{method: http.MethodDelete, bucket: at.bucket, key: at.key, query: uploadQuery(id)})
+	resp, err := c.sendWithin(ctx, &store.Request{Method: http.MethodDelete, Bucket: at.bucket, Key: at.key, Query: uploadQuery(id)})
 	if err == nil {
 		err = uploadEnded(resp)
 	}
@@ -114,10 +115,10 @@ func (c *call) outlasting() (context.Context, context.CancelFunc) {
 // uploadEnded reads the answer to an Abort. That there is no such upload is as good.
 func uploadEnded(resp *http.Response) error {
 	if resp.StatusCode/100 == 2 {
-		drain(resp)
+		store.Drain(resp)
 		return nil
 	}
-	if err := upstreamFailure(resp); !isNoSuchUpload(err) && !errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}) {
+	if err := store.Failure(resp); !isNoSuchUpload(err) && !errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}) {
 		return err
 	}
 	return nil
@@ -181,14 +182,14 @@ func (c *call) unknownUpload(id string) error {
 	if !plausibleIdentifier(id) {
 		return errNoSuchUpload(id)
 	}
-	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, key: c.key, query: "max-parts=1&" + uploadQuery(id), header: c.ownerHeader()})
+	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Query: "max-parts=1&" + uploadQuery(id), Header: c.ownerHeader()})
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode == http.StatusForbidden || resp.StatusCode == http.StatusNotFound {
-		return upstreamFailure(resp)
+		return store.Failure(resp)
 	}
-	drain(resp)
+	store.Drain(resp)
 	return errNoSuchUpload(id)
 }
 
@@ -266,7 +267,7 @@ func (c *call) abortMultipartUpload() error {
 	if err := c.checkUploadID(id); err != nil {
 		return err
 	}
-	resp, err := c.send(&storeRequest{method: http.MethodDelete, bucket: c.bucket, key: c.key, query: uploadQuery(id), header: c.ownerHeader()})
+	resp, err := c.send(&store.Request{Method: http.MethodDelete, Bucket: c.bucket, Key: c.key, Query: uploadQuery(id), Header: c.ownerHeader()})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -71,7 +72,7 @@ func (p *completion) complete(name string) error {
 		// Another replica works on the same upload, or a part has just been sent again: not in step with it.
 		time.Sleep(rand.N(time.Duration(attempt+1) * 20 * time.Millisecond))
 	}
-	var answered *storeAnswer
+	var answered *store.AnswerError
 	if errors.As(err, &answered) {
 		return answered
 	}
@@ -192,18 +193,18 @@ func (p *completion) sendFinal() (etag string, err error) {
 		defer f.Close()
 		body, size = io.MultiReader(f, body), size+h.sealed
 	}
-	resp, err := p.send(&storeRequest{
-		method: http.MethodPut, bucket: p.bucket, key: p.key, header: p.ownerHeader(), stream: body, size: size,
-		query: fmt.Sprintf("partNumber=%d&%s", lastPart, uploadQuery(p.upload.UploadID)),
+	resp, err := p.send(&store.Request{
+		Method: http.MethodPut, Bucket: p.bucket, Key: p.key, Header: p.ownerHeader(), Stream: body, Size: size,
+		Query: fmt.Sprintf("partNumber=%d&%s", lastPart, uploadQuery(p.upload.UploadID)),
 	})
 	if err != nil {
 		return "", err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", upstreamFailure(resp)
+		return "", store.Failure(resp)
 	}
-	drain(resp)
-	return etagOf(resp.Header), nil
+	store.Drain(resp)
+	return store.ETagOf(resp.Header), nil
 }
 
 func (p *completion) sealManifest() ([]byte, error) {
@@ -234,15 +235,15 @@ func (p *completion) completeAtStore(final string) (http.Header, error) {
 		return nil, err
 	}
 	p.header.Set("Content-Type", "application/xml")
-	resp, err := p.send(&storeRequest{
-		method: http.MethodPost, bucket: p.bucket, key: p.key, query: uploadQuery(p.upload.UploadID), header: p.header, body: body,
+	resp, err := p.send(&store.Request{
+		Method: http.MethodPost, Bucket: p.bucket, Key: p.key, Query: uploadQuery(p.upload.UploadID), Header: p.header, Body: body,
 	})
 	if err != nil {
 		return nil, err
 	}
 	header := resp.Header
 	var doc s3.CompleteMultipartUploadResult
-	if err := p.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		p.tellManyParts(len(list.Parts), err)
 		return nil, err
 	}
@@ -255,8 +256,8 @@ const manyParts = 1000
 // tellManyParts says in the log what the store's 500 most likely means, as every byte has gone up by then and clients
 // send all of them again.
 func (c *call) tellManyParts(parts int, err error) {
-	var answered *storeAnswer
-	if parts >= manyParts && errors.As(err, &answered) && answered.cause.Status() >= http.StatusInternalServerError {
+	var answered *store.AnswerError
+	if parts >= manyParts && errors.As(err, &answered) && answered.Cause.Status() >= http.StatusInternalServerError {
 		c.s.log.Warn("the store failed to complete an upload of many parts; versitygw on ext4 cannot with 1,024 and more: let clients send larger parts, or give it XFS",
 			"id", c.id, "bucket", c.bucket, "key", c.key, "parts", parts)
 	}
@@ -265,11 +266,11 @@ func (c *call) tellManyParts(parts int, err error) {
 // afterFailure looks at the object when the store's answer leaves open whether it has completed the upload: it was
 // lost, it says that there is no such upload (any more), or that a condition does not hold (any more).
 func (p *completion) afterFailure(err error) error {
-	var answered *storeAnswer
+	var answered *store.AnswerError
 	if errors.As(err, &answered) {
 		switch {
-		case answered.cause.Code == s3.NoSuchUpload, answered.cause.Code == s3.PreconditionFailed, answered.cause.Status() >= 500:
-		case answered.cause.Code == s3.InvalidPart:
+		case answered.Cause.Code == s3.NoSuchUpload, answered.Cause.Code == s3.PreconditionFailed, answered.Cause.Status() >= 500:
+		case answered.Cause.Code == s3.InvalidPart:
 			// Another replica that works on the same upload may have replaced the final part.
 			return fmt.Errorf("%w: %w", state.ErrConflict, err)
 		default:
@@ -300,7 +301,7 @@ func (p *completion) overtaken() bool {
 // looks with waxseal's own credentials, because who may write need not be allowed to read.
 func (c *call) objectOf(u *upload) *stored {
 	r := c.readRequest(c.place(), "", "")
-	r.own = true
+	r.Own = true
 	o, err := c.lookupBy(r, c.place(), tailRead)
 	if err != nil || o.env == nil || o.footer == nil || o.header.Get(s3.HeaderEnvelope) != u.Envelope {
 		return nil

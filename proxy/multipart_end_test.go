@@ -14,6 +14,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 func heldFiles(t testing.TB, k *kit) []string {
@@ -30,7 +31,7 @@ func heldFiles(t testing.TB, k *kit) []string {
 }
 
 func TestMultipartAbort(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		u := k.rawUpload(t, "/"+b+"/k", nil)

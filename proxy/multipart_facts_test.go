@@ -11,6 +11,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -47,7 +48,7 @@ func TestPartWithoutChecksum(t *testing.T) {
 
 // Every algorithm and type gives S3's checksum of the object, in Complete, HEAD and for each part.
 func TestMultipartChecksums(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		parts := [][]byte{noise(1, 5*mib+5), noise(2, 5*mib), noise(3, 1234)}
@@ -167,7 +168,7 @@ func TestCopyOfACompositeChecksum(t *testing.T) {
 }
 
 func TestMultipartListParts(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		u := k.rawUpload(t, "/"+b+"/k", map[string]string{"x-amz-checksum-algorithm": "CRC32C"})

@@ -15,16 +15,17 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // memoryStore is a store in memory with faults to order.
-func memoryStore(t testing.TB, o proxytest.Options) (*proxytest.Upstream, UpstreamConfig) {
+func memoryStore(t testing.TB, o proxytest.Options) (*proxytest.Upstream, store.Config) {
 	t.Helper()
-	store := proxytest.NewUpstream()
-	store.Options = o
-	srv := httptest.NewServer(store)
+	u := proxytest.NewUpstream()
+	u.Options = o
+	srv := httptest.NewServer(u)
 	t.Cleanup(srv.Close)
-	return store, UpstreamConfig{Endpoint: srv.URL, AccessKey: "memory", SecretKey: "memory-secret"}
+	return u, store.Config{Endpoint: srv.URL, AccessKey: "memory", SecretKey: "memory-secret"}
 }
 
 // faultyState fails one transaction, before or after it was made durable, and all after it: a crash.
@@ -58,7 +59,7 @@ func (f *faultyState) Txn(ctx context.Context, conds []state.Cond, ops []state.O
 }
 
 // replica is another server over the same state, disk and keys.
-func (k *kit) replica(t testing.TB, up UpstreamConfig, s state.Store, heldDir string) *kit {
+func (k *kit) replica(t testing.TB, up store.Config, s state.Store, heldDir string) *kit {
 	t.Helper()
 	return start(t, up, func(c *Config) {
 		c.State, c.HeldDir, c.Root, c.Provider, c.AllowInsecureSSEC = s, heldDir, k.root, k.kms, true

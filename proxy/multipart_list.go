@@ -11,21 +11,22 @@ import (
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
 // listStoreParts reads one page of the store's own list of an upload's parts.
 func (c *call) listStoreParts(u *upload, marker int) (*s3.ListPartsResult, http.Header, error) {
-	resp, err := c.send(&storeRequest{
-		method: http.MethodGet, bucket: c.bucket, key: c.key, header: c.ownerHeader(),
-		query: fmt.Sprintf("max-parts=1000&part-number-marker=%d&%s", marker, uploadQuery(u.UploadID)),
+	resp, err := c.send(&store.Request{
+		Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Header: c.ownerHeader(),
+		Query: fmt.Sprintf("max-parts=1000&part-number-marker=%d&%s", marker, uploadQuery(u.UploadID)),
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	var doc s3.ListPartsResult
 	header := resp.Header
-	if err := c.storeResult(resp, &doc); err != nil {
+	if err := store.Result(resp, &doc); err != nil {
 		return nil, nil, err
 	}
 	return &doc, header, nil
@@ -185,20 +186,20 @@ func fillParts(page *s3.ListPartsResult, u *upload, all candidates, numbers []in
 // store was not told.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
 func (c *call) listMultipartUploads() error {
-	resp, err := c.send(&storeRequest{method: http.MethodGet, bucket: c.bucket, query: c.storeQuery(), header: c.storeHeader()})
+	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: c.storeQuery(), Header: c.storeHeader()})
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return upstreamFailure(resp)
+		return store.Failure(resp)
 	}
-	body, err := readDocument(resp)
+	body, err := store.ReadDocument(resp)
 	if err != nil {
 		return err
 	}
 	var doc s3.ListMultipartUploadsResult
-	if err := s3.DecodeReply(bytes.NewReader(body), maxStoreDocument, &doc); err != nil {
-		return fmt.Errorf("%w: its list of uploads is no list", errStoreUnreachable)
+	if err := s3.DecodeReply(bytes.NewReader(body), store.MaxDocument, &doc); err != nil {
+		return fmt.Errorf("%w: its list of uploads is no list", store.ErrUnreachable)
 	}
 	for i := range doc.Uploads {
 		if err := c.describeUpload(&doc.Uploads[i], doc.EncodingType); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -159,18 +160,18 @@ func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
 		w.askCORS()
 		return make(http.Header), err
 	}
-	resp, err := w.call.send(&storeRequest{
-		method: http.MethodPut, bucket: w.bucket, key: w.key, header: w.ownerHeader(), stream: sealed, size: p.sealed,
-		query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID)),
+	resp, err := w.call.send(&store.Request{
+		Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: w.ownerHeader(), Stream: sealed, Size: p.sealed,
+		Query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID)),
 	})
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, upstreamFailure(resp)
+		return nil, store.Failure(resp)
 	}
-	drain(resp)
-	if p.StoreETag = etagOf(resp.Header); p.StoreETag == "" {
+	store.Drain(resp)
+	if p.StoreETag = store.ETagOf(resp.Header); p.StoreETag == "" {
 		return nil, errors.New("the store answered a part without an ETag")
 	}
 	return resp.Header, nil

@@ -15,6 +15,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -74,7 +75,7 @@ func (u *rawUpload) complete(header map[string]string) (*http.Response, []byte) 
 }
 
 func TestMultipartResend(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		long, long2, short := noise(1, 5*mib+11), noise(2, 5*mib+999), noise(3, 77)
@@ -162,7 +163,7 @@ func TestMultipartOverlappingSends(t *testing.T) {
 }
 
 func TestMultipartRefusals(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		u := k.rawUpload(t, "/"+b+"/k", nil)
@@ -323,7 +324,7 @@ func TestMultipartBadDigest(t *testing.T) {
 }
 
 func TestMultipartConditions(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		b := k.bucket(t)
 		object := func(header map[string]string) (*http.Response, []byte) {

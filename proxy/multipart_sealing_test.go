@@ -19,6 +19,7 @@ import (
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -80,7 +81,7 @@ func flipped(b []byte, at int) []byte {
 }
 
 func TestMultipartPartCopy(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		b := k.bucket(t)
 		src := k.upload(t, b, "dir/söurce +%", ssec(t, 8))

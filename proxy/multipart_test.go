@@ -16,6 +16,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // noise is n bytes that depend on seed only.
@@ -200,7 +201,7 @@ func ssec(t testing.TB, seed uint64) encrypt.ServerSide {
 }
 
 func TestMultipart(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		b := k.bucket(t)
 		kms, err := encrypt.NewSSEKMS(testKeyARN, nil)

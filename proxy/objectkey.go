@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // maxKeyBytes is S3's limit on a key, in bytes of UTF-8.
@@ -21,15 +22,15 @@ func (s *Server) checkKey(key string) error {
 			With("Size", itoa(len(key))).With("MaxSizeAllowed", itoa(maxKeyBytes))
 	case !utf8.ValidString(key):
 		return s3.Errorf(s3.InvalidURI, "Couldn't parse the specified URI.")
-	case s.capabilities().CleansPaths && renamed(key):
+	case s.up.Capabilities().CleansPaths && renamed(key):
 		// An object is sealed to its name. Under another one it would overwrite that name's object, and not open.
 		return s3.InvalidArgument("key", key, "The store behind waxseal would keep the object under another name: keys with empty, \".\" or \"..\" segments are refused")
-	case s.capabilities().CleansPaths && strings.ContainsRune(key, 0):
+	case s.up.Capabilities().CleansPaths && strings.ContainsRune(key, 0):
 		return s3.InvalidArgument("key", key, "The store behind waxseal cannot keep this key: keys with the character U+0000 are refused")
-	case s.capabilities().CleansPaths && internal(key):
+	case s.up.Capabilities().CleansPaths && internal(key):
 		return s3.InvalidArgument("key", key, "The store behind waxseal may keep uploads of others under this name: keys below \""+storeInternal+"\" are refused")
-	case s.capabilities().FoldsFolders && likeFolder(key):
-		return s3.InvalidArgument("key", key, "The store behind waxseal keeps this key and a folder's as one object: keys with a segment that ends in \""+folderSuffix+"\" are refused")
+	case s.up.Capabilities().FoldsFolders && likeFolder(key):
+		return s3.InvalidArgument("key", key, "The store behind waxseal keeps this key and a folder's as one object: keys with a segment that ends in \""+store.FolderSuffix+"\" are refused")
 	}
 	return nil
 }
@@ -37,19 +38,16 @@ func (s *Server) checkKey(key string) error {
 // checkNewKey refuses to write a key that the store's listings do not show. Reading and deleting such a key is allowed:
 // its object may have been there before.
 func (s *Server) checkNewKey(key string) error {
-	if s.capabilities().LosesNames && s3.LostInXML(key) {
+	if s.up.Capabilities().LosesNames && s3.LostInXML(key) {
 		return s3.InvalidArgument("key", key, "The store behind waxseal lists this key under another name: keys with characters that XML 1.0 cannot hold, and with U+FFFD, are refused")
 	}
 	return nil
 }
 
-// folderSuffix is what MinIO puts in the place of the slash at the end of a folder's key, and takes for it.
-const folderSuffix = "__XLDIR__"
-
 // likeFolder reports whether a segment of the key looks like a folder of MinIO's.
 func likeFolder(key string) bool {
 	for segment := range strings.SplitSeq(key, "/") {
-		if strings.HasSuffix(segment, folderSuffix) {
+		if strings.HasSuffix(segment, store.FolderSuffix) {
 			return true
 		}
 	}
@@ -62,7 +60,7 @@ var nameMarkers = []string{"marker", "key-marker", "start-after", pageTokenParam
 // checkMarkers refuses a listing that would go on behind a name that the store's listing did not show: with U+FFFD in
 // the name's place a page would skip keys, or be the same again.
 func (c *call) checkMarkers() error {
-	if c.route.on != onBucket || !c.s.capabilities().LosesNames {
+	if c.route.on != onBucket || !c.s.up.Capabilities().LosesNames {
 		return nil
 	}
 	for _, name := range nameMarkers {

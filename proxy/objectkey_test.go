@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestStoreInternals: where a store keeps the parts of uploads among a bucket's keys, no key reaches them.
 func TestStoreInternals(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		bucket := "/" + k.bucket(t)
 		for _, method := range []string{"PUT", "GET", "DELETE"} {

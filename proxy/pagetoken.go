@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -90,7 +91,7 @@ func (c *call) wrapPageTokens(doc []byte) ([]byte, error) {
 		begin += len(name) + 2
 		var token string
 		if err := xml.Unmarshal(slices.Concat([]byte("<t>"), doc[begin:end], []byte("</t>")), &token); err != nil {
-			return nil, fmt.Errorf("%w: its listing's token: %w", errStoreUnreachable, err)
+			return nil, fmt.Errorf("%w: its listing's token: %w", store.ErrUnreachable, err)
 		}
 		if token == "" {
 			continue

@@ -14,6 +14,7 @@ import (
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 const (
@@ -120,7 +121,7 @@ func formError(err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return errCutForm()
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("%w: the form's fields did not come in time: %w", errClientGone, err)
+		return fmt.Errorf("%w: the form's fields did not come in time: %w", store.ErrClientGone, err)
 	}
 	return errMalformedForm()
 }

@@ -3,21 +3,23 @@ package proxy
 import (
 	"context"
 	"net/http"
+	"regexp"
 	"testing"
 	"time"
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestProbeFindsWhatStoresHonour runs the probe and checks that it leaves nothing behind.
 func TestProbeFindsWhatStoresHonour(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
-		if err := k.server.probeOnce(context.Background()); err != nil {
+		if err := k.server.up.ProbeOnce(context.Background(), k.server.scratch()); err != nil {
 			t.Fatal(err)
 		}
-		caps := k.server.capabilities()
+		caps := k.server.up.Capabilities()
 		t.Logf("%+v", caps)
 		if !caps.Probed || !caps.Trailers || caps.CutCommits || !caps.PutIfMatch || !caps.PutIfNoneMatch || !caps.CompleteIfNoneMatch || !caps.CompleteIfMatch || !caps.CopySourcePinned {
 			t.Errorf("a store that was tried before lacks what it had: %+v", caps)
@@ -53,21 +55,34 @@ func scratchRecords(t *testing.T, k *kit) (names []string) {
 func scratchAt(t *testing.T, k *kit) (names []string) {
 	t.Helper()
 	var doc s3.ListAllMyBucketsResult
-	if err := (&prober{s: k.server, ctx: t.Context()}).read("", &doc); err != nil {
+	if err := store.Result(askStore(t, k, &store.Request{Method: http.MethodGet}), &doc); err != nil {
 		t.Fatal(err)
 	}
 	for _, b := range doc.Buckets.Buckets {
-		if scratchName.MatchString(b.Name) {
+		if scratchNames.MatchString(b.Name) {
 			names = append(names, b.Name)
 		}
 	}
 	return names
 }
 
+// scratchNames matches the names of the probe's buckets.
+var scratchNames = regexp.MustCompile(`^waxseal-probe-`)
+
+// askStore sends the store a request of waxseal's own.
+func askStore(t *testing.T, k *kit, r *store.Request) *http.Response {
+	t.Helper()
+	resp, err := k.server.up.Send(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
 // TestKilledProbe: whatever a killed probe leaves, clients do not see it, and the next probe removes it: by its record
 // at once, without one when it is old and holds nothing but a probe's keys.
 func TestKilledProbe(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		if left := scratchAt(t, k); len(left) != 0 {
 			t.Skip("somebody else probes this store: ", left)
@@ -78,32 +93,39 @@ func TestKilledProbe(t *testing.T) {
 			if locked {
 				bucket, header = bucket+"-lock", http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}
 			}
-			p := &prober{s: k.server, ctx: t.Context(), bucket: bucket}
-			if err := p.make(header); err != nil {
+			if err := k.server.scratch().Records.Add(t.Context(), bucket); err != nil {
+				t.Fatal(err)
+			}
+			made := askStore(t, k, &store.Request{Method: http.MethodPut, Bucket: bucket, Header: header})
+			store.Drain(made)
+			if made.StatusCode != http.StatusOK {
 				if !locked {
+					t.Fatal(made.Status)
+				}
+				if err := k.server.scratch().Records.Remove(t.Context(), bucket); err != nil {
 					t.Fatal(err)
 				}
 				continue // a store without locks
 			}
 			for _, key := range []string{"source", "locked", "path/double"} {
-				if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
-					t.Fatal(err)
+				resp := askStore(t, k, &store.Request{Method: http.MethodPut, Bucket: bucket, Key: key, Body: []byte("1")})
+				store.Drain(resp)
+				if resp.StatusCode != http.StatusOK {
+					t.Fatal(key, resp.Status)
 				}
 			}
-			if _, _, err := p.do(http.MethodPost, "complete", "uploads=", nil, nil); err != nil {
-				t.Fatal(err)
-			}
+			store.Drain(askStore(t, k, &store.Request{Method: http.MethodPost, Bucket: bucket, Key: "complete", Query: "uploads="}))
 		}
 		buckets, err := k.client(t).ListBuckets(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, b := range buckets {
-			if scratchName.MatchString(b.Name) {
+			if scratchNames.MatchString(b.Name) {
 				t.Errorf("a client sees %s", b.Name)
 			}
 		}
-		if err := k.server.probeOnce(t.Context()); err != nil {
+		if err := k.server.up.ProbeOnce(t.Context(), k.server.scratch()); err != nil {
 			t.Fatal(err)
 		}
 		wantNoScratch(t, k)
@@ -123,12 +145,12 @@ func TestScratchOfOthers(t *testing.T) {
 		"somebody uses": {2 * time.Hour, "photo.jpg", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			store, endpoint := proxytest.StartUpstream(t, proxytest.Options{}, "waxseal-probe-ba9876543210", "photos")
-			store.PutObject("waxseal-probe-ba9876543210", c.key, []byte("1"), nil)
-			k := start(t, UpstreamConfig{Endpoint: endpoint, AccessKey: "a", SecretKey: "s"}, func(conf *Config) {
+			u, endpoint := proxytest.StartUpstream(t, proxytest.Options{}, "waxseal-probe-ba9876543210", "photos")
+			u.PutObject("waxseal-probe-ba9876543210", c.key, []byte("1"), nil)
+			k := start(t, store.Config{Endpoint: endpoint, AccessKey: "a", SecretKey: "s"}, func(conf *Config) {
 				conf.Now = func() time.Time { return time.Now().Add(c.later) }
 			})
-			if err := k.server.probeOnce(t.Context()); err != nil {
+			if err := k.server.up.ProbeOnce(t.Context(), k.server.scratch()); err != nil {
 				t.Fatal(err)
 			}
 			if left := scratchAt(t, k); (len(left) == 0) != c.gone {
@@ -142,11 +164,11 @@ func TestScratchOfOthers(t *testing.T) {
 func TestScratchRecordOfAnother(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, nil)
 	k.mustDo(t, "PUT", "/bkt/k", nil, []byte("x"))
-	if err := k.server.noteScratch(t.Context(), "bkt"); err != nil {
+	if err := k.server.scratch().Records.Add(t.Context(), "bkt"); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.server.probeOnce(t.Context()); err != nil || !k.server.capabilities().Probed {
-		t.Errorf("%v, %+v", err, k.server.capabilities())
+	if err := k.server.up.ProbeOnce(t.Context(), k.server.scratch()); err != nil || !k.server.up.Capabilities().Probed {
+		t.Errorf("%v, %+v", err, k.server.up.Capabilities())
 	}
 	k.mustDo(t, "GET", "/bkt/k", nil, nil)
 }
@@ -155,9 +177,9 @@ func TestScratchRecordOfAnother(t *testing.T) {
 func TestProbeInARegion(t *testing.T) {
 	const region = "eu-central-1"
 	u, endpoint := proxytest.StartUpstream(t, proxytest.Options{Region: region})
-	k := start(t, UpstreamConfig{Endpoint: endpoint, AccessKey: "own", SecretKey: "own-secret", Region: region}, func(c *Config) { c.Region = region })
-	if err := k.server.probeOnce(context.Background()); err != nil || !k.server.capabilities().Probed {
-		t.Errorf("%v, %+v", err, k.server.capabilities())
+	k := start(t, store.Config{Endpoint: endpoint, AccessKey: "own", SecretKey: "own-secret", Region: region}, func(c *Config) { c.Region = region })
+	if err := k.server.up.ProbeOnce(context.Background(), k.server.scratch()); err != nil || !k.server.up.Capabilities().Probed {
+		t.Errorf("%v, %+v", err, k.server.up.Capabilities())
 	}
 	if n := count(u.Operations(), "DeleteBucket"); n != 2 {
 		t.Errorf("%d buckets were made and removed", n)
@@ -167,7 +189,7 @@ func TestProbeInARegion(t *testing.T) {
 // TestPathsBeforeProbe: a key that a store may take for another one's name reaches no store before the probe has seen
 // what becomes of such keys there.
 func TestPathsBeforeProbe(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		bucket := "/" + k.bucket(t)
 		for _, method := range []string{"PUT", "DELETE"} {

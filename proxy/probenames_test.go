@@ -17,7 +17,7 @@ var lostNames = []string{"a\x01b", "q\x1f", "\x7f\x02/x", "b\uFFFE", "c\uFFFF", 
 func probed(t *testing.T, o proxytest.Options) (*kit, *proxytest.Upstream) {
 	t.Helper()
 	k, u := overMemory(t, o, nil)
-	if err := k.server.probeOnce(context.Background()); err != nil {
+	if err := k.server.up.ProbeOnce(context.Background(), k.server.scratch()); err != nil {
 		t.Fatal(err)
 	}
 	return k, u
@@ -50,8 +50,8 @@ func TestNamesThatXMLCannotHold(t *testing.T) {
 	}
 	for _, plain := range []bool{true, false} {
 		k, u := probed(t, proxytest.Options{PlainNames: plain})
-		if k.server.capabilities().LosesNames != plain {
-			t.Fatalf("the probe found %+v of a store with PlainNames %v", k.server.capabilities(), plain)
+		if k.server.up.Capabilities().LosesNames != plain {
+			t.Fatalf("the probe found %+v of a store with PlainNames %v", k.server.up.Capabilities(), plain)
 		}
 		k.mustDo(t, "PUT", "/bkt/source", nil, []byte("x"))
 		for _, key := range lostNames {
@@ -94,9 +94,9 @@ func TestPagesBehindLostNames(t *testing.T) {
 			k.mustDo(t, "PUT", "/bkt/"+s3.EscapePath(key), nil, []byte("0123456789"))
 		}
 		if plain {
-			caps := k.server.capabilities()
+			caps := k.server.up.Capabilities()
 			caps.LosesNames = true
-			k.server.probe.Store(&caps)
+			k.server.up.Assume(caps)
 		}
 		for _, marker := range []string{"marker", "list-type=2&start-after", "versions=&key-marker"} {
 			resp, body := k.do(t, "GET", "/bkt?"+marker+"=a%EF%BF%BDb", nil, nil)
@@ -108,14 +108,14 @@ func TestPagesBehindLostNames(t *testing.T) {
 		}
 	}
 	k, u := overMemory(t, proxytest.Options{PlainNames: true}, nil)
-	caps := k.server.capabilities()
+	caps := k.server.up.Capabilities()
 	caps.LosesNames = false
-	k.server.probe.Store(&caps)
+	k.server.up.Assume(caps)
 	for _, key := range keys {
 		k.mustDo(t, "PUT", "/bkt/"+s3.EscapePath(key), nil, []byte("0123456789"))
 	}
 	caps.LosesNames = true
-	k.server.probe.Store(&caps)
+	k.server.up.Assume(caps)
 	token, seen := "", []string{}
 	for range len(keys) + 1 {
 		resp, body := k.do(t, "GET", "/bkt?list-type=2&encoding-type=url&max-keys=1"+token, nil, nil)
@@ -142,7 +142,7 @@ func TestPagesBehindLostNames(t *testing.T) {
 // TestFoldersOfMinIO: a name that MinIO takes for a folder's reaches no folder, by any operation.
 func TestFoldersOfMinIO(t *testing.T) {
 	k, u := probed(t, proxytest.Options{FoldFolders: true})
-	if !k.server.capabilities().FoldsFolders {
+	if !k.server.up.Capabilities().FoldsFolders {
 		t.Fatal("the probe did not find it")
 	}
 	k.mustDo(t, "PUT", "/bkt/d/", nil, []byte("folder"))

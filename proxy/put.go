@@ -10,6 +10,7 @@ import (
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -284,17 +285,17 @@ func (w *write) commit(env *sse.Envelope, keys sse.Keys, kek *keks, facts *sse.F
 	if err := s3.CheckMetadata(w.header); err != nil {
 		return nil, err
 	}
-	resp, err := w.call.send(&storeRequest{
-		method: http.MethodPut, bucket: w.at.bucket, key: w.at.key, header: w.header, stream: body, size: size,
+	resp, err := w.call.send(&store.Request{
+		Method: http.MethodPut, Bucket: w.at.bucket, Key: w.at.key, Header: w.header, Stream: body, Size: size,
 	})
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, upstreamFailure(resp)
+		return nil, store.Failure(resp)
 	}
-	drain(resp)
-	done := &written{resp: resp, env: env, etag: etagOf(resp.Header)}
+	store.Drain(resp)
+	done := &written{resp: resp, env: env, etag: store.ETagOf(resp.Header)}
 	if facts != nil {
 		done.facts = *facts
 	}

@@ -15,6 +15,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // TestKilled kills a proxy, as SIGKILL does, in the middle of PUTs, copies onto themselves and multipart uploads, again
@@ -208,7 +209,7 @@ func TestWritersRace(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")
 	}
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		bucket := k.bucket(t)
 		path := "/" + bucket + "/object"

@@ -131,9 +131,9 @@ func TestUpdateOfLockedWhereOnlyHeadShowsLocks(t *testing.T) {
 	locks := `<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>`
 	k.mustDo(t, "PUT", "/bkt?object-lock", withMD5(locks), []byte(locks))
 	k.mustDo(t, "PUT", "/bkt/a", map[string]string{"X-Amz-Object-Lock-Mode": "COMPLIANCE", "X-Amz-Object-Lock-Retain-Until-Date": "2999-01-01T00:00:00Z"}, []byte("x"))
-	caps := k.server.capabilities()
+	caps := k.server.up.Capabilities()
 	caps.LockInHeadOnly = true
-	k.server.probe.Store(&caps)
+	k.server.up.Assume(caps)
 	u.SetHook(func(op proxytest.Op) proxytest.Fault {
 		if op.Name != "GetObject" {
 			return proxytest.Fault{}

@@ -16,6 +16,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 )
 
 // edges are the plaintext sizes where something begins or ends: segments, the inline buffer.
@@ -31,7 +32,7 @@ const oddKey = "a b/ü+%2F=&?#'\"~*()!"
 
 // TestRoundTrip writes and reads objects of all sizes that matter in every mode, whole and in ranges.
 func TestRoundTrip(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, func(c *Config) { c.AllowInsecureSSEC = true })
 		c, bucket := k.client(t), k.bucket(t)
 		for name, side := range sides(t) {
@@ -93,7 +94,7 @@ func readRange(t *testing.T, c *minio.Client, bucket string, opts minio.StatObje
 
 // TestLostServiceKey: an object's bytes and metadata and the KMS are enough to read it, and show the same.
 func TestLostServiceKey(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		c, bucket := k.client(t), k.bucket(t)
 		for i := range 4 {
@@ -146,7 +147,7 @@ func TestLostServiceKeyWrites(t *testing.T) {
 
 // TestKMSDown: a KMS that does not answer is a retryable error, and nothing is half-written.
 func TestKMSDown(t *testing.T) {
-	forEachStore(t, func(t *testing.T, up UpstreamConfig) {
+	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		c, bucket := k.client(t), k.bucket(t)
 		c.TraceOff()

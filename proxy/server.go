@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -21,11 +20,12 @@ import (
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // Config is everything the S3 endpoint stands on. All fields without a default below are required.
 type Config struct {
-	Upstream UpstreamConfig
+	Upstream store.Config
 	Users    *iam.Directory
 	Provider keystore.Provider // KMS keys, for SSE-KMS and DSSE-KMS
 	Keys     *bucketkey.Keys   // bucket keys in front of Provider
@@ -76,7 +76,7 @@ type CompressionRule struct {
 type Server struct {
 	cfg      Config
 	log      *slog.Logger
-	up       *upstream
+	up       *store.Client
 	verifier *sigv4.Verifier
 	buckets  *bucketConfigs
 	facts    *factsCache
@@ -94,7 +94,6 @@ type Server struct {
 	listening   listening
 	running     running
 	metrics     *Metrics
-	probe       atomic.Pointer[Capabilities]
 
 	stop    context.CancelFunc // ends every upstream request
 	base    context.Context
@@ -107,11 +106,13 @@ func New(cfg Config) (*Server, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	up, err := newUpstream(cfg.Upstream)
+	if cfg.Upstream.Idle == 0 {
+		cfg.Upstream.Idle = cfg.IdleTimeout
+	}
+	up, err := store.New(cfg.Upstream)
 	if err != nil {
 		return nil, err
 	}
-	up.idle = cfg.IdleTimeout
 	held, err := newHeld(cfg.HeldDir, cfg.MaxHeld)
 	if err != nil {
 		return nil, err
@@ -133,11 +134,6 @@ func New(cfg Config) (*Server, error) {
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
 	s.buckets.atStore.read = s.readStorePolicy
-	caps := assumedCapabilities()
-	if cfg.Upstream.Local != nil {
-		caps = localCapabilities()
-	}
-	s.probe.Store(&caps)
 	for _, b := range cfg.ReadThrough {
 		s.readThru[b] = true
 	}

@@ -21,7 +21,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		s.awaitCut()
 	}
 	s.janitor.Wait()
-	s.up.close()
+	s.up.Close()
 	if err != nil && len(cut) > 0 {
 		return fmt.Errorf("proxy: %d requests were cut at shutdown: %w", len(cut), err)
 	}

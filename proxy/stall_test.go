@@ -9,11 +9,12 @@ import (
 	"time"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // stallingStore answers every request with these bytes, after which it neither sends nor reads nor closes. read is how
 // much of a request it takes.
-func stallingStore(t *testing.T, answer string, read int64) UpstreamConfig {
+func stallingStore(t *testing.T, answer string, read int64) store.Config {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +38,7 @@ func stallingStore(t *testing.T, answer string, read int64) UpstreamConfig {
 			}()
 		}
 	}()
-	return UpstreamConfig{Endpoint: "http://" + l.Addr().String(), AccessKey: "a", SecretKey: "b"}
+	return store.Config{Endpoint: "http://" + l.Addr().String(), AccessKey: "a", SecretKey: "b"}
 }
 
 // TestStalledStore: a store that sends nothing more, or takes nothing more, gives the request's place back in the end.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -80,7 +81,7 @@ func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored
 
 // lookupBy looks with a request of the caller's making, who vouches for what is unvouched. It reads nothing of the
 // client's request and leaves nothing at the call, so that many may run at once.
-func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (o *stored, err error) {
+func (c *call) lookupBy(r *store.Request, at sealTarget, n int64) (o *stored, err error) {
 	err = whileChanging(func() error {
 		o, err = c.lookupOnce(r, at, n)
 		return err
@@ -88,21 +89,21 @@ func (c *call) lookupBy(r *storeRequest, at sealTarget, n int64) (o *stored, err
 	return o, err
 }
 
-func (c *call) lookupOnce(r *storeRequest, at sealTarget, n int64) (*stored, error) {
-	r.header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
+func (c *call) lookupOnce(r *store.Request, at sealTarget, n int64) (*stored, error) {
+	r.Header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
 	resp, err := c.send(r)
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		// An empty body has no last bytes; no sealed object is empty.
-		drain(resp)
+		store.Drain(resp)
 		return c.lookupEmpty(r, at)
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
-		return nil, upstreamFailure(resp)
+		return nil, store.Failure(resp)
 	}
-	defer drain(resp) // to its end, or the connection is lost
+	defer store.Drain(resp) // to its end, or the connection is lost
 	o, err := c.describe(at, r, resp)
 	if err != nil {
 		return nil, err
@@ -115,7 +116,7 @@ func (c *call) lookupOnce(r *storeRequest, at sealTarget, n int64) (*stored, err
 	return o, nil
 }
 
-func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
+func (c *call) lookupEmpty(r *store.Request, at sealTarget) (*stored, error) {
 	o, err := c.describeByHead(r, at)
 	switch {
 	case err != nil:
@@ -130,7 +131,7 @@ func (c *call) lookupEmpty(r *storeRequest, at sealTarget) (*stored, error) {
 
 // lookupArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
 // manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
-func (c *call) lookupArchived(r *storeRequest, at sealTarget) (*stored, error) {
+func (c *call) lookupArchived(r *store.Request, at sealTarget) (*stored, error) {
 	o, err := c.describeByHead(r, at)
 	if err == nil && o.env != nil && o.env.Manifest {
 		err = errArchived
@@ -139,18 +140,18 @@ func (c *call) lookupArchived(r *storeRequest, at sealTarget) (*stored, error) {
 }
 
 // describeByHead makes a HEAD of a request to read.
-func (c *call) describeByHead(r *storeRequest, at sealTarget) (*stored, error) {
+func (c *call) describeByHead(r *store.Request, at sealTarget) (*stored, error) {
 	head := *r
-	head.method, head.header = http.MethodHead, r.header.Clone()
-	head.header.Del("Range")
+	head.Method, head.Header = http.MethodHead, r.Header.Clone()
+	head.Header.Del("Range")
 	resp, err := c.send(&head)
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, upstreamFailure(resp)
+		return nil, store.Failure(resp)
 	}
-	defer drain(resp)
+	defer store.Drain(resp)
 	return c.describe(at, r, resp)
 }
 
@@ -161,15 +162,15 @@ var errArchived = s3.NewError(s3.InvalidObjectState)
 func (c *call) readTail(o *stored, resp *http.Response, n int64) error {
 	if resp.StatusCode == http.StatusOK && o.bodySize > n {
 		if _, err := io.CopyN(io.Discard, resp.Body, o.bodySize-n); err != nil {
-			return storeError(c.up, err)
+			return store.Unanswered(c.up, err)
 		}
 	}
 	tail, err := io.ReadAll(io.LimitReader(resp.Body, n))
 	if err != nil {
-		return storeError(c.up, err)
+		return store.Unanswered(c.up, err)
 	}
 	if int64(len(tail)) != min(n, o.bodySize) {
-		return fmt.Errorf("%w: a read of its last %d bytes gave %d", errStoreUnreachable, n, len(tail))
+		return fmt.Errorf("%w: a read of its last %d bytes gave %d", store.ErrUnreachable, n, len(tail))
 	}
 	return c.useTail(o, tail)
 }
@@ -250,22 +251,22 @@ func (c *call) vouchWith(o *stored, customer *customerKey) error {
 func tampered(err error) error { return fmt.Errorf("%w: %w", errTampered, err) }
 
 // readRequest is a GET of an object, pinned to a store ETag where one is given.
-func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
-	r := &storeRequest{method: http.MethodGet, bucket: at.bucket, key: at.key, header: make(http.Header)}
+func (c *call) readRequest(at sealTarget, version, etag string) *store.Request {
+	r := &store.Request{Method: http.MethodGet, Bucket: at.bucket, Key: at.key, Header: make(http.Header)}
 	for _, name := range passOwner {
 		if v := c.header(name); v != "" {
-			r.header.Set(name, v)
+			r.Header.Set(name, v)
 		}
 	}
-	c.sourceOwner(r.header, at)
+	c.sourceOwner(r.Header, at)
 	if c.method == http.MethodGet || c.method == http.MethodHead {
-		c.addOrigin(r.header)
+		c.addOrigin(r.Header)
 	}
 	if version != "" {
-		r.query = "versionId=" + s3.EscapeQuery(version)
+		r.Query = "versionId=" + s3.EscapeQuery(version)
 	}
 	if etag != "" {
-		r.header.Set("If-Match", s3.Quote(etag))
+		r.Header.Set("If-Match", s3.Quote(etag))
 	}
 	return r
 }
@@ -273,27 +274,27 @@ func (c *call) readRequest(at sealTarget, version, etag string) *storeRequest {
 // readMore is a GET of more of what an answer has shown, pinned to exactly that. Where the store named the version and the
 // client did not, it goes with waxseal's own credentials: the requester's were good for these very bytes a moment ago, but
 // naming a version takes another permission (s3:GetObjectVersion). A version that the client names stays the client's to ask for.
-func (c *call) readMore(o *stored) *storeRequest {
+func (c *call) readMore(o *stored) *store.Request {
 	r := c.readRequest(o.at, o.version, o.etag)
-	r.own = o.ownReads
+	r.Own = o.ownReads
 	return r
 }
 
 // describe reads what the headers of the answer to r say of an object. Of one with a manifest, size and tag are still
 // unknown.
-func (c *call) describe(at sealTarget, r *storeRequest, resp *http.Response) (*stored, error) {
+func (c *call) describe(at sealTarget, r *store.Request, resp *http.Response) (*stored, error) {
 	h := resp.Header
-	o := &stored{at: at, header: h, etag: etagOf(h), version: h.Get("X-Amz-Version-Id"), bodySize: resp.ContentLength}
+	o := &stored{at: at, header: h, etag: store.ETagOf(h), version: h.Get("X-Amz-Version-Id"), bodySize: resp.ContentLength}
 	if cr := h.Get("Content-Range"); resp.StatusCode == http.StatusPartialContent {
 		_, total, ok := strings.Cut(cr, "/")
 		size, err := strconv.ParseInt(total, 10, 64)
 		if !ok || err != nil {
-			return nil, fmt.Errorf("%w: its Content-Range is %q", errStoreUnreachable, cr)
+			return nil, fmt.Errorf("%w: its Content-Range is %q", store.ErrUnreachable, cr)
 		}
 		o.bodySize = size
 	}
 	o.modified, _ = s3.ParseTime(h.Get("Last-Modified"))
-	o.ownReads = r.own || r.query == "" && o.version != ""
+	o.ownReads = r.Own || r.Query == "" && o.version != ""
 	return o, c.readEnvelope(o, h.Get(s3.HeaderEnvelope))
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"waxseal/keystore/iam"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // The store holds a bucket's policy but for the statements that waxseal evaluates alone. It may also have had the policy
@@ -38,7 +39,7 @@ type storePolicy struct {
 func (p *storePolicy) stale() bool {
 	select {
 	case <-p.done:
-		return errors.Is(p.err, errStoreUnreachable) || time.Since(p.begun) >= configTTL
+		return errors.Is(p.err, store.ErrUnreachable) || time.Since(p.begun) >= configTTL
 	default:
 		return false
 	}
@@ -52,7 +53,7 @@ func (s *storePolicies) get(base, ctx context.Context, bucket string) (*iam.Poli
 	case <-p.done:
 		return p.policy, p.err
 	case <-ctx.Done():
-		return nil, storeError(ctx, ctx.Err())
+		return nil, store.Unanswered(ctx, ctx.Err())
 	}
 }
 
@@ -88,20 +89,20 @@ const policyTime = 10 * time.Second
 // readStorePolicy asks the store, with waxseal's own credentials, for the policy that it holds for a bucket. What it
 // cannot read or evaluate is an error, which refuses requests: the policy may deny them.
 func (s *Server) readStorePolicy(ctx context.Context, bucket string) (*iam.Policy, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, policyTime, errStalled)
+	ctx, cancel := context.WithTimeoutCause(ctx, policyTime, store.ErrStalled)
 	defer cancel()
-	resp, err := s.up.send(ctx, &storeRequest{method: http.MethodGet, bucket: bucket, query: "policy="})
+	resp, err := s.up.Send(ctx, &store.Request{Method: http.MethodGet, Bucket: bucket, Query: "policy="})
 	switch {
-	case err != nil && context.Cause(ctx) == errStalled:
-		return nil, errStalled
+	case err != nil && context.Cause(ctx) == store.ErrStalled:
+		return nil, store.ErrStalled
 	case err != nil:
 		return nil, err
 	case resp.StatusCode/100 == 3:
-		return nil, errRedirect(resp)
+		return nil, store.Redirected(resp)
 	case resp.StatusCode != http.StatusOK:
-		return nil, s.noStorePolicy(bucket, upstreamFailure(resp))
+		return nil, s.noStorePolicy(bucket, store.Failure(resp))
 	}
-	document, err := readDocument(resp)
+	document, err := store.ReadDocument(resp)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (s *Server) noStorePolicy(bucket string, err error) error {
 	case e.Status() == http.StatusForbidden:
 		return s.closed(bucket, "waxseal's own credentials at the store may not read it (s3:GetBucketPolicy)")
 	}
-	return fmt.Errorf("%w: it did not tell the policy of bucket %s: %s", errStoreUnreachable, bucket, e.Code)
+	return fmt.Errorf("%w: it did not tell the policy of bucket %s: %s", store.ErrUnreachable, bucket, e.Code)
 }
 
 // closed refuses what a policy may deny that waxseal cannot evaluate, and tells the operator once.

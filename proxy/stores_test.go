@@ -14,15 +14,16 @@ import (
 	mc "github.com/minio/minio-go/v7/pkg/credentials"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 )
 
 // forEachStore runs a test in front of the in-memory store, and of each store that WAXSEAL_TEST_STORES names: URLs
 // with credentials, separated by spaces, as in http://user:passsecret@127.0.0.1:7070.
-func forEachStore(t *testing.T, f func(t *testing.T, up UpstreamConfig)) {
+func forEachStore(t *testing.T, f func(t *testing.T, up store.Config)) {
 	t.Run("memory", func(t *testing.T) {
 		srv := httptest.NewServer(proxytest.NewUpstream())
 		defer srv.Close()
-		f(t, UpstreamConfig{Endpoint: srv.URL, AccessKey: "memory", SecretKey: "memory-secret"})
+		f(t, store.Config{Endpoint: srv.URL, AccessKey: "memory", SecretKey: "memory-secret"})
 	})
 	for _, s := range strings.Fields(os.Getenv("WAXSEAL_TEST_STORES")) {
 		u, err := url.Parse(s)
@@ -31,7 +32,7 @@ func forEachStore(t *testing.T, f func(t *testing.T, up UpstreamConfig)) {
 		}
 		secret, _ := u.User.Password()
 		t.Run(u.Host, func(t *testing.T) {
-			f(t, UpstreamConfig{Endpoint: u.Scheme + "://" + u.Host, AccessKey: u.User.Username(), SecretKey: secret})
+			f(t, store.Config{Endpoint: u.Scheme + "://" + u.Host, AccessKey: u.User.Username(), SecretKey: secret})
 		})
 	}
 }

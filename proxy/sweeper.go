@@ -9,6 +9,7 @@ import (
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 const (
@@ -118,15 +119,15 @@ func (s *Server) sweepUpload(ctx context.Context, u *upload) error {
 
 // uploadGone says whether the store has said that there is no such upload. No answer, or any other, says nothing.
 func (s *Server) uploadGone(ctx context.Context, u *upload) (bool, error) {
-	resp, err := s.up.send(ctx, &storeRequest{method: http.MethodGet, bucket: u.Bucket, key: u.Key, query: "max-parts=1&" + uploadQuery(u.UploadID)})
+	resp, err := s.up.Send(ctx, &store.Request{Method: http.MethodGet, Bucket: u.Bucket, Key: u.Key, Query: "max-parts=1&" + uploadQuery(u.UploadID)})
 	if err != nil {
 		return false, err
 	}
 	if resp.StatusCode != http.StatusNotFound {
-		drain(resp)
+		store.Drain(resp)
 		return false, nil
 	}
-	err = upstreamFailure(resp)
+	err = store.Failure(resp)
 	return isNoSuchUpload(err) || errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}), nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 	"waxseal/sse"
 )
 
@@ -20,7 +21,7 @@ import (
 func memoryKit(t *testing.T, change func(*Config)) (*kit, *proxytest.Upstream) {
 	t.Helper()
 	up, url := proxytest.StartUpstream(t, proxytest.Options{})
-	return start(t, UpstreamConfig{Endpoint: url, AccessKey: "memory", SecretKey: "memory-secret"}, change), up
+	return start(t, store.Config{Endpoint: url, AccessKey: "memory", SecretKey: "memory-secret"}, change), up
 }
 
 // TestNoPlaintextAtTheStore: neither bodies nor metadata nor headers on the way hold a byte of it, or its digest.

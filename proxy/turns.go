@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"waxseal/proxy/store"
 )
 
 // turns lets one request of this process at a time do something with what a name stands for.
@@ -37,7 +39,7 @@ func (t *turns) take(ctx context.Context, name string) (release func(), err erro
 		}, nil
 	case <-ctx.Done():
 		t.leave(name, q)
-		return nil, fmt.Errorf("%w: %w", errClientGone, ctx.Err())
+		return nil, fmt.Errorf("%w: %w", store.ErrClientGone, ctx.Err())
 	}
 }
 

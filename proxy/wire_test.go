@@ -15,13 +15,14 @@ import (
 	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/store"
 )
 
 // TestMetadataNames: user metadata comes back in lower case, as S3 sends it; HTTP libraries that canonicalise names hide that.
 func TestMetadataNames(t *testing.T) {
 	srv := httptest.NewServer(proxytest.NewUpstream())
 	defer srv.Close()
-	k := start(t, UpstreamConfig{Endpoint: srv.URL, AccessKey: "memory", SecretKey: "memory-secret"}, nil)
+	k := start(t, store.Config{Endpoint: srv.URL, AccessKey: "memory", SecretKey: "memory-secret"}, nil)
 	c, bucket := k.client(t), k.bucket(t)
 	_, err := c.PutObject(context.Background(), bucket, "object", strings.NewReader("x"), 1,
 		minio.PutObjectOptions{UserMetadata: map[string]string{"Two-Words": "a B"}})

@@ -29,6 +29,7 @@ import (
 	"waxseal/proxy"
 	"waxseal/proxy/embedded"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // App is everything that a running waxseal consists of, in the order in which it is put together. It is taken apart
@@ -237,12 +238,15 @@ func (p *App) openKMS(c *Config, log *slog.Logger) {
 }
 
 // upstream is the store as the S3 endpoint reaches it.
-func (p *App) upstream(c *Config) (proxy.UpstreamConfig, error) {
+func (p *App) upstream(c *Config) (store.Config, error) {
 	if p.store != nil {
-		return proxy.UpstreamConfig{Region: c.UpstreamRegion, Local: &proxy.LocalStore{
-			Transport: p.store, Owner: embedded.AsOwner, Anonymous: embedded.AsAnonymous}}, nil
+		return store.Config{Region: c.UpstreamRegion, Local: &store.Local{
+			Transport: p.store, Owner: embedded.AsOwner,
+			Anonymous: func(ctx context.Context, conditions map[string][]string) context.Context {
+				return embedded.AsAnonymous(ctx, conditions)
+			}}}, nil
 	}
-	up := proxy.UpstreamConfig{
+	up := store.Config{
 		Endpoint: c.UpstreamEndpoint, Region: c.UpstreamRegion, VirtualHost: !c.UpstreamPathStyle,
 		AccessKey: os.Getenv("WAXSEAL_UPSTREAM_ACCESS_KEY"), SecretKey: os.Getenv("WAXSEAL_UPSTREAM_SECRET_KEY"),
 	}

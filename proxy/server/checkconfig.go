@@ -12,6 +12,7 @@ import (
 
 	"waxseal/keystore/rootkey"
 	"waxseal/proxy"
+	"waxseal/proxy/store"
 )
 
 // Check says what serve would use of the configuration that Load would read, and finds every mistake in it. With connect
@@ -142,7 +143,7 @@ func (c *Config) askStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return proxy.CheckStore(ctx, up)
+	return store.Check(ctx, up)
 }
 
 // askKeys is /readyz's first question to an external key service, with its key for SSE-S3.

@@ -1,4 +1,4 @@
-package proxy
+package store
 
 import (
 	"encoding/binary"
@@ -17,8 +17,8 @@ const checksumTrailer = "x-amz-checksum-crc32c"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// errBodyRefused ends a body that must not be committed.
-var errBodyRefused = errors.New("the body was refused before the store could commit it")
+// ErrBodyRefused ends a body that must not be committed.
+var ErrBodyRefused = errors.New("the body was refused before the store could commit it")
 
 // trailerBody frames a body as aws-chunked with a CRC32C trailer:
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
@@ -126,7 +126,7 @@ func (t *trailerBody) readData(p []byte) (int, error) {
 		return n, err
 	}
 	if err == io.EOF {
-		return n, fmt.Errorf("%w: it ended %d bytes early", errBodyRefused, t.left)
+		return n, fmt.Errorf("%w: it ended %d bytes early", ErrBodyRefused, t.left)
 	}
 	return n, err
 }
@@ -138,7 +138,7 @@ func expectEOF(src io.Reader) error {
 		n, err := src.Read(b[:])
 		switch {
 		case n > 0:
-			return fmt.Errorf("%w: it is longer than declared", errBodyRefused)
+			return fmt.Errorf("%w: it is longer than declared", ErrBodyRefused)
 		case err == io.EOF:
 			return nil
 		case err != nil:
@@ -149,7 +149,7 @@ func expectEOF(src io.Reader) error {
 }
 
 func (t *trailerBody) Close() error {
-	t.err = errBodyRefused
+	t.err = ErrBodyRefused
 	return nil
 }
 
@@ -183,7 +183,7 @@ func (b *plainBody) readPlain(p []byte) (int, error) {
 	if b.left == 1 {
 		b.held = make([]byte, 1)
 		if _, err := io.ReadFull(b.src, b.held); err != nil {
-			b.err = fmt.Errorf("%w: it ended early: %w", errBodyRefused, err)
+			b.err = fmt.Errorf("%w: it ended early: %w", ErrBodyRefused, err)
 			return 0, b.err
 		}
 		b.left = 0
@@ -195,7 +195,7 @@ func (b *plainBody) readPlain(p []byte) (int, error) {
 	n, err := b.src.Read(p)
 	b.left -= int64(n)
 	if err == io.EOF {
-		err = fmt.Errorf("%w: it ended %d bytes early", errBodyRefused, b.left)
+		err = fmt.Errorf("%w: it ended %d bytes early", ErrBodyRefused, b.left)
 	}
 	b.err = err
 	return n, err

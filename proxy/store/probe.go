@@ -1,4 +1,4 @@
-package proxy
+package store
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -41,24 +42,53 @@ func assumedCapabilities() Capabilities {
 		CopySourcePinned: true, CleansPaths: true, LosesNames: true, FoldsFolders: true}
 }
 
-func (s *Server) capabilities() Capabilities { return *s.probe.Load() }
+// Capabilities returns what the store was seen to honour; before a probe has run, what every store is taken to honour.
+func (u *Client) Capabilities() Capabilities { return *u.probed.Load() }
+
+// Assume has requests go by caps until a probe.
+func (u *Client) Assume(caps Capabilities) {
+	u.probed.Store(&caps)
+	u.plainBodies.Store(!caps.Trailers)
+}
+
+// Scratch is what a probe needs besides the store.
+type Scratch struct {
+	Records ScratchRecords
+	Log     *slog.Logger
+	Now     func() time.Time
+}
+
+// ScratchRecords keeps the names of the scratch buckets that are at the store, so that they outlive the process.
+type ScratchRecords interface {
+	Add(ctx context.Context, bucket string) error
+	Remove(ctx context.Context, bucket string) error
+	All(ctx context.Context) ([]string, error)
+}
+
+// probing is a probe of a store.
+type probing struct {
+	up      *Client
+	records ScratchRecords
+	log     *slog.Logger
+	now     func() time.Time
+}
 
 // Probe finds out what the store honours, in a scratch bucket that it makes and removes, and goes by it from then on.
 // It tries again until the store answers or ctx ends.
-func (s *Server) Probe(ctx context.Context) {
-	if s.cfg.Upstream.Local != nil {
+func (u *Client) Probe(ctx context.Context, scratch Scratch) {
+	if u.cfg.Local != nil {
 		return // nothing of it is unknown
 	}
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
-		err := s.probeOnce(ctx)
+		err := u.ProbeOnce(ctx, scratch)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if !errors.Is(err, errStoreUnreachable) {
-			s.log.Warn("the store cannot be probed; going by what is usual", "err", err)
+		if !errors.Is(err, ErrUnreachable) {
+			scratch.Log.Warn("the store cannot be probed; going by what is usual", "err", err)
 			return
 		}
-		s.log.Warn("the store does not answer yet", "err", err)
+		scratch.Log.Warn("the store does not answer yet", "err", err)
 		select {
 		case <-ctx.Done():
 			return
@@ -67,7 +97,9 @@ func (s *Server) Probe(ctx context.Context) {
 	}
 }
 
-func (s *Server) probeOnce(ctx context.Context) error {
+// ProbeOnce probes a store that answers.
+func (u *Client) ProbeOnce(ctx context.Context, scratch Scratch) error {
+	s := &probing{up: u, records: scratch.Records, log: scratch.Log, now: scratch.Now}
 	if err := s.sweepScratch(ctx); err != nil {
 		return fmt.Errorf("removing what earlier probes left: %w", err)
 	}
@@ -82,8 +114,7 @@ func (s *Server) probeOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.probe.Store(&caps)
-	s.up.plainBodies.Store(!caps.Trailers)
+	u.Assume(caps)
 	s.log.Info("store probed", "trailers", caps.Trailers, "cut_commits", caps.CutCommits, "put_if_none_match", caps.PutIfNoneMatch,
 		"put_if_match", caps.PutIfMatch, "complete_if_none_match", caps.CompleteIfNoneMatch, "complete_if_match", caps.CompleteIfMatch,
 		"copy_source_pinned", caps.CopySourcePinned,
@@ -100,7 +131,7 @@ func (s *Server) probeOnce(ctx context.Context) error {
 
 // prober asks one question after the other, each of a key of its own.
 type prober struct {
-	s      *Server
+	s      *probing
 	ctx    context.Context
 	bucket string
 }
@@ -137,11 +168,11 @@ const otherETag = `"00000000000000000000000000000000"`
 
 // do sends a request with waxseal's own credentials and gives status and body.
 func (p *prober) do(method, key, query string, header http.Header, body []byte) (int, []byte, error) {
-	resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: p.bucket, key: key, query: query, header: header, body: body})
+	resp, err := p.s.up.Send(p.ctx, &Request{Method: method, Bucket: p.bucket, Key: key, Query: query, Header: header, Body: body})
 	if err != nil {
 		return 0, nil, err
 	}
-	b, err := readDocument(resp)
+	b, err := ReadDocument(resp)
 	return resp.StatusCode, b, err
 }
 
@@ -165,13 +196,13 @@ func (e *otherAnswer) Error() string {
 
 // make makes the prober's bucket, once it is recorded. A store that refuses it has made none.
 func (p *prober) make(header http.Header) error {
-	if err := p.s.noteScratch(p.ctx, p.bucket); err != nil {
+	if err := p.s.records.Add(p.ctx, p.bucket); err != nil {
 		return err
 	}
 	err := p.create(header)
 	var answered *otherAnswer
 	if errors.As(err, &answered) {
-		err = errors.Join(err, p.s.forgetScratch(p.ctx, p.bucket))
+		err = errors.Join(err, p.s.records.Remove(p.ctx, p.bucket))
 	}
 	return err
 }
@@ -203,12 +234,12 @@ func (p *prober) trailers() (bool, error) {
 	if err != nil || status != http.StatusOK {
 		return false, err
 	}
-	resp, err := p.s.up.sendFramed(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: "trailer-wrong", size: int64(len(data))},
+	resp, err := p.s.up.sendFramed(p.ctx, &Request{Method: http.MethodPut, Bucket: p.bucket, Key: "trailer-wrong", Size: int64(len(data))},
 		&wrongTrailer{newTrailerBody(bytes.NewReader(data), int64(len(data)))})
 	if err != nil {
 		return false, err
 	}
-	drain(resp)
+	Drain(resp)
 	there, err := p.exists("trailer-wrong")
 	return resp.StatusCode >= 400 && !there, err
 }
@@ -222,11 +253,11 @@ func (w *wrongTrailer) Read(b []byte) (int, error) {
 }
 
 func (p *prober) stream(key string, src io.Reader, size int) (int, error) {
-	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: key, stream: src, size: int64(size)})
+	resp, err := p.s.up.Send(p.ctx, &Request{Method: http.MethodPut, Bucket: p.bucket, Key: key, Stream: src, Size: int64(size)})
 	if err != nil {
 		return 0, err
 	}
-	drain(resp)
+	Drain(resp)
 	return resp.StatusCode, nil
 }
 
@@ -249,7 +280,7 @@ func (p *prober) cutCommits() (bool, error) {
 
 type failing struct{}
 
-func (failing) Read([]byte) (int, error) { return 0, errBodyRefused }
+func (failing) Read([]byte) (int, error) { return 0, ErrBodyRefused }
 
 // putRefused says whether a condition that does not hold stops a PUT over an existing object.
 func (p *prober) putRefused(key, header, value string) (bool, error) {
@@ -267,15 +298,15 @@ func (p *prober) completeRefused(key, header, value string) (bool, error) {
 	}
 	status, b, err := p.do(http.MethodPost, key, "uploads=", nil, nil)
 	var doc s3.InitiateMultipartUploadResult
-	if err != nil || status != http.StatusOK || s3.DecodeReply(bytes.NewReader(b), maxStoreDocument, &doc) != nil {
+	if err != nil || status != http.StatusOK || s3.DecodeReply(bytes.NewReader(b), MaxDocument, &doc) != nil {
 		return false, err
 	}
 	id := s3.EscapeQuery(doc.UploadID)
-	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: p.bucket, key: key, query: "partNumber=1&uploadId=" + id, body: []byte("2")})
+	resp, err := p.s.up.Send(p.ctx, &Request{Method: http.MethodPut, Bucket: p.bucket, Key: key, Query: "partNumber=1&uploadId=" + id, Body: []byte("2")})
 	if err != nil {
 		return false, err
 	}
-	drain(resp)
+	Drain(resp)
 	list, err := s3.Encode(s3.CompleteMultipartUpload{Parts: []s3.CompletePart{{PartNumber: 1, ETag: resp.Header.Get("Etag")}}})
 	if err != nil {
 		return false, err
@@ -344,7 +375,7 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 	defer l.cleanup()
 	body := []byte("1")
 	sum := md5.Sum(body)
-	resp, err := p.s.up.send(p.ctx, &storeRequest{method: http.MethodPut, bucket: l.bucket, key: "locked", body: body, header: http.Header{
+	resp, err := p.s.up.Send(p.ctx, &Request{Method: http.MethodPut, Bucket: l.bucket, Key: "locked", Body: body, Header: http.Header{
 		"Content-Md5":                         {s3.Base64(sum[:])}, // required with a lock
 		"X-Amz-Object-Lock-Mode":              {"GOVERNANCE"},
 		"X-Amz-Object-Lock-Retain-Until-Date": {time.Now().Add(scratchLock).UTC().Format(time.RFC3339)},
@@ -352,7 +383,7 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	drain(resp)
+	Drain(resp)
 	version := resp.Header.Get("X-Amz-Version-Id")
 	if resp.StatusCode != http.StatusOK || version == "" {
 		return false, nil
@@ -360,11 +391,11 @@ func (p *prober) lockInHeadOnly() (bool, error) {
 	query := "versionId=" + s3.EscapeQuery(version)
 	shown := make(map[string]bool)
 	for _, method := range []string{http.MethodHead, http.MethodGet} {
-		resp, err := p.s.up.send(p.ctx, &storeRequest{method: method, bucket: l.bucket, key: "locked", query: query})
+		resp, err := p.s.up.Send(p.ctx, &Request{Method: method, Bucket: l.bucket, Key: "locked", Query: query})
 		if err != nil {
 			return false, err
 		}
-		drain(resp)
+		Drain(resp)
 		shown[method] = resp.Header.Get("X-Amz-Object-Lock-Mode") != ""
 	}
 	return shown[http.MethodHead] && !shown[http.MethodGet], nil

@@ -1,4 +1,4 @@
-package proxy
+package store
 
 import (
 	"context"
@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// errStalled is a store that has the connection open and sends nothing.
-var errStalled = fmt.Errorf("%w: it sent nothing for too long", errStoreUnreachable)
+// ErrStalled is a store that has the connection open and sends nothing.
+var ErrStalled = fmt.Errorf("%w: it sent nothing for too long", ErrUnreachable)
 
 // firstByte is how long the first byte of an answer may take, counted from the end of the request's body: reads are
 // answered from what is there, changes once they are durable, and a Complete or a copy of many gigabytes takes a store
 // minutes. idle is what a store may be silent for in the middle of an answer: a minute, unless a test has less.
-func (r *storeRequest) firstByte(idle time.Duration) time.Duration {
+func (r *Request) firstByte(idle time.Duration) time.Duration {
 	switch {
-	case r.method == http.MethodPost && strings.Contains(r.query, "uploadId="), r.header.Get("X-Amz-Copy-Source") != "":
+	case r.Method == http.MethodPost && strings.Contains(r.Query, "uploadId="), r.Header.Get("X-Amz-Copy-Source") != "":
 		return 10 * idle
-	case r.method == http.MethodGet, r.method == http.MethodHead, r.method == http.MethodOptions:
+	case r.Method == http.MethodGet, r.Method == http.MethodHead, r.Method == http.MethodOptions:
 		return idle
 	}
 	return 2 * idle
@@ -27,7 +27,7 @@ func (r *storeRequest) firstByte(idle time.Duration) time.Duration {
 
 // roundTrip sends a request and watches its answer. A store that stalls would hold the request, and its place among
 // those in flight, for ever.
-func (u *upstream) roundTrip(ctx context.Context, r *storeRequest, stream framed) (*http.Response, error) {
+func (u *Client) roundTrip(ctx context.Context, r *Request, stream framed) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{cancel: cancel, idle: u.idle}
 	limit := r.firstByte(u.idle)
@@ -53,12 +53,12 @@ type watchdog struct {
 	idle   time.Duration
 }
 
-func (w *watchdog) bite() { w.cancel(errStalled) }
+func (w *watchdog) bite() { w.cancel(ErrStalled) }
 
 // why tells a request that was ended from one that failed.
 func (w *watchdog) why(ctx context.Context, err error) error {
-	if context.Cause(ctx) == errStalled {
-		return errStalled
+	if context.Cause(ctx) == ErrStalled {
+		return ErrStalled
 	}
 	return err
 }

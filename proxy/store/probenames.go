@@ -1,4 +1,4 @@
-package proxy
+package store
 
 import (
 	"net/http"
@@ -38,9 +38,12 @@ func (p *prober) losesNames() (bool, error) {
 
 // foldsFolders looks for a name under its folder's, where nothing was written.
 func (p *prober) foldsFolders() (bool, error) {
-	status, _, err := p.do(http.MethodPut, "folder"+folderSuffix, "", nil, []byte("1"))
+	status, _, err := p.do(http.MethodPut, "folder"+FolderSuffix, "", nil, []byte("1"))
 	if err != nil || status != http.StatusOK {
 		return err == nil, err
 	}
 	return p.exists("folder/")
 }
+
+// FolderSuffix is what MinIO puts in the place of the slash at the end of a folder's key, and takes for it.
+const FolderSuffix = "__XLDIR__"

@@ -1,4 +1,4 @@
-package proxy
+package store
 
 import (
 	"bytes"
@@ -9,10 +9,8 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
-	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 )
 
@@ -24,7 +22,6 @@ import (
 var scratchName = regexp.MustCompile(`^waxseal-probe-[0-9a-f]{12}(-lock)?$`)
 
 const (
-	scratchState = "proxy/scratch/"
 	scratchAge   = time.Hour        // of a scratch bucket without a record before it counts as left behind
 	scratchLock  = 5 * time.Second  // how long the object lock of the probe holds
 	scratchLimit = 10 * time.Second // how long the removal of a bucket is tried: beyond scratchLock
@@ -33,27 +30,16 @@ const (
 // scratchKeys are all keys that a probe writes, and what a store may make of them.
 var scratchKeys = []string{"trailer", "trailer-wrong", "cut", "if-none-match", "if-match", "complete-none", "complete", "source", "copy",
 	"delete", "path//double", "path/../up", "path/double", "up", "locked",
-	"name\x01", "name\uFFFE", "name\uFFFF", "name\uFFFD", "folder" + folderSuffix, "folder/"}
-
-// noteScratch records a scratch bucket that is to be made.
-func (s *Server) noteScratch(ctx context.Context, bucket string) error {
-	_, err := s.cfg.State.Txn(ctx, nil, []state.Op{{Key: scratchState + bucket, Value: []byte("{}")}})
-	return err
-}
-
-func (s *Server) forgetScratch(ctx context.Context, bucket string) error {
-	_, err := s.cfg.State.Txn(ctx, nil, []state.Op{{Key: scratchState + bucket, Delete: true}})
-	return err
-}
+	"name\x01", "name\uFFFE", "name\uFFFF", "name\uFFFD", "folder" + FolderSuffix, "folder/"}
 
 // removeScratch removes a scratch bucket with everything in it, and its record. A locked object stays for a while.
-func (s *Server) removeScratch(ctx context.Context, bucket string) error {
+func (s *probing) removeScratch(ctx context.Context, bucket string) error {
 	p := &prober{s: s, ctx: ctx, bucket: bucket}
 	limit := time.Now().Add(scratchLimit)
 	for {
 		err := p.remove()
 		if err == nil {
-			return s.forgetScratch(ctx, bucket)
+			return s.records.Remove(ctx, bucket)
 		}
 		var answered *otherAnswer
 		if !errors.As(err, &answered) || answered.status != http.StatusConflict || time.Now().After(limit) {
@@ -93,7 +79,7 @@ func (p *prober) read(query string, doc any) error {
 	if err != nil || status != http.StatusOK {
 		return err
 	}
-	return s3.DecodeReply(bytes.NewReader(b), maxStoreDocument, doc)
+	return s3.DecodeReply(bytes.NewReader(b), MaxDocument, doc)
 }
 
 // removeKnown removes all keys that a probe may have written: a store's list can leave out or rename some of them.
@@ -171,16 +157,15 @@ func (p *prober) list() (keys []string, err error) {
 }
 
 // sweepScratch removes the scratch buckets of processes that were killed.
-func (s *Server) sweepScratch(ctx context.Context) error {
-	recorded, err := s.cfg.State.Range(ctx, scratchState, "", 0)
+func (s *probing) sweepScratch(ctx context.Context) error {
+	recorded, err := s.records.All(ctx)
 	if err != nil {
 		return err
 	}
 	var left []string
-	for _, e := range recorded {
-		bucket := strings.TrimPrefix(e.Key, scratchState)
+	for _, bucket := range recorded {
 		if !scratchName.MatchString(bucket) { // it would be emptied
-			s.log.Error("a record of a probe's bucket names another bucket, which stays as it is", "record", e.Key)
+			s.log.Error("a record of a probe's bucket names another bucket, which stays as it is", "bucket", bucket)
 			continue
 		}
 		left = append(left, bucket)
@@ -200,7 +185,7 @@ func (s *Server) sweepScratch(ctx context.Context) error {
 }
 
 // oldScratch finds buckets with a scratch bucket's name and age that have nothing in them but a probe's keys.
-func (s *Server) oldScratch(ctx context.Context) (found []string, err error) {
+func (s *probing) oldScratch(ctx context.Context) (found []string, err error) {
 	all := &prober{s: s, ctx: ctx}
 	var doc s3.ListAllMyBucketsResult
 	if err := all.read("", &doc); err != nil {
@@ -208,7 +193,7 @@ func (s *Server) oldScratch(ctx context.Context) (found []string, err error) {
 	}
 	for _, b := range doc.Buckets.Buckets {
 		made, err := time.Parse(time.RFC3339, b.CreationDate)
-		if err != nil || !scratchName.MatchString(b.Name) || s.cfg.Now().Sub(made) < scratchAge {
+		if err != nil || !scratchName.MatchString(b.Name) || s.now().Sub(made) < scratchAge {
 			continue
 		}
 		keys, err := (&prober{s: s, ctx: ctx, bucket: b.Name}).list()
@@ -222,8 +207,8 @@ func (s *Server) oldScratch(ctx context.Context) (found []string, err error) {
 	return found, nil
 }
 
-// withoutScratch takes scratch buckets out of the store's list of buckets.
-func withoutScratch(list []byte) []byte {
+// WithoutScratch takes scratch buckets out of the store's list of buckets.
+func WithoutScratch(list []byte) []byte {
 	const begin, end = "<Bucket>", "</Bucket>"
 	var kept []byte
 	for rest := list; ; {

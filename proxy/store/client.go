@@ -1,7 +1,8 @@
-package proxy
+package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"crypto/tls"
@@ -12,40 +13,43 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
 
-// UpstreamConfig names the store.
-type UpstreamConfig struct {
+// Config names the store.
+type Config struct {
 	Endpoint    string // http://host:port or https://host
 	Region      string // default us-east-1
 	AccessKey   string
 	SecretKey   string
 	VirtualHost bool        // bucket in the host name instead of the path
 	TLS         *tls.Config // a custom CA, for example
+	// Idle is how long the store may take no byte of a body, or give none of an answer; default a minute.
+	Idle time.Duration
 	// Local is a store in this process, which stands for all of the above but the region.
-	Local *LocalStore
+	Local *Local
 }
 
-// upstream sends requests to the store. There is no interface in front of it: the seam is HTTP.
-type upstream struct {
-	cfg    UpstreamConfig
+// Client sends requests to the store.
+type Client struct {
+	cfg    Config
 	base   *url.URL
 	client *http.Transport
 	signer *sigv4.Signer
 	// idle is how long the store may take no byte of a body, or give none of an answer.
 	idle time.Duration
 	// plainBodies is for a store without trailers: bodies go up with a plain Content-Length, and are broken off by a
-	// reset (see newUpstream).
+	// reset (see New).
 	plainBodies atomic.Bool
+	probed      atomic.Pointer[Capabilities]
 }
 
 const (
@@ -53,9 +57,13 @@ const (
 	upstreamRetries = 3   // attempts of a request whose body can be sent again
 )
 
-func newUpstream(cfg UpstreamConfig) (*upstream, error) {
+// New makes a client. It sends nothing yet.
+func New(cfg Config) (*Client, error) {
 	if cfg.Local != nil {
-		return &upstream{cfg: cfg, base: &localBase, client: new(http.Transport)}, nil
+		u := &Client{cfg: cfg, base: &localBase, client: new(http.Transport)}
+		caps := localCapabilities()
+		u.probed.Store(&caps)
+		return u, nil
 	}
 	base, err := url.Parse(cfg.Endpoint)
 	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") {
@@ -68,7 +76,9 @@ func newUpstream(cfg UpstreamConfig) (*upstream, error) {
 		cfg.Region = "us-east-1"
 	}
 	dial := (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
-	u := &upstream{cfg: cfg, base: base, idle: time.Minute, signer: &sigv4.Signer{Service: "s3", Region: cfg.Region}}
+	u := &Client{cfg: cfg, base: base, idle: cmp.Or(cfg.Idle, time.Minute), signer: &sigv4.Signer{Service: "s3", Region: cfg.Region}}
+	caps := assumedCapabilities()
+	u.probed.Store(&caps)
 	u.client = &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
@@ -124,52 +134,57 @@ func (c storeConn) ReadFrom(r io.Reader) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{r}, buf[:])
 }
 
-func (u *upstream) close() { u.client.CloseIdleConnections() }
+// Region is the region that requests are signed for.
+func (u *Client) Region() string { return u.cfg.Region }
 
-// storeRequest is one request to the store. Header holds what headers.go let through and what waxseal adds.
-type storeRequest struct {
-	method string
-	bucket string
-	key    string
-	query  string // encoded
-	header http.Header
+// Close gives the idle connections up.
+func (u *Client) Close() { u.client.CloseIdleConnections() }
+
+// Request is one request to the store.
+type Request struct {
+	Method string
+	Bucket string
+	Key    string
+	Query  string // encoded
+	Header http.Header
 
 	// At most one of the two. A body in memory can be sent again; a stream cannot. A stream ends, and is committed by
 	// the store, only when its reader has returned io.EOF: any other error cuts it before its trailer.
-	body   []byte
-	stream io.Reader
-	size   int64 // of stream
+	Body   []byte
+	Stream io.Reader
+	Size   int64 // of stream
 
-	creds *storeCreds // nil: the requester's where they have some, else waxseal's own
-	own   bool        // waxseal's own in any case: a look behind a request that was authorised already
+	Creds *Credentials // nil: the requester's where they have some, else waxseal's own
+	Own   bool         // waxseal's own in any case: a look behind a request that was authorised already
 
-	conditions iam.Values // of an anonymous request, for the policies of a store in this process
+	Conditions map[string][]string // of an anonymous request, for the policies of a store in this process
 }
 
-type storeCreds struct{ accessKey, secretKey string }
+// Credentials sign a request at the store.
+type Credentials struct{ AccessKey, SecretKey string }
 
-// anonymous requests go to the store unsigned: its own policies and ACLs say what everybody may do.
-var anonymous = new(storeCreds)
+// Anonymous requests go to the store unsigned: its own policies and ACLs say what everybody may do.
+var Anonymous = new(Credentials)
 
-// send builds, signs and sends a request, again where that is safe, and returns the store's answer whatever its
+// Send builds, signs and sends a request, again where that is safe, and returns the store's answer whatever its
 // status. The caller closes the body.
-func (u *upstream) send(ctx context.Context, r *storeRequest) (*http.Response, error) {
+func (u *Client) Send(ctx context.Context, r *Request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
 		resp, err := u.once(ctx, r)
 		if !u.again(ctx, r, resp, err) || attempt == upstreamRetries {
 			if err != nil {
-				return nil, storeError(ctx, err)
+				return nil, Unanswered(ctx, err)
 			}
 			return resp, nil
 		}
 		if resp != nil {
-			drain(resp)
+			Drain(resp)
 		}
 		// Full jitter: 0 to 100, 200, 400 ms.
 		wait := time.Duration(rand.Int64N(int64(50*time.Millisecond) << attempt))
 		select {
 		case <-ctx.Done():
-			return nil, storeError(ctx, ctx.Err())
+			return nil, Unanswered(ctx, ctx.Err())
 		case <-time.After(wait):
 		}
 	}
@@ -177,28 +192,28 @@ func (u *upstream) send(ctx context.Context, r *storeRequest) (*http.Response, e
 
 // again says whether a request may be sent once more: only when its body can be, and when doing it twice is the same
 // as doing it once.
-func (u *upstream) again(ctx context.Context, r *storeRequest, resp *http.Response, err error) bool {
-	if r.stream != nil || ctx.Err() != nil {
+func (u *Client) again(ctx context.Context, r *Request, resp *http.Response, err error) bool {
+	if r.Stream != nil || ctx.Err() != nil {
 		return false
 	}
 	if err != nil {
-		return !errors.Is(err, errStalled) && (r.method == http.MethodGet || r.method == http.MethodHead)
+		return !errors.Is(err, ErrStalled) && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 	}
-	return resp.StatusCode == http.StatusServiceUnavailable && (r.method == http.MethodGet || r.method == http.MethodHead)
+	return resp.StatusCode == http.StatusServiceUnavailable && (r.Method == http.MethodGet || r.Method == http.MethodHead)
 }
 
-func (u *upstream) once(ctx context.Context, r *storeRequest) (*http.Response, error) {
+func (u *Client) once(ctx context.Context, r *Request) (*http.Response, error) {
 	if u.cfg.Local != nil {
 		return u.local(ctx, r)
 	}
-	if r.stream == nil {
+	if r.Stream == nil {
 		return u.roundTrip(ctx, r, nil)
 	}
 	if u.plainBodies.Load() {
-		return u.sendFramed(ctx, r, &plainBody{trailerBody: newTrailerBody(r.stream, r.size)})
+		return u.sendFramed(ctx, r, &plainBody{trailerBody: newTrailerBody(r.Stream, r.Size)})
 	}
-	body := newTrailerBody(r.stream, r.size)
-	if r.size > smallBody {
+	body := newTrailerBody(r.Stream, r.Size)
+	if r.Size > smallBody {
 		return u.sendFramed(ctx, r, body)
 	}
 	whole, err := readFramed(body)
@@ -221,7 +236,7 @@ func readFramed(body framed) (*wholeBody, error) {
 	b := make([]byte, body.encodedSize())
 	if _, err := io.ReadFull(body, b); err != nil {
 		if err == io.ErrUnexpectedEOF || err == io.EOF {
-			err = fmt.Errorf("%w: it is shorter than declared", errBodyRefused)
+			err = fmt.Errorf("%w: it is shorter than declared", ErrBodyRefused)
 		}
 		return nil, err
 	}
@@ -237,16 +252,16 @@ func (w *wholeBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (w *wholeBody) Close() error             { return nil }
 
 // build makes the signed HTTP request. stream is the body where r has one that is not in memory.
-func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *http.Request {
+func (u *Client) build(ctx context.Context, r *Request, stream framed) *http.Request {
 	req := (&http.Request{
-		Method:     r.method,
+		Method:     r.Method,
 		URL:        u.url(r),
 		Proto:      "HTTP/1.1",
 		ProtoMajor: 1,
 		ProtoMinor: 1,
-		Header:     make(http.Header, len(r.header)+8),
+		Header:     make(http.Header, len(r.Header)+8),
 	}).WithContext(ctx)
-	for k, v := range r.header {
+	for k, v := range r.Header {
 		req.Header[k] = v
 	}
 	own := make([]string, 0, 8)
@@ -266,34 +281,34 @@ func (u *upstream) build(ctx context.Context, r *storeRequest, stream framed) *h
 			break
 		}
 		set("X-Amz-Trailer", checksumTrailer)
-		set("X-Amz-Decoded-Content-Length", itoa64(r.size))
+		set("X-Amz-Decoded-Content-Length", strconv.FormatInt(r.Size, 10))
 		set("Content-Encoding", joinEncoding(req.Header.Get("Content-Encoding")))
 		payload = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-	case len(r.body) > 0:
-		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.body)), int64(len(r.body))
-		sum := md5.Sum(r.body)
+	case len(r.Body) > 0:
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.Body)), int64(len(r.Body))
+		sum := md5.Sum(r.Body)
 		set("Content-Md5", s3.Base64(sum[:]))
-	case r.method == http.MethodPut || r.method == http.MethodPost:
+	case r.Method == http.MethodPut || r.Method == http.MethodPost:
 		req.Body = http.NoBody
 	}
-	if r.creds != anonymous || payload != unsignedPayload {
+	if r.Creds != Anonymous || payload != unsignedPayload {
 		set("X-Amz-Content-Sha256", payload) // S3 refuses UNSIGNED-PAYLOAD where nothing is signed
 	}
 	set("User-Agent", "waxseal")
 	if req.Header.Get("Accept-Encoding") == "" {
 		set("Accept-Encoding", "identity")
 	}
-	if r.creds != anonymous {
-		u.sign(req, r.creds)
+	if r.Creds != Anonymous {
+		u.sign(req, r.Creds)
 	}
 	return req
 }
 
 // sign signs host and every x-amz-* header.
-func (u *upstream) sign(req *http.Request, creds *storeCreds) {
+func (u *Client) sign(req *http.Request, creds *Credentials) {
 	ak, sk := u.cfg.AccessKey, u.cfg.SecretKey
 	if creds != nil {
-		ak, sk = creds.accessKey, creds.secretKey
+		ak, sk = creds.AccessKey, creds.SecretKey
 	}
 	now := sigv4.Timestamp(time.Now())
 	req.Header.Set("X-Amz-Date", now)
@@ -307,21 +322,21 @@ func (u *upstream) sign(req *http.Request, creds *storeCreds) {
 	req.Header.Set("Authorization", u.signer.Sign(ak, sk, now, &out))
 }
 
-func (u *upstream) url(r *storeRequest) *url.URL {
+func (u *Client) url(r *Request) *url.URL {
 	v := *u.base
 	switch {
-	case r.bucket == "":
+	case r.Bucket == "":
 		v.Path = "/"
-	case u.cfg.VirtualHost && !storesOwn(firstSegment(r.key)): // else the store would look at the path before the host
-		v.Host = r.bucket + "." + v.Host
-		v.Path = "/" + r.key
-	case r.key == "":
-		v.Path = "/" + r.bucket
+	case u.cfg.VirtualHost && !Reserved(firstSegment(r.Key)): // else the store would look at the path before the host
+		v.Host = r.Bucket + "." + v.Host
+		v.Path = "/" + r.Key
+	case r.Key == "":
+		v.Path = "/" + r.Bucket
 	default:
-		v.Path = "/" + r.bucket + "/" + r.key
+		v.Path = "/" + r.Bucket + "/" + r.Key
 	}
 	v.RawPath = s3.EscapePath(v.Path)
-	v.RawQuery = r.query
+	v.RawQuery = r.Query
 	return &v
 }
 
@@ -336,96 +351,4 @@ func joinEncoding(own string) string {
 		return "aws-chunked"
 	}
 	return "aws-chunked," + own
-}
-
-// storeError says what became of a request that got no answer.
-func storeError(ctx context.Context, err error) error {
-	var own *s3.Error
-	switch {
-	case errors.As(err, &own):
-		// The body's own reader failed: the client's fault, or a check's verdict.
-		return err
-	case errors.Is(err, errBodyRefused):
-		return err
-	case context.Cause(ctx) == errSlowDown:
-		return errSlowDown
-	case ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", errClientGone, ctx.Err())
-	}
-	return fmt.Errorf("%w: %w", errStoreUnreachable, err)
-}
-
-// drain reads a small rest of an answer so that its connection can be used again, and closes it.
-func drain(resp *http.Response) {
-	io.CopyN(io.Discard, resp.Body, 64<<10)
-	resp.Body.Close()
-}
-
-// maxStoreDocument bounds an XML document or error that the store sends.
-const maxStoreDocument = 16 << 20
-
-// readDocument reads a whole XML answer.
-func readDocument(resp *http.Response) ([]byte, error) {
-	defer resp.Body.Close()
-	var b bytes.Buffer
-	// As much as a page of a listing is read into one piece; beyond that memory grows with what really comes.
-	b.Grow(int(min(max(resp.ContentLength, 0), 1<<20)) + bytes.MinRead)
-	if _, err := b.ReadFrom(io.LimitReader(resp.Body, maxStoreDocument+1)); err != nil {
-		return nil, fmt.Errorf("%w: reading its answer: %w", errStoreUnreachable, err)
-	}
-	if b.Len() > maxStoreDocument {
-		return nil, fmt.Errorf("%w: its answer is over %d bytes", errStoreUnreachable, maxStoreDocument)
-	}
-	return b.Bytes(), nil
-}
-
-// upstreamFailure turns an error answer of the store into the error that the client gets.
-func upstreamFailure(resp *http.Response) error {
-	b, err := readDocument(resp)
-	if err != nil {
-		return err
-	}
-	e := s3.ParseError(resp.StatusCode, b)
-	if e.Code == "" {
-		e.Code, e.Message = codeForStatus(resp.StatusCode), resp.Status
-	}
-	if err := refusedCredentials(e); err != nil {
-		return err
-	}
-	return &storeAnswer{cause: e, header: resp.Header}
-}
-
-// storeAnswer is an error that the store answered: its code, with the headers that mean something beside it.
-type storeAnswer struct {
-	cause  *s3.Error
-	header http.Header
-}
-
-func (a *storeAnswer) Error() string { return "the store answered " + a.cause.Error() }
-func (a *storeAnswer) Unwrap() error { return a.cause }
-
-// etagOf is the store's own ETag, without quotes.
-func etagOf(h http.Header) string { return strings.Trim(h.Get("Etag"), `"`) }
-
-// codeForStatus is the code of an answer that has only a status: one to a HEAD, or a load balancer's page.
-func codeForStatus(status int) s3.Code {
-	switch status {
-	case http.StatusBadRequest:
-		return s3.BadRequest
-	case http.StatusForbidden:
-		return s3.AccessDenied
-	case http.StatusNotFound:
-		return s3.NoSuchKey
-	case http.StatusMethodNotAllowed:
-		return s3.MethodNotAllowed
-	case http.StatusPreconditionFailed:
-		return s3.PreconditionFailed
-	case http.StatusRequestedRangeNotSatisfiable:
-		return s3.InvalidRange
-	case http.StatusNotImplemented:
-		return s3.NotImplemented
-	case http.StatusServiceUnavailable:
-		return s3.ServiceUnavailable
-	}
-	return s3.InternalError
 }

@@ -1,4 +1,4 @@
-package proxy
+package store
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ type framed interface {
 
 // sendFramed sends a body that is framed as it comes, once. When it returns, nobody reads the body any more: a store
 // may answer before it has read all, and the transport would go on reading from buffers that by then are another's.
-func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed) (*http.Response, error) {
+func (u *Client) sendFramed(ctx context.Context, r *Request, body framed) (*http.Response, error) {
 	g := &gatedBody{framed: body, left: body.encodedSize()}
 	resp, err := u.roundTrip(ctx, r, g)
 	if err == nil && !g.sent() {
@@ -25,7 +25,7 @@ func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed)
 		err = keepAnswer(resp)
 		if err == nil && resp.StatusCode < 300 {
 			// Only the end of the body says that every check has passed.
-			err = fmt.Errorf("%w: it answered %d before it had the whole body", errStoreUnreachable, resp.StatusCode)
+			err = fmt.Errorf("%w: it answered %d before it had the whole body", ErrUnreachable, resp.StatusCode)
 		}
 	}
 	g.stop()
@@ -37,7 +37,7 @@ func (u *upstream) sendFramed(ctx context.Context, r *storeRequest, body framed)
 
 // keepAnswer reads an early answer, which is an error's small document, into memory.
 func keepAnswer(resp *http.Response) error {
-	b, err := readDocument(resp)
+	b, err := ReadDocument(resp)
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	return err
 }
@@ -67,7 +67,7 @@ func (g *gatedBody) Read(p []byte) (int, error) {
 	case g.stopped && g.left == 0:
 		return 0, io.EOF
 	case g.stopped:
-		return 0, errBodyRefused
+		return 0, ErrBodyRefused
 	}
 	n, err := g.framed.Read(p)
 	if g.left -= int64(n); g.left == 0 && n > 0 && g.ended != nil {
