@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 
 	"proxy": {"sse", "keystore", "keystore/bucketkey", "keystore/iam", "keystore/sigv4", "keystore/strictjson", "keystore/state",
 		"keystore/unproven", "proxy/s3", "proxy/store"},
-	"proxy/s3":        {},
+	"proxy/s3":        {"sse"},
 	"proxy/store":     {"proxy/s3", "keystore/sigv4", "sse"},
 	"proxy/embedded":  {"proxy/s3", "keystore/iam"},
 	"proxy/proxytest": {"proxy/embedded", "proxy/s3"},

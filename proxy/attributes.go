@@ -122,7 +122,7 @@ func (c *call) attributeChecksum(p *opened) *s3.AttributeChecksum {
 			parts = p.tag.Parts
 		}
 		setChecksum(&doc.Checksums, sum, parts)
-		doc.ChecksumType = checksumType(sum)
+		doc.ChecksumType = s3.ChecksumType(sum)
 	}
 	if doc.ChecksumType == "" {
 		return nil
@@ -131,8 +131,8 @@ func (c *call) attributeChecksum(p *opened) *s3.AttributeChecksum {
 }
 
 func setChecksum(doc *s3.Checksums, sum sse.Checksum, parts uint32) {
-	if field := doc.Field(checksumName(sum.Algorithm)); field != nil {
-		*field = checksumText(sum, parts)
+	if field := doc.Field(s3.ChecksumName(sum.Algorithm)); field != nil {
+		*field = s3.ChecksumText(sum, parts)
 	}
 }
 

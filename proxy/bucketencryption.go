@@ -85,7 +85,7 @@ func (c *call) checkedDocument() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if want.md5 == nil && !want.named {
+	if want.MD5 == nil && !want.Named {
 		return nil, s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5 OR x-amz-checksum-*")
 	}
 	return c.document(maxForwarded)

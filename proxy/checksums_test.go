@@ -87,7 +87,7 @@ func TestChecksumTrailers(t *testing.T) {
 				continue
 			}
 			resp, _ := k.mustDo(t, "HEAD", "/"+b+"/"+name, map[string]string{"x-amz-checksum-mode": "ENABLED"}, nil)
-			if got, want := resp.Header.Get("x-amz-checksum-"+name), s3.Base64(newSum(checksumID(name), data)); got != want {
+			if got, want := resp.Header.Get("x-amz-checksum-"+name), s3.Base64(newSum(s3.ChecksumID(name), data)); got != want {
 				t.Errorf("%s: %q, want %s", name, got, want)
 			}
 		}

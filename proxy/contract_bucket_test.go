@@ -83,7 +83,7 @@ func TestBucketEncryptionDocument(t *testing.T) {
 	})
 	k.run(t, "a checksum does as well as Content-MD5", func(t *testing.T) {
 		body := "<ServerSideEncryptionConfiguration>" + rule(aes) + "</ServerSideEncryptionConfiguration>"
-		h := newChecksum(checksumID("CRC32"))
+		h := s3.NewChecksumOf(s3.ChecksumID("CRC32"))
 		h.Write([]byte(body))
 		k.ask("PUT", "/"+b+"?encryption=", hdr{"x-amz-checksum-crc32": s3.Base64(h.Sum(nil))}, body).ok(t)
 	})

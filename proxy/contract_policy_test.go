@@ -258,7 +258,7 @@ func TestKeyPolicies(t *testing.T) {
 func (k *contractKit) update(key, inner string) answer {
 	k.t.Helper()
 	body := `<ObjectEncryption xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` + inner + `</ObjectEncryption>`
-	h := newChecksum(checksumID("CRC32"))
+	h := s3.NewChecksumOf(s3.ChecksumID("CRC32"))
 	h.Write([]byte(body))
 	return k.ask("PUT", k.object(key)+"?encryption=", hdr{"x-amz-checksum-crc32": s3.Base64(h.Sum(nil))}, body)
 }

@@ -62,8 +62,8 @@ func (c *call) copyRequest() error {
 			return s3.InvalidArgument(header, d, "Unknown "+kind+" directive.")
 		}
 	}
-	if alg := c.header("x-amz-checksum-algorithm"); alg != "" && checksumID(alg) == 0 {
-		return errChecksumAlgorithm()
+	if alg := c.header("x-amz-checksum-algorithm"); alg != "" && s3.ChecksumID(alg) == 0 {
+		return s3.UnsupportedChecksum()
 	}
 	return nil
 }
@@ -299,8 +299,8 @@ func (p *copying) answerCopy() error {
 	doc := s3.CopyObjectResult{LastModified: p.modified, ETag: s3.Quote(p.shownETag())}
 	if p.facts != nil {
 		for _, sum := range p.facts.Checksums {
-			*doc.Field(checksumName(sum.Algorithm)) = checksumText(sum, p.source.tag.Parts)
-			doc.ChecksumType = checksumType(sum)
+			*doc.Field(s3.ChecksumName(sum.Algorithm)) = s3.ChecksumText(sum, p.source.tag.Parts)
+			doc.ChecksumType = s3.ChecksumType(sum)
 		}
 	}
 	return p.answerXML(http.StatusOK, doc)

@@ -81,7 +81,7 @@ func (p *copying) hasChecksum(alg string) bool {
 		return false
 	}
 	sum := o.facts.Checksums[0]
-	return sum.Algorithm == checksumID(alg) && !sum.Composite
+	return sum.Algorithm == s3.ChecksumID(alg) && !sum.Composite
 }
 
 // openSource opens the source's data key, once.
@@ -218,8 +218,8 @@ func (p *copying) reencrypt() error {
 		return err
 	}
 	defer body.Close()
-	want := &declared{}
-	if want.algorithm, err = p.checksumOfCopy(); err != nil {
+	want := &s3.Declared{}
+	if want.Algorithm, err = p.checksumOfCopy(); err != nil {
 		return err
 	}
 	if p.tags == tagsOfSource {
@@ -248,9 +248,9 @@ func (p *copying) reencrypt() error {
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 func (p *copying) checksumOfCopy() (uint8, error) {
 	if alg := p.call.header("x-amz-checksum-algorithm"); alg != "" {
-		id := checksumID(alg)
+		id := s3.ChecksumID(alg)
 		if id == 0 {
-			return 0, errChecksumAlgorithm()
+			return 0, s3.UnsupportedChecksum()
 		}
 		return id, nil
 	}

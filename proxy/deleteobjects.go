@@ -39,7 +39,7 @@ func (c *call) deleteRequest() (*s3.Delete, error) {
 	if err != nil {
 		return nil, err
 	}
-	if want.md5 == nil && !want.named {
+	if want.MD5 == nil && !want.Named {
 		return nil, s3.Errorf(s3.InvalidRequest, "Missing required header for this request: Content-MD5")
 	}
 	body, err := c.document(maxDeleteDocument)

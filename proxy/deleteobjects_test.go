@@ -77,7 +77,7 @@ func TestDeleteObjectsRefused(t *testing.T) {
 }
 
 func crcText(s string) string {
-	h := newChecksum(checksumID("CRC32"))
+	h := s3.NewChecksumOf(s3.ChecksumID("CRC32"))
 	h.Write([]byte(s))
 	return s3.Base64(h.Sum(nil))
 }

@@ -513,7 +513,7 @@ func declare(q *diffRequest, how string) {
 	case "bad md5":
 		q.header["Content-MD5"] = "bm9uc2Vuc2U="
 	case "crc32c":
-		h := newChecksum(checksumID("CRC32C"))
+		h := s3.NewChecksumOf(s3.ChecksumID("CRC32C"))
 		h.Write(body)
 		q.header["x-amz-checksum-crc32c"] = s3.Base64(h.Sum(nil))
 	case "sha256":

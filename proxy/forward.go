@@ -152,7 +152,7 @@ func (c *call) document(limit int64) ([]byte, error) {
 		return nil, s3.NewError(s3.MaxMessageLengthExceeded)
 	}
 	var b bytes.Buffer
-	if _, err := io.Copy(&b, newDigestReader(body, size, want, false)); err != nil {
+	if _, err := io.Copy(&b, s3.NewDigestReader(body, size, want, false)); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil

@@ -93,7 +93,7 @@ func hoistable(name string) bool {
 		return true
 	}
 	digest := name == "x-amz-sdk-checksum-algorithm" ||
-		strings.HasPrefix(name, "x-amz-checksum-") && checksumID(strings.TrimPrefix(name, "x-amz-checksum-")) != 0
+		strings.HasPrefix(name, "x-amz-checksum-") && s3.ChecksumID(strings.TrimPrefix(name, "x-amz-checksum-")) != 0
 	return strings.HasPrefix(name, "x-amz-") && !signatureParams[name] && !digest
 }
 

@@ -216,6 +216,15 @@ func show(e *s3.ListEntry, f listFacts) {
 	}
 	e.ChecksumAlgorithm, e.ChecksumType = nil, ""
 	if f.checksum != 0 {
-		e.ChecksumAlgorithm, e.ChecksumType = checksumNames[f.checksum], checksumType(sse.Checksum{Composite: f.composed})
+		e.ChecksumAlgorithm, e.ChecksumType = checksumNames[f.checksum], s3.ChecksumType(sse.Checksum{Composite: f.composed})
 	}
 }
+
+// checksumNames has each algorithm's name as lists have it. The entries of a page share it.
+var checksumNames = func() map[uint8][]string {
+	m := make(map[uint8][]string)
+	for _, k := range s3.Algorithms {
+		m[k.ID] = []string{k.Name}
+	}
+	return m
+}()

@@ -21,9 +21,9 @@ func (k *kit) kindOfHead(t *testing.T, path string, header map[string]string) st
 		h[name] = value
 	}
 	resp, _ := k.mustDo(t, "HEAD", path, h, nil)
-	for _, c := range checksumKinds {
-		if resp.Header.Get(c.header) != "" {
-			return c.name + " " + resp.Header.Get("x-amz-checksum-type")
+	for _, c := range s3.Algorithms {
+		if resp.Header.Get(c.Header) != "" {
+			return c.Name + " " + resp.Header.Get("x-amz-checksum-type")
 		}
 	}
 	return ""
@@ -102,9 +102,9 @@ func (o *checkedObjects) written() {
 			}
 			o.add(mode+shape, "CRC64NVME FULL_OBJECT", header)
 		}
-		for _, c := range checksumKinds {
-			o.k.mustDo(o.t, "PUT", o.base+c.name+shape, map[string]string{c.header: s3.Base64(newSum(c.id, body))}, body)
-			o.add(c.name+shape, c.name+" FULL_OBJECT", nil)
+		for _, c := range s3.Algorithms {
+			o.k.mustDo(o.t, "PUT", o.base+c.Name+shape, map[string]string{c.Header: s3.Base64(newSum(c.ID, body))}, body)
+			o.add(c.Name+shape, c.Name+" FULL_OBJECT", nil)
 		}
 	}
 }
@@ -127,8 +127,8 @@ func (o *checkedObjects) uploaded() {
 		for n, data := range map[int][]byte{2: noise(2, s3.MinPartSize), 3: noise(3, 10)} {
 			header := map[string]string{}
 			if c.alg != "" {
-				sum := s3.Base64(newSum(checksumID(c.alg), data))
-				header[checksumHeader+c.alg] = sum
+				sum := s3.Base64(newSum(s3.ChecksumID(c.alg), data))
+				header[s3.ChecksumPrefix+c.alg] = sum
 				u.sums[n] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", c.alg, sum, c.alg)
 			}
 			u.mustPut(n, header, data)

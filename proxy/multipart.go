@@ -63,8 +63,8 @@ func (c *call) createMultipartUpload() error {
 	c.copyHeaders(without(resp.Header, "Content-Type"))
 	c.showEncryption(u.env, enc.customer)
 	if u.Named {
-		c.res.Header.Set("x-amz-checksum-algorithm", checksumName(u.Checksum))
-		c.res.Header.Set("x-amz-checksum-type", checksumType(sse.Checksum{Composite: u.Composite}))
+		c.res.Header.Set("x-amz-checksum-algorithm", s3.ChecksumName(u.Checksum))
+		c.res.Header.Set("x-amz-checksum-type", s3.ChecksumType(sse.Checksum{Composite: u.Composite}))
 	}
 	return c.answerXML(http.StatusOK, s3.InitiateMultipartUploadResult{Bucket: c.bucket, Key: c.key, UploadID: u.UploadID})
 }
@@ -140,15 +140,15 @@ func (c *call) uploadChecksum(u *upload) error {
 		u.Checksum = sse.CRC64NVME
 		return nil
 	}
-	u.Checksum, u.Named = checksumID(alg), true
+	u.Checksum, u.Named = s3.ChecksumID(alg), true
 	if u.Checksum == 0 {
-		return errChecksumAlgorithm()
+		return s3.UnsupportedChecksum()
 	}
-	combines := s3.Combines(checksumName(u.Checksum)) // only a CRC of the whole object follows from those of its parts
+	combines := s3.Combines(s3.ChecksumName(u.Checksum)) // only a CRC of the whole object follows from those of its parts
 	u.Composite = kind == "COMPOSITE" || kind == "" && u.Checksum != sse.CRC64NVME
 	if u.Composite && u.Checksum == sse.CRC64NVME || !u.Composite && !combines {
 		return s3.Errorf(s3.InvalidRequest, "The %s checksum type cannot be used with the %s checksum algorithm.",
-			checksumType(sse.Checksum{Composite: u.Composite}), strings.ToLower(checksumName(u.Checksum)))
+			s3.ChecksumType(sse.Checksum{Composite: u.Composite}), strings.ToLower(s3.ChecksumName(u.Checksum)))
 	}
 	return nil
 }

@@ -60,13 +60,13 @@ func (r *completeRequest) readObjectSum(c *call) error {
 	if err := oneChecksum(c); err != nil {
 		return err
 	}
-	for _, k := range checksumKinds {
-		if !c.hasHeader(k.header) {
+	for _, k := range s3.Algorithms {
+		if !c.hasHeader(k.Header) {
 			continue
 		}
-		r.sumAlg, r.sumValue = k.id, c.header(k.header)
-		if !r.ceph && !objectSumForm(k.id, r.sumValue) {
-			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", k.header)
+		r.sumAlg, r.sumValue = k.ID, c.header(k.Header)
+		if !r.ceph && !objectSumForm(k.ID, r.sumValue) {
+			return s3.Errorf(s3.InvalidRequest, "Value for %s header is invalid.", k.Header)
 		}
 	}
 	return nil
@@ -86,13 +86,13 @@ func objectSumForm(algorithm uint8, value string) bool {
 }
 
 func (c *call) completeBody() ([]byte, error) {
-	want := &declared{algorithm: sse.CRC32}
+	want := &s3.Declared{Algorithm: sse.CRC32}
 	if v := c.header("Content-MD5"); v != "" {
 		sum, err := base64.StdEncoding.DecodeString(v)
 		if err != nil || len(sum) != md5.Size {
 			return nil, s3.Errorf(s3.InvalidDigest, "The Content-MD5 you specified was invalid.").With("Content-MD5", v)
 		}
-		want.md5 = sum
+		want.MD5 = sum
 	}
 	body, size, err := c.body()
 	if err != nil {
@@ -101,7 +101,7 @@ func (c *call) completeBody() ([]byte, error) {
 	if size > maxCompleteBody {
 		return nil, s3.NewError(s3.MaxMessageLengthExceeded)
 	}
-	return io.ReadAll(newDigestReader(body, size, want, false))
+	return io.ReadAll(s3.NewDigestReader(body, size, want, false))
 }
 
 // lastOfEach drops entries that the next one names again: test_multipart_resend_first_finishes_last.
@@ -186,7 +186,7 @@ func checkSumForms(p *s3.CompletePart) error {
 		if v := *p.Checksums.Field(alg); v != "" {
 			count, value = count+1, v
 			sum, err := base64.StdEncoding.DecodeString(v)
-			formed = formed && err == nil && len(sum) == sse.ChecksumSize(checksumID(alg))
+			formed = formed && err == nil && len(sum) == sse.ChecksumSize(s3.ChecksumID(alg))
 			fmt.Fprintf(&given, "%s:%s;", alg, v)
 		}
 	}
@@ -202,7 +202,7 @@ func checkSumForms(p *s3.CompletePart) error {
 // checkPartSums compares the checksum that the list gives for a part. A composite checksum needs one for each, of the algorithm
 // that the upload was created with.
 func (r *completeRequest) checkPartSums(u *upload, want *s3.CompletePart, p *part) error {
-	name := checksumName(u.Checksum)
+	name := s3.ChecksumName(u.Checksum)
 	if u.Named && *want.Checksums.Field(name) == "" && !r.ceph {
 		if other := firstSum(want); other != "" {
 			return s3.Errorf(s3.BadDigest, "The %s you specified for part %d did not match what we received.", strings.ToLower(other), p.Number)
@@ -216,7 +216,7 @@ func (r *completeRequest) checkPartSums(u *upload, want *s3.CompletePart, p *par
 		if given == "" {
 			continue
 		}
-		have := p.sum(checksumID(alg))
+		have := p.sum(s3.ChecksumID(alg))
 		if have == nil || s3.Base64(have) != given {
 			return errInvalidPart(u, want)
 		}
@@ -246,7 +246,7 @@ func checkSizes(chosen []*part) error {
 
 // outcome is what the completed object will show, checked against what the client says of it.
 func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
-	kind := checksumType(sse.Checksum{Composite: u.Composite})
+	kind := s3.ChecksumType(sse.Checksum{Composite: u.Composite})
 	if r.kind != "" && r.kind != kind {
 		return nil, s3.Errorf(s3.InvalidRequest, "The upload was created using the %s checksum mode. The complete request must use the same checksum mode.", kind)
 	}
@@ -261,8 +261,8 @@ func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
 	switch {
 	case r.sumAlg == 0 || !u.Named && r.sumAlg != u.Checksum:
 		// S3 ignores the checksum of an object whose upload was created without naming its algorithm.
-	case r.sumAlg != u.Checksum, r.sumValue != checksumText(sum, out.Parts) && r.sumValue != s3.Base64(sum.Value):
-		return nil, s3.Errorf(s3.BadDigest, "The %s you specified did not match the calculated checksum.", strings.ToLower(checksumName(u.Checksum)))
+	case r.sumAlg != u.Checksum, r.sumValue != s3.ChecksumText(sum, out.Parts) && r.sumValue != s3.Base64(sum.Value):
+		return nil, s3.Errorf(s3.BadDigest, "The %s you specified did not match the calculated checksum.", strings.ToLower(s3.ChecksumName(u.Checksum)))
 	}
 	return out, nil
 }
@@ -297,14 +297,14 @@ func objectSum(u *upload, chosen []*part) (sse.Checksum, error) {
 			sums[i], sizes[i] = p.sum(u.Checksum), p.Size
 		}
 		var err error
-		sum.Value, err = s3.CombineCRC(checksumName(u.Checksum), sums, sizes)
+		sum.Value, err = s3.CombineCRC(s3.ChecksumName(u.Checksum), sums, sizes)
 		return sum, err
 	}
-	h := newChecksum(u.Checksum)
+	h := s3.NewChecksumOf(u.Checksum)
 	for _, p := range chosen {
 		value := p.sum(u.Checksum)
 		if value == nil {
-			return sum, fmt.Errorf("part %d has no %s", p.Number, checksumName(u.Checksum))
+			return sum, fmt.Errorf("part %d has no %s", p.Number, s3.ChecksumName(u.Checksum))
 		}
 		h.Write(value)
 	}

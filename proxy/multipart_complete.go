@@ -381,8 +381,8 @@ func (p *completion) answerComplete(out *outcome, header http.Header) error {
 	doc := s3.CompleteMultipartUploadResult{Location: p.location(), Bucket: p.bucket, Key: p.key, ETag: s3.Quote(out.ETag)}
 	if m := p.upload.env.Mode; m != sse.SSEKMS && m != sse.DSSEKMS {
 		// With SSE-KMS S3 shows the checksum only to who asks for it with the right to decrypt.
-		*doc.Field(checksumName(out.Sum.Algorithm)) = checksumText(out.Sum, out.Parts)
-		doc.ChecksumType = checksumType(out.Sum)
+		*doc.Field(s3.ChecksumName(out.Sum.Algorithm)) = s3.ChecksumText(out.Sum, out.Parts)
+		doc.ChecksumType = s3.ChecksumType(out.Sum)
 	}
 	return p.answerXML(http.StatusOK, doc)
 }

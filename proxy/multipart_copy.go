@@ -41,7 +41,7 @@ func (w *partWrite) copyFrom() error {
 		return err
 	}
 	defer body.Close()
-	w.body, w.size, w.want = io.LimitReader(body, n), n, &declared{algorithm: w.upload.Checksum}
+	w.body, w.size, w.want = io.LimitReader(body, n), n, &s3.Declared{Algorithm: w.upload.Checksum}
 	p, _, err := w.send()
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (w *partWrite) copyFrom() error {
 	w.showEncryption(w.upload.env, w.customer)
 	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag)}
 	if w.upload.Named {
-		*doc.Field(checksumName(w.upload.Checksum)) = s3.Base64(p.sum(w.upload.Checksum))
+		*doc.Field(s3.ChecksumName(w.upload.Checksum)) = s3.Base64(p.sum(w.upload.Checksum))
 	}
 	return w.answerXML(http.StatusOK, doc)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func newSum(alg uint8, data []byte) []byte {
-	h := newChecksum(alg)
+	h := s3.NewChecksumOf(alg)
 	h.Write(data)
 	return h.Sum(nil)
 }
@@ -30,7 +30,7 @@ func TestPartWithoutChecksum(t *testing.T) {
 	data := noise(1, 1000)
 	for _, alg := range []string{"CRC32", "CRC32C", "CRC64NVME"} {
 		u := k.rawUpload(t, "/"+b+"/"+alg, map[string]string{"x-amz-checksum-algorithm": alg, "x-amz-checksum-type": "FULL_OBJECT"})
-		want := s3.Base64(newSum(checksumID(alg), data))
+		want := s3.Base64(newSum(s3.ChecksumID(alg), data))
 		if got := u.mustPut(1, nil, data).Header.Get("x-amz-checksum-" + alg); got != want {
 			t.Errorf("%s of a part: %q, want %s", alg, got, want)
 		}
@@ -76,7 +76,7 @@ func TestMultipartChecksums(t *testing.T) {
 				if name == "" {
 					name = "CRC64NVME"
 				}
-				id := checksumID(name)
+				id := s3.ChecksumID(name)
 				var composite []byte
 				for i, data := range parts {
 					sum := newSum(id, data)

@@ -135,7 +135,7 @@ func (c *call) answerParts(u *upload, all candidates, page *s3.ListPartsResult) 
 	page.Bucket, page.Key, page.UploadID = c.bucket, c.key, u.UploadID
 	page.Initiator, page.Owner, page.StorageClass = doc.Initiator, doc.Owner, doc.StorageClass
 	if u.Named {
-		page.ChecksumAlgorithm, page.ChecksumType = checksumName(u.Checksum), checksumType(sse.Checksum{Composite: u.Composite})
+		page.ChecksumAlgorithm, page.ChecksumType = s3.ChecksumName(u.Checksum), s3.ChecksumType(sse.Checksum{Composite: u.Composite})
 	}
 	fillParts(page, u, all, numbers, atStore)
 	c.copyHeaders(without(header, "Content-Type"))
@@ -175,7 +175,7 @@ func fillParts(page *s3.ListPartsResult, u *upload, all candidates, numbers []in
 		}
 		shown := s3.Part{PartNumber: n, LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag), Size: p.Size}
 		if sum := p.sum(u.Checksum); u.Named && sum != nil {
-			*shown.Field(checksumName(u.Checksum)) = s3.Base64(sum)
+			*shown.Field(s3.ChecksumName(u.Checksum)) = s3.Base64(sum)
 		}
 		page.Parts = append(page.Parts, shown)
 		page.NextPartNumberMarker = n
@@ -227,7 +227,7 @@ func (c *call) describeUpload(shown *s3.Upload, encoding string) error {
 		return nil
 	}
 	if err == nil && u.Named {
-		shown.ChecksumAlgorithm, shown.ChecksumType = checksumName(u.Checksum), checksumType(sse.Checksum{Composite: u.Composite})
+		shown.ChecksumAlgorithm, shown.ChecksumType = s3.ChecksumName(u.Checksum), s3.ChecksumType(sse.Checksum{Composite: u.Composite})
 	}
 	return err
 }

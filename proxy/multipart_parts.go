@@ -44,8 +44,8 @@ func (c *call) uploadPart() error {
 	switch {
 	case w.upload.Named:
 		c.showPartChecksum(p, w.upload.Checksum)
-	case w.want.named:
-		c.showPartChecksum(p, w.want.algorithm)
+	case w.want.Named:
+		c.showPartChecksum(p, w.want.Algorithm)
 	}
 	c.answer(http.StatusOK, "", nil)
 	return nil
@@ -53,7 +53,7 @@ func (c *call) uploadPart() error {
 
 func (c *call) showPartChecksum(p *part, algorithm uint8) {
 	if sum := p.sum(algorithm); sum != nil {
-		c.res.Header.Set(checksumHeaderOf(algorithm), s3.Base64(sum))
+		c.res.Header.Set(s3.ChecksumHeaderOf(algorithm), s3.Base64(sum))
 	}
 }
 
@@ -67,9 +67,9 @@ type partWrite struct {
 
 	body io.Reader // plaintext
 	size int64
-	want *declared
+	want *s3.Declared
 
-	digest *digestReader
+	digest *s3.DigestReader
 	own    hash.Hash // of the upload's algorithm, where the client declared another
 }
 
@@ -104,13 +104,13 @@ func (c *call) uploadKeys(into *sse.Keys, u *upload, customer *customerKey) (err
 func (w *partWrite) checkAlgorithm() error {
 	actual := "null"
 	switch {
-	case !w.upload.Named, !w.want.named && !w.upload.Composite, w.want.named && w.want.algorithm == w.upload.Checksum:
+	case !w.upload.Named, !w.want.Named && !w.upload.Composite, w.want.Named && w.want.Algorithm == w.upload.Checksum:
 		return nil
-	case w.want.named:
-		actual = strings.ToLower(checksumName(w.want.algorithm))
+	case w.want.Named:
+		actual = strings.ToLower(s3.ChecksumName(w.want.Algorithm))
 	}
 	return s3.Errorf(s3.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
-		strings.ToLower(checksumName(w.upload.Checksum)), actual)
+		strings.ToLower(s3.ChecksumName(w.upload.Checksum)), actual)
 }
 
 // showsMD5 says whether the part's ETag is the MD5 of its plaintext.
@@ -120,10 +120,10 @@ func (w *partWrite) showsMD5() bool {
 
 // send seals the part, puts it where it belongs, and records it. header is what the store answered, if it was asked.
 func (w *partWrite) send() (*part, http.Header, error) {
-	w.digest = newDigestReader(w.body, w.size, w.want, w.showsMD5())
+	w.digest = s3.NewDigestReader(w.body, w.size, w.want, w.showsMD5())
 	src := io.Reader(w.digest)
-	if w.want.algorithm != w.upload.Checksum {
-		w.own = newChecksum(w.upload.Checksum)
+	if w.want.Algorithm != w.upload.Checksum {
+		w.own = s3.NewChecksumOf(w.upload.Checksum)
 		src = io.TeeReader(src, w.own)
 	}
 	sealed := w.keys.SealPart(w.number, src, w.size)
@@ -179,7 +179,7 @@ func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
 
 // describe writes down what is known of the plaintext, now that all of it has passed.
 func (w *partWrite) describe(p *part) {
-	facts := &w.digest.facts
+	facts := &w.digest.Facts
 	p.Sums = facts.Checksums
 	if w.own != nil {
 		own := sse.Checksum{Algorithm: w.upload.Checksum, Value: w.own.Sum(nil)}

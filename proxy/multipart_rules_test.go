@@ -250,31 +250,31 @@ func TestCompleteObjectChecksumForm(t *testing.T) {
 			t.Errorf("%v: %s", header, body)
 		}
 	}
-	for _, kind := range checksumKinds {
-		u := k.rawUpload(t, "/"+b+"/"+kind.name, map[string]string{"x-amz-checksum-algorithm": kind.name})
-		sum := s3.Base64(newSum(kind.id, []byte("data")))
-		u.mustPut(1, map[string]string{kind.header: sum}, []byte("data"))
-		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.name, sum, kind.name)
+	for _, kind := range s3.Algorithms {
+		u := k.rawUpload(t, "/"+b+"/"+kind.Name, map[string]string{"x-amz-checksum-algorithm": kind.Name})
+		sum := s3.Base64(newSum(kind.ID, []byte("data")))
+		u.mustPut(1, map[string]string{kind.Header: sum}, []byte("data"))
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.Name, sum, kind.Name)
 		for _, value := range []string{"no base64", "AAA=", sum + "-", sum + "--1", sum + "-1-1", sum + "-x", ""} {
-			refused(u, map[string]string{kind.header: value}, s3.InvalidRequest, "Value for "+kind.header+" header is invalid.")
+			refused(u, map[string]string{kind.Header: value}, s3.InvalidRequest, "Value for "+kind.Header+" header is invalid.")
 		}
-		other := checksumKinds[0]
-		if kind.id == other.id {
-			other = checksumKinds[1]
+		other := s3.Algorithms[0]
+		if kind.ID == other.ID {
+			other = s3.Algorithms[1]
 		}
-		refused(u, map[string]string{kind.header: sum, other.header: ""}, s3.InvalidRequest, "Multiple checksum Types are not allowed.")
+		refused(u, map[string]string{kind.Header: sum, other.Header: ""}, s3.InvalidRequest, "Multiple checksum Types are not allowed.")
 		refused(u, map[string]string{"x-amz-checksum-type": "HALF_OBJECT"}, s3.InvalidRequest, "Value for x-amz-checksum-type header is invalid.")
 		refused(u, map[string]string{"x-amz-mp-object-size": "-1"}, s3.InvalidRequest, "is less than zero: '-1'")
-		resp, body := u.put(1, map[string]string{kind.header: "", other.header: ""}, []byte("data"))
+		resp, body := u.put(1, map[string]string{kind.Header: "", other.Header: ""}, []byte("data"))
 		wantError(t, resp, body, 400, s3.InvalidRequest)
 		if !strings.Contains(string(body), "Multiple checksum Types are not allowed.") {
 			t.Errorf("%s", body)
 		}
-		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", other.name, s3.Base64(newSum(other.id, []byte("data"))), other.name)
-		refused(u, nil, s3.BadDigest, "The "+strings.ToLower(other.name)+" you specified for part 1 did not match what we received.")
-		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.name, sum, kind.name)
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", other.Name, s3.Base64(newSum(other.ID, []byte("data"))), other.Name)
+		refused(u, nil, s3.BadDigest, "The "+strings.ToLower(other.Name)+" you specified for part 1 did not match what we received.")
+		u.sums[1] = fmt.Sprintf("<Checksum%s>%s</Checksum%s>", kind.Name, sum, kind.Name)
 		if resp, body := u.complete(nil); resp.StatusCode != 200 {
-			t.Errorf("%s: %s\n%s", kind.name, resp.Status, body)
+			t.Errorf("%s: %s\n%s", kind.Name, resp.Status, body)
 		}
 	}
 	resp, body := k.do(t, "POST", "/"+b+"/k?uploads", map[string]string{"x-amz-checksum-type": "HALF_OBJECT"}, nil)

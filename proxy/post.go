@@ -96,9 +96,9 @@ func (c *call) writeOf(f *form) (*write, error) {
 	if err != nil {
 		return nil, err
 	}
-	if alg := f.header("x-amz-checksum-algorithm"); alg != "" && !want.named {
-		if want.algorithm = checksumID(alg); want.algorithm == 0 {
-			return nil, errChecksumAlgorithm()
+	if alg := f.header("x-amz-checksum-algorithm"); alg != "" && !want.Named {
+		if want.Algorithm = s3.ChecksumID(alg); want.Algorithm == 0 {
+			return nil, s3.UnsupportedChecksum()
 		}
 	}
 	header, err := f.storeHeader()

@@ -55,7 +55,7 @@ func (f *form) mostOfFile(policy *sigv4.PostPolicy) int64 {
 }
 
 func (s *spool) fill(f *form, w *write, policy *sigv4.PostPolicy) error {
-	sum := newChecksum(w.want.algorithm)
+	sum := s3.NewChecksumOf(w.want.Algorithm)
 	var digest hash.Hash
 	sinks := []io.Writer{s, sum}
 	if w.showsMD5() {
@@ -73,11 +73,11 @@ func (s *spool) fill(f *form, w *write, policy *sigv4.PostPolicy) error {
 		return err
 	}
 	// The file is read once more when it goes up, and held to these.
-	if w.want.value == nil {
-		w.want.value = sum.Sum(nil)
+	if w.want.Value == nil {
+		w.want.Value = sum.Sum(nil)
 	}
-	if w.want.md5 == nil && digest != nil {
-		w.want.md5 = digest.Sum(nil)
+	if w.want.MD5 == nil && digest != nil {
+		w.want.MD5 = digest.Sum(nil)
 	}
 	if err := f.skipRest(); err != nil {
 		return err

@@ -180,7 +180,7 @@ func (f *form) withoutLooseChecksums(policy *sigv4.PostPolicy) []sigv4.Header {
 	var fields []sigv4.Header
 	for _, field := range f.fields {
 		name := strings.ToLower(field.Name)
-		if policy.Covers(name) || !strings.HasPrefix(name, checksumHeader) {
+		if policy.Covers(name) || !strings.HasPrefix(name, s3.ChecksumPrefix) {
 			fields = append(fields, field)
 		}
 	}
@@ -226,7 +226,7 @@ func (f *form) storeHeader() (http.Header, error) {
 		case header != "":
 		case !strings.HasPrefix(name, "x-amz-"), formUnderstood[name]:
 			continue
-		case understood[name] && (strings.HasPrefix(name, hdrSSE) || strings.HasPrefix(name, checksumHeader)):
+		case understood[name] && (strings.HasPrefix(name, hdrSSE) || strings.HasPrefix(name, s3.ChecksumPrefix)):
 			continue
 		default:
 			return nil, s3.Errorf(s3.NotImplemented, "waxseal does not support the field %s of PostObject", name)

@@ -26,8 +26,8 @@ type write struct {
 	header http.Header // to the store; gets the envelope
 	body   io.Reader   // plaintext
 	size   int64
-	want   *declared
-	digest *digestReader
+	want   *s3.Declared
+	digest *s3.DigestReader
 }
 
 // written is what the store made of it.
@@ -131,7 +131,7 @@ func (w *write) send() (*written, error) {
 		return nil, err
 	}
 	defer kek.Release()
-	w.digest = newDigestReader(w.body, w.size, w.want, w.showsMD5())
+	w.digest = s3.NewDigestReader(w.body, w.size, w.want, w.showsMD5())
 	if w.size == 0 && strings.HasSuffix(w.at.key, "/") {
 		return w.sendBodyless(env, keys, kek)
 	}
@@ -180,13 +180,13 @@ func (w *write) sendBodyless(env *sse.Envelope, keys sse.Keys, kek *keks) (*writ
 	if _, err := io.Copy(io.Discard, w.digest); err != nil {
 		return nil, err
 	}
-	facts := w.digest.facts
+	facts := w.digest.Facts
 	return w.commit(env, keys, kek, &facts, w.tag(&facts), bytes.NewReader(nil), 0)
 }
 
 // sendKnown sends a plaintext whose facts are all known: one sealed part and nothing else.
 func (w *write) sendKnown(env *sse.Envelope, keys sse.Keys, kek *keks, plain io.Reader, size int64) (*written, error) {
-	facts := w.digest.facts
+	facts := w.digest.Facts
 	part := keys.SealPart(1, plain, size)
 	defer part.Close()
 	env.Headers, env.HasHeaders = part.Headers(), true
@@ -202,7 +202,7 @@ func (w *write) sendStream(env *sse.Envelope, keys sse.Keys, kek *keks) (*writte
 	part := keys.SealPart(1, w.digest, w.size)
 	defer part.Close()
 	env.Headers, env.HasHeaders, env.Manifest = part.Headers(), true, true
-	env.ChecksumAlgorithm = w.want.algorithm
+	env.ChecksumAlgorithm = w.want.Algorithm
 	svc, err := w.call.s.serviceKey(w.call)
 	if err != nil {
 		return nil, err
@@ -210,11 +210,11 @@ func (w *write) sendStream(env *sse.Envelope, keys sse.Keys, kek *keks) (*writte
 	defer svc.Key.Zero()
 	m := &sse.Manifest{
 		Parts: []sse.ManifestPart{{Number: 1, Size: w.size, Headers: part.Headers()}},
-		Facts: sse.Facts{HasMD5: w.digest.md5 != nil, Checksums: []sse.Checksum{{Algorithm: w.want.algorithm}}},
+		Facts: sse.Facts{HasMD5: w.digest.HasMD5(), Checksums: []sse.Checksum{{Algorithm: w.want.Algorithm}}},
 		Tag:   *w.tag(&sse.Facts{}),
 	}
 	tail := &lateManifest{size: m.SealedSize(keys.Layers()), seal: func() ([]byte, error) {
-		m.Facts = w.digest.facts
+		m.Facts = w.digest.Facts
 		m.Tag = *w.tag(&m.Facts)
 		return m.Seal(keys, svc)
 	}}
@@ -259,15 +259,15 @@ func (l *lateManifest) Read(p []byte) (int, error) {
 
 // allDeclared says whether the request's headers already name every fact of the body.
 func (w *write) allDeclared() bool {
-	return w.want.value != nil && (!w.showsMD5() || w.want.md5 != nil)
+	return w.want.Value != nil && (!w.showsMD5() || w.want.MD5 != nil)
 }
 
 // sendDeclared streams a body whose facts the request declared; the digest reader holds it to them.
 func (w *write) sendDeclared(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
-	facts := sse.Facts{Checksums: []sse.Checksum{{Algorithm: w.want.algorithm, Value: w.want.value}}}
-	if w.want.md5 != nil {
+	facts := sse.Facts{Checksums: []sse.Checksum{{Algorithm: w.want.Algorithm, Value: w.want.Value}}}
+	if w.want.MD5 != nil {
 		facts.HasMD5 = true
-		copy(facts.MD5[:], w.want.md5)
+		copy(facts.MD5[:], w.want.MD5)
 	}
 	part := keys.SealPart(1, w.digest, w.size)
 	defer part.Close()

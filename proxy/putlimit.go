@@ -15,9 +15,9 @@ const maxPut = 5 << 30
 var longestManifest = [...]int64{1: manifestOfPut(1), 2: manifestOfPut(2)}
 
 func manifestOfPut(layers int) (longest int64) {
-	for _, k := range checksumKinds {
+	for _, k := range s3.Algorithms {
 		m := &sse.Manifest{Parts: make([]sse.ManifestPart, 1), Tag: sse.Tag{Kind: sse.TagMD5},
-			Facts: sse.Facts{HasMD5: true, Checksums: []sse.Checksum{{Algorithm: k.id}}}}
+			Facts: sse.Facts{HasMD5: true, Checksums: []sse.Checksum{{Algorithm: k.ID}}}}
 		longest = max(longest, m.SealedSize(layers))
 	}
 	return longest

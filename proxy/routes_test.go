@@ -235,7 +235,7 @@ func sha256Of(s string) []byte {
 }
 
 func crc32cOf(s string) string {
-	h := newChecksum(checksumID("CRC32C"))
+	h := s3.NewChecksumOf(s3.ChecksumID("CRC32C"))
 	h.Write([]byte(s))
 	return s3.Base64(h.Sum(nil))
 }

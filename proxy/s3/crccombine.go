@@ -16,12 +16,6 @@ type crcField struct {
 	top  uint64 // the polynomial 1
 }
 
-var crcFields = map[string]crcField{
-	"CRC32":     {0xedb88320, 1 << 31},
-	"CRC32C":    {0x82f63b78, 1 << 31},
-	"CRC64NVME": {0x9a6c9329ac4bc9b5, 1 << 63},
-}
-
 // multiply gives a*b modulo the polynomial.
 func (f crcField) multiply(a, b uint64) uint64 {
 	var p uint64
@@ -58,14 +52,13 @@ func (f crcField) combine(a, b uint64, n int64) uint64 {
 // Combines reports whether the checksum of a whole follows from the checksums of its runs: true for a CRC, false for
 // a hash.
 func Combines(algorithm string) bool {
-	_, ok := crcFields[algorithm]
-	return ok
+	return byName(algorithm).crc != nil
 }
 
 // CombineCRC gives the checksum of the whole from its runs' checksums and sizes.
 func CombineCRC(algorithm string, sums [][]byte, sizes []int64) ([]byte, error) {
-	f, ok := crcFields[algorithm]
-	if !ok {
+	f := byName(algorithm).crc
+	if f == nil {
 		return nil, fmt.Errorf("checksums of the algorithm %s do not combine", algorithm)
 	}
 	size := NewChecksum(algorithm).Size()

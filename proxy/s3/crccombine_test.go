@@ -37,7 +37,7 @@ func TestCombineCRC(t *testing.T) {
 }
 
 func BenchmarkCombineCRC(b *testing.B) {
-	f := crcFields["CRC64NVME"]
+	f := byName("CRC64NVME").crc
 	for b.Loop() {
 		f.combine(0x1234567890abcdef, 0xfedcba0987654321, 5<<30)
 	}

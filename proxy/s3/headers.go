@@ -61,16 +61,6 @@ const (
 	HeaderChecksumMode      = "X-Amz-Checksum-Mode"
 	HeaderChecksumAlgorithm = "X-Amz-Checksum-Algorithm"
 	HeaderChecksumType      = "X-Amz-Checksum-Type"
-	HeaderChecksumCRC32     = "X-Amz-Checksum-Crc32"
-	HeaderChecksumCRC32C    = "X-Amz-Checksum-Crc32c"
-	HeaderChecksumCRC64NVME = "X-Amz-Checksum-Crc64nvme"
-	HeaderChecksumSHA1      = "X-Amz-Checksum-Sha1"
-	HeaderChecksumSHA256    = "X-Amz-Checksum-Sha256"
-	HeaderChecksumSHA512    = "X-Amz-Checksum-Sha512"
-	HeaderChecksumMD5       = "X-Amz-Checksum-Md5"
-	HeaderChecksumXXHASH64  = "X-Amz-Checksum-Xxhash64"
-	HeaderChecksumXXHASH3   = "X-Amz-Checksum-Xxhash3"
-	HeaderChecksumXXHASH128 = "X-Amz-Checksum-Xxhash128"
 
 	HeaderCopySource            = "X-Amz-Copy-Source"
 	HeaderCopyRange             = "X-Amz-Copy-Source-Range"
@@ -128,22 +118,6 @@ const (
 	ChecksumFullObject = "FULL_OBJECT"
 	ChecksumComposite  = "COMPOSITE"
 )
-
-// ChecksumHeader returns the header for a checksum of the algorithm.
-func ChecksumHeader(algorithm string) string { return checksumHeaders[algorithm] }
-
-var checksumHeaders = map[string]string{
-	"CRC32":     HeaderChecksumCRC32,
-	"CRC32C":    HeaderChecksumCRC32C,
-	"CRC64NVME": HeaderChecksumCRC64NVME,
-	"SHA1":      HeaderChecksumSHA1,
-	"SHA256":    HeaderChecksumSHA256,
-	"SHA512":    HeaderChecksumSHA512,
-	"MD5":       HeaderChecksumMD5,
-	"XXHASH64":  HeaderChecksumXXHASH64,
-	"XXHASH3":   HeaderChecksumXXHASH3,
-	"XXHASH128": HeaderChecksumXXHASH128,
-}
 
 // S3's limits.
 const (

@@ -19,38 +19,6 @@ type Checksums struct {
 	ChecksumXXHASH128 string `xml:"ChecksumXXHASH128,omitempty"`
 }
 
-// ChecksumAlgorithms are the names of the algorithms, as in x-amz-checksum-algorithm, in S3's order.
-var ChecksumAlgorithms = []string{
-	"CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256", "SHA512", "MD5", "XXHASH64", "XXHASH3", "XXHASH128",
-}
-
-// Field is where the checksum of an algorithm is kept, nil for an algorithm that S3 does not have.
-func (c *Checksums) Field(algorithm string) *string {
-	switch algorithm {
-	case "CRC32":
-		return &c.ChecksumCRC32
-	case "CRC32C":
-		return &c.ChecksumCRC32C
-	case "CRC64NVME":
-		return &c.ChecksumCRC64NVME
-	case "SHA1":
-		return &c.ChecksumSHA1
-	case "SHA256":
-		return &c.ChecksumSHA256
-	case "SHA512":
-		return &c.ChecksumSHA512
-	case "MD5":
-		return &c.ChecksumMD5
-	case "XXHASH64":
-		return &c.ChecksumXXHASH64
-	case "XXHASH3":
-		return &c.ChecksumXXHASH3
-	case "XXHASH128":
-		return &c.ChecksumXXHASH128
-	}
-	return nil
-}
-
 // CopyObjectResult answers CopyObject.
 type CopyObjectResult struct {
 	XMLName      xml.Name `xml:"CopyObjectResult"`

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	"waxseal/sse"
 )
 
 func TestErrorXML(t *testing.T) {
@@ -109,12 +111,15 @@ func TestStatuses(t *testing.T) {
 }
 
 func TestHeadersAreCanonical(t *testing.T) {
-	for algorithm, header := range checksumHeaders {
-		if header != textproto.CanonicalMIMEHeaderKey(PrefixChecksum+algorithm) {
-			t.Errorf("%s: %s", algorithm, header)
+	for _, a := range Algorithms {
+		if header := ChecksumHeader(a.Name); header != textproto.CanonicalMIMEHeaderKey(PrefixChecksum+a.Name) {
+			t.Errorf("%s: %s", a.Name, header)
 		}
-		if new(Checksums).Field(algorithm) == nil {
-			t.Errorf("%s has no element", algorithm)
+		if new(Checksums).Field(a.Name) == nil {
+			t.Errorf("%s has no element", a.Name)
+		}
+		if NewChecksum(a.Name).Size() != sse.ChecksumSize(a.ID) {
+			t.Errorf("%s has the number of another algorithm", a.Name)
 		}
 	}
 	for _, h := range []string{HeaderSSE, HeaderSSEKMSKeyID, HeaderSSEContext, HeaderSSEBucketKey, HeaderSSECAlgorithm, HeaderSSECKey,
