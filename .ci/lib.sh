@@ -57,12 +57,12 @@ summary() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# client NAME [LABEL] runs .ci/clients/NAME.sh as a step, or skips it when the program that it needs is not there.
+# client NAME [LABEL] runs .ci/clients/NAME.sh as a step, or skips it when a program that it needs is not there.
 client() {
-	local script=$ROOT/.ci/clients/$1.sh name="$1${2:+ ($2)}" program
-	program=$(sed -n 's/^# needs: //p' "$script")
-	if ! have "$program"; then
-		skip "$name" "there is no $program"
+	local script=$ROOT/.ci/clients/$1.sh name="$1${2:+ ($2)}" program missing=
+	for program in $(sed -n 's/^# needs: //p' "$script"); do have "$program" || missing+=" $program"; done
+	if [ -n "$missing" ]; then
+		skip "$name" "there is no$missing"
 	elif [[ $1 = *boto3 ]] && ! python3 -c 'import boto3' 2>/dev/null; then
 		skip "$name" "python3 has no boto3"
 	else
