@@ -126,7 +126,7 @@ func (k *kit) newKey() string {
 }
 
 func rootCaller() keystore.Caller {
-	return keystore.Caller{ARN: iam.RootARN("000000000000"), AccountID: "000000000000"}
+	return keystore.CallerOf(iam.RootOf("000000000000"))
 }
 
 func customer(t *testing.T) encrypt.ServerSide {
