@@ -25,7 +25,7 @@ func jobCommand(cmd *cobra.Command, run func(context.Context, *jobs.Job) error) 
 			return err
 		}
 		o.Stdout, o.Stderr, o.Bookmarks = cmd.OutOrStdout(), cmd.ErrOrStderr(), c.DataDir
-		return server.WithS3(cmd.Context(), c, endpoint, cmd.ErrOrStderr(), func(a *server.S3Access) error {
+		return server.WithS3(cmd.Context(), c, endpoint, server.Task{Name: cmd.Name(), URL: args[0]}, cmd.ErrOrStderr(), func(a *server.S3Access) error {
 			j, err := jobs.New(jobs.Endpoint{
 				URL: a.URL, Transport: a.Transport, Region: a.Region, AccessKey: a.AccessKey, SecretKey: a.SecretKey,
 				Store: a.Store, ReadThrough: a.ReadThrough, Operator: a.Operator,

@@ -84,15 +84,18 @@ func (r *Record) From(address, agent string, t TLSDetails) {
 
 // Values of the fields that most records share.
 const (
-	EventVersion = "1.11"
-	APICall      = "AwsApiCall"
-	ServiceEvent = "AwsServiceEvent" // what a service did by itself: RotateKey, DeleteKey
-	Management   = "Management"
-	Data         = "Data"
-	KMSSource    = "kms.amazonaws.com"
-	S3Source     = "s3.amazonaws.com"
-	Internal     = "AWS Internal"
-	KMSKey       = "AWS::KMS::Key"
+	EventVersion  = "1.11"
+	APICall       = "AwsApiCall"
+	OperatorEvent = "OperatorEvent"
+	OSUser        = "OperatingSystemUser" // the type of an operator's identity
+	ServiceEvent  = "AwsServiceEvent"     // what a service did by itself: RotateKey, DeleteKey
+	Management    = "Management"
+	Data          = "Data"
+	KMSSource     = "kms.amazonaws.com"
+	OwnSource     = "waxseal" // what an operator does to a waxseal
+	S3Source      = "s3.amazonaws.com"
+	Internal      = "AWS Internal"
+	KMSKey        = "AWS::KMS::Key"
 )
 
 // Time is an instant that JSON shows in UTC and in whole seconds, as CloudTrail does.

@@ -82,7 +82,7 @@ func (b *kit) serve() {
 // accessBy is how a job reaches an endpoint; none: the waxseal that serves.
 func (b *kit) accessBy(endpoint string) (a *access) {
 	b.t.Helper()
-	err := server.WithS3(context.Background(), &b.conf, endpoint, io.Discard, func(s *server.S3Access) (err error) {
+	err := server.WithS3(context.Background(), &b.conf, endpoint, server.Task{Name: "verify"}, io.Discard, func(s *server.S3Access) (err error) {
 		b.t.Cleanup(s.Transport.CloseIdleConnections)
 		a, err = newAccess(Endpoint{URL: s.URL, Transport: s.Transport, Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey,
 			Store: s.Store, ReadThrough: s.ReadThrough, Operator: s.Operator})

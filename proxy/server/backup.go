@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -52,11 +53,25 @@ func backup(ctx context.Context, c *Config, w io.Writer) error {
 	if !errors.Is(err, errNobodyServes) {
 		return err
 	}
-	s, err := dir.openExisting()
-	if err != nil {
-		return err
+	return withRecords(ctx, c, func(p *App) error {
+		return p.recorded(ctx, c, thisOperator(), backupEvent, func() error { return writeBackup(w, p.state) })
+	})
+}
+
+// backupEvent is recorded before the first byte of a backup.
+var backupEvent = operatorEvent{name: "Backup", readOnly: true}
+
+func (p *App) backupOnControl(c *Config) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := p.record(r.Context(), c, operatorOf(r), backupEvent); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Connection", "close") // its write deadline is of no use to another request
+		if err := writeBackup(pacedWriter{w, controlPatience}, p.state); err != nil {
+			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
+		}
 	}
-	return errors.Join(writeBackup(w, s), s.Close())
 }
 
 func writeBackup(w io.Writer, s state.Store) error {
@@ -124,6 +139,12 @@ func restoreThrough(ctx context.Context, c *Config, scratch dataDir, r io.Reader
 		return err
 	}
 	dir := dataDir(c.DataDir)
+	err = withState(ctx, c, scratch, dir, func(p *App) error {
+		return p.record(ctx, c, thisOperator(), operatorEvent{name: "Restore", params: map[string]any{"deletions": deletions}})
+	})
+	if err != nil {
+		return err
+	}
 	if err := os.Link(scratch.state(), dir.state()); err != nil {
 		return err
 	}

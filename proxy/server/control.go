@@ -42,7 +42,10 @@ func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 //	GET  /audit         what proves the audit records: audit.Trust
 //	POST /audit/prune?before=  old audit records are removed
 //	GET  /store         how to reach the embedded store
-//	GET  /s3            how jobs reach the S3 endpoint
+//	GET  /s3?job=&url=  how jobs reach the S3 endpoint
+//	POST /job/end?job=&url=&error=  a job has ended
+//
+// Each but /audit and /store has an audit record, before anything is done.
 
 // maxControlPath is below every system's limit for a unix socket's address.
 const maxControlPath = 100
@@ -83,14 +86,9 @@ func (p *App) openControl(_ context.Context, c *Config, log *slog.Logger) error 
 
 func (p *App) control(c *Config) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /backup", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Connection", "close") // its write deadline is of no use to another request
-		if err := writeBackup(pacedWriter{w, controlPatience}, p.state); err != nil {
-			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
-		}
-	})
+	mux.HandleFunc("GET /backup", p.backupOnControl(c))
 	mux.HandleFunc("POST /rekey", func(w http.ResponseWriter, r *http.Request) {
-		text, err := p.rekey(r.Context(), r.URL.Query().Get("prune") == "true")
+		text, err := p.rekey(r.Context(), c, operatorOf(r), r.URL.Query().Get("prune") == "true")
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
@@ -110,6 +108,7 @@ func (p *App) control(c *Config) http.Handler {
 		}
 	})
 	mux.HandleFunc("GET /s3", p.tellJobs(c))
+	mux.HandleFunc("POST /job/end", p.endJob(c))
 	return mux
 }
 
@@ -141,6 +140,7 @@ func ask(ctx context.Context, dir dataDir, method, path string) (io.ReadCloser, 
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set(operatorHeader, thisOperator())
 	resp, err := t.RoundTrip(req)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || len(dir.control()) > maxControlPath {
 		return nil, errNobodyServes

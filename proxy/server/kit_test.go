@@ -69,7 +69,7 @@ func (k *kit) serve() {
 			t.Log(err)
 		}
 	})
-	err = WithS3(context.Background(), &k.conf, "", io.Discard, func(a *S3Access) (err error) {
+	err = WithS3(context.Background(), &k.conf, "", Task{Name: "verify", URL: "s3://" + kitBucket}, io.Discard, func(a *S3Access) (err error) {
 		if !a.Operator || a.Socket == "" {
 			t.Fatalf("the job did not find the waxseal that serves: %+v", a)
 		}

@@ -205,14 +205,14 @@ func PruneAudit(ctx context.Context, c *Config, before time.Time) (pruned audit.
 		return pruned, err
 	}
 	err = withRecords(ctx, c, func(p *App) error {
-		pruned, err = p.prune(ctx, c, before)
+		pruned, err = p.prune(ctx, c, thisOperator(), before)
 		return err
 	})
 	return pruned, err
 }
 
 // prune keeps what is not delivered yet.
-func (p *App) prune(ctx context.Context, c *Config, before time.Time) (audit.Pruned, error) {
+func (p *App) prune(ctx context.Context, c *Config, who string, before time.Time) (pruned audit.Pruned, err error) {
 	o := audit.PruneOptions{Before: before}
 	if c.AuditBucket != "" {
 		delivered, err := audit.DeliveredBelow(c.AuditDir())
@@ -224,7 +224,12 @@ func (p *App) prune(ctx context.Context, c *Config, before time.Time) (audit.Pru
 		}
 		o.Below = delivered
 	}
-	return p.audit.Prune(ctx, o)
+	e := operatorEvent{name: "PruneAuditRecords", params: map[string]any{"before": before.UTC().Format(time.RFC3339)}}
+	err = p.recorded(ctx, c, who, e, func() error {
+		pruned, err = p.audit.Prune(ctx, o)
+		return err
+	})
+	return pruned, err
 }
 
 func (p *App) pruneOnControl(c *Config) http.HandlerFunc {
@@ -234,7 +239,7 @@ func (p *App) pruneOnControl(c *Config) http.HandlerFunc {
 			http.Error(w, fmt.Sprintf("before: %v", err), http.StatusBadRequest)
 			return
 		}
-		pruned, err := p.prune(r.Context(), c, before)
+		pruned, err := p.prune(r.Context(), c, operatorOf(r), before)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return

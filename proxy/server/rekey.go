@@ -23,7 +23,7 @@ func Rekey(ctx context.Context, c *Config, prune bool, stdout io.Writer) error {
 		return err
 	}
 	return withKeys(ctx, c, func(p *App) error {
-		text, err := p.rekey(ctx, prune)
+		text, err := p.rekey(ctx, c, thisOperator(), prune)
 		if err != nil {
 			return err
 		}
@@ -32,8 +32,18 @@ func Rekey(ctx context.Context, c *Config, prune bool, stdout io.Writer) error {
 	})
 }
 
-// rekey changes the root secret. Should it be cut short, what is left of it is done by the next.
-func (p *App) rekey(ctx context.Context, prune bool) (string, error) {
+// rekey records that the root secret is changed, and changes it.
+func (p *App) rekey(ctx context.Context, c *Config, who string, prune bool) (text string, err error) {
+	e := operatorEvent{name: "Rekey", params: map[string]any{"prune": prune}}
+	err = p.recorded(ctx, c, who, e, func() error {
+		text, err = p.changeSecret(ctx, prune)
+		return err
+	})
+	return text, err
+}
+
+// changeSecret changes the root secret. Should it be cut short, what is left of it is done by the next.
+func (p *App) changeSecret(ctx context.Context, prune bool) (string, error) {
 	// Two at once would each see the other's records change, and one could prune what the other still needs.
 	p.rekeying.Lock()
 	defer p.rekeying.Unlock()

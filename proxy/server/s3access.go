@@ -36,7 +36,7 @@ type S3Access struct {
 
 // WithS3 gives a job the waxseal that serves from the data directory; where none does, one that is put together for
 // the time; or, with an endpoint, one that serves elsewhere.
-func WithS3(ctx context.Context, c *Config, endpoint string, stderr io.Writer, do func(*S3Access) error) error {
+func WithS3(ctx context.Context, c *Config, endpoint string, task Task, stderr io.Writer, do func(*S3Access) error) error {
 	if endpoint != "" {
 		a, err := c.accessElsewhere(endpoint)
 		if err != nil {
@@ -44,9 +44,9 @@ func WithS3(ctx context.Context, c *Config, endpoint string, stderr io.Writer, d
 		}
 		return do(a)
 	}
-	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/s3")
+	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/s3?"+task.query().Encode())
 	if errors.Is(err, errNobodyServes) {
-		return withOwnS3(ctx, c, stderr, do)
+		return withOwnS3(ctx, c, task, stderr, do)
 	}
 	if err != nil {
 		return err
@@ -63,7 +63,9 @@ func WithS3(ctx context.Context, c *Config, endpoint string, stderr io.Writer, d
 		return err
 	}
 	a.Operator = true
-	return do(a)
+	begun := time.Now()
+	err = do(a)
+	return errors.Join(err, task.ended(ctx, dataDir(c.DataDir), time.Since(begun), err))
 }
 
 // open makes the transport.
@@ -112,7 +114,7 @@ func rootOf(dir dataDir) (Credentials, error) {
 }
 
 // withOwnS3 puts a waxseal together that listens to nobody but the job.
-func withOwnS3(ctx context.Context, c *Config, stderr io.Writer, do func(*S3Access) error) error {
+func withOwnS3(ctx context.Context, c *Config, task Task, stderr io.Writer, do func(*S3Access) error) error {
 	if err := c.exists(); err != nil {
 		return err
 	}
@@ -133,7 +135,13 @@ func withOwnS3(ctx context.Context, c *Config, stderr io.Writer, do func(*S3Acce
 		ReadThrough: c.ReadThrough, Operator: true}
 	err = a.open("http://operator", nil, func(context.Context, string, string) (net.Conn, error) { return l.Dial() })
 	if err == nil {
+		err = p.record(ctx, c, thisOperator(), task.event("StartJob"))
+	}
+	if err == nil {
 		err = do(a)
+		e := task.event("EndJob")
+		e.err = err
+		err = errors.Join(err, p.record(ctx, c, thisOperator(), e))
 		a.Transport.CloseIdleConnections()
 	}
 	ending, cancel := c.ending(ctx)
@@ -171,7 +179,11 @@ func (p *App) openJobs(_ context.Context, c *Config, log *slog.Logger) error {
 
 // tellJobs answers how a job reaches the S3 endpoint that serves.
 func (p *App) tellJobs(c *Config) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := p.record(r.Context(), c, operatorOf(r), taskOf(r.URL.Query()).event("StartJob")); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
 		a := S3Access{Socket: dataDir(c.DataDir).jobs(), Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey,
 			Store: c.storeName(), ReadThrough: c.ReadThrough}
 		if err := json.NewEncoder(w).Encode(a); err != nil {

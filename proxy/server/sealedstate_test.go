@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -230,9 +231,17 @@ func TestPlantedPlainState(t *testing.T) {
 	fillState(t, b)
 	b.unseal()
 	dir := dataDir(b.conf.DataDir)
-	Backup := filepath.Join(t.TempDir(), "backup")
-	if err := BackupFile(t.Context(), &b.conf, Backup); err != nil {
+	file, err := dir.openExisting()
+	if err != nil {
 		t.Fatal(err)
+	}
+	backup := filepath.Join(t.TempDir(), "backup")
+	err = writeNew(backup, func(w io.Writer) error { return writeBackup(w, file) })
+	if err = errors.Join(err, file.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := BackupFile(t.Context(), &b.conf, backup+"2"); !errors.Is(err, state.ErrNotAuthentic) {
+		t.Errorf("a backup of what is not believed: %v", err)
 	}
 	for try := range 2 { // the first has changed nothing
 		_, err := Assemble(t.Context(), &b.conf, slog.New(slog.DiscardHandler))
@@ -243,7 +252,7 @@ func TestPlantedPlainState(t *testing.T) {
 	if err := os.Remove(dir.state()); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.Open(Backup)
+	f, err := os.Open(backup)
 	if err != nil {
 		t.Fatal(err)
 	}

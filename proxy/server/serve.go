@@ -50,6 +50,9 @@ func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) er
 	if err := p.registry.Register(buildInfo(process.Version)); err != nil {
 		return errors.Join(err, p.finish(ctx, c, log))
 	}
+	if err := p.recordStart(ctx, c, process.Version); err != nil {
+		return errors.Join(err, p.Shutdown(ctx))
+	}
 	failed := p.serve(l, log)
 	// Who waits for the banner finds the log's line there already.
 	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
@@ -81,7 +84,8 @@ func (p *App) finish(ctx context.Context, c *Config, log *slog.Logger) error {
 	log.Info("finishing what is in flight; a second signal ends at once", "shutdown_timeout", c.ShutdownTimeout)
 	ending, cancel := c.ending(ctx)
 	defer cancel()
-	return p.Shutdown(ending)
+	err := p.record(ctx, c, thisOperator(), operatorEvent{name: "StopServer"})
+	return errors.Join(err, p.Shutdown(ending))
 }
 
 // ending bounds the end of a process whose ctx may be over already.
