@@ -44,7 +44,7 @@ type record struct {
 }
 
 // current is the blob that wraps a target's new data.
-type current struct {
+type active struct {
 	record
 	id     id // of the blob
 	target id
@@ -55,32 +55,32 @@ type current struct {
 	used   atomic.Int64  // when it was last asked for, in stamp.mono's time
 }
 
-func newCurrent(t *target, dk keystore.DataKey, wall time.Time, now stamp) *current {
+func newActive(t *target, dk keystore.DataKey, wall time.Time, now stamp) *active {
 	r := record{Version: recordVersion, Scope: t.scope, Key: t.keyARN, Material: dk.MaterialID, Blob: dk.Blob}
 	r.Created = wall.UTC().Round(0)
 	r.Expires = r.Created.Add(t.period)
 	return load(t, r, t.period, now)
 }
 
-func load(t *target, r record, left time.Duration, now stamp) *current {
-	c := &current{record: r, id: t.blobID(r.Blob), target: t.id, keyARN: t.keyARN, shared: t.shared, loaded: now, left: left}
+func load(t *target, r record, left time.Duration, now stamp) *active {
+	c := &active{record: r, id: t.blobID(r.Blob), target: t.id, keyARN: t.keyARN, shared: t.shared, loaded: now, left: left}
 	c.used.Store(int64(now.mono))
 	return c
 }
 
 // over says that it wraps nothing new any more.
-func (c *current) over(now stamp) bool { return now.age(c.loaded) >= c.left }
+func (c *active) over(now stamp) bool { return now.age(c.loaded) >= c.left }
 
 // idle says that a key with client contexts was not used for a window: its place may go to another.
-func (m *memory) idle(c *current, now stamp) bool {
+func (m *memory) idle(c *active, now stamp) bool {
 	return now.mono-time.Duration(c.used.Load()) >= m.cfg.PlaintextTTL
 }
 
 // current returns the blob that wraps the target's new data, or nil when one must be made. What memory holds is
 // compared with the state once in a window, so that another replica's newer blob, or its Forget, is seen.
-func (b *Keys) current(ctx context.Context, t *target) (*current, error) {
+func (b *Keys) active(ctx context.Context, t *target) (*active, error) {
 	now := b.now()
-	if c := b.memory.current(t, now); c != nil && (!t.shared || now.age(c.loaded) < b.cfg.PlaintextTTL) {
+	if c := b.memory.active(t, now); c != nil && (!t.shared || now.age(c.loaded) < b.cfg.PlaintextTTL) {
 		return c, nil
 	}
 	if !t.shared {
@@ -91,12 +91,12 @@ func (b *Keys) current(ctx context.Context, t *target) (*current, error) {
 	if err != nil || c == nil {
 		return nil, err
 	}
-	b.memory.setCurrent(t, c, epoch)
+	b.memory.setActive(t, c, epoch)
 	return c, nil
 }
 
 // lookup reads the target's record: the blob, nil when there is none to use, and the revision to be replaced.
-func (b *Keys) lookup(ctx context.Context, t *target) (*current, int64, error) {
+func (b *Keys) lookup(ctx context.Context, t *target) (*active, int64, error) {
 	if err := b.finishForget(ctx, t.keyARN); err != nil {
 		return nil, 0, b.stateFailed(t, err)
 	}
@@ -171,7 +171,7 @@ type place struct{ revision int64 }
 // vacancy returns the place for a new blob, or nil when there is a blob by now.
 func (b *Keys) vacancy(ctx context.Context, t *target) (*place, error) {
 	if !t.shared {
-		if b.memory.current(t, b.now()) != nil {
+		if b.memory.active(t, b.now()) != nil {
 			return nil, nil
 		}
 		if !b.memory.room(t) {
@@ -188,7 +188,7 @@ func (b *Keys) vacancy(ctx context.Context, t *target) (*place, error) {
 }
 
 // publish makes a blob the current one, unless another has come before it, and says which.
-func (b *Keys) publish(ctx context.Context, t *target, c *current, p *place, epoch uint64) (bool, error) {
+func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, epoch uint64) (bool, error) {
 	if !t.shared {
 		return b.memory.addContext(t, c, epoch)
 	}
@@ -205,7 +205,7 @@ func (b *Keys) publish(ctx context.Context, t *target, c *current, p *place, epo
 	case err != nil:
 		return false, b.stateFailed(t, err)
 	}
-	if b.memory.setCurrent(t, c, epoch) {
+	if b.memory.setActive(t, c, epoch) {
 		return true, nil
 	}
 	// The KMS key was forgotten while this blob was being made: it serves this request and is nobody's current one.
@@ -217,8 +217,8 @@ func (b *Keys) publish(ctx context.Context, t *target, c *current, p *place, epo
 }
 
 // retire ends the use of a blob for new data, as the current one of its target. Another one that has come since stays.
-func (b *Keys) retire(ctx context.Context, t *target, c *current) error {
-	b.memory.dropCurrent(t, c)
+func (b *Keys) retire(ctx context.Context, t *target, c *active) error {
+	b.memory.dropActive(t, c)
 	if !t.shared {
 		return nil
 	}
@@ -318,10 +318,10 @@ func recordsOf(keyARN string) string {
 func recordKey(t *target) string { return recordsOf(t.keyARN) + hex.EncodeToString(t.id[:]) }
 
 // current returns the target's current key in memory, unless its period is over.
-func (m *memory) current(t *target, now stamp) *current {
-	var c *current
+func (m *memory) active(t *target, now stamp) *active {
+	var c *active
 	if t.shared {
-		c, _ = m.currents.Get(t.id)
+		c, _ = m.actives.Get(t.id)
 	} else {
 		m.mu.Lock()
 		c = m.byScope[t.scoped()][t.id]
@@ -334,26 +334,26 @@ func (m *memory) current(t *target, now stamp) *current {
 	return c
 }
 
-// dropCurrent removes a current key, unless it has been replaced.
-func (m *memory) dropCurrent(t *target, c *current) {
+// dropActive removes a current key, unless it has been replaced.
+func (m *memory) dropActive(t *target, c *active) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now, ok := m.currents.Peek(t.id); ok && now == c {
-		m.currents.Remove(t.id)
+	if now, ok := m.actives.Peek(t.id); ok && now == c {
+		m.actives.Remove(t.id)
 	}
 	if m.byScope[t.scoped()][t.id] == c {
 		delete(m.byScope[t.scoped()], t.id)
 	}
 }
 
-// setCurrent says false when a Forget came between.
-func (m *memory) setCurrent(t *target, c *current, epoch uint64) bool {
+// setActive says false when a Forget came between.
+func (m *memory) setActive(t *target, c *active, epoch uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.late(t.keyARN, epoch) {
 		return false
 	}
-	m.currents.Add(t.id, c)
+	m.actives.Add(t.id, c)
 	return true
 }
 
@@ -366,20 +366,20 @@ func (m *memory) room(t *target) bool {
 
 func (m *memory) roomLocked(t *target) bool {
 	now := m.clock()
-	currents := m.byScope[t.scoped()]
-	if _, ok := currents[t.id]; ok || len(currents) < m.cfg.MaxContexts {
+	actives := m.byScope[t.scoped()]
+	if _, ok := actives[t.id]; ok || len(actives) < m.cfg.MaxContexts {
 		return true
 	}
-	for id, c := range currents {
+	for id, c := range actives {
 		if c.over(now) || m.idle(c, now) {
-			delete(currents, id)
+			delete(actives, id)
 		}
 	}
-	return len(currents) < m.cfg.MaxContexts
+	return len(actives) < m.cfg.MaxContexts
 }
 
 // addContext makes a key with client contexts the current one, unless there is one.
-func (m *memory) addContext(t *target, c *current, epoch uint64) (bool, error) {
+func (m *memory) addContext(t *target, c *active, epoch uint64) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.late(t.keyARN, epoch) {
@@ -395,7 +395,7 @@ func (m *memory) addContext(t *target, c *current, epoch uint64) (bool, error) {
 		return false, ErrTooManyContexts
 	}
 	if m.byScope[t.scoped()] == nil {
-		m.byScope[t.scoped()] = make(map[id]*current)
+		m.byScope[t.scoped()] = make(map[id]*active)
 	}
 	m.byScope[t.scoped()][t.id] = c
 	m.arm()

@@ -29,17 +29,17 @@ func (b *Keys) granted(caller keystore.Caller, action keystore.Action, t *target
 // that was opened already, so that what the provider says of it holds for the others.
 func (b *Keys) authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, t *target, subject id, blob []byte) error {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
-	key := flightKey{flyAuthorize, who, action, subject, epoch}
-	_, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+	key := callKey{callAuthorize, who, action, subject, epoch}
+	_, err := b.inflight.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (result, error) {
 		// Another call may have been answered since the caller of this function has looked.
 		if ok, err := b.memory.grant(t, grantKey{who, action, subject}); ok || err != nil {
-			return landing{}, err
+			return result{}, err
 		}
 		issued := b.now()
 		b.stats.authorizations(action).Add(1)
 		err := b.answered(t.keyARN, b.provider.Authorize(ctx, caller, action, t.keyARN, blob, t.context()))
 		b.remember(t, grantKey{who, action, subject}, issued, err, epoch)
-		return landing{}, err
+		return result{}, err
 	})
 	return err
 }
@@ -48,8 +48,8 @@ func (b *Keys) authorize(ctx context.Context, caller keystore.Caller, action key
 // comes with a reference for the caller of this function.
 func (b *Keys) decrypt(ctx context.Context, caller keystore.Caller, t *target, id id, blob []byte) (*opened, error) {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
-	key := flightKey{flyDecrypt, who, keystore.Decrypt, id, epoch}
-	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+	key := callKey{callDecrypt, who, keystore.Decrypt, id, epoch}
+	l, err := b.inflight.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (result, error) {
 		issued := b.now()
 		b.stats.decrypts(caller.Service).Add(1)
 		dk, err := b.provider.Decrypt(ctx, caller, blob, t.keyARN, t.context())
@@ -63,12 +63,12 @@ func (b *Keys) decrypt(ctx context.Context, caller keystore.Caller, t *target, i
 			if caller.Service {
 				b.memory.putKey(t, id, &cachedKey{err: err, keyARN: t.keyARN, issued: b.now(), ttl: b.negativeTTL(err)}, epoch)
 			}
-			return landing{}, err
+			return result{}, err
 		}
 		o := newOpened(dk.Plaintext)
 		dk.Plaintext.Zero()
 		b.cache(t, id, o, issued, epoch)
-		return landing{key: o}, nil
+		return result{key: o}, nil
 	})
 	return l.key, err
 }
@@ -77,21 +77,21 @@ func (b *Keys) decrypt(ctx context.Context, caller keystore.Caller, t *target, i
 // first: the requester is authorised then, and goes on with that.
 func (b *Keys) generate(ctx context.Context, caller keystore.Caller, t *target) (*keystore.Handle, error) {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
-	key := flightKey{flyGenerate, who, keystore.GenerateDataKey, t.id, epoch}
-	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+	key := callKey{callGenerate, who, keystore.GenerateDataKey, t.id, epoch}
+	l, err := b.inflight.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (result, error) {
 		return b.generateNow(ctx, caller, t, epoch)
 	})
 	if err != nil || l.key == nil {
 		return nil, err
 	}
-	return b.handle(l.key, t, l.cur.Blob), nil
+	return b.handle(l.key, t, l.active.Blob), nil
 }
 
-func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *target, epoch uint64) (landing, error) {
+func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *target, epoch uint64) (result, error) {
 	// The place is taken before the call: its revision is what the new blob replaces, however long the call takes.
 	place, err := b.vacancy(ctx, t)
 	if err != nil || place == nil {
-		return landing{}, err
+		return result{}, err
 	}
 	issued := b.now()
 	b.stats.generates.Add(1)
@@ -103,10 +103,10 @@ func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *targe
 	err = b.answered(t.keyARN, err)
 	b.remember(t, grantKey{requesterOf(caller), keystore.GenerateDataKey, t.id}, issued, err, epoch)
 	if err != nil {
-		return landing{}, err
+		return result{}, err
 	}
 
-	cur := newCurrent(t, dk, b.cfg.Now(), b.now())
+	cur := newActive(t, dk, b.cfg.Now(), b.now())
 	o := newOpened(dk.Plaintext)
 	// Cached before it is published: whoever finds the blob finds the key open.
 	b.cache(t, cur.id, o, issued, epoch)
@@ -114,9 +114,9 @@ func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *targe
 	if err != nil || !won {
 		b.memory.dropKey(t, cur.id)
 		o.Release()
-		return landing{}, err
+		return result{}, err
 	}
-	return landing{key: o, cur: cur}, nil
+	return result{key: o, active: cur}, nil
 }
 
 // cache keeps an opened key, with a reference of its own.
@@ -185,11 +185,11 @@ func (b *Keys) Resolve(ctx context.Context, caller keystore.Caller, keyID string
 		nobody()
 	}
 	epoch := b.memory.anyEpoch()
-	key := flightKey{kind: flyResolve, id: id, epoch: epoch}
-	l, err := b.flights.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (landing, error) {
+	key := callKey{kind: callResolve, id: id, epoch: epoch}
+	l, err := b.inflight.do(ctx, key, b.cfg.CallTimeout, func(ctx context.Context) (result, error) {
 		r := b.resolveNow(ctx, caller, keyID, old)
 		b.memory.putResolved(id, r, epoch)
-		return landing{info: r.info}, r.err
+		return result{info: r.info}, r.err
 	})
 	if stale {
 		return old.info, nil

@@ -8,113 +8,113 @@ import (
 	"waxseal/keystore"
 )
 
-// flightKind is what a flight does; see flightKey.
-type flightKind uint8
+// callKind is the purpose of a call to the provider.
+type callKind uint8
 
 const (
-	flyGenerate flightKind = iota + 1
-	flyAuthorize
-	flyDecrypt
-	flyResolve
+	callGenerate callKind = iota + 1
+	callAuthorize
+	callDecrypt
+	callResolve
 )
 
-// flightKey tells calls apart that may not answer for each other. The epoch is part of it: who asks after a key was
-// forgotten does not get the answer of a call from before.
-type flightKey struct {
-	kind   flightKind
+// callKey tells calls with different answers apart. The epoch is part of it: a request after a Forget must not get the
+// answer of a call from before.
+type callKey struct {
+	kind   callKind
 	who    requester
 	action keystore.Action
 	id     id
 	epoch  uint64
 }
 
-// landing is what a flight brings back; which fields, depends on its kind.
-type landing struct {
-	key  *opened // with one reference, which becomes the waiters'
-	cur  *current
-	info keystore.KeyInfo
+// result is the answer of a call. Its fields depend on the kind of the call.
+type result struct {
+	key    *opened // with one reference, which becomes the waiters'
+	active *active
+	info   keystore.KeyInfo
 }
 
-// flights makes concurrent requests that need the same call wait for one. It does what x/sync's singleflight does, and
-// hands each waiter a reference of its own to the key: with singleflight, a key could be evicted and zeroed between the
-// call's end and a waiter's waking.
-type flights struct {
+// group makes concurrent requests with the same callKey wait for one call, as singleflight of golang.org/x/sync does.
+// Each waiter gets a reference of its own to the key: with singleflight, a key could be evicted and zeroed between the
+// end of the call and the wake-up of a waiter.
+type group struct {
 	mu sync.Mutex
-	m  map[flightKey]*flight
+	m  map[callKey]*call
 }
 
-type flight struct {
+// call is a call to the provider under way.
+type call struct {
 	done chan struct{}
 
-	// Locked by flights.mu until done.
-	waiters int
-	landed  bool
+	// Locked by group.mu until done is closed.
+	waiters  int
+	returned bool
 
-	// Valid once done.
-	result landing
+	// Valid once done is closed.
+	result result
 	err    error
 }
 
-// do waits for the call with this key, which it starts unless one is under way. The call has a context without the
-// request's end and with a time limit: who gives up waiting does not fail the others, and what the call brings is
-// cached all the same.
-func (f *flights) do(ctx context.Context, key flightKey, limit time.Duration, call func(context.Context) (landing, error)) (landing, error) {
-	f.mu.Lock()
-	fl, ok := f.m[key]
+// do waits for the call with this key, and starts it unless it is under way. The call has a time limit, and goes on when
+// a request ends: a client that gives up fails no other request, and the answer is cached all the same.
+func (g *group) do(ctx context.Context, key callKey, limit time.Duration, f func(context.Context) (result, error)) (result, error) {
+	g.mu.Lock()
+	c, ok := g.m[key]
 	if !ok {
-		fl = &flight{done: make(chan struct{})}
-		if f.m == nil {
-			f.m = make(map[flightKey]*flight)
+		c = &call{done: make(chan struct{})}
+		if g.m == nil {
+			g.m = make(map[callKey]*call)
 		}
-		f.m[key] = fl
-		go f.fly(context.WithoutCancel(ctx), key, fl, limit, call)
+		g.m[key] = c
+		go g.run(context.WithoutCancel(ctx), key, c, limit, f)
 	}
-	fl.waiters++
-	f.mu.Unlock()
+	c.waiters++
+	g.mu.Unlock()
 
 	select {
-	case <-fl.done:
-		return fl.result, fl.err
+	case <-c.done:
+		return c.result, c.err
 	case <-ctx.Done():
-		f.leave(fl)
-		return landing{}, ctx.Err()
+		g.leave(c)
+		return result{}, ctx.Err()
 	}
 }
 
-func (f *flights) fly(ctx context.Context, key flightKey, fl *flight, limit time.Duration, call func(context.Context) (landing, error)) {
+func (g *group) run(ctx context.Context, key callKey, c *call, limit time.Duration, f func(context.Context) (result, error)) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	result, err := safely(ctx, call)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.m, key)
-	fl.result, fl.err, fl.landed = result, err, true
-	if result.key != nil {
-		for range fl.waiters {
-			result.key.retain()
+	r, err := safely(ctx, f)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.m, key)
+	c.result, c.err, c.returned = r, err, true
+	if r.key != nil {
+		for range c.waiters {
+			r.key.retain()
 		}
-		result.key.Release()
+		r.key.Release()
 	}
-	close(fl.done)
+	close(c.done)
 }
 
-// safely makes an error of a panic, which would end the process here: no request's recover is below it.
-func safely(ctx context.Context, call func(context.Context) (landing, error)) (result landing, err error) {
+// safely turns a panic into an error. In this goroutine, without the recover of a request, a panic would end the process.
+func safely(ctx context.Context, f func(context.Context) (result, error)) (r result, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			result, err = landing{}, keystore.Panicked(v)
+			r, err = result{}, keystore.Panicked(v)
 		}
 	}()
-	return call(ctx)
+	return f(ctx)
 }
 
-// leave is for a waiter that gave up. When the flight landed at that very moment, it owns a reference.
-func (f *flights) leave(fl *flight) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !fl.landed {
-		fl.waiters--
-	} else if fl.result.key != nil {
-		fl.result.key.Release()
+// leave ends the wait for a call. The waiter owns a reference if the call has returned at that very moment.
+func (g *group) leave(c *call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !c.returned {
+		c.waiters--
+	} else if c.result.key != nil {
+		c.result.key.Release()
 	}
 }

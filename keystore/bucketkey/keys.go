@@ -86,7 +86,7 @@ type Keys struct {
 	cfg      Config
 	now      func() stamp
 	stats    counters
-	flights  flights
+	inflight group
 	memory   memory
 }
 
@@ -131,7 +131,7 @@ func (b *Keys) write(ctx context.Context, caller keystore.Caller, t *target) (*k
 		if err != nil {
 			return nil, err
 		}
-		cur, err := b.current(ctx, t)
+		cur, err := b.active(ctx, t)
 		if err != nil {
 			return nil, err
 		}
@@ -155,7 +155,7 @@ func (b *Keys) write(ctx context.Context, caller keystore.Caller, t *target) (*k
 }
 
 // open completes a write under an existing current key.
-func (b *Keys) open(ctx context.Context, caller keystore.Caller, t *target, cur *current, granted bool) (*keystore.Handle, error) {
+func (b *Keys) open(ctx context.Context, caller keystore.Caller, t *target, cur *active, granted bool) (*keystore.Handle, error) {
 	if !granted {
 		if err := b.authorize(ctx, caller, keystore.GenerateDataKey, t, t.id, nil); err != nil {
 			return nil, err

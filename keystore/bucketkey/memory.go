@@ -36,8 +36,8 @@ type memory struct {
 	main     share // keys without client contexts
 	contexts share // keys with; a client can make any number of them, and must not push out the others
 	resolved *lru.Cache[id, *resolved]
-	currents *lru.Cache[id, *current]
-	byScope  map[scopedKey]map[id]*current // the current keys with client contexts; guarded by mu
+	actives *lru.Cache[id, *active]
+	byScope  map[scopedKey]map[id]*active // the current keys with client contexts; guarded by mu
 }
 
 // share is a part of the caches with a capacity of its own.
@@ -83,8 +83,8 @@ func (m *memory) init(cfg Config, clock func() stamp, stats *counters) {
 	m.main = newShare(cfg.Capacity)
 	m.contexts = newShare(max(1, cfg.Capacity/4))
 	m.resolved = newLRU[id, *resolved](cfg.Capacity, nil)
-	m.currents = newLRU[id, *current](cfg.Capacity, nil)
-	m.byScope = make(map[scopedKey]map[id]*current)
+	m.actives = newLRU[id, *active](cfg.Capacity, nil)
+	m.byScope = make(map[scopedKey]map[id]*active)
 	m.forgetting, m.forgot = make(map[string]uint64), make(map[string]uint64)
 }
 
@@ -242,23 +242,23 @@ func (m *memory) forget(keyARN string) {
 	m.drop(
 		func(k *cachedKey) bool { return k.keyARN == keyARN },
 		func(g *grant) bool { return g.keyARN == keyARN },
-		func(c *current) bool { return c.keyARN == keyARN })
+		func(c *active) bool { return c.keyARN == keyARN })
 }
 
 // drop removes what the functions choose. mu is held.
-func (m *memory) drop(key func(*cachedKey) bool, granted func(*grant) bool, cur func(*current) bool) {
+func (m *memory) drop(key func(*cachedKey) bool, granted func(*grant) bool, cur func(*active) bool) {
 	for _, s := range []share{m.main, m.contexts} {
 		removeIf(s.keys, key)
 		removeIf(s.grants, granted)
 	}
-	removeIf(m.currents, cur)
-	for scope, currents := range m.byScope {
-		for id, c := range currents {
+	removeIf(m.actives, cur)
+	for scope, actives := range m.byScope {
+		for id, c := range actives {
 			if cur(c) {
-				delete(currents, id)
+				delete(actives, id)
 			}
 		}
-		if len(currents) == 0 {
+		if len(actives) == 0 {
 			delete(m.byScope, scope)
 		}
 	}
@@ -293,7 +293,7 @@ func (m *memory) swept() {
 			return old
 		},
 		func(g *grant) bool { return now.age(g.issued) >= g.ttl },
-		func(c *current) bool { return c.over(now) || !c.shared && m.idle(c, now) })
+		func(c *active) bool { return c.over(now) || !c.shared && m.idle(c, now) })
 	m.sweeper = nil
 	if !m.closed && m.main.keys.Len()+m.contexts.keys.Len()+len(m.byScope) > 0 {
 		m.arm()
@@ -308,6 +308,6 @@ func (m *memory) close() {
 	if m.sweeper != nil {
 		m.sweeper.Stop()
 	}
-	m.drop(func(*cachedKey) bool { return true }, func(*grant) bool { return true }, func(*current) bool { return true })
+	m.drop(func(*cachedKey) bool { return true }, func(*grant) bool { return true }, func(*active) bool { return true })
 	m.resolved.Purge()
 }
