@@ -13,6 +13,7 @@ type Handle struct {
 	key      HeldKey
 	blob     []byte
 	keyARN   string
+	indirect bool
 	released atomic.Bool
 }
 
@@ -25,6 +26,17 @@ func NewHandle(key Secret, keyARN string, blob []byte) *Handle {
 func NewSharedHandle(key HeldKey, keyARN string, blob []byte) *Handle {
 	return &Handle{key: key, keyARN: keyARN, blob: blob}
 }
+
+// NewIndirectHandle returns a handle as NewHandle does, on a key that does not come from opening its blob.
+func NewIndirectHandle(key Secret, keyARN string, blob []byte) *Handle {
+	h := NewHandle(key, keyARN, blob)
+	h.indirect = true
+	return h
+}
+
+// Indirect reports whether the key comes from elsewhere than its blob: a later bucket key has opened it, for example. If
+// it does not fit the wrapped data key, the blob itself is to be opened.
+func (h *Handle) Indirect() bool { return h.indirect }
 
 // ownKey is the HeldKey of a single user.
 type ownKey Secret

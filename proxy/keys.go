@@ -44,6 +44,8 @@ func (s *Server) sealedAs(bucket string) string {
 type keks struct {
 	inner, outer sse.Key
 	release      []func()
+	// indirect: another key opened the inner one; if it does not fit, itself asks for the envelope's own blob.
+	indirect, itself bool
 }
 
 // Release zeroes the copies and gives the handles back.
@@ -58,6 +60,7 @@ func (k *keks) Release() {
 
 func (k *keks) take(into *sse.Key, h *keystore.Handle) error {
 	k.release = append(k.release, h.Release)
+	k.indirect = k.indirect || h.Indirect()
 	key, err := sse.KeyFrom(h.Key())
 	*into = key
 	return err
@@ -144,9 +147,10 @@ func withARN(user keystore.Context, arn string) keystore.Context {
 	return ec
 }
 
-// openKEK gets the key-encryption key of an envelope that lies at bucket and key.
-func (c *call) openKEK(env *sse.Envelope, customer *customerKey, at sealTarget) (*keks, error) {
-	k := &keks{}
+// openKEK gets the key-encryption key of an envelope that lies at bucket and key. With itself, a bucket key comes from the
+// envelope's own blob.
+func (c *call) openKEK(env *sse.Envelope, customer *customerKey, at sealTarget, itself bool) (*keks, error) {
+	k := &keks{itself: itself}
 	var err error
 	switch env.Mode {
 	case sse.SSES3:
@@ -197,7 +201,11 @@ func (c *call) openKMS(k *keks, env *sse.Envelope, at sealTarget) error {
 	}
 	bucket := c.s.sealedAs(at.bucket)
 	if env.BucketKey {
-		h, err := c.s.cfg.Keys.ForRead(c.up, c.caller(), bucketARN(bucket), env.KeyID, env.KeyBlob, env.Context)
+		open := c.s.cfg.Keys.ForRead
+		if k.itself {
+			open = c.s.cfg.Keys.ForReadItself
+		}
+		h, err := open(c.up, c.caller(), bucketARN(bucket), env.KeyID, env.KeyBlob, env.Context)
 		if err != nil {
 			return err
 		}
@@ -224,14 +232,24 @@ func (c *call) sealEnvelope(env *sse.Envelope, keys sse.Keys, k *keks, at sealTa
 	return string(text), err
 }
 
-// openEnvelope opens the data keys of an object.
+// openEnvelope opens the data keys of an object. A bucket key from a chain that does not fit is no tampering: the chain
+// may be damaged, and the envelope's own blob decides.
 func (c *call) openEnvelope(env *sse.Envelope, customer *customerKey, at sealTarget) (sse.Keys, *sse.Facts, error) {
-	k, err := c.openKEK(env, customer, at)
+	keys, facts, indirect, err := c.openEnvelopeWith(env, customer, at, false)
+	if err != nil && indirect {
+		keys, facts, _, err = c.openEnvelopeWith(env, customer, at, true)
+	}
+	return keys, facts, err
+}
+
+func (c *call) openEnvelopeWith(env *sse.Envelope, customer *customerKey, at sealTarget, itself bool) (sse.Keys, *sse.Facts, bool, error) {
+	k, err := c.openKEK(env, customer, at, itself)
 	if err != nil {
-		return sse.Keys{}, nil, err
+		return sse.Keys{}, nil, false, err
 	}
 	defer k.Release()
-	return env.Open(k.inner, k.outer, binding(c.s.sealedAs(at.bucket), at.key, env.Mode))
+	keys, facts, err := env.Open(k.inner, k.outer, binding(c.s.sealedAs(at.bucket), at.key, env.Mode))
+	return keys, facts, k.indirect, err
 }
 
 // serviceKey is the key under which waxseal vouches for what HEAD and LIST show.

@@ -87,39 +87,47 @@ func (b *Keys) active(ctx context.Context, t *target) (*active, error) {
 		return nil, nil
 	}
 	epoch := b.memory.epochOf(t.keyARN)
-	c, _, err := b.lookup(ctx, t)
-	if err != nil || c == nil {
+	p, err := b.lookup(ctx, t)
+	if err != nil || p.active == nil {
 		return nil, err
 	}
-	b.memory.setActive(t, c, epoch)
-	return c, nil
+	b.memory.setActive(t, p.active, epoch)
+	return p.active, nil
 }
 
-// lookup reads the target's record: the blob, nil when there is none to use, and the revision to be replaced.
-func (b *Keys) lookup(ctx context.Context, t *target) (*active, int64, error) {
+// place is the place of the target's record in the state.
+type place struct {
+	active   *active // nil: there is none to use
+	last     *record // nil: there is none, or none of this target
+	revision int64   // to be replaced
+}
+
+// lookup reads the target's record.
+func (b *Keys) lookup(ctx context.Context, t *target) (*place, error) {
 	if err := b.finishForget(ctx, t.keyARN); err != nil {
-		return nil, 0, b.stateFailed(t, err)
+		return nil, b.stateFailed(t, err)
 	}
 	e, err := b.store.Get(ctx, recordKey(t))
 	if errors.Is(err, state.ErrNotFound) {
-		return nil, 0, nil
+		return &place{}, nil
 	}
 	if err != nil {
-		return nil, 0, b.stateFailed(t, err)
+		return nil, b.stateFailed(t, err)
 	}
+	p := &place{revision: e.Revision}
 	r, err := b.openRecord(e)
 	if err != nil {
 		b.cfg.Log.Warn("a current bucket key in the state is not to be used and is made anew", "key", e.Key, "scope", t.scope, "kms_key", t.keyARN, "err", err)
-		return nil, e.Revision, nil
+		return p, nil
 	}
 	if r.Scope != t.scope || r.Key != t.keyARN || len(r.Blob) == 0 {
-		return nil, e.Revision, nil
+		return p, nil
 	}
-	age := b.cfg.Now().Sub(r.Created)
-	if age < -maxSkew || age >= t.period {
-		return nil, e.Revision, nil
+	p.last = &r
+	if age := b.cfg.Now().Sub(r.Created); age >= -maxSkew && age < t.period {
+		p.active = load(t, r, t.period-max(age, 0), b.now())
 	}
-	return load(t, r, t.period-max(age, 0), b.now()), e.Revision, nil
+	return p, nil
 }
 
 func (b *Keys) sealRecord(key string, r record) ([]byte, error) {
@@ -165,9 +173,6 @@ func (b *Keys) Reseal(ctx context.Context) error {
 	return nil
 }
 
-// place is where a new blob goes: over the record of this revision.
-type place struct{ revision int64 }
-
 // vacancy returns the place for a new blob, or nil when there is a blob by now.
 func (b *Keys) vacancy(ctx context.Context, t *target) (*place, error) {
 	if !t.shared {
@@ -180,15 +185,16 @@ func (b *Keys) vacancy(ctx context.Context, t *target) (*place, error) {
 		}
 		return &place{}, nil
 	}
-	c, revision, err := b.lookup(ctx, t)
-	if err != nil || c != nil {
+	p, err := b.lookup(ctx, t)
+	if err != nil || p.active != nil {
 		return nil, err
 	}
-	return &place{revision: revision}, nil
+	return p, nil
 }
 
-// publish makes a blob the current one, unless another has come before it, and says which.
-func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, epoch uint64) (bool, error) {
+// publish makes a blob the active one, with its chain in the same transaction, unless another has come before it. It
+// reports whether it did.
+func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, next *chainRecord, epoch uint64) (bool, error) {
 	if !t.shared {
 		return b.memory.addContext(t, c, epoch)
 	}
@@ -197,7 +203,15 @@ func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, epoc
 	if err != nil {
 		return false, err
 	}
-	rev, err := b.store.Txn(ctx, []state.Cond{{Key: key, Revision: p.revision}}, []state.Op{{Key: key, Value: value}})
+	conds, ops := []state.Cond{{Key: key, Revision: p.revision}}, []state.Op{{Key: key, Value: value}}
+	if next != nil {
+		op, err := next.op(t, next.chains)
+		if err != nil {
+			return false, err
+		}
+		conds, ops = append(conds, next.conds(t)...), append(ops, op)
+	}
+	rev, err := b.store.Txn(ctx, conds, ops)
 	switch {
 	case errors.Is(err, state.ErrConflict):
 		b.stats.lostRaces.Add(1)
@@ -206,14 +220,30 @@ func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, epoc
 		return false, b.stateFailed(t, err)
 	}
 	if b.memory.setActive(t, c, epoch) {
+		if next != nil {
+			b.memory.putChains(t, next.chains, epoch)
+		}
 		return true, nil
 	}
-	// The KMS key was forgotten while this blob was being made: it serves this request and is nobody's current one.
-	_, err = b.store.Txn(ctx, []state.Cond{{Key: key, Revision: rev}}, []state.Op{{Key: key, Delete: true}})
-	if err != nil && !errors.Is(err, state.ErrConflict) {
-		return false, b.stateFailed(t, err)
+	return true, b.unpublish(ctx, t, rev, next)
+}
+
+// unpublish takes a record and its chain back: the KMS key was forgotten while the blob was being made, which serves this
+// request and is the active one of nobody.
+func (b *Keys) unpublish(ctx context.Context, t *target, rev int64, next *chainRecord) error {
+	key := recordKey(t)
+	conds, ops := []state.Cond{{Key: key, Revision: rev}}, []state.Op{{Key: key, Delete: true}}
+	if next != nil {
+		op, err := next.op(t, next.before)
+		if err != nil {
+			return err
+		}
+		conds, ops = append(conds, state.Cond{Key: op.Key, Revision: rev}), append(ops, op)
 	}
-	return true, nil
+	if _, err := b.store.Txn(ctx, conds, ops); err != nil && !errors.Is(err, state.ErrConflict) {
+		return b.stateFailed(t, err)
+	}
+	return nil
 }
 
 // retire ends the use of a blob for new data, as the current one of its target. Another one that has come since stays.
@@ -280,9 +310,15 @@ func (b *Keys) dropRecords(ctx context.Context, keyARN string) error {
 	return nil
 }
 
-// Prune deletes the current blobs whose period is over from the state, of scopes that nobody writes to any more, and
-// those that do not open. It is for a timer of the owner's; nothing depends on it but the size of the state.
+// Prune deletes active blobs from the state whose period is over, in scopes without writers, and records that do not
+// open. Chains keep their heads; with NoChain they are deleted. Prune is for a timer of the owner's; nothing depends on it
+// but the size of the state.
 func (b *Keys) Prune(ctx context.Context) error {
+	if b.cfg.NoChain {
+		if err := b.dropChains(ctx); err != nil {
+			return err
+		}
+	}
 	var after string
 	for {
 		entries, err := b.store.Range(ctx, Prefix, after, 256)
@@ -291,10 +327,11 @@ func (b *Keys) Prune(ctx context.Context) error {
 		}
 		for _, e := range entries {
 			after = e.Key
-			if r, err := b.openRecord(e); err == nil && b.cfg.Now().Before(r.Expires) {
+			r, err := b.openRecord(e)
+			if err == nil && (b.cfg.Now().Before(r.Expires) || b.toBeChained(ctx, e.Key, &r)) {
 				continue
 			}
-			_, err := b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Delete: true}})
+			_, err = b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Delete: true}})
 			if err != nil && !errors.Is(err, state.ErrConflict) {
 				return err
 			}
@@ -311,8 +348,13 @@ func (b *Keys) stateFailed(t *target, err error) error {
 }
 
 func recordsOf(keyARN string) string {
+	return Prefix + keyHash(keyARN) + "/"
+}
+
+// keyHash names a KMS key in the keys of the state.
+func keyHash(keyARN string) string {
 	h := hash("waxseal/record", keyARN, "", nil)
-	return Prefix + hex.EncodeToString(h[:16]) + "/"
+	return hex.EncodeToString(h[:16])
 }
 
 func recordKey(t *target) string { return recordsOf(t.keyARN) + hex.EncodeToString(t.id[:]) }

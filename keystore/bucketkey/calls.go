@@ -65,7 +65,7 @@ func (b *Keys) decrypt(ctx context.Context, caller keystore.Caller, t *target, i
 			}
 			return result{}, err
 		}
-		o := newOpened(dk.Plaintext)
+		o := newOpened(dk.Plaintext, dk.MaterialID)
 		dk.Plaintext.Zero()
 		b.cache(t, id, o, issued, epoch)
 		return result{key: o}, nil
@@ -107,10 +107,11 @@ func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *targe
 	}
 
 	cur := newActive(t, dk, b.cfg.Now(), b.now())
-	o := newOpened(dk.Plaintext)
+	o := newOpened(dk.Plaintext, dk.MaterialID)
+	next := b.extend(ctx, t, cur, o, place.last)
 	// Cached before it is published: whoever finds the blob finds the key open.
 	b.cache(t, cur.id, o, issued, epoch)
-	won, err := b.publish(ctx, t, cur, place, epoch)
+	won, err := b.publish(ctx, t, cur, place, next, epoch)
 	if err != nil || !won {
 		b.memory.dropKey(t, cur.id)
 		o.Release()

@@ -258,7 +258,7 @@ func TestForgetOfAnotherKey(t *testing.T) {
 	r.kms.Reset()
 	write(t, r.Keys, alice, photos, r.key, nil)
 	r.counts("after", nil)
-	if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != 1 {
+	if entries, err := r.store.Range(t.Context(), bucketkey.Prefix, "", 0); err != nil || len(entries) != 1 {
 		t.Errorf("%d records in the state, %v", len(entries), err)
 	}
 }

@@ -24,13 +24,20 @@ func (b *Keys) Sweep() { b.memory.swept() }
 func (b *Keys) CachedKeys() int { return b.memory.main.keys.Len() + b.memory.contexts.keys.Len() }
 
 // Peek returns the bytes behind a handle, also after its release.
-func Peek(h *keystore.Handle) []byte { return openedOf(h).key.Bytes() }
+func Peek(h *keystore.Handle) []byte {
+	key := reflect.ValueOf(h).Elem().FieldByName("key").Elem()
+	if h.Indirect() {
+		return (*keystore.Secret)(key.UnsafePointer()).Bytes()
+	}
+	return (*opened)(key.UnsafePointer()).key.Bytes()
+}
 
-// References is the number of holders of the handle's key.
-func References(h *keystore.Handle) int64 { return openedOf(h).refs.Load() }
-
-func openedOf(h *keystore.Handle) *opened {
-	return (*opened)(reflect.ValueOf(h).Elem().FieldByName("key").Elem().UnsafePointer())
+// References is the number of holders of the handle's key in memory.
+func References(h *keystore.Handle) int64 {
+	if h.Indirect() {
+		return 0
+	}
+	return (*opened)(reflect.ValueOf(h).Elem().FieldByName("key").Elem().UnsafePointer()).refs.Load()
 }
 
 // TestAge: the clock that says longer counts.

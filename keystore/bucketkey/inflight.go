@@ -16,6 +16,7 @@ const (
 	callAuthorize
 	callDecrypt
 	callResolve
+	callChains
 )
 
 // callKey tells calls with different answers apart. The epoch is part of it: a request after a Forget must not get the
@@ -33,6 +34,7 @@ type result struct {
 	key    *opened // with one reference, which becomes the waiters'
 	active *active
 	info   keystore.KeyInfo
+	chains *chains
 }
 
 // group makes concurrent requests with the same callKey wait for one call, as singleflight of golang.org/x/sync does.

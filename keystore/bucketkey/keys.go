@@ -42,6 +42,8 @@ type Config struct {
 	// MaxContexts is how many different client contexts of one scope and KMS key may have bucket keys for writing at the
 	// same time; one that was not used for PlaintextTTL gives up its place. Default 64.
 	MaxContexts int
+	// NoChain switches the chains off: a bucket key does not open its predecessors.
+	NoChain bool
 	// CallTimeout bounds a call to the provider, which outlives the request that caused it. Default 10 s.
 	CallTimeout time.Duration
 	// Now is time.Now outside of tests. Its monotonic reading is used: a clock set back extends no window.
@@ -115,7 +117,17 @@ func (b *Keys) ForRead(ctx context.Context, caller keystore.Caller, scope, keyAR
 	if err != nil {
 		return nil, err
 	}
-	return b.read(ctx, caller, t, blob)
+	return b.read(ctx, caller, t, blob, false)
+}
+
+// ForReadItself returns the key as ForRead does, and has the blob itself decrypted. It is for the caller of ForRead whose
+// data key does not open under a key of [keystore.Handle.Indirect]: a table that is damaged must not pass for tampering.
+func (b *Keys) ForReadItself(ctx context.Context, caller keystore.Caller, scope, keyARN string, blob []byte, user keystore.Context) (*keystore.Handle, error) {
+	t, err := b.bucketTarget(scope, keyARN, user)
+	if err != nil {
+		return nil, err
+	}
+	return b.read(ctx, caller, t, blob, true)
 }
 
 // errVersionOver says that the current blob is under a version of its KMS key that is opened no more.
@@ -188,35 +200,54 @@ func (b *Keys) handle(o *opened, t *target, blob []byte) *keystore.Handle {
 	return keystore.NewSharedHandle(o, t.keyARN, blob)
 }
 
-func (b *Keys) read(ctx context.Context, caller keystore.Caller, t *target, blob []byte) (*keystore.Handle, error) {
+func (b *Keys) read(ctx context.Context, caller keystore.Caller, t *target, blob []byte, itself bool) (*keystore.Handle, error) {
 	b.stats.requests.Add(1)
 	if len(blob) == 0 {
 		return nil, &keystore.Error{Kind: keystore.InvalidCiphertext, KeyARN: t.keyARN}
 	}
-	id, subject := t.blobID(blob), t.underVersion(b.provider.Version(blob))
-	granted, err := b.granted(caller, keystore.Decrypt, t, subject, id)
+	id := t.blobID(blob)
+	granted, err := b.granted(caller, keystore.Decrypt, t, t.underVersion(b.provider.Version(blob)), id)
 	if err != nil {
 		return nil, err
 	}
-	o, err := b.memory.key(t, id, maxOpened)
-	switch {
-	case o != nil && granted:
-		b.stats.hits.Add(1)
-	case o != nil:
-		if err = b.authorize(ctx, caller, keystore.Decrypt, t, subject, blob); err != nil {
-			o.Release()
+	if !b.memory.holds(t, id) && !itself {
+		var h *keystore.Handle
+		if h, granted, err = b.readChained(ctx, caller, t, blob, granted); h != nil || err != nil {
+			return h, err
 		}
-	case !granted:
+	}
+	o, called, err := b.openFor(ctx, caller, t, id, blob, granted)
+	if err != nil {
+		return nil, err
+	}
+	if !called {
+		b.stats.hits.Add(1)
+	}
+	return b.handle(o, t, blob), nil
+}
+
+// openFor returns the key of a blob, for a requester who may Decrypt, and reports whether the provider was called.
+// authorised reports whether the requester was authorised within the window.
+func (b *Keys) openFor(ctx context.Context, caller keystore.Caller, t *target, id id, blob []byte, authorised bool) (o *opened, called bool, err error) {
+	o, err = b.memory.key(t, id, maxOpened)
+	switch {
+	case o != nil && authorised:
+		return o, false, nil
+	case o != nil:
+		if err = b.authorize(ctx, caller, keystore.Decrypt, t, t.underVersion(b.provider.Version(blob)), blob); err != nil {
+			o.Release()
+			return nil, true, err
+		}
+	case !authorised:
 		// One call does both: it authorises this requester and opens the key for all. A refusal that the service
 		// got is no reason not to ask.
 		o, err = b.decrypt(ctx, caller, t, id, blob)
 	case err == nil:
 		o, err = b.decrypt(ctx, b.cfg.Service, t, id, blob)
+	default:
+		return nil, false, err // the service's refusal, from memory
 	}
-	if err != nil {
-		return nil, err
-	}
-	return b.handle(o, t, blob), nil
+	return o, true, err
 }
 
 // Forget ends every use of what is known of a KMS key: it was disabled or changed. Opened keys, authorisations and the

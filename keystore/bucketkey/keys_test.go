@@ -53,6 +53,8 @@ func newRig(t *testing.T, change ...func(*bucketkey.Config)) *rig {
 	return r
 }
 
+func noChain(cfg *bucketkey.Config) { cfg.NoChain = true }
+
 // replica is another process on the same state, or the same after a restart.
 func (r *rig) replica(change ...func(*bucketkey.Config)) *bucketkey.Keys {
 	cfg := bucketkey.Config{Now: r.clock.Now, Service: keystore.Caller{ARN: "arn:aws:iam::000000000000:role/waxseal"}}
@@ -435,7 +437,7 @@ func TestOutageSparesWhatIsOpen(t *testing.T) {
 
 // TestOutageSparesAuthorisations: nor does a requester's own call that fails take an authorisation from them.
 func TestOutageSparesAuthorisations(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, noChain)
 	blobs := r.history(2)
 	open, entered := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -451,7 +453,7 @@ func TestOutageSparesAuthorisations(t *testing.T) {
 		}
 		return nil
 	}
-	next := r.replica()
+	next := r.replica(noChain)
 	done := make(chan error, 1)
 	go func() {
 		h, err := next.ForRead(t.Context(), alice, photos, r.key, blobs[0], nil)
@@ -558,10 +560,10 @@ func (r *rig) history(days int) [][]byte {
 	return blobs
 }
 
-// TestHistory: reading the data of many days costs each requester one authorisation in a window, like that of one day,
+// TestHistory: without chains, reading the data of many days costs each requester one authorisation in a window, like that of one day,
 // and each day's key is opened once as long as it is used.
 func TestHistory(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, noChain)
 	blobs := r.history(30)
 	readers := []keystore.Caller{alice, bob, carol}
 	for minute := range 60 {
@@ -617,7 +619,7 @@ func TestOpenedKeyHasAnEnd(t *testing.T) {
 
 // TestUnusedKeyIsZeroed: that other keys of the target are used keeps none in memory.
 func TestUnusedKeyIsZeroed(t *testing.T) {
-	r := newRig(t)
+	r := newRig(t, noChain)
 	blobs := r.history(2)
 	h, err := r.ForRead(t.Context(), alice, photos, r.key, blobs[0], nil)
 	if err != nil {

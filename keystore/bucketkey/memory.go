@@ -36,7 +36,8 @@ type memory struct {
 	main     share // keys without client contexts
 	contexts share // keys with; a client can make any number of them, and must not push out the others
 	resolved *lru.Cache[id, *resolved]
-	actives *lru.Cache[id, *active]
+	actives  *lru.Cache[id, *active]
+	chains   *lru.Cache[id, *cachedChains]
 	byScope  map[scopedKey]map[id]*active // the current keys with client contexts; guarded by mu
 }
 
@@ -84,6 +85,7 @@ func (m *memory) init(cfg Config, clock func() stamp, stats *counters) {
 	m.contexts = newShare(max(1, cfg.Capacity/4))
 	m.resolved = newLRU[id, *resolved](cfg.Capacity, nil)
 	m.actives = newLRU[id, *active](cfg.Capacity, nil)
+	m.chains = newLRU[id, *cachedChains](max(1, cfg.Capacity/8), nil)
 	m.byScope = make(map[scopedKey]map[id]*active)
 	m.forgetting, m.forgot = make(map[string]uint64), make(map[string]uint64)
 }
@@ -155,6 +157,12 @@ func (m *memory) key(t *target, id id, maxAge time.Duration) (*opened, error) {
 		return nil, nil
 	}
 	return k.o, nil
+}
+
+// holds reports whether a key, or the refusal to open it, is in memory.
+func (m *memory) holds(t *target, id id) bool {
+	k, ok := m.share(t).keys.Peek(id)
+	return ok && !m.over(k, m.clock())
 }
 
 // over says that a key was in memory for its time, or that nobody used it for a window.
@@ -243,6 +251,7 @@ func (m *memory) forget(keyARN string) {
 		func(k *cachedKey) bool { return k.keyARN == keyARN },
 		func(g *grant) bool { return g.keyARN == keyARN },
 		func(c *active) bool { return c.keyARN == keyARN })
+	removeIf(m.chains, func(c *cachedChains) bool { return c.keyARN == keyARN })
 }
 
 // drop removes what the functions choose. mu is held.
@@ -310,4 +319,5 @@ func (m *memory) close() {
 	}
 	m.drop(func(*cachedKey) bool { return true }, func(*grant) bool { return true }, func(*active) bool { return true })
 	m.resolved.Purge()
+	m.chains.Purge()
 }

@@ -9,13 +9,14 @@ import (
 // opened is a key in memory that several may be using. It begins with one reference, its maker's, and is zeroed when
 // the last is given back: never under somebody who still uses it, and not later than that.
 type opened struct {
-	key  keystore.Secret
-	refs atomic.Int64
-	used atomic.Int64 // when it was last handed out, in stamp.mono's time
+	key      keystore.Secret
+	material string // of the KMS key
+	refs     atomic.Int64
+	used     atomic.Int64 // when it was last handed out, in stamp.mono's time
 }
 
-func newOpened(key keystore.Secret) *opened {
-	o := &opened{key: key}
+func newOpened(key keystore.Secret, material string) *opened {
+	o := &opened{key: key, material: material}
 	o.refs.Store(1)
 	return o
 }

@@ -129,7 +129,7 @@ func TestStateDown(t *testing.T) {
 func TestDamagedRecord(t *testing.T) {
 	r := newRig(t)
 	write(t, r.Keys, alice, photos, r.key, nil)
-	entries, err := r.store.Range(t.Context(), "", "", 0)
+	entries, err := r.store.Range(t.Context(), bucketkey.Prefix, "", 0)
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
 	}
@@ -222,8 +222,11 @@ func TestPrune(t *testing.T) {
 		if err := r.Prune(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if entries, err := r.store.Range(t.Context(), "", "", 0); err != nil || len(entries) != c.want {
+		if entries, err := r.store.Range(t.Context(), bucketkey.Prefix, "", 0); err != nil || len(entries) != c.want {
 			t.Errorf("%d records, want %d (%v)", len(entries), c.want, err)
+		}
+		if entries, err := r.store.Range(t.Context(), bucketkey.ChainPrefix, "", 0); err != nil || len(entries) != 2 {
+			t.Errorf("%d chains, want 2 (%v)", len(entries), err)
 		}
 	}
 }

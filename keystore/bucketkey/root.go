@@ -74,7 +74,7 @@ func (r *Root) Open(ctx context.Context, id []byte) (*keystore.Handle, error) {
 	if err := r.accepts(ctx, keyARN); err != nil {
 		return nil, err
 	}
-	return r.keys.read(ctx, r.keys.cfg.Service, r.target(keyARN), blob)
+	return r.keys.read(ctx, r.keys.cfg.Service, r.target(keyARN), blob, true)
 }
 
 // accepts refuses a KMS key that is not, and never was, the root's.

@@ -19,6 +19,9 @@ type Stats struct {
 	ContextOverflows uint64 // ErrTooManyContexts
 	StateErrors      uint64
 
+	ChainOpens  uint64 // keys of reads that the successor opened
+	ChainMisses uint64 // and did not open, so that their blobs were decrypted
+
 	// Calls to the provider, by what they were for.
 	GenerateDataKey          uint64 // as requesters; each made a bucket key, but for LostRaces
 	Decrypt                  uint64 // as requesters; each opened one
@@ -32,8 +35,8 @@ type Stats struct {
 }
 
 type counters struct {
-	requests, hits, negativeHits, expiries, evictions, lostRaces, contextOverflows, stateErrors atomic.Uint64
-	generates, requesterDecrypts, serviceDecrypts, authGenerates, authDecrypts, resolves        atomic.Uint64
+	requests, hits, negativeHits, expiries, evictions, lostRaces, contextOverflows, stateErrors, chainOpens, chainMisses atomic.Uint64
+	generates, requesterDecrypts, serviceDecrypts, authGenerates, authDecrypts, resolves                                 atomic.Uint64
 }
 
 func (c *counters) authorizations(a keystore.Action) *atomic.Uint64 {
@@ -56,6 +59,7 @@ func (b *Keys) Stats() Stats {
 	s := Stats{
 		Hits: c.hits.Load(), NegativeHits: c.negativeHits.Load(), Expiries: c.expiries.Load(), Evictions: c.evictions.Load(),
 		LostRaces: c.lostRaces.Load(), ContextOverflows: c.contextOverflows.Load(), StateErrors: c.stateErrors.Load(),
+		ChainOpens: c.chainOpens.Load(), ChainMisses: c.chainMisses.Load(),
 		GenerateDataKey: c.generates.Load(), Decrypt: c.requesterDecrypts.Load(), ServiceDecrypt: c.serviceDecrypts.Load(),
 		AuthorizeGenerateDataKey: c.authGenerates.Load(), AuthorizeDecrypt: c.authDecrypts.Load(),
 		DescribeKey: c.resolves.Load(),

@@ -22,7 +22,9 @@ type target struct {
 	context func() keystore.Context
 	// shared: its current blob is kept in the state. Blobs with client contexts are not; there can be any number.
 	shared bool
-	period time.Duration
+	// chained: a bucket key opens its predecessors.
+	chained bool
+	period  time.Duration
 }
 
 // scopedKey is what client contexts are counted for.
@@ -54,7 +56,7 @@ func (b *Keys) bucketTarget(scope, keyARN string, user keystore.Context) (*targe
 			ec[ScopeContextKey] = scope
 			return ec
 		},
-		shared: len(user) == 0,
+		shared: len(user) == 0, chained: len(user) == 0 && !b.cfg.NoChain,
 		period: b.cfg.Period,
 	}, nil
 }

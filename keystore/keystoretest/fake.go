@@ -55,6 +55,8 @@ type Fake struct {
 	closed  bool
 
 	version  string            // of new blobs
+	material string            // of new blobs
+	under    map[string]string // material, by blob
 	versions map[string]string // by blob
 	revoked  map[string]bool   // by version
 }
@@ -69,7 +71,7 @@ var _ keystore.Provider = (*Fake)(nil)
 // NewFake returns a key service without keys.
 func NewFake() *Fake {
 	return &Fake{keys: make(map[string]*fakeKey), aliases: make(map[string]string), denied: make(map[string]bool),
-		versions: make(map[string]string), revoked: make(map[string]bool)}
+		material: "1", under: make(map[string]string), versions: make(map[string]string), revoked: make(map[string]bool)}
 }
 
 // AddKey makes a symmetric key and returns its ARN.
@@ -246,10 +248,11 @@ func (f *Fake) GenerateDataKey(ctx context.Context, caller keystore.Caller, keyI
 	blob = k.aead.Seal(blob, nonce, key.Bytes(), ec.Encode())
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.under[string(blob)] = f.material
 	if f.version != "" {
-		f.versions[string(blob)] = f.version
+		f.versions[string(blob)], f.under[string(blob)] = f.version, f.version
 	}
-	return keystore.DataKey{Plaintext: key, Blob: blob, KeyARN: k.info.ARN, MaterialID: "1"}, nil
+	return keystore.DataKey{Plaintext: key, Blob: blob, KeyARN: k.info.ARN, MaterialID: f.under[string(blob)]}, nil
 }
 
 // Decrypt implements keystore.Provider.
@@ -278,7 +281,7 @@ func (f *Fake) decrypt(caller keystore.Caller, blob []byte, keyARN string, ec ke
 			"The key ID in the request does not identify a CMK that can perform this operation.")
 	}
 	f.mu.Lock()
-	revoked := f.revoked[f.versions[string(blob)]]
+	revoked, material := f.revoked[f.versions[string(blob)]], f.under[string(blob)]
 	f.mu.Unlock()
 	if revoked {
 		return keystore.DataKey{}, keystore.Errorf(keystore.InvalidState, keyARN, "The key's version is older than its min_decryption_version.")
@@ -292,7 +295,7 @@ func (f *Fake) decrypt(caller keystore.Caller, blob []byte, keyARN string, ec ke
 	if err != nil {
 		return keystore.DataKey{}, invalid
 	}
-	return keystore.DataKey{Plaintext: key, Blob: blob, KeyARN: k.info.ARN, MaterialID: "1"}, nil
+	return keystore.DataKey{Plaintext: key, Blob: blob, KeyARN: k.info.ARN, MaterialID: material}, nil
 }
 
 // Version implements keystore.Provider.
@@ -302,7 +305,14 @@ func (f *Fake) Version(blob []byte) string {
 	return f.versions[string(blob)]
 }
 
-// SetVersion sets the key version of blobs from now on. RevokeVersion ends it.
+// SetMaterial sets the material of blobs from now on, as a rotation does. An empty one is not told.
+func (f *Fake) SetMaterial(material string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.material = material
+}
+
+// SetVersion sets the key version, and so the material, of blobs from now on. RevokeVersion ends it.
 func (f *Fake) SetVersion(version string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -64,6 +64,7 @@ type Config struct {
 	ETag              string        `yaml:"etag"`
 	BucketKeyTTL      time.Duration `yaml:"bucket_key_ttl"`
 	BucketKeyPeriod   time.Duration `yaml:"bucket_key_period"`
+	BucketKeyChain    bool          `yaml:"bucket_key_chain"`
 
 	// Only in the file.
 	Users         []UserConfig        `yaml:"users"`
@@ -101,6 +102,7 @@ func Default() Config {
 		ETag:              "md5",
 		BucketKeyTTL:      5 * time.Minute,
 		BucketKeyPeriod:   24 * time.Hour,
+		BucketKeyChain:    true,
 		Compat:            "aws",
 	}
 }
@@ -138,6 +140,7 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.ETag, "etag", c.ETag, "`KIND` of the ETags of SSE-S3 objects: md5, as on S3, or opaque, which is faster")
 	f.DurationVar(&c.BucketKeyTTL, "bucket-key-ttl", c.BucketKeyTTL, "`DURATION` that an opened bucket key may stay in memory: the revocation window")
 	f.DurationVar(&c.BucketKeyPeriod, "bucket-key-period", c.BucketKeyPeriod, "`DURATION` that one bucket key wraps new objects")
+	f.BoolVar(&c.BucketKeyChain, "bucket-key-chain", c.BucketKeyChain, "let a bucket key open the earlier ones of its bucket and KMS key, for fewer calls to the key service")
 }
 
 // list is a flag of several values.

@@ -61,7 +61,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"kms-former-root-key": "arn:aws:kms:eu-west-3:123456789012:key/a,arn:aws:kms:eu-west-3:123456789012:key/b", "kms-rate": "100",
 		"audit-bucket": "records", "audit-interval": "1m0s",
 		"allow-insecure-ssec": "true", "block-ssec": "true", "anonymous": "true", "etag": "opaque",
-		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "tls-self-signed": "true", "new-state": "true",
+		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "bucket-key-chain": "false", "tls-self-signed": "true", "new-state": "true",
 		"health-path": "/healthz", "drain-delay": "1s", "shutdown-timeout": "1m0s",
 	}
 	external := []string{"kms-provider", "kms-root-key"}

@@ -15,7 +15,7 @@ import (
 type keyMetrics struct {
 	stats func() bucketkey.Stats
 
-	requests, calls, saved, cache, errs *prometheus.Desc
+	requests, calls, saved, chain, cache, errs *prometheus.Desc
 }
 
 func newKeyMetrics(stats func() bucketkey.Stats) *keyMetrics {
@@ -27,6 +27,7 @@ func newKeyMetrics(stats func() bucketkey.Stats) *keyMetrics {
 		requests: d("requests_total", "Uses of bucket keys, by whether a call to the key service was needed.", "result"),
 		calls:    d("service_calls_total", "Calls to the key service, by what they were for.", "call"),
 		saved:    d("service_calls_avoided_total", "Calls to the key service that a key for each object would have needed."),
+		chain:    d("chain_reads_total", "Earlier bucket keys that their successor was to open, by whether it did.", "result"),
 		cache:    d("cache_removals_total", "Opened bucket keys that left memory, by reason.", "reason"),
 		errs:     d("problems_total", "What did not go the ordinary way, by kind.", "kind"),
 	}
@@ -34,7 +35,7 @@ func newKeyMetrics(stats func() bucketkey.Stats) *keyMetrics {
 
 // Describe implements prometheus.Collector.
 func (m *keyMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.requests, m.calls, m.saved, m.cache, m.errs} {
+	for _, d := range []*prometheus.Desc{m.requests, m.calls, m.saved, m.chain, m.cache, m.errs} {
 		ch <- d
 	}
 }
@@ -54,6 +55,8 @@ func (m *keyMetrics) Collect(ch chan<- prometheus.Metric) {
 	count(m.calls, s.AuthorizeDecrypt, "authorize Decrypt")
 	count(m.calls, s.DescribeKey, "DescribeKey")
 	count(m.saved, s.CallsAvoided)
+	count(m.chain, s.ChainOpens, "opened")
+	count(m.chain, s.ChainMisses, "not opened")
 	count(m.cache, s.Expiries, "expired")
 	count(m.cache, s.Evictions, "evicted")
 	count(m.errs, s.NegativeHits, "refusal repeated")

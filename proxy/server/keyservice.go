@@ -44,6 +44,7 @@ func (p *App) bucketKeys(c *Config, provider keystore.Provider) *bucketkey.Keys 
 	keys := bucketkey.New(provider, p.state, p.secret.Sealer("bucket-keys"), bucketkey.Config{
 		PlaintextTTL: c.BucketKeyTTL,
 		Period:       c.BucketKeyPeriod,
+		NoChain:      !c.BucketKeyChain,
 		Service: keystore.Caller{
 			ARN: iam.RootARN(c.Account), AccountID: c.Account, ViaService: "s3." + c.Region + ".amazonaws.com",
 		},
