@@ -30,6 +30,7 @@ const (
 var done = []string{
 	"bench",
 	"keystore/awskms",
+	"keystore/bucketkey",
 	"keystore/iam",
 	"keystore/keystoretest",
 	"keystore/sigv4",

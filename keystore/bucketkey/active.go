@@ -15,24 +15,24 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Prefix is where current blobs are in the state: prefix, hash of the KMS key's ARN, "/", target id.
+// Prefix begins the keys of active blobs in the state: prefix, hash of the KMS key's ARN, "/", target id.
 const Prefix = "bucketkey/"
 
 const recordVersion = 1
 
-// maxSkew is how far in the future another replica's record may have been made, by this one's clock.
+// maxSkew bounds how far in the future, by the local clock, a replica may have made a record.
 const maxSkew = 5 * time.Minute
 
-// record is a current blob as the state holds it:
+// record is an active blob in the state:
 //
 //	{"v":1,"scope":"arn:aws:s3:::b","key":"arn:aws:kms:...","material":"...","created":"...","expires":"...","blob":"..."}
 //
-// sealed under the root secret, with the key of its entry as associated data: whoever can write the state must not be
-// able to make a blob the current one whose plaintext they know.
+// sealed under the root secret, with the key of its entry as associated data. So an attacker with write access to the
+// state cannot plant an active blob with a plaintext known to them.
 //
-// The revision of its entry is its identity: who replaces it names the revision that he saw, so a replica that was
-// paused cannot write back an older blob. It is a cache: a record that is lost, not understood or not authentic (a plain
-// one of an earlier version, too) is made anew.
+// The revision of the entry identifies the record: a replacement names the revision it replaces, so a paused replica
+// cannot write back an older blob. The record is a cache: if it is lost, not understood or not authentic (plain, as
+// written by an early version, for example), a new blob is made.
 type record struct {
 	Version  int       `json:"v"`
 	Scope    string    `json:"scope"`
@@ -43,7 +43,7 @@ type record struct {
 	Blob     []byte    `json:"blob"`
 }
 
-// current is the blob that wraps a target's new data.
+// active is the blob for a target's new data.
 type active struct {
 	record
 	id     id // of the blob
@@ -52,7 +52,7 @@ type active struct {
 	shared bool
 	loaded stamp
 	left   time.Duration // of its period, when it was loaded
-	used   atomic.Int64  // when it was last asked for, in stamp.mono's time
+	used   atomic.Int64  // time of the last use, as in stamp.mono
 }
 
 func newActive(t *target, dk keystore.DataKey, wall time.Time, now stamp) *active {
@@ -68,16 +68,16 @@ func load(t *target, r record, left time.Duration, now stamp) *active {
 	return c
 }
 
-// over says that it wraps nothing new any more.
+// over reports whether the period of the key is over.
 func (c *active) over(now stamp) bool { return now.age(c.loaded) >= c.left }
 
-// idle says that a key with client contexts was not used for a window: its place may go to another.
+// idle reports whether a key with a client context was unused for a window. Its place is then free for a new context.
 func (m *memory) idle(c *active, now stamp) bool {
 	return now.mono-time.Duration(c.used.Load()) >= m.cfg.PlaintextTTL
 }
 
-// current returns the blob that wraps the target's new data, or nil when one must be made. What memory holds is
-// compared with the state once in a window, so that another replica's newer blob, or its Forget, is seen.
+// active returns the blob for the target's new data, or nil if there is none. Memory is compared with the state once in a
+// window, to see newer blobs and Forgets of replicas.
 func (b *Keys) active(ctx context.Context, t *target) (*active, error) {
 	now := b.now()
 	if c := b.memory.active(t, now); c != nil && (!t.shared || now.age(c.loaded) < b.cfg.PlaintextTTL) {
@@ -117,7 +117,7 @@ func (b *Keys) lookup(ctx context.Context, t *target) (*place, error) {
 	p := &place{revision: e.Revision}
 	r, err := b.openRecord(e)
 	if err != nil {
-		b.cfg.Log.Warn("a current bucket key in the state is not to be used and is made anew", "key", e.Key, "scope", t.scope, "kms_key", t.keyARN, "err", err)
+		b.cfg.Log.Warn("an active bucket key in the state is not used and made anew", "key", e.Key, "scope", t.scope, "kms_key", t.keyARN, "err", err)
 		return p, nil
 	}
 	if r.Scope != t.scope || r.Key != t.keyARN || len(r.Blob) == 0 {
@@ -138,24 +138,24 @@ func (b *Keys) sealRecord(key string, r record) ([]byte, error) {
 	return b.sealer.Seal(value, []byte(key))
 }
 
-// openRecord reads a record that waxseal has sealed for this very place.
+// openRecord reads a record sealed for this key of the state.
 func (b *Keys) openRecord(e state.Entry) (r record, err error) {
 	value, err := b.sealer.Open(e.Value, []byte(e.Key))
 	if err == nil {
 		err = json.Unmarshal(value, &r)
 	}
 	if err == nil && r.Version != recordVersion {
-		err = fmt.Errorf("bucketkey: current bucket key of version %d", r.Version)
+		err = fmt.Errorf("bucketkey: active bucket key of version %d", r.Version)
 	}
 	return r, err
 }
 
-// Reseal seals current blobs again that are under an older root secret: a rekey. One that does not open is left to
-// whoever needs it next, who makes it anew.
+// Reseal seals active blobs again under the newest root secret: a rekey. A record that does not open is left as it is; the
+// next write replaces it.
 func (b *Keys) Reseal(ctx context.Context) error {
 	entries, err := b.store.Range(ctx, Prefix, "", 0)
 	if err != nil {
-		return fmt.Errorf("bucketkey: current bucket keys: %w", err)
+		return fmt.Errorf("bucketkey: active bucket keys: %w", err)
 	}
 	for _, e := range entries {
 		r, err := b.openRecord(e)
@@ -167,7 +167,7 @@ func (b *Keys) Reseal(ctx context.Context) error {
 			_, err = b.store.Txn(ctx, []state.Cond{{Key: e.Key, Revision: e.Revision}}, []state.Op{{Key: e.Key, Value: value}})
 		}
 		if err != nil && !errors.Is(err, state.ErrConflict) {
-			return fmt.Errorf("bucketkey: current bucket key %s: %w", e.Key, err)
+			return fmt.Errorf("bucketkey: active bucket key %s: %w", e.Key, err)
 		}
 	}
 	return nil
@@ -192,8 +192,8 @@ func (b *Keys) vacancy(ctx context.Context, t *target) (*place, error) {
 	return p, nil
 }
 
-// publish makes a blob the active one, with its chain in the same transaction, unless another has come before it. It
-// reports whether it did.
+// publish makes a blob active, with its chain in the same transaction, and reports true, unless a concurrent write was
+// first.
 func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, next *chainRecord, epoch uint64) (bool, error) {
 	if !t.shared {
 		return b.memory.addContext(t, c, epoch)
@@ -228,8 +228,8 @@ func (b *Keys) publish(ctx context.Context, t *target, c *active, p *place, next
 	return true, b.unpublish(ctx, t, rev, next)
 }
 
-// unpublish takes a record and its chain back: the KMS key was forgotten while the blob was being made, which serves this
-// request and is the active one of nobody.
+// unpublish takes a record and its chain back after a Forget of the KMS key during the call. The blob serves this request
+// and no further request.
 func (b *Keys) unpublish(ctx context.Context, t *target, rev int64, next *chainRecord) error {
 	key := recordKey(t)
 	conds, ops := []state.Cond{{Key: key, Revision: rev}}, []state.Op{{Key: key, Delete: true}}
@@ -246,7 +246,7 @@ func (b *Keys) unpublish(ctx context.Context, t *target, rev int64, next *chainR
 	return nil
 }
 
-// retire ends the use of a blob for new data, as the current one of its target. Another one that has come since stays.
+// retire ends the use of a blob for new data of its target. A newer active blob stays.
 func (b *Keys) retire(ctx context.Context, t *target, c *active) error {
 	b.memory.dropActive(t, c)
 	if !t.shared {
@@ -269,7 +269,7 @@ func (b *Keys) retire(ctx context.Context, t *target, c *active) error {
 	return nil
 }
 
-// finishForget removes the records of a KMS key whose Forget could not.
+// finishForget removes the records of a KMS key after a Forget without an answer of the state.
 func (b *Keys) finishForget(ctx context.Context, keyARN string) error {
 	b.memory.mu.Lock()
 	_, pending := b.memory.forgetting[keyARN]
@@ -280,7 +280,7 @@ func (b *Keys) finishForget(ctx context.Context, keyARN string) error {
 	return b.dropRecords(ctx, keyARN)
 }
 
-// dropRecords deletes the current blobs of a KMS key from the state.
+// dropRecords deletes the active blobs of a KMS key from the state.
 func (b *Keys) dropRecords(ctx context.Context, keyARN string) error {
 	b.memory.mu.Lock()
 	epoch := b.memory.forgetting[keyARN]
@@ -310,8 +310,7 @@ func (b *Keys) dropRecords(ctx context.Context, keyARN string) error {
 	return nil
 }
 
-// Prune deletes active blobs from the state whose period is over, in scopes without writers, and records that do not
-// open. Chains keep their heads; with NoChain they are deleted. Prune is for a timer of the owner's; nothing depends on it
+// Prune deletes active blobs at the end of their period, of scopes without writers, and damaged records. Chains keep their heads; with NoChain they are deleted. Prune is for a timer of the owner's; nothing depends on it
 // but the size of the state.
 func (b *Keys) Prune(ctx context.Context) error {
 	if b.cfg.NoChain {
@@ -359,7 +358,7 @@ func keyHash(keyARN string) string {
 
 func recordKey(t *target) string { return recordsOf(t.keyARN) + hex.EncodeToString(t.id[:]) }
 
-// current returns the target's current key in memory, unless its period is over.
+// active returns the target's active key in memory, unless its period is over.
 func (m *memory) active(t *target, now stamp) *active {
 	var c *active
 	if t.shared {
@@ -376,7 +375,7 @@ func (m *memory) active(t *target, now stamp) *active {
 	return c
 }
 
-// dropActive removes a current key, unless it has been replaced.
+// dropActive removes an active key, unless it has been replaced.
 func (m *memory) dropActive(t *target, c *active) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -388,7 +387,7 @@ func (m *memory) dropActive(t *target, c *active) {
 	}
 }
 
-// setActive says false when a Forget came between.
+// setActive keeps an active key, and reports false after a Forget since the epoch.
 func (m *memory) setActive(t *target, c *active, epoch uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -399,7 +398,7 @@ func (m *memory) setActive(t *target, c *active, epoch uint64) bool {
 	return true
 }
 
-// room says whether a scope and KMS key may have a key for one more client context; it makes room where it can.
+// room reports whether a scope and KMS key have room for a key with a further client context. It removes idle keys first.
 func (m *memory) room(t *target) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -420,7 +419,7 @@ func (m *memory) roomLocked(t *target) bool {
 	return len(actives) < m.cfg.MaxContexts
 }
 
-// addContext makes a key with client contexts the current one, unless there is one.
+// addContext makes a key with a client context active, unless there is an active key already.
 func (m *memory) addContext(t *target, c *active, epoch uint64) (bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -9,10 +9,11 @@ import (
 	"waxseal/keystore"
 )
 
-// granted says whether the requester was authorised within the window, or returns the refusal that still stands. An
-// authorisation is for the subject, the target or a version of it: the key service decides by requester, KMS key and
-// encryption context, which all blobs of a target share, so reading the data of many days asks no more often than reading
-// that of one. blob is the id of the blob concerned, which may have a refusal of its own; of a write it is the target's.
+// granted reports whether the requester was authorised within the window, or returns a refusal from memory. The subject of
+// an authorisation is the target, or a version of it: the key service decides by requester, KMS key and encryption context,
+// and all blobs of a target share these. So reading the data of many days needs no more authorisations than reading the
+// data of a single day. blob is the id of the blob to be read, with possibly a refusal of its own; for a write it is the
+// target's id.
 func (b *Keys) granted(caller keystore.Caller, action keystore.Action, t *target, subject, blob id) (bool, error) {
 	who := requesterOf(caller)
 	ok, err := b.memory.grant(t, grantKey{who, action, subject})
@@ -25,8 +26,8 @@ func (b *Keys) granted(caller keystore.Caller, action keystore.Action, t *target
 	return ok, err
 }
 
-// authorize has the provider authorise and audit an action for a requester. A blob, for Decrypt, is one of the subject's
-// that was opened already, so that what the provider says of it holds for the others.
+// authorize has the provider authorise and audit an action for a requester. For Decrypt, blob is an opened blob of the
+// subject: the provider's answer then holds for all blobs of the subject.
 func (b *Keys) authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, t *target, subject id, blob []byte) error {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := callKey{callAuthorize, who, action, subject, epoch}
@@ -73,8 +74,8 @@ func (b *Keys) decrypt(ctx context.Context, caller keystore.Caller, t *target, i
 	return l.key, err
 }
 
-// generate makes a new current key as the requester. It returns no handle and no error when somebody else's was there
-// first: the requester is authorised then, and goes on with that.
+// generate makes a new active key as the requester. It returns no handle and no error when a concurrent request was
+// first: the requester is authorised then, and goes on with it.
 func (b *Keys) generate(ctx context.Context, caller keystore.Caller, t *target) (*keystore.Handle, error) {
 	who, epoch := requesterOf(caller), b.memory.epochOf(t.keyARN)
 	key := callKey{callGenerate, who, keystore.GenerateDataKey, t.id, epoch}
@@ -88,7 +89,7 @@ func (b *Keys) generate(ctx context.Context, caller keystore.Caller, t *target) 
 }
 
 func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *target, epoch uint64) (result, error) {
-	// The place is taken before the call: its revision is what the new blob replaces, however long the call takes.
+	// The place is taken before the call: the new blob replaces this revision, however long the call takes.
 	place, err := b.vacancy(ctx, t)
 	if err != nil || place == nil {
 		return result{}, err
@@ -109,7 +110,7 @@ func (b *Keys) generateNow(ctx context.Context, caller keystore.Caller, t *targe
 	cur := newActive(t, dk, b.cfg.Now(), b.now())
 	o := newOpened(dk.Plaintext, dk.MaterialID)
 	next := b.extend(ctx, t, cur, o, place.last)
-	// Cached before it is published: whoever finds the blob finds the key open.
+	// Cached before it is published: a reader of the record finds the key open.
 	b.cache(t, cur.id, o, issued, epoch)
 	won, err := b.publish(ctx, t, cur, place, next, epoch)
 	if err != nil || !won {
@@ -127,8 +128,8 @@ func (b *Keys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
 	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: maxOpened}, epoch)
 }
 
-// ofBlob says that a failure to open a blob says nothing of the target's other blobs: whoever can write to the store can
-// put a damaged one there.
+// ofBlob reports whether a failure to open a blob concerns this blob only, and no further blob of the target. An attacker
+// with write access to the store can put a damaged blob there, for example.
 func ofBlob(err error) bool {
 	switch keystore.KindOf(err) {
 	case keystore.InvalidCiphertext, keystore.IncorrectKey, keystore.Internal:
@@ -137,11 +138,11 @@ func ofBlob(err error) bool {
 	return false
 }
 
-// remember keeps an authorisation for the window, which began before the call, and a refusal for its own time.
+// remember caches an authorisation for a window from before the call, and a refusal for its own time.
 func (b *Keys) remember(t *target, key grantKey, issued stamp, err error, epoch uint64) {
 	ttl := b.cfg.PlaintextTTL
 	if err != nil {
-		// The time runs from the refusal, not from the call: a call that took longer would have no effect.
+		// The time runs from the refusal, not from the call: the refusal of a slow call would have no effect.
 		issued, ttl = b.now(), b.negativeTTL(err)
 	}
 	b.memory.putGrant(t, key, &grant{err: err, keyARN: t.keyARN, issued: issued, ttl: ttl}, epoch)
@@ -154,7 +155,7 @@ func (b *Keys) negativeTTL(err error) time.Duration {
 	return b.cfg.NegativeTTL
 }
 
-// answered makes a call's failure an *Error. Only the time limit can have ended the call's context, so that is the key
+// answered makes a call's failure an *Error. Only the time limit can have ended the call's context, so this is the key
 // service's fault, not the requester's.
 func (b *Keys) answered(keyARN string, err error) error {
 	var e *keystore.Error
@@ -167,7 +168,7 @@ func (b *Keys) answered(keyARN string, err error) error {
 	return &keystore.Error{Kind: keystore.Internal, KeyARN: keyARN, Err: err}
 }
 
-// Resolve finds a KMS key by id, ARN or alias. What it says, the key's state too, can be AliasTTL old, and while the key
+// Resolve finds a KMS key by id, ARN or alias. Its answer, the key's state too, can be AliasTTL old, and while the key
 // service is away PlaintextTTL, like the keys themselves; Forget makes it new.
 func (b *Keys) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
 	id := hash("waxseal/resolve", caller.AccountID, keyID, nil)

@@ -150,7 +150,7 @@ func sealChain(t *target, material string, head []byte, headKey []byte, earlier 
 	return c, nil
 }
 
-// open returns the bucket key of a row, or an error for a row that was not sealed for this place under this head.
+// open returns the bucket key of a row, or an error unless the row was sealed for this place under this head.
 func (c *chain) open(t *target, headKey []byte, row int) (predecessor, error) {
 	aead, err := c.aead(headKey)
 	if err != nil {
@@ -159,7 +159,7 @@ func (c *chain) open(t *target, headKey []byte, row int) (predecessor, error) {
 	return c.openRow(t, aead, row)
 }
 
-// openAll returns the bucket keys of all rows. A row that does not open is left out: its blob stays, in the envelopes.
+// openAll returns the bucket keys of all rows. A damaged row is left out: its blob stays, in the envelopes.
 func (c *chain) openAll(t *target, headKey []byte) ([]predecessor, error) {
 	aead, err := c.aead(headKey)
 	if err != nil {

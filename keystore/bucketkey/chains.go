@@ -15,13 +15,13 @@ import (
 )
 
 // ChainPrefix begins the keys of chains in the state: prefix, hash of the KMS key's ARN, "/", target id. Earlier versions
-// of waxseal, which know Prefix only, leave chains as they are.
+// of waxseal know Prefix only, and leave chains as they are.
 const ChainPrefix = "bucketkeychain/"
 
-// chainPatience bounds how long a read waits for the state, which it can do without.
+// chainPatience bounds how long a read waits for the state. It can do without.
 const chainPatience = 2 * time.Second
 
-// errChainVersion is of a record that a later version of waxseal has written.
+// errChainVersion is returned for a record of a later version of waxseal.
 var errChainVersion = errors.New("chains of version")
 
 func chainKey(t *target) string {
@@ -33,13 +33,13 @@ type chainRecord struct {
 	chains   *chains
 	before   *chains // with extend: the chains as they are in the state; nil: there is no record
 	revision int64
-	// damaged records are replaced without a look at their revision, which Get of a sealed state does not return.
+	// damaged records are replaced whatever their revision: Get of a sealed state does not return it.
 	damaged bool
-	// later is a record of a later version of waxseal, which is left alone.
+	// later: the record of a later version of waxseal, to be left alone.
 	later bool
 }
 
-// readChains reads the target's chains. A record that is damaged is as good as none: each envelope has its own blob.
+// readChains reads the target's chains. A damaged record is as good as none: each envelope has its own blob.
 func (b *Keys) readChains(ctx context.Context, t *target) (*chainRecord, error) {
 	r := &chainRecord{chains: &chains{Version: chainVersion, Scope: t.scope, Key: t.keyARN}}
 	e, err := b.store.Get(ctx, chainKey(t))
@@ -67,9 +67,9 @@ type cachedChains struct {
 	loaded stamp
 }
 
-// findChain returns the chain and row of a blob, or nil. Memory is compared with the state once in a window, and for a blob
-// that it does not know once in a TransientTTL: another replica may have made a new head. While the state is away, the
-// chains in memory go on.
+// findChain returns the chain and row of a blob, or nil. Memory is compared with the state once in a window, and for an
+// unknown blob once in a TransientTTL: a replica may have made a new head. While the state is away, the chains in memory
+// go on.
 func (b *Keys) findChain(ctx context.Context, t *target, blob id) (*chain, int) {
 	if !t.chained {
 		return nil, 0
@@ -139,8 +139,8 @@ func (b *Keys) readChained(ctx context.Context, caller keystore.Caller, t *targe
 	return keystore.NewIndirectHandle(p.key, t.keyARN, blob), true, nil
 }
 
-// openHead returns the key of a chain's head, for a requester who may Decrypt, as read does for any blob. It returns nil
-// for a head that does not open where another blob of the target may.
+// openHead returns the key of a chain's head, if the requester may Decrypt, as read does for any blob. It returns nil for a
+// damaged head: the envelope's own blob may open.
 func (b *Keys) openHead(ctx context.Context, caller keystore.Caller, t *target, c *chain, authorised bool) (o *opened, called bool, err error) {
 	head := t.blobID(c.Head)
 	if _, err := b.memory.grant(t, grantKey{requesterOf(caller), keystore.Decrypt, head}); err != nil {
@@ -157,9 +157,9 @@ func (b *Keys) openHead(ctx context.Context, caller keystore.Caller, t *target, 
 	return o, called, err
 }
 
-// extend returns the chains with cur as the head of its material, and nil where they stay as they are: there is no
-// material to tell versions by, or the head of before cannot be opened now. last is the record that cur replaces, or nil:
-// its blob is not in the chain yet if an earlier version of waxseal made it.
+// extend returns the chains with cur as the head of its material. It returns nil, and the chains stay as they are, without a
+// material to tell versions by, or while the earlier head cannot be opened. last is the record before cur, or nil. The chain
+// does not have its blob yet if an earlier version of waxseal made it, for example.
 func (b *Keys) extend(ctx context.Context, t *target, cur *active, key *opened, last *record) *chainRecord {
 	if !t.chained || cur.Material == "" {
 		return nil
@@ -189,10 +189,10 @@ func (b *Keys) extend(ctx context.Context, t *target, cur *active, key *opened, 
 }
 
 // predecessors opens the bucket keys before cur, newest first. The service opens the last record's and the head's blob;
-// the head opens all the others.
+// the head opens its rows.
 func (b *Keys) predecessors(ctx context.Context, t *target, cur *active, c *chain, last *record) (all []predecessor, err error) {
 	if last != nil && last.Material == cur.Material && (c == nil || !bytes.Equal(last.Blob, c.Head)) {
-		// If it does not open, it is lost to the chain, which is better than a chain without cur.
+		// If it does not open, it is lost to the chain. A chain without cur would be worse.
 		if p, err := b.openAsService(ctx, t, last.Blob, cur.Material); err == nil {
 			all = append(all, p)
 		}
@@ -212,7 +212,7 @@ func (b *Keys) predecessors(ctx context.Context, t *target, cur *active, c *chai
 	return append(all, rows...), err
 }
 
-// neverOpens reports whether a blob will not open later either, so that its chain has to be made anew.
+// neverOpens reports whether an error of Decrypt is final, so that the chain of the blob has to be made anew.
 func neverOpens(err error) bool {
 	kind := keystore.KindOf(err)
 	return kind == keystore.InvalidCiphertext || kind == keystore.IncorrectKey
@@ -253,8 +253,8 @@ func (r *chainRecord) op(t *target, c *chains) (state.Op, error) {
 	return state.Op{Key: chainKey(t), Value: value}, nil
 }
 
-// toBeChained reports whether an active blob whose period is over is in no chain yet: an earlier version of waxseal made it,
-// or its predecessor could not be opened then. The next active key takes it into its chain.
+// toBeChained reports whether an active blob at the end of its period is in no chain yet: an earlier version of waxseal made
+// it, or its predecessor could not be opened then. The next active key takes it into its chain.
 func (b *Keys) toBeChained(ctx context.Context, recordKey string, r *record) bool {
 	if b.cfg.NoChain || r.Material == "" || r.Scope == "" {
 		return false
@@ -271,7 +271,7 @@ func (b *Keys) toBeChained(ctx context.Context, recordKey string, r *record) boo
 	return ch == nil || !bytes.Equal(ch.Head, r.Blob)
 }
 
-// dropChains deletes all chains: without them a key in memory opens no other.
+// dropChains deletes all chains: without them a key in memory opens no earlier key.
 func (b *Keys) dropChains(ctx context.Context) error {
 	const page = 16 // a record can have 100 KiB
 	for {

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// stamp is a moment on two clocks, both as time since this process began to count. The monotonic one cannot be set
+// stamp is a moment on two clocks, both as time since this process began to count. The monotonic clock cannot be set
 // back, but may stand still while the machine sleeps; the wall clock goes on then, but can be set.
 type stamp struct{ mono, wall time.Duration }
 
@@ -18,8 +18,8 @@ func newClock(now func() time.Time) func() stamp {
 	}
 }
 
-// age is how long ago an earlier moment was, by the clock that says longer: so neither setting the clock back nor
-// suspending the machine extends a window. A moment that is not earlier at all is infinitely old.
+// age returns the time since an earlier moment, by the clock with the larger difference. So neither setting the clock back
+// nor suspending the machine extends a window. A moment in the future is infinitely old.
 func (now stamp) age(earlier stamp) time.Duration {
 	if now.mono < earlier.mono {
 		return math.MaxInt64

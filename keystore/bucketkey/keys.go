@@ -11,44 +11,44 @@ import (
 	"waxseal/keystore/state"
 )
 
-// ScopeContextKey is the key of the encryption context under which a bucket key is bound to its scope.
+// ScopeContextKey is the key of the scope in the encryption context of a bucket key.
 const ScopeContextKey = "aws:s3:arn"
 
 var (
-	// ErrTooManyContexts says that a scope has as many bucket keys for different client contexts as it may have: the
-	// caller uses a key for this one object instead.
+	// ErrTooManyContexts is returned for a scope with the maximum of bucket keys for different client contexts. The caller
+	// uses a data key of the object's own instead.
 	ErrTooManyContexts = errors.New("bucketkey: too many encryption contexts share this scope")
-	// ErrReservedContext says that a client's context contradicts the scope.
+	// ErrReservedContext is returned for a client's context with another scope in it.
 	ErrReservedContext = errors.New("bucketkey: the encryption context key " + ScopeContextKey + " is reserved")
 )
 
-// Config is the configuration of a Keys. What is zero has a default.
+// Config is the configuration of a Keys. Zero fields have defaults.
 type Config struct {
-	// PlaintextTTL is the revocation window: how long a requester's authorisation lasts, counted from before the call
-	// that gave it. An opened key, which is used with such an authorisation only, stays in memory until it was out of
-	// use for as long, and maxOpened at most. Default 5 minutes.
+	// PlaintextTTL is the revocation window: how long a requester's authorisation lasts, counted from before the
+	// authorising call. An opened key is used with an authorisation only. It stays in memory until it was out of use for
+	// as long, and maxOpened at most. Default 5 minutes.
 	PlaintextTTL time.Duration
-	// Period is how long one bucket key wraps new data. Default 24 hours.
+	// Period is how long a bucket key wraps new data. Default 24 hours.
 	Period time.Duration
 	// Capacity is how many opened keys are kept. Authorisations are smaller and more: grantsPerKey times as many.
 	// Keys with client contexts have a quarter of it to themselves. Default 4096.
 	Capacity int
 	// NegativeTTL is how long a refusal (denied, disabled, not found) is repeated without asking. Default 5 s.
 	NegativeTTL time.Duration
-	// TransientTTL is the same for a key service that did not answer. Default 1 s.
+	// TransientTTL is the same for a key service without an answer. Default 1 s.
 	TransientTTL time.Duration
 	// AliasTTL is how long the answer of Resolve is kept. Default 1 minute.
 	AliasTTL time.Duration
-	// MaxContexts is how many different client contexts of one scope and KMS key may have bucket keys for writing at the
-	// same time; one that was not used for PlaintextTTL gives up its place. Default 64.
+	// MaxContexts is how many client contexts of a scope and KMS key may have bucket keys for writing at the same time. A
+	// context unused for PlaintextTTL gives up its place. Default 64.
 	MaxContexts int
 	// NoChain switches the chains off: a bucket key does not open its predecessors.
 	NoChain bool
-	// CallTimeout bounds a call to the provider, which outlives the request that caused it. Default 10 s.
+	// CallTimeout bounds a call to the provider. A call outlives its request. Default 10 s.
 	CallTimeout time.Duration
 	// Now is time.Now outside of tests. Its monotonic reading is used: a clock set back extends no window.
 	Now func() time.Time
-	// Service is the principal that opens bucket keys, once in a window for all requesters.
+	// Service is the principal for opening bucket keys, once in a window for all requesters.
 	Service keystore.Caller
 	// Log is slog.Default() when nil.
 	Log *slog.Logger
@@ -79,12 +79,12 @@ func set[T time.Duration | int](v *T, or T) {
 	}
 }
 
-// Keys gives out key-encryption keys that many objects share: S3 Bucket Keys. The package documentation has the
+// Keys hands out key-encryption keys shared by many objects: S3 Bucket Keys. The package documentation has the
 // two procedures. It is safe for concurrent use.
 type Keys struct {
 	provider keystore.Provider
 	store    state.Store
-	sealer   state.Sealer // of current blobs in the state
+	sealer   state.Sealer // of active blobs in the state
 	cfg      Config
 	now      func() stamp
 	stats    counters
@@ -92,7 +92,7 @@ type Keys struct {
 	memory   memory
 }
 
-// New puts bucket keys in front of a provider; current blobs are shared through the state, sealed by sealer.
+// New puts bucket keys in front of a provider. Replicas share active blobs through the state, sealed by sealer.
 func New(p keystore.Provider, s state.Store, sealer state.Sealer, cfg Config) *Keys {
 	cfg = cfg.withDefaults()
 	b := &Keys{provider: p, store: s, sealer: sealer, cfg: cfg, now: newClock(cfg.Now)}
@@ -100,8 +100,8 @@ func New(p keystore.Provider, s state.Store, sealer state.Sealer, cfg Config) *K
 	return b
 }
 
-// ForWrite returns the key that wraps new data keys of a scope (a bucket's ARN) under a KMS key, for a requester who
-// may GenerateDataKey. user is the client's own part of the encryption context.
+// ForWrite returns the key for new data keys of a scope (a bucket's ARN) under a KMS key, if the requester may
+// GenerateDataKey. user is the client's own part of the encryption context.
 func (b *Keys) ForWrite(ctx context.Context, caller keystore.Caller, scope, keyARN string, user keystore.Context) (*keystore.Handle, error) {
 	t, err := b.bucketTarget(scope, keyARN, user)
 	if err != nil {
@@ -110,8 +110,7 @@ func (b *Keys) ForWrite(ctx context.Context, caller keystore.Caller, scope, keyA
 	return b.write(ctx, caller, t)
 }
 
-// ForRead returns the key of a blob that ForWrite returned for the same scope, KMS key and context, for a requester who
-// may Decrypt.
+// ForRead returns the key of a blob of ForWrite with the same scope, KMS key and context, if the requester may Decrypt.
 func (b *Keys) ForRead(ctx context.Context, caller keystore.Caller, scope, keyARN string, blob []byte, user keystore.Context) (*keystore.Handle, error) {
 	t, err := b.bucketTarget(scope, keyARN, user)
 	if err != nil {
@@ -120,8 +119,8 @@ func (b *Keys) ForRead(ctx context.Context, caller keystore.Caller, scope, keyAR
 	return b.read(ctx, caller, t, blob, false)
 }
 
-// ForReadItself returns the key as ForRead does, and has the blob itself decrypted. It is for the caller of ForRead whose
-// data key does not open under a key of [keystore.Handle.Indirect]: a table that is damaged must not pass for tampering.
+// ForReadItself returns the key as ForRead does, and has the blob itself decrypted. The caller of ForRead uses it for a data
+// key that does not open under an [keystore.Handle.Indirect] key: a damaged chain must not pass for tampering.
 func (b *Keys) ForReadItself(ctx context.Context, caller keystore.Caller, scope, keyARN string, blob []byte, user keystore.Context) (*keystore.Handle, error) {
 	t, err := b.bucketTarget(scope, keyARN, user)
 	if err != nil {
@@ -130,10 +129,10 @@ func (b *Keys) ForReadItself(ctx context.Context, caller keystore.Caller, scope,
 	return b.read(ctx, caller, t, blob, true)
 }
 
-// errVersionOver says that the current blob is under a version of its KMS key that is opened no more.
+// errVersionOver is returned for an active blob under a version of its KMS key that the provider refuses to open.
 var errVersionOver = errors.New("bucketkey: the version is over")
 
-// writeAttempts bounds how often write looks again after another requester or replica made the current key first.
+// writeAttempts bounds how often write looks again after a concurrent requester or replica was first.
 const writeAttempts = 4
 
 func (b *Keys) write(ctx context.Context, caller keystore.Caller, t *target) (*keystore.Handle, error) {
@@ -166,14 +165,14 @@ func (b *Keys) write(ctx context.Context, caller keystore.Caller, t *target) (*k
 	return nil, keystore.Errorf(keystore.Unavailable, t.keyARN, "The current key changed too often.")
 }
 
-// open completes a write under an existing current key.
+// open completes a write under an existing active key.
 func (b *Keys) open(ctx context.Context, caller keystore.Caller, t *target, cur *active, granted bool) (*keystore.Handle, error) {
 	if !granted {
 		if err := b.authorize(ctx, caller, keystore.GenerateDataKey, t, t.id, nil); err != nil {
 			return nil, err
 		}
 	}
-	// The requester's GenerateDataKey says that the KMS key is in use, and nothing of an older version of it.
+	// The requester's GenerateDataKey proves the KMS key usable, but no older version of it.
 	maxAge, versioned := maxOpened, b.provider.Version(cur.Blob) != ""
 	if versioned {
 		maxAge = b.cfg.PlaintextTTL
@@ -194,7 +193,7 @@ func (b *Keys) open(ctx context.Context, caller keystore.Caller, t *target, cur 
 	return b.handle(o, t, cur.Blob), nil
 }
 
-// handle hands out a key that the requester may use.
+// handle hands out a key to an authorised requester.
 func (b *Keys) handle(o *opened, t *target, blob []byte) *keystore.Handle {
 	o.used.Store(int64(b.now().mono))
 	return keystore.NewSharedHandle(o, t.keyARN, blob)
@@ -226,7 +225,7 @@ func (b *Keys) read(ctx context.Context, caller keystore.Caller, t *target, blob
 	return b.handle(o, t, blob), nil
 }
 
-// openFor returns the key of a blob, for a requester who may Decrypt, and reports whether the provider was called.
+// openFor returns the key of a blob, if the requester may Decrypt, and reports whether the provider was called.
 // authorised reports whether the requester was authorised within the window.
 func (b *Keys) openFor(ctx context.Context, caller keystore.Caller, t *target, id id, blob []byte, authorised bool) (o *opened, called bool, err error) {
 	o, err = b.memory.key(t, id, maxOpened)
@@ -239,8 +238,8 @@ func (b *Keys) openFor(ctx context.Context, caller keystore.Caller, t *target, i
 			return nil, true, err
 		}
 	case !authorised:
-		// One call does both: it authorises this requester and opens the key for all. A refusal that the service
-		// got is no reason not to ask.
+		// A single call authorises this requester and opens the key for all. A refusal of the service itself is no
+		// reason not to ask.
 		o, err = b.decrypt(ctx, caller, t, id, blob)
 	case err == nil:
 		o, err = b.decrypt(ctx, b.cfg.Service, t, id, blob)
@@ -250,9 +249,9 @@ func (b *Keys) openFor(ctx context.Context, caller keystore.Caller, t *target, i
 	return o, true, err
 }
 
-// Forget ends every use of what is known of a KMS key: it was disabled or changed. Opened keys, authorisations and the
-// current blobs are gone when it returns; a handle that is in use stays valid until its release. A call to the provider
-// that is under way serves those who wait for it already, and nobody else.
+// Forget ends every use of a KMS key's bucket keys, after the KMS key was disabled or changed. It removes opened keys,
+// authorisations and active blobs. A handle in use stays valid until its release. A call to the provider under way
+// answers its waiters and no later request. Chains stay in the state: entering them takes a new authorisation.
 func (b *Keys) Forget(keyARN string) {
 	b.memory.forget(keyARN)
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.CallTimeout)

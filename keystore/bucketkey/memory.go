@@ -9,18 +9,17 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// maxOpened is how long an opened key stays in memory however much it is used. It is used with an authorisation of the
-// window only, so this bounds how long a key is exposed, not how long it can be used after a revocation.
+// maxOpened is how long an opened key stays in memory however much it is used. It bounds the exposure of a key, not its use
+// after a revocation: a use needs an authorisation of the window.
 const maxOpened = 24 * time.Hour
 
-// grantsPerKey is how many authorisations are kept for each key: several requesters use one.
+// grantsPerKey is how many authorisations are kept for each key: keys have several requesters.
 const grantsPerKey = 8
 
-// memory is what a Keys remembers.
+// memory has the caches of a Keys.
 //
-// mu guards every change, so that a key is not replaced unseen (lru calls no evict function for a value that is
-// replaced, and the key would never be zeroed), and so that nothing from before a Forget comes in after it. Looking
-// something up takes the cache's own lock only.
+// mu guards every change, for two reasons. A replaced key must be zeroed, and lru calls no evict function for a replaced
+// value. And nothing from before a Forget may come in after it. A lookup takes the cache's own lock only.
 type memory struct {
 	cfg   Config
 	stats *counters
@@ -28,17 +27,17 @@ type memory struct {
 
 	mu         sync.Mutex
 	epoch      uint64            // counts Forgets
-	forgot     map[string]uint64 // the epoch of each KMS key's last Forget: what is under way for others goes on
-	forgetting map[string]uint64 // KMS keys whose records in the state must go, by the epoch that said so
+	forgot     map[string]uint64 // the epoch of each KMS key's last Forget: calls for further KMS keys go on
+	forgetting map[string]uint64 // KMS keys with records to be removed from the state, by the epoch of the Forget
 	sweeper    *time.Timer       // nil: not armed
 	closed     bool
 
 	main     share // keys without client contexts
-	contexts share // keys with; a client can make any number of them, and must not push out the others
+	contexts share // keys with; a client can make any number of them, which must not push out main
 	resolved *lru.Cache[id, *resolved]
 	actives  *lru.Cache[id, *active]
 	chains   *lru.Cache[id, *cachedChains]
-	byScope  map[scopedKey]map[id]*active // the current keys with client contexts; guarded by mu
+	byScope  map[scopedKey]map[id]*active // active keys with client contexts; guarded by mu
 }
 
 // share is a part of the caches with a capacity of its own.
@@ -100,7 +99,7 @@ func newShare(capacity int) share {
 func newLRU[K comparable, V any](capacity int, evicted func(K, V)) *lru.Cache[K, V] {
 	c, err := lru.NewWithEvict(capacity, evicted)
 	if err != nil {
-		panic("bucketkey: internal error: " + err.Error()) // only a capacity below 1, which withDefaults excludes
+		panic("bucketkey: internal error: " + err.Error()) // only for a capacity below 1, and withDefaults excludes it
 	}
 	return c
 }
@@ -118,7 +117,7 @@ func (m *memory) share(t *target) *share {
 	return &m.contexts
 }
 
-// anyEpoch is for what may concern any KMS key, epochOf for what concerns one.
+// anyEpoch counts the Forgets of all KMS keys; epochOf is the last Forget of a single KMS key.
 func (m *memory) anyEpoch() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -131,7 +130,7 @@ func (m *memory) epochOf(keyARN string) uint64 {
 	return m.forgot[keyARN]
 }
 
-// late says that a KMS key was forgotten since the epoch. mu is held.
+// late reports whether a KMS key was forgotten since the epoch. mu is held.
 func (m *memory) late(keyARN string, epoch uint64) bool { return m.closed || m.forgot[keyARN] != epoch }
 
 // key returns an opened key, opened within the last maxAge, with a reference for the caller, or nil, or why it cannot be
@@ -165,12 +164,12 @@ func (m *memory) holds(t *target, id id) bool {
 	return ok && !m.over(k, m.clock())
 }
 
-// over says that a key was in memory for its time, or that nobody used it for a window.
+// over reports whether a key was in memory for its time, or unused for a window.
 func (m *memory) over(k *cachedKey, now stamp) bool {
 	return now.age(k.issued) >= k.ttl || k.o != nil && now.mono-time.Duration(k.o.used.Load()) >= m.cfg.PlaintextTTL
 }
 
-// putKey takes a reference of the caller's, whatever becomes of it.
+// putKey caches a key. It takes over a reference of the caller's in any case.
 func (m *memory) putKey(t *target, id id, k *cachedKey, epoch uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -181,9 +180,9 @@ func (m *memory) putKey(t *target, id id, k *cachedKey, epoch uint64) {
 	keys := m.share(t).keys
 	if old, ok := keys.Peek(id); ok {
 		if keystore.Transient(k.err) && old.o != nil && !m.over(old, m.clock()) {
-			return // that the key service is away says nothing of a key that is open
+			return // an outage of the key service takes no open key away
 		}
-		old.release() // replaced: no evict function would be called for it
+		old.release() // lru calls no evict function for a replaced value
 	}
 	if keys.Add(id, k) {
 		m.stats.evictions.Add(1)
@@ -191,14 +190,14 @@ func (m *memory) putKey(t *target, id id, k *cachedKey, epoch uint64) {
 	m.arm()
 }
 
-// dropKey removes a key that turned out to be of no use.
+// dropKey removes a useless key, after a lost race.
 func (m *memory) dropKey(t *target, id id) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.share(t).keys.Remove(id)
 }
 
-// expire removes a key that is over, unless it has been replaced meanwhile.
+// expire removes a key after its time, unless it has been replaced.
 func (m *memory) expire(s *share, id id, k *cachedKey) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -208,7 +207,7 @@ func (m *memory) expire(s *share, id id, k *cachedKey) {
 	}
 }
 
-// grant says whether an action is authorised, or returns the refusal.
+// grant reports whether an action is authorised, or returns the refusal.
 func (m *memory) grant(t *target, key grantKey) (bool, error) {
 	g, ok := m.share(t).grants.Get(key)
 	if !ok || m.clock().age(g.issued) >= g.ttl {
@@ -225,7 +224,7 @@ func (m *memory) putGrant(t *target, key grantKey, g *grant, epoch uint64) {
 	}
 	grants := m.share(t).grants
 	if old, ok := grants.Peek(key); ok && keystore.Transient(g.err) && old.err == nil && m.clock().age(old.issued) < old.ttl {
-		return // nor of what it has authorised
+		return // nor an authorisation
 	}
 	grants.Add(key, g)
 	m.arm()
@@ -239,7 +238,7 @@ func (m *memory) putResolved(id id, r *resolved, epoch uint64) {
 	}
 }
 
-// forget drops everything of a KMS key and keeps out whatever is under way. What Resolve said is dropped altogether:
+// forget drops everything of a KMS key and keeps out calls under way. Answers of Resolve are dropped altogether:
 // an alias may have come to name another key.
 func (m *memory) forget(keyARN string) {
 	m.mu.Lock()
@@ -254,7 +253,7 @@ func (m *memory) forget(keyARN string) {
 	removeIf(m.chains, func(c *cachedChains) bool { return c.keyARN == keyARN })
 }
 
-// drop removes what the functions choose. mu is held.
+// drop removes the entries chosen by the functions. mu is held.
 func (m *memory) drop(key func(*cachedKey) bool, granted func(*grant) bool, cur func(*active) bool) {
 	for _, s := range []share{m.main, m.contexts} {
 		removeIf(s.keys, key)
@@ -281,14 +280,14 @@ func removeIf[K comparable, V any](c *lru.Cache[K, V], chosen func(V) bool) {
 	}
 }
 
-// arm makes sure that a sweep will come. mu is held. A timer, and not a goroutine: who is idle has nothing to sweep.
+// arm makes sure of a sweep. mu is held. A timer, and not a goroutine: an idle Keys has nothing to sweep.
 func (m *memory) arm() {
 	if m.sweeper == nil {
 		m.sweeper = time.AfterFunc(max(m.cfg.PlaintextTTL/4, time.Second), m.swept)
 	}
 }
 
-// swept removes what nobody asked for again, so that no key stays in memory longer than it may.
+// swept removes expired entries. Without it, keys without further requests would stay in memory.
 func (m *memory) swept() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"waxseal/keystore"
 )
 
-// opened is a key in memory that several may be using. It begins with one reference, its maker's, and is zeroed when
-// the last is given back: never under somebody who still uses it, and not later than that.
+// opened is a key in memory with a count of references. It begins with a single reference, its maker's, and is zeroed on
+// the release of the last reference: never in use, and not later.
 type opened struct {
 	key      keystore.Secret
 	material string // of the KMS key
@@ -21,7 +21,7 @@ func newOpened(key keystore.Secret, material string) *opened {
 	return o
 }
 
-// retain takes a reference, unless the last one is gone already.
+// retain takes a reference, unless the last reference is gone already.
 func (o *opened) retain() bool {
 	for {
 		n := o.refs.Load()

@@ -21,17 +21,17 @@ type RootConfig struct {
 	// KeyID names the KMS key: id, ARN, or alias.
 	KeyID string
 	// Name goes into the encryption context, so that a key policy can tell deployments apart. Default "default". It
-	// must not change: what was wrapped under one name opens under no other.
+	// must not change: under a new name, older objects do not open.
 	Name string
-	// Accept are the ARNs of KMS keys that were the root earlier: what they wrapped still opens. An id comes from where
-	// the data is kept, which must not be able to name a KMS key of its own choice, and so a root that it knows.
+	// Accept are the ARNs of earlier KMS keys of the root, for objects written under them. An id comes from the store, and
+	// the store must not be able to name a KMS key of its own, and so a root known to it.
 	Accept []string
-	// Period is how long one root key wraps new data. Default a year.
+	// Period is how long a root key wraps new data. Default a year.
 	Period time.Duration
 }
 
-// Root is a Root under a KMS key of any provider: one data key, kept and used like a bucket key, wraps for a
-// long time. It needs the key service at most twice in a window.
+// Root is a [keystore.Root] under a KMS key of any provider: a data key, kept and used like a bucket key, wraps for a long
+// time. It needs the key service at most twice in a window.
 type Root struct {
 	keys *Keys
 	ring keystore.ServiceKeys
@@ -77,7 +77,7 @@ func (r *Root) Open(ctx context.Context, id []byte) (*keystore.Handle, error) {
 	return r.keys.read(ctx, r.keys.cfg.Service, r.target(keyARN), blob, true)
 }
 
-// accepts refuses a KMS key that is not, and never was, the root's.
+// accepts returns an error for a KMS key that is neither the root's nor listed in Accept.
 func (r *Root) accepts(ctx context.Context, keyARN string) error {
 	if slices.Contains(r.cfg.Accept, keyARN) || r.cfg.KeyID == keyARN {
 		return nil

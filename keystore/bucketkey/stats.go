@@ -6,27 +6,27 @@ import (
 	"waxseal/keystore"
 )
 
-// Stats counts what bucket keys did since the start.
+// Stats has the counts of a Keys since its start.
 type Stats struct {
 	Requests uint64 // ForWrite and ForRead
 	Hits     uint64 // of these, answered without a call to the provider
-	Misses   uint64 // all others, refusals included
+	Misses   uint64 // the rest, refusals included
 
 	NegativeHits     uint64 // refusals repeated from memory
-	Expiries         uint64 // opened keys whose window ended
-	Evictions        uint64 // opened keys pushed out by others
+	Expiries         uint64 // opened keys at the end of their window
+	Evictions        uint64 // opened keys pushed out of a full cache
 	LostRaces        uint64 // new bucket keys thrown away for another's
 	ContextOverflows uint64 // ErrTooManyContexts
 	StateErrors      uint64
 
-	ChainOpens  uint64 // keys of reads that the successor opened
-	ChainMisses uint64 // and did not open, so that their blobs were decrypted
+	ChainOpens  uint64 // reads with a key opened by its successor
+	ChainMisses uint64 // reads with a damaged chain: the blob itself was decrypted
 
-	// Calls to the provider, by what they were for.
+	// Calls to the provider, by purpose.
 	GenerateDataKey          uint64 // as requesters; each made a bucket key, but for LostRaces
-	Decrypt                  uint64 // as requesters; each opened one
-	ServiceDecrypt           uint64 // as the service, to open one
-	AuthorizeGenerateDataKey uint64 // as requesters, to use one that is open
+	Decrypt                  uint64 // as requesters; each opened a bucket key
+	ServiceDecrypt           uint64 // as the service, to open a bucket key
+	AuthorizeGenerateDataKey uint64 // as requesters, to use an open bucket key
 	AuthorizeDecrypt         uint64
 	DescribeKey              uint64 // Resolve
 
@@ -53,7 +53,7 @@ func (c *counters) decrypts(service bool) *atomic.Uint64 {
 	return &c.requesterDecrypts
 }
 
-// Stats returns the counts. They are read one after the other, so they may differ by what happens meanwhile.
+// Stats returns the counts. They are read in turn, so they may differ by requests meanwhile.
 func (b *Keys) Stats() Stats {
 	c := &b.stats
 	s := Stats{

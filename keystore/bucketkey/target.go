@@ -9,31 +9,31 @@ import (
 	"waxseal/keystore"
 )
 
-// id names a target or a blob in the caches: a hash over everything that the key service would check, so that what is
-// found in a cache under an id was opened or authorised for exactly this.
+// id names a target or a blob in the caches. It is a hash over everything checked by the key service, so a cached key or
+// authorisation under an id is for exactly this target or blob.
 type id [sha256.Size]byte
 
-// target is what a shared key is for: a scope under a KMS key with an encryption context.
+// target is the purpose of a shared key: a scope under a KMS key with an encryption context.
 type target struct {
 	id     id
 	scope  string
 	keyARN string
 	// context is the whole encryption context. It is built when a call is made, not for every request.
 	context func() keystore.Context
-	// shared: its current blob is kept in the state. Blobs with client contexts are not; there can be any number.
+	// shared: the active blob is kept in the state. Blobs with client contexts are not; there can be any number.
 	shared bool
 	// chained: a bucket key opens its predecessors.
 	chained bool
 	period  time.Duration
 }
 
-// scopedKey is what client contexts are counted for.
+// scopedKey is the key for counting client contexts.
 type scopedKey struct{ scope, keyARN string }
 
 func (t *target) scoped() scopedKey { return scopedKey{t.scope, t.keyARN} }
 
-// underVersion is what an authorisation to Decrypt is for: the target, or where the key service can refuse one version of
-// the KMS key, the target's blobs under that version.
+// underVersion returns the subject of an authorisation to Decrypt: the target, or, if the key service can refuse a single
+// version of the KMS key, the target's blobs under this version.
 func (t *target) underVersion(version string) id {
 	if version == "" {
 		return t.id
