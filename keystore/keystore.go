@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"sort"
 	"strconv"
+	"time"
 
 	"waxseal/keystore/iam"
 )
@@ -35,6 +36,25 @@ func CallerOf(who *iam.Requester) Caller {
 		return Caller{}
 	}
 	return Caller{Requester: who, ARN: who.ARN, AccountID: who.AccountID, AccessKeyID: who.AccessKey, UserName: who.Name}
+}
+
+// Conditions are the condition keys that every request has, whatever it is about.
+func (c Caller) Conditions(now time.Time, region string) iam.Values {
+	v := iam.Values{}
+	v.Set("aws:CurrentTime", now.UTC().Format(time.RFC3339))
+	v.Set("aws:EpochTime", strconv.FormatInt(now.Unix(), 10))
+	v.Set("aws:RequestedRegion", region)
+	v.Set("aws:ViaAWSService", strconv.FormatBool(c.ViaService != ""))
+	if c.SourceIP != "" {
+		v.Set("aws:SourceIp", c.SourceIP)
+	}
+	if c.UserAgent != "" {
+		v.Set("aws:UserAgent", c.UserAgent)
+	}
+	if secure, ok := c.Transport.SecureTransport(); ok {
+		v.Set("aws:SecureTransport", secure)
+	}
+	return v
 }
 
 // Transport says whether a request came over TLS, for the condition key aws:SecureTransport. With a proxy in front that ends

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 
 	"waxseal/keystore/iam"
@@ -139,7 +138,7 @@ func (s *Server) checkedPolicy(document []byte) (*iam.Policy, error) {
 // checkConditions refuses a Deny that is waxseal's to evaluate and asks for what waxseal cannot know: the policy would
 // be kept, and not hold.
 func (s *Server) checkConditions(p *iam.Policy) error {
-	alike := slices.ContainsFunc(s.cfg.Users.Users(), func(u *iam.User) bool { return u.Upstream == nil })
+	alike := s.cfg.Users.Shared()
 	for _, st := range p.Statements() {
 		if !alike && !evaluatedHere(st) {
 			continue
@@ -151,21 +150,32 @@ func (s *Server) checkConditions(p *iam.Policy) error {
 	return nil
 }
 
-// CheckUsers holds users' own policies to the same: a Deny that would not hold must not be started with. A statement about
-// both services may look at either's own keys, which requests to the other do not have on AWS either.
+// CheckUsers holds users' own policies to the same: a Deny that would not hold must not be started with.
 func CheckUsers(users *iam.Directory) error {
 	for _, u := range users.Users() {
 		if u.Policy == nil {
 			continue
 		}
-		for _, st := range u.Policy.Statements() {
-			if key := st.VoidKey(tellsUser); key != "" {
-				return fmt.Errorf("proxy: the policy of user %q: waxseal does not support the condition key %s in a statement about these actions", u.Name, key)
-			}
+		if err := CheckPolicy(u.Policy); err != nil {
+			return fmt.Errorf("proxy: the policy of user %q: %w", u.Name, err)
 		}
 	}
 	return nil
 }
+
+// CheckPolicy refuses an identity policy with a condition that would not hold. A statement about both services may look at
+// either's own keys, which requests to the other do not have on AWS either.
+func CheckPolicy(p *iam.Policy) error {
+	for _, st := range p.Statements() {
+		if key := st.VoidKey(tellsUser); key != "" {
+			return fmt.Errorf("waxseal does not support the condition key %s in a statement about these actions", key)
+		}
+	}
+	return nil
+}
+
+// controlKeys are the condition keys of requests to IAM, STS and waxseal itself.
+var controlKeys = iam.NewKeys("sts:ExternalId", "sts:RoleSessionName")
 
 // tellsUser says whether the requests that a statement of a user's policy is about tell a condition key.
 func tellsUser(st *iam.Statement, key string) bool {
@@ -173,6 +183,11 @@ func tellsUser(st *iam.Statement, key string) bool {
 	ofS3, ofKMS := tellsCondition(st, key), iam.KMSKeys.Has(key)
 	if service == "s3" || service == "kms" {
 		return service == "s3" && ofS3 || service == "kms" && ofKMS
+	}
+	for _, other := range []string{"iam", "sts", "waxseal"} {
+		if st.AboutService(other) && !ofS3 && !ofKMS && !controlKeys.Has(key) {
+			return false
+		}
 	}
 	return (!st.AboutService("s3") || ofS3) && (!st.AboutService("kms") || ofKMS || key == "aws:referer")
 }

@@ -721,7 +721,7 @@ func TestSessionsAreOfTheirRole(t *testing.T) {
 				limitedAs(t, "arn:aws:sts::000000000000:assumed-role/"+name+"/ci", "")(c)
 				users := []iam.User{{Name: "deployer", ARN: role, AccountID: "000000000000", AccessKey: "DEPLOYER", Secret: iam.NewSecret("s")}}
 				for _, u := range c.Users.Users() {
-					users = append(users, *u)
+					users = append(users, u)
 				}
 				if err := c.Users.Replace(users); err != nil {
 					t.Fatal(err)

@@ -180,9 +180,9 @@ func (k *contractKit) rootCaller() keystore.Caller {
 
 // userOf is the user of an access key, as configured.
 func userOf(users *iam.Directory, accessKey string) *iam.User {
-	for _, u := range users.Users() {
+	for i, u := range users.Users() {
 		if u.AccessKey == accessKey {
-			return u
+			return &users.Users()[i]
 		}
 	}
 	return nil

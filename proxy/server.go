@@ -27,6 +27,8 @@ import (
 type Config struct {
 	Upstream store.Config
 	Users    *iam.Directory
+	// Used, where set, is told of each request that was signed rightly.
+	Used     func(who *iam.Requester, service, region string)
 	Provider keystore.Provider // KMS keys, for SSE-KMS and DSSE-KMS
 	Keys     *bucketkey.Keys   // bucket keys in front of Provider
 	Root     keystore.Root     // SSE-S3's root key and the service key

@@ -164,7 +164,7 @@ func (s *Server) whomStoreMeans(kind, name string) string {
 	case kind != "AWS" || name == "*" || name == s.cfg.Upstream.AccessKey:
 		return "*"
 	case strings.HasPrefix(name, "arn:"):
-		if _, ok := s.cfg.Users.ByARN(name); ok && !strings.HasSuffix(name, ":root") {
+		if _, ok := s.cfg.Users.PrincipalID(name); ok && !strings.HasSuffix(name, ":root") {
 			return name
 		}
 		return "*"

@@ -31,6 +31,9 @@ func (c *call) authorizeAs(auth *sigv4.Auth) error {
 		return c.admitAnonymous()
 	}
 	c.user = auth.Owner
+	if c.s.cfg.Used != nil {
+		c.s.cfg.Used(c.user, "s3", auth.Region)
+	}
 	c.prove()
 	if err := c.takePlace(); err != nil {
 		return err

@@ -57,7 +57,7 @@ func startWaxseal(t *testing.T) *waxseal {
 	}
 	h := &kmsapi.Handler{
 		Service: service, Log: slog.New(slog.DiscardHandler),
-		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: "us-east-1", Lookup: users.Resolve, Now: time.Now}),
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: "us-east-1", Lookup: users.Resolve, Now: time.Now}, nil),
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

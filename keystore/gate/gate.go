@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -17,27 +16,21 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Identities finds users by ARN. *iam.Directory is one.
-type Identities interface {
-	ByARN(arn string) (*iam.User, bool)
-	Users() []*iam.User
-}
-
 // Config is what a gate needs. Now has a default.
 type Config struct {
-	Identities Identities
-	Audit      audit.Sink
-	Region     string // of the records, and aws:RequestedRegion
-	Account    string // waxseal's own
-	Now        func() time.Time
+	Users   []iam.User // of the configuration, whose policies are checked
+	Audit   audit.Sink
+	Region  string // of the records, and aws:RequestedRegion
+	Account string // waxseal's own
+	Now     func() time.Time
 }
 
 // New puts a gate in front of a provider.
 func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
-	if cfg.Identities == nil || cfg.Audit == nil || cfg.Region == "" || cfg.Account == "" {
-		return nil, errors.New("keystore/gate: Identities, Audit, Region and Account are needed")
+	if cfg.Audit == nil || cfg.Region == "" || cfg.Account == "" {
+		return nil, errors.New("keystore/gate: Audit, Region and Account are needed")
 	}
-	if err := checkUsers(cfg.Identities); err != nil {
+	if err := checkUsers(cfg.Users); err != nil {
 		return nil, err
 	}
 	if cfg.Now == nil {
@@ -52,16 +45,24 @@ var told = iam.NewKeys("kms:CallerAccount", "kms:EncryptionAlgorithm", "kms:Encr
 
 // checkUsers refuses a user's policy with a condition on a fact that only the key service knows: a Deny on it would never
 // hold. Keys of other services are the proxy's to check.
-func checkUsers(users Identities) error {
-	known := func(_ *iam.Statement, key string) bool { return told.Has(key) || !iam.KMSKeys.Has(key) }
-	for _, u := range users.Users() {
+func checkUsers(users []iam.User) error {
+	for _, u := range users {
 		if u.Policy == nil {
 			continue
 		}
-		for _, st := range u.Policy.Statements() {
-			if key := st.VoidKey(known); key != "" && st.AboutService("kms") {
-				return fmt.Errorf("keystore/gate: the policy of user %q: the external key service does not tell waxseal the condition key %s", u.Name, key)
-			}
+		if err := CheckPolicy(u.Policy); err != nil {
+			return fmt.Errorf("keystore/gate: the policy of user %q: %w", u.Name, err)
+		}
+	}
+	return nil
+}
+
+// CheckPolicy is checkUsers for one policy.
+func CheckPolicy(p *iam.Policy) error {
+	known := func(_ *iam.Statement, key string) bool { return told.Has(key) || !iam.KMSKeys.Has(key) }
+	for _, st := range p.Statements() {
+		if key := st.VoidKey(known); key != "" && st.AboutService("kms") {
+			return fmt.Errorf("the external key service does not tell waxseal the condition key %s", key)
 		}
 	}
 	return nil
@@ -217,22 +218,11 @@ func (u *use) denied(why string) error {
 
 // request is the use as policies see it.
 func (u *use) request() *iam.Request {
-	v := iam.Values{}
+	v := u.caller.Conditions(u.now, u.gate.cfg.Region)
 	v.Set("kms:CallerAccount", u.caller.AccountID)
 	v.Set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
-	v.Set("aws:CurrentTime", u.now.Format(time.RFC3339))
-	v.Set("aws:EpochTime", strconv.FormatInt(u.now.Unix(), 10))
-	v.Set("aws:RequestedRegion", u.gate.cfg.Region)
-	v.Set("aws:ViaAWSService", strconv.FormatBool(u.caller.ViaService != ""))
-	for key, value := range map[string]string{
-		"kms:ViaService": u.caller.ViaService, "aws:SourceIp": u.caller.SourceIP, "aws:UserAgent": u.caller.UserAgent,
-	} {
-		if value != "" {
-			v.Set(key, value)
-		}
-	}
-	if secure, ok := u.caller.Transport.SecureTransport(); ok {
-		v.Set("aws:SecureTransport", secure)
+	if u.caller.ViaService != "" {
+		v.Set("kms:ViaService", u.caller.ViaService)
 	}
 	var names []string
 	for name, value := range u.ec {

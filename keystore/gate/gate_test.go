@@ -49,11 +49,8 @@ func open(t *testing.T, policies map[string]string) *rig {
 		}
 		users = append(users, u)
 	}
-	directory, err := iam.NewDirectory(users)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Provider, err = gate.New(r.fake, gate.Config{Identities: directory, Audit: r.audit, Region: "us-east-1", Account: account})
+	var err error
+	r.Provider, err = gate.New(r.fake, gate.Config{Users: users, Audit: r.audit, Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,12 +118,9 @@ func TestKeyVersion(t *testing.T) {
 		"it tells":         {versions{keystoretest.NewFake()}, "key blob", "newest"},
 		"it does not tell": {keystoretest.NewFake(), "", ""},
 	} {
-		users, err := iam.NewDirectory(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
+		var users []iam.User
 		g, err := gate.New(keystore.WithBreaker(row.behind, keystore.BreakerConfig{}),
-			gate.Config{Identities: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+			gate.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,13 +195,10 @@ func TestResources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	users, err := iam.NewDirectory([]iam.User{{
+	users := []iam.User{{
 		Name: "u", ARN: iam.UserARN(account, "u"), AccountID: account, AccessKey: "AKIAu", Secret: iam.NewSecret("s"), Policy: only,
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := gate.New(r.fake, gate.Config{Identities: users, Audit: r.audit, Region: "us-east-1", Account: account})
+	}}
+	p, err := gate.New(r.fake, gate.Config{Users: users, Audit: r.audit, Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,11 +347,8 @@ func TestManagedKey(t *testing.T) {
 	front := amazon{keystoretest.NewFake(), ""}
 	front.managed = front.AddKey()
 	front.SetAlias("alias/aws/s3", front.managed)
-	users, err := iam.NewDirectory([]iam.User{{Name: "alice", ARN: alice.ARN, AccountID: account, AccessKey: "AKIAalice", Secret: iam.NewSecret("s"), Everything: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := gate.New(front, gate.Config{Identities: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+	users := []iam.User{{Name: "alice", ARN: alice.ARN, AccountID: account, AccessKey: "AKIAalice", Secret: iam.NewSecret("s"), Everything: true}}
+	g, err := gate.New(front, gate.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -384,12 +372,9 @@ func TestManagedKey(t *testing.T) {
 // TestRecordOfSession: the gate's records show a session as the embedded key service's do.
 func TestRecordOfSession(t *testing.T) {
 	session := iam.User{Name: "s", ARN: "arn:aws:sts::" + account + ":assumed-role/app/s1", AccountID: account, AccessKey: "ASIAX", Secret: iam.NewSecret("s"), Everything: true}
-	users, err := iam.NewDirectory([]iam.User{session})
-	if err != nil {
-		t.Fatal(err)
-	}
+	users := []iam.User{session}
 	fake, log := keystoretest.NewFake(), new(audit.Memory)
-	p, err := gate.New(fake, gate.Config{Identities: users, Audit: log, Region: "us-east-1", Account: account})
+	p, err := gate.New(fake, gate.Config{Users: users, Audit: log, Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -425,13 +410,10 @@ func TestKeysThatNobodyTells(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		users, err := iam.NewDirectory([]iam.User{{
+		users := []iam.User{{
 			Name: "u", ARN: iam.UserARN(account, "u"), AccountID: account, AccessKey: "AKIAu", Secret: iam.NewSecret("s"), Policy: p,
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = gate.New(keystoretest.NewFake(), gate.Config{Identities: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+		}}
+		_, err = gate.New(keystoretest.NewFake(), gate.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
 		if (err != nil) != c.refused {
 			t.Errorf("%s: %v", c.statement, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,8 @@ type Principal struct {
 	Federated   string    // the issuer of a web identity; else ""
 	Audience    string
 	Subject     string
+
+	Provider string // the ARN of an identity provider, whose token's bearer wants to assume a role
 }
 
 // RoleOf returns the ARN of the role of a session or role ARN, without the role's path, absent in a session's ARN:
@@ -203,13 +206,22 @@ func (p Principal) username() (string, bool) {
 	return resource[strings.LastIndexByte(resource, '/')+1:], true
 }
 
-// Directory finds users. It may be used, and replaced, by many goroutines.
+// Directory finds who may use waxseal. It may be used, and replaced, by many goroutines.
 type Directory struct {
-	users atomic.Pointer[userIndex]
+	now atomic.Pointer[contents]
 }
 
-type userIndex struct {
-	all   []*User
+// Contents are all that a directory knows.
+type Contents struct {
+	Users       []User                // of the configuration file
+	Principals  map[string]string     // the ARNs of further users and of roles, to their unique ids
+	Credentials map[string]Credential // of further users, by access key
+	// Session resolves access keys that are no user's, and so temporary ones. Nil: there are none.
+	Session func(accessKey, token string) (Credential, error)
+}
+
+type contents struct {
+	Contents
 	byKey map[string]Credential
 	byARN map[string]*User
 }
@@ -223,45 +235,107 @@ func NewDirectory(users []User) (*Directory, error) {
 	return d, nil
 }
 
-// Replace replaces all users in one step. On an error the earlier users stay.
-func (d *Directory) Replace(users []User) error {
-	index := &userIndex{byKey: make(map[string]Credential, len(users)), byARN: make(map[string]*User, len(users))}
-	for i := range users {
-		u := users[i]
-		switch {
-		case u.AccessKey == "" || u.Secret.Reveal() == "":
-			return fmt.Errorf("iam: user %q has no access key or no secret key", u.Name)
-		case u.ARN == "":
-			return fmt.Errorf("iam: user %q has no ARN", u.Name)
-		case index.byKey[u.AccessKey].Owner != nil:
-			return fmt.Errorf("iam: users %q and %q have the same access key", index.byKey[u.AccessKey].Owner.Name, u.Name)
-		case index.byARN[u.ARN] != nil:
-			return fmt.Errorf("iam: users %q and %q have the same ARN %s", index.byARN[u.ARN].Name, u.Name, u.ARN)
+// Replace replaces all contents by users in one step. On an error the earlier contents stay.
+func (d *Directory) Replace(users []User) error { return d.Set(Contents{Users: users}) }
+
+// Set replaces all contents in one step. On an error the earlier contents stay.
+func (d *Directory) Set(c Contents) error {
+	index := &contents{c, make(map[string]Credential, len(c.Users)+len(c.Credentials)), make(map[string]*User, len(c.Users))}
+	index.Users = slices.Clone(c.Users)
+	for i := range index.Users {
+		if err := index.add(&index.Users[i]); err != nil {
+			return err
 		}
-		index.byKey[u.AccessKey], index.byARN[u.ARN] = Credential{u.Secret, u.Requester()}, &u
-		index.all = append(index.all, &u)
 	}
-	d.users.Store(index)
+	for key, credential := range c.Credentials {
+		if index.byKey[key].Owner != nil {
+			return fmt.Errorf("iam: users %q and %q have the same access key", index.byKey[key].Owner.Name, credential.Owner.Name)
+		}
+		index.byKey[key] = credential
+	}
+	d.now.Store(index)
 	return nil
 }
 
-// Resolve implements Resolver. No user of the configuration has a session token.
-func (d *Directory) Resolve(accessKey, token string) (Credential, error) {
-	c, ok := d.users.Load().byKey[accessKey]
+func (c *contents) add(u *User) error {
 	switch {
-	case !ok:
-		return Credential{}, ErrUnknownKey
+	case u.AccessKey == "" || u.Secret.Reveal() == "":
+		return fmt.Errorf("iam: user %q has no access key or no secret key", u.Name)
+	case u.ARN == "":
+		return fmt.Errorf("iam: user %q has no ARN", u.Name)
+	case c.byKey[u.AccessKey].Owner != nil:
+		return fmt.Errorf("iam: users %q and %q have the same access key", c.byKey[u.AccessKey].Owner.Name, u.Name)
+	case c.byARN[u.ARN] != nil:
+		return fmt.Errorf("iam: users %q and %q have the same ARN %s", c.byARN[u.ARN].Name, u.Name, u.ARN)
+	}
+	c.byKey[u.AccessKey], c.byARN[u.ARN] = Credential{u.Secret, u.Requester()}, u
+	return nil
+}
+
+// Resolve implements Resolver. No user has a session token.
+func (d *Directory) Resolve(accessKey, token string) (Credential, error) {
+	now := d.now.Load()
+	c, ok := now.byKey[accessKey]
+	switch {
+	case ok && token != "":
+		return Credential{}, ErrInvalidToken
+	case ok:
+		return c, nil
+	case now.Session != nil:
+		return now.Session(accessKey, token)
 	case token != "":
 		return Credential{}, ErrInvalidToken
 	}
-	return c, nil
+	return Credential{}, ErrUnknownKey
 }
 
-// ByARN finds the user of an ARN. The user must not be changed.
-func (d *Directory) ByARN(arn string) (*User, bool) {
-	u, ok := d.users.Load().byARN[arn]
-	return u, ok
+// PrincipalID returns the unique id of the user or role of an ARN. A role's ARN may have any path.
+func (d *Directory) PrincipalID(arn string) (id string, ok bool) {
+	now := d.now.Load()
+	if u := now.byARN[arn]; u != nil {
+		return u.ID(), true
+	}
+	if id, ok = now.Principals[arn]; ok {
+		return id, true
+	}
+	role := RoleOf(arn)
+	if !strings.Contains(role, ":role/") {
+		return "", false
+	}
+	for other, id := range now.Principals {
+		if RoleOf(other) == role {
+			return id, true
+		}
+	}
+	for i := range now.Users {
+		if RoleOf(now.Users[i].ARN) == role {
+			id, _, _ := strings.Cut(now.Users[i].ID(), ":")
+			return id, true
+		}
+	}
+	return "", false
 }
 
-// Users lists all users in the order they were given.
-func (d *Directory) Users() []*User { return d.users.Load().all }
+// HasID reports whether a user has a unique id.
+func (d *Directory) HasID(id string) bool {
+	now := d.now.Load()
+	if slices.ContainsFunc(now.Users, func(u User) bool { return u.ID() == id }) {
+		return true
+	}
+	for _, other := range now.Principals {
+		if other == id {
+			return true
+		}
+	}
+	return false
+}
+
+// Users lists the users of the configuration file in their order. They must not be changed.
+func (d *Directory) Users() []User { return d.now.Load().Users }
+
+// Shared reports whether a user may be there, or may come, who has no credentials at the store: waxseal's own stand for
+// all of them.
+func (d *Directory) Shared() bool {
+	now := d.now.Load()
+	return now.Session != nil || slices.ContainsFunc(now.Users, func(u User) bool { return u.Upstream == nil })
+}

@@ -52,8 +52,8 @@ func TestDirectory(t *testing.T) {
 	if c, err := d.Resolve("B", ""); err != nil || c.Owner.Name != "bob" || c.Secret.Reveal() != "sB" {
 		t.Fatal(c, err)
 	}
-	if u, ok := d.ByARN("arn:aws:iam::000000000000:user/alice"); !ok || u.AccessKey != "A" || !strings.HasPrefix(u.ID(), "AIDA") || len(u.ID()) != 21 {
-		t.Fatal(u, ok)
+	if id, ok := d.PrincipalID("arn:aws:iam::000000000000:user/alice"); !ok || !strings.HasPrefix(id, "AIDA") || len(id) != 21 || !d.HasID(id) {
+		t.Fatal(id, ok)
 	}
 	if _, err := d.Resolve("C", ""); !errors.Is(err, iam.ErrUnknownKey) {
 		t.Fatal("found a user that is not there")

@@ -14,10 +14,11 @@ var (
 	servicePrincipal = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\.amazonaws\.com$`)
 )
 
-// Identities find users: a Directory does.
+// Identities know which principals exist: a Directory does.
 type Identities interface {
-	ByARN(arn string) (*User, bool)
-	Users() []*User
+	// PrincipalID returns the unique id of the user or role of an ARN, which a session's ARN stands for, too.
+	PrincipalID(arn string) (id string, ok bool)
+	HasID(id string) bool
 }
 
 // ValidPrincipal reports whether p has the form of a principal.
@@ -36,11 +37,8 @@ func exists(arn string, among Identities) bool {
 	if strings.HasSuffix(arn, ":root") {
 		return true
 	}
-	if _, ok := among.ByARN(arn); ok {
-		return true
-	}
-	role := RoleOf(arn)
-	return strings.Contains(role, ":role/") && slices.ContainsFunc(among.Users(), func(u *User) bool { return RoleOf(u.ARN) == role })
+	_, ok := among.PrincipalID(arn)
+	return ok
 }
 
 // NamesNobody reports whether a statement names, or leaves out, a principal that does not exist. AWS refuses such a
@@ -49,9 +47,7 @@ func exists(arn string, among Identities) bool {
 // https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
 func (p *Policy) NamesNobody(among Identities) bool {
 	isNobody := func(principal string) bool { return !IsPrincipal(principal, among) }
-	isNoID := func(id string) bool {
-		return !slices.ContainsFunc(among.Users(), func(u *User) bool { return u.ID() == id })
-	}
+	isNoID := func(id string) bool { return !among.HasID(id) }
 	return slices.ContainsFunc(p.statements, func(s *Statement) bool {
 		named := s.principals
 		return named != nil && (slices.ContainsFunc(named.arns, isNobody) || slices.ContainsFunc(named.services, isNobody) ||
@@ -62,5 +58,5 @@ func (p *Policy) NamesNobody(among Identities) bool {
 // ForEverybody reports whether a statement is about everybody, and names nobody beside.
 func (s *Statement) ForEverybody() bool {
 	p := s.principals
-	return p != nil && p.anyone && !s.notPrincipals && len(p.arns)+len(p.accounts)+len(p.services)+len(p.canonicals) == 0
+	return p != nil && p.anyone && !s.notPrincipals && len(p.arns)+len(p.accounts)+len(p.services)+len(p.canonicals)+len(p.federated) == 0
 }

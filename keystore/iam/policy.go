@@ -31,6 +31,9 @@ type Options struct {
 	// NoResource makes Resource optional in statements.
 	NoResource bool
 
+	// Federated allows identity providers as principals, in trust policies.
+	Federated bool
+
 	// Foreign, where set, is for a document whose principals belong to another directory. It says whom an entry of
 	// Principal means here: an ARN, "*" for everybody, "" for nobody. NotPrincipal then means everybody.
 	Foreign func(kind, name string) string
@@ -237,7 +240,7 @@ func (p *parser) parsePrincipal(m strictjson.Member) error {
 		p.s.principals = list
 		return err
 	}
-	list, err := parsePrincipals(m.Value)
+	list, err := parsePrincipals(m.Value, p.o.Federated)
 	p.s.principals, p.s.notPrincipals = list, m.Name == "NotPrincipal"
 	return err
 }

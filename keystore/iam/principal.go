@@ -16,6 +16,7 @@ type principals struct {
 	accounts   []string // by number, also where the root's ARN was written
 	services   []string
 	canonicals []string
+	federated  []string // ARNs of identity providers
 }
 
 // Match is the kind of Principal entry that makes a statement apply, from the weakest to the strongest.
@@ -31,7 +32,7 @@ const (
 	Exactly           // the user, role or session itself was named
 )
 
-func parsePrincipals(raw json.RawMessage) (*principals, error) {
+func parsePrincipals(raw json.RawMessage, federated bool) (*principals, error) {
 	p := new(principals)
 	if s, ok := text(raw); ok {
 		if s != "*" {
@@ -46,7 +47,7 @@ func parsePrincipals(raw json.RawMessage) (*principals, error) {
 	}
 	for _, m := range members {
 		values, ok := texts(m.Value)
-		if !ok || len(values) == 0 || !p.add(m.Name, values) {
+		if !ok || len(values) == 0 || !p.add(m.Name, values, federated) {
 			return nil, malformed("Invalid principal in policy")
 		}
 	}
@@ -78,7 +79,7 @@ func parseForeign(m strictjson.Member, whom func(kind, name string) string) (*pr
 	return p, nil
 }
 
-func (p *principals) add(kind string, values []string) bool {
+func (p *principals) add(kind string, values []string, federated bool) bool {
 	switch kind {
 	case "AWS":
 		for _, value := range values {
@@ -90,8 +91,13 @@ func (p *principals) add(kind string, values []string) bool {
 		p.services = append(p.services, values...)
 	case "CanonicalUser":
 		p.canonicals = append(p.canonicals, values...)
+	case "Federated":
+		if !federated || slices.ContainsFunc(values, func(arn string) bool { return Provider(arn) == "" || strings.ContainsAny(arn, "*?$") }) {
+			return false
+		}
+		p.federated = append(p.federated, values...)
 	default:
-		return false // Federated needs sessions, absent here
+		return false
 	}
 	return true
 }
@@ -131,6 +137,10 @@ func (p *principals) match(who Principal) Match {
 				return ByService
 			}
 		}
+	case who.Provider != "":
+		if slices.Contains(p.federated, who.Provider) {
+			return Exactly
+		}
 	case !who.Anonymous:
 		if p.names(who) {
 			return Exactly
@@ -139,10 +149,10 @@ func (p *principals) match(who Principal) Match {
 	if p.anyone {
 		return ByAnyone
 	}
-	if who.Service == "" && !who.Anonymous && slices.ContainsFunc(p.arns, who.Is) {
+	if who.Service == "" && !who.Anonymous && who.Provider == "" && slices.ContainsFunc(p.arns, who.Is) {
 		return ByRole
 	}
-	if who.Service == "" && !who.Anonymous && who.AccountID != "" {
+	if who.Service == "" && !who.Anonymous && who.Provider == "" && who.AccountID != "" {
 		for _, account := range p.accounts {
 			if account == who.AccountID {
 				return ByAccount

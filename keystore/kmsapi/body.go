@@ -59,10 +59,17 @@ func (h *Handler) authenticated(ctx *fasthttp.RequestCtx) ([]byte, keystore.Call
 		return nil, keystore.Caller{}, err
 	}
 	caller, err := h.Authenticate.Request(ctx, body)
-	if conn := unproven.Of(ctx.Conn()); conn != nil && err == nil {
-		conn.Prove()
+	if err == nil {
+		prove(ctx)
 	}
 	return body, caller, err
+}
+
+// prove frees a connection from the limits of those whose client is not known.
+func prove(ctx *fasthttp.RequestCtx) {
+	if conn := unproven.Of(ctx.Conn()); conn != nil {
+		conn.Prove()
+	}
 }
 
 // readBody reads a whole body. Memory grows with what has come, not with what Content-Length announces.

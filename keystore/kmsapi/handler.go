@@ -2,10 +2,8 @@ package kmsapi
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -15,6 +13,9 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
+	"waxseal/keystore/awsquery"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/inbound"
 	"waxseal/keystore/local"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/strictjson"
@@ -32,10 +33,13 @@ const (
 
 // Handler serves the KMS API.
 type Handler struct {
-	Service *local.Service
+	Service *local.Service // nil: the keys are with another key service
 
 	// Authenticate tells who sent a request, or why that is not known. SigV4 makes one.
 	Authenticate Authenticator
+
+	// Query, where set, answers the requests to IAM and STS.
+	Query *awsquery.Port
 
 	Timeout time.Duration // of one operation; a minute when zero
 	Log     *slog.Logger  // slog.Default() when nil
@@ -66,6 +70,10 @@ func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	requestID := uuid.NewString()
 	ctx.Response.Header.Set("x-amzn-RequestId", requestID)
 	ctx.SetContentType(contentType)
+	if h.Query != nil && h.Query.Takes(ctx) {
+		h.serveQuery(ctx)
+		return
+	}
 	if isForS3(ctx) {
 		h.sayS3(ctx, requestID)
 		drain(ctx)
@@ -90,6 +98,26 @@ func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	clear(encoded) // it may hold a plaintext key
 }
 
+// serveQuery hands a request on to the query protocol, with its body.
+func (h *Handler) serveQuery(ctx *fasthttp.RequestCtx) {
+	err := h.Query.Head(ctx)
+	if err == nil {
+		member := h.bodies.enter(ctx)
+		defer member.Leave()
+		var body []byte
+		if body, err = readBody(ctx, member); err == nil {
+			h.Query.Serve(ctx, body, func() { prove(ctx) })
+			return
+		}
+	}
+	var ours *exception
+	if errors.As(err, &ours) { // of a body that did not come
+		err = awsquery.Fail(ours.status, ours.code, "%s", ours.message)
+	}
+	h.Query.Refuse(ctx, err)
+	drain(ctx)
+}
+
 func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -104,6 +132,9 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err 
 		return nil, err
 	}
 	caller.RequestID = requestID
+	if h.Service == nil {
+		return nil, &exception{400, "UnknownOperationException", "The keys of this waxseal are with another key service (--kms-provider): manage them there. This port answers IAM and STS."}
+	}
 	name, ok := strings.CutPrefix(string(ctx.Request.Header.Peek("X-Amz-Target")), targetPrefix)
 	op := operations[name]
 	if !ok || op == nil {
@@ -175,50 +206,30 @@ func (h *Handler) log() *slog.Logger {
 	return h.Log
 }
 
-// SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms".
-func SigV4(v *sigv4.Verifier) Authenticator { return signatures{v} }
+// SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms". used, where set, is told of each
+// request that was signed rightly.
+func SigV4(v *sigv4.Verifier, used func(who *iam.Requester, service, region string)) Authenticator {
+	return signatures{v, used}
+}
 
-type signatures struct{ verifier *sigv4.Verifier }
+type signatures struct {
+	verifier *sigv4.Verifier
+	used     func(who *iam.Requester, service, region string)
+}
 
 func (s signatures) Head(ctx *fasthttp.RequestCtx) error {
-	return s.verifier.VerifyHead(signedRequest(ctx, nil))
+	return s.verifier.VerifyHead(inbound.Signed(ctx, nil))
 }
 
 func (s signatures) Request(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error) {
-	auth, err := s.verifier.Verify(signedRequest(ctx, body))
+	auth, err := s.verifier.Verify(inbound.Signed(ctx, body))
 	if err != nil {
 		return keystore.Caller{}, err
 	}
-	caller := keystore.CallerOf(auth.Owner)
-	caller.SourceIP, caller.UserAgent, caller.TLS = ctx.RemoteIP().String(), string(ctx.UserAgent()), tlsOf(ctx)
-	caller.Transport = keystore.TransportOf(ctx.IsTLS())
-	return caller, nil
-}
-
-func tlsOf(ctx *fasthttp.RequestCtx) keystore.TLS {
-	state := ctx.TLSConnectionState()
-	if state == nil {
-		return keystore.TLS{}
+	if s.used != nil {
+		s.used(auth.Owner, "kms", auth.Region)
 	}
-	return keystore.TLS{
-		TLSVersion:               strings.Replace(tls.VersionName(state.Version), " ", "v", 1),
-		CipherSuite:              tls.CipherSuiteName(state.CipherSuite),
-		ClientProvidedHostHeader: string(ctx.Request.Header.Host()),
-	}
-}
-
-// signedRequest is the request as it came over the wire.
-func signedRequest(ctx *fasthttp.RequestCtx, body []byte) *sigv4.Request {
-	path, query, _ := strings.Cut(string(ctx.Request.Header.RequestURI()), "?")
-	sum := sha256.Sum256(body)
-	r := &sigv4.Request{
-		Method: string(ctx.Method()), RawPath: path, RawQuery: query, Host: string(ctx.Request.Header.Host()),
-		ContentLength: int64(len(body)), BodySHA256: hex.EncodeToString(sum[:]),
-	}
-	for name, value := range ctx.Request.Header.All() {
-		r.Headers = append(r.Headers, sigv4.Header{Name: string(name), Value: string(value)})
-	}
-	return r
+	return inbound.Caller(ctx, auth.Owner), nil
 }
 
 // serverLog takes what fasthttp says about single connections: of interest to whoever debugs one.

@@ -74,7 +74,7 @@ func startTLS(t *testing.T, conf *tls.Config) *endpoint {
 	e.service = service
 	h := &Handler{
 		Service: service, Log: slog.New(slog.DiscardHandler),
-		Authenticate: SigV4(&sigv4.Verifier{Service: "kms", Lookup: users.Resolve}),
+		Authenticate: SigV4(&sigv4.Verifier{Service: "kms", Lookup: users.Resolve}, nil),
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

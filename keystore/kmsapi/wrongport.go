@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore/inbound"
 )
 
 // isForS3 reports whether a request is one of an S3 client that has the wrong port: every request to KMS is a POST of /
@@ -24,9 +26,7 @@ func isForS3(ctx *fasthttp.RequestCtx) bool {
 // signedForS3 reports whether a header Authorization is S3's: of Signature Version 2, which KMS never had, or with S3 in
 // the credential's scope.
 func signedForS3(authorization string) bool {
-	_, credential, _ := strings.Cut(authorization, "Credential=")
-	credential, _, _ = strings.Cut(credential, ",")
-	return strings.HasPrefix(authorization, "AWS ") || strings.HasSuffix(strings.TrimSpace(credential), "/s3/aws4_request")
+	return strings.HasPrefix(authorization, "AWS ") || inbound.Service(authorization) == "s3"
 }
 
 // wrongPort is an error as S3 clients print it.

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"waxseal/keystore"
 	"waxseal/keystore/iam"
@@ -132,23 +131,10 @@ func (c *call) conditions(r *record, given string, a access) iam.Values {
 
 // callerConditions are those that do not depend on the key.
 func (c *call) callerConditions() iam.Values {
-	v := iam.Values{}
+	v := c.caller.Conditions(c.now, c.s.region)
 	v.Set("kms:CallerAccount", c.caller.AccountID)
-	v.Set("aws:CurrentTime", c.now.Format(time.RFC3339))
-	v.Set("aws:EpochTime", strconv.FormatInt(c.now.Unix(), 10))
-	v.Set("aws:RequestedRegion", c.s.region)
-	v.Set("aws:ViaAWSService", strconv.FormatBool(c.caller.ViaService != ""))
 	if c.caller.ViaService != "" {
 		v.Set("kms:ViaService", c.caller.ViaService)
-	}
-	if c.caller.SourceIP != "" {
-		v.Set("aws:SourceIp", c.caller.SourceIP)
-	}
-	if c.caller.UserAgent != "" {
-		v.Set("aws:UserAgent", c.caller.UserAgent)
-	}
-	if secure, ok := c.caller.Transport.SecureTransport(); ok {
-		v.Set("aws:SecureTransport", secure)
 	}
 	return v
 }

@@ -78,16 +78,24 @@ func (everybody) ByARN(arn string) (*iam.User, bool) {
 	return &iam.User{Name: path.Base(parts[5]), ARN: arn, AccountID: parts[4], Root: parts[5] == "root", Everything: true}, true
 }
 
-func (everybody) Users() []*iam.User { return nil }
+func (everybody) PrincipalID(arn string) (string, bool) {
+	u, ok := everybody{}.ByARN(arn)
+	if !ok {
+		return "", false
+	}
+	return u.ID(), true
+}
+
+func (everybody) HasID(string) bool { return false }
 
 // andEverybody is a directory beside everybody.
 type andEverybody struct{ *iam.Directory }
 
-func (d andEverybody) ByARN(arn string) (*iam.User, bool) {
-	if u, ok := d.Directory.ByARN(arn); ok {
-		return u, true
+func (d andEverybody) PrincipalID(arn string) (string, bool) {
+	if id, ok := d.Directory.PrincipalID(arn); ok {
+		return id, true
 	}
-	return everybody{}.ByARN(arn)
+	return everybody{}.PrincipalID(arn)
 }
 
 func (r *rig) open(change ...func(*Config)) {

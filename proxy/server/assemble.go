@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
@@ -20,11 +19,10 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
 	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/directory"
 	"waxseal/keystore/iam"
-	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/local"
 	"waxseal/keystore/rootkey"
-	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy"
 	"waxseal/proxy/embedded"
@@ -46,12 +44,14 @@ type App struct {
 	state    *state.Sealed
 	audit    *audit.FileSink
 	users    *iam.Directory
+	people   *directory.Directory
+	own      []iam.User // of waxseal itself, beside root
 	provider keystore.Provider
 	behind   keystore.Provider // the external key service; nil with the embedded one
 	keys     *bucketkey.Keys
 	sseRoot  keystore.Root
-	store    *embedded.Store  // nil: the store is elsewhere
-	kms      *fasthttp.Server // nil with an external key service
+	store    *embedded.Store // nil: the store is elsewhere
+	kms      *fasthttp.Server
 	admin    *http.Server
 	pprof    *http.Server // nil: profiles are off
 	health   *health
@@ -119,27 +119,13 @@ func (p *App) openData(ctx context.Context, c *Config, log *slog.Logger) (err er
 	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
 		return err
 	}
-	if err := p.openUsers(c); err != nil {
+	if err := p.openUsers(ctx, c, log); err != nil {
 		return err
 	}
 	if err := p.openAudit(ctx, c, log); err != nil {
 		return err
 	}
 	p.tls, p.ca, err = c.tlsConfig(dir, log)
-	return err
-}
-
-// openUsers makes the directory of users: root, those of the configuration, and who delivers records.
-func (p *App) openUsers(c *Config) (err error) {
-	var own []iam.User
-	if c.AuditBucket != "" {
-		var courier iam.User
-		if courier, p.courier, err = c.courier(); err != nil {
-			return err
-		}
-		own = append(own, courier)
-	}
-	p.users, err = c.directory(p.root, own...)
 	return err
 }
 
@@ -190,8 +176,8 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	collectors := append(p.operatorMetrics(), metrics, newKeyMetrics(p.keys.Stats))
 	if p.KeyService != nil {
 		collectors = append(collectors, newServiceMetrics(p.KeyService.Counts))
-		p.openKMS(c, log)
 	}
+	p.openKMS(c, log)
 	for _, c := range collectors {
 		if err := p.registry.Register(c); err != nil {
 			return err
@@ -205,7 +191,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
 	}
 	p.S3, err = proxy.New(proxy.Config{
-		Upstream: up, Users: p.users, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
+		Upstream: up, Users: p.users, Used: p.people.Used, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
@@ -224,17 +210,6 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	p.Probed = make(chan struct{})
 	p.background(func(ctx context.Context) { defer close(p.Probed); p.S3.Probe(ctx) })
 	return p.openDelivery(c, log)
-}
-
-// openKMS makes the KMS endpoint of the embedded key service.
-func (p *App) openKMS(c *Config, log *slog.Logger) {
-	h := kmsapi.Handler{
-		Service:      p.KeyService,
-		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Resolve, Now: time.Now}),
-		Log:          log,
-	}
-	p.kms = h.Server()
-	p.atEnd(p.kms.ShutdownWithContext)
 }
 
 // upstream is the store as the S3 endpoint reaches it.
@@ -276,8 +251,8 @@ func (c *Config) compressionRules() []proxy.CompressionRule {
 	return rules
 }
 
-// directory is the root user, waxseal's own, and those of the configuration.
-func (c *Config) directory(root Credentials, own ...iam.User) (*iam.Directory, error) {
+// fileUsers are the root user, waxseal's own, and those of the configuration.
+func (c *Config) fileUsers(root Credentials, own ...iam.User) ([]iam.User, error) {
 	users := append([]iam.User{{
 		Name: "root", ARN: iam.RootARN(c.Account), AccountID: c.Account, Root: true,
 		AccessKey: root.AccessKey, Secret: iam.NewSecret(root.SecretKey),
@@ -288,6 +263,15 @@ func (c *Config) directory(root Credentials, own ...iam.User) (*iam.Directory, e
 			return nil, fmt.Errorf("config: users: %s: %w", u.Name, err)
 		}
 		users = append(users, user)
+	}
+	return users, nil
+}
+
+// directory is what a start makes of the users of the configuration.
+func (c *Config) directory(root Credentials) (*iam.Directory, error) {
+	users, err := c.fileUsers(root)
+	if err != nil {
+		return nil, err
 	}
 	d, err := iam.NewDirectory(users)
 	if err != nil {

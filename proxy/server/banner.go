@@ -13,7 +13,8 @@ import (
 // banner is what a person sees when waxseal is ready.
 type banner struct {
 	s3, admin string // addresses
-	kms       string // address; empty: the keys are at the external provider
+	kms       string // address
+	external  bool   // the keys are at the external provider: the port has IAM and STS alone
 	provider  string
 	store     string // where the objects go
 	tls       bool
@@ -33,12 +34,14 @@ func (b banner) print(w io.Writer) error {
 	if b.tls {
 		scheme = "https://"
 	}
-	s3, kms := scheme+reachable(b.s3), "external ("+b.provider+")"
-	if b.kms != "" {
-		kms = scheme + reachable(b.kms)
+	s3, kms := scheme+reachable(b.s3), scheme+reachable(b.kms)
+	keys := kms
+	if b.external {
+		keys = "external (" + b.provider + ")"
 	}
-	fmt.Fprintf(&t, "waxseal is ready: S3 %s, KMS %s, admin http://%s, data in %s\n", s3, kms, reachable(b.admin), b.dir)
+	fmt.Fprintf(&t, "waxseal is ready: S3 %s, KMS %s, admin http://%s, data in %s\n", s3, keys, reachable(b.admin), b.dir)
 	fmt.Fprintf(&t, "Objects go to %s. Keys are at %s. Region %s. This is %s\n", b.store, b.keys(), b.region, b.version)
+	fmt.Fprintf(&t, "Users, groups and roles are managed with: aws iam --endpoint-url %s\n", kms)
 	if b.ca != "" {
 		sum, err := fingerprint(b.ca)
 		if err != nil {
@@ -54,7 +57,7 @@ func (b banner) print(w io.Writer) error {
 }
 
 func (b banner) keys() string {
-	if b.kms == "" {
+	if b.external {
 		return "the external key service (" + b.provider + ")"
 	}
 	return "the embedded key service"
@@ -71,7 +74,7 @@ func (b banner) commands(t *strings.Builder, s3, kms string) {
 	}
 	aws := "aws --endpoint-url " + s3 + " "
 	fmt.Fprintln(t, aws+"s3 mb s3://my-bucket")
-	if b.kms != "" {
+	if !b.external {
 		fmt.Fprintf(t, "key=$(aws --endpoint-url %s kms create-key --description 'my first key' --query KeyMetadata.Arn --output text)\n", kms)
 		fmt.Fprintln(t, aws+"s3api put-bucket-encryption --bucket my-bucket --server-side-encryption-configuration \\\n"+
 			`  '{"Rules":[{"ApplyServerSideEncryptionByDefault":{"SSEAlgorithm":"aws:kms","KMSMasterKeyID":"'$key'"},"BucketKeyEnabled":true}]}'`)

@@ -77,7 +77,7 @@ func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) err
 	}
 	p.atEnd(func(context.Context) error { return behind.Close() })
 	p.behind = behind
-	p.provider, err = gate.New(behind, gate.Config{Identities: p.users, Audit: p.audit, Region: c.Region, Account: c.Account})
+	p.provider, err = gate.New(behind, gate.Config{Users: p.users.Users(), Audit: p.audit, Region: c.Region, Account: c.Account})
 	if err != nil {
 		return err
 	}

@@ -205,7 +205,7 @@ func awsBehind(t *testing.T) (func(*Config), string) {
 	}
 	verifier := &sigv4.Verifier{Service: "kms", Region: "us-east-1", Lookup: users.Resolve, Now: time.Now}
 	server := (&kmsapi.Handler{
-		Service: service, Log: slog.New(slog.DiscardHandler), Authenticate: kmsapi.SigV4(verifier),
+		Service: service, Log: slog.New(slog.DiscardHandler), Authenticate: kmsapi.SigV4(verifier, nil),
 	}).Server()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

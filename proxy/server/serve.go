@@ -125,7 +125,7 @@ func (c *Config) storePlace() string {
 // listeners are bound before anything else is done: most mistakes show there.
 type listeners struct {
 	s3, admin net.Listener
-	kms       net.Listener // nil with an external key service: its keys are managed there
+	kms       net.Listener // of IAM and STS alone with an external key service: its keys are managed there
 	pprof     net.Listener // nil: profiles are off
 }
 
@@ -135,7 +135,7 @@ func (c *Config) listen() (l listeners, err error) {
 		listener   *net.Listener
 	}{{"listen", c.Listen, &l.s3}, {"kms-listen", c.KMSListen, &l.kms}, {"admin-listen", c.AdminListen, &l.admin},
 		{"pprof-listen", c.PprofListen, &l.pprof}} {
-		if e.listener == &l.kms && c.external() || e.listener == &l.pprof && e.addr == "" {
+		if e.listener == &l.pprof && e.addr == "" {
 			continue
 		}
 		if *e.listener, err = net.Listen("tcp", e.addr); err != nil {
@@ -146,10 +146,10 @@ func (c *Config) listen() (l listeners, err error) {
 	return l, nil
 }
 
-// kmsAddr is where the KMS endpoint is, or why there is none.
+// kmsAddr is where the KMS endpoint is, and what it has of it.
 func (l listeners) kmsAddr(c *Config) string {
-	if l.kms == nil {
-		return "none, keys are at the external key service: " + c.KMSProvider
+	if c.external() {
+		return l.kms.Addr().String() + " (IAM and STS; keys are at the external key service: " + c.KMSProvider + ")"
 	}
 	return l.kms.Addr().String()
 }
@@ -188,13 +188,11 @@ func (p *App) serve(l listeners, log *slog.Logger) <-chan error {
 		}
 	}
 	go func() { report("S3", p.S3.Serve(p.greeted(l.s3, "S3", log), p.tls)) }()
-	if l.kms != nil {
-		kms := kmsapi.Listen(p.greeted(l.kms, "KMS", log))
-		if p.tls != nil {
-			kms = tls.NewListener(kms, p.tls)
-		}
-		go func() { report("KMS", p.kms.Serve(kms)) }()
+	kms := kmsapi.Listen(p.greeted(l.kms, "KMS", log))
+	if p.tls != nil {
+		kms = tls.NewListener(kms, p.tls)
 	}
+	go func() { report("KMS", p.kms.Serve(kms)) }()
 	go func() {
 		report("admin", p.admin.Serve(unproven.Listen(greetedPlain(l.admin, "admin", log), unproven.NewPool(adminConnections))))
 	}()
@@ -207,12 +205,8 @@ func (p *App) serve(l listeners, log *slog.Logger) <-chan error {
 }
 
 func (p *App) banner(c *Config, l listeners, version string) banner {
-	kms := ""
-	if l.kms != nil {
-		kms = l.kms.Addr().String()
-	}
 	return banner{
-		s3: l.s3.Addr().String(), kms: kms, provider: c.KMSProvider, admin: l.admin.Addr().String(),
+		s3: l.s3.Addr().String(), kms: l.kms.Addr().String(), external: c.external(), provider: c.KMSProvider, admin: l.admin.Addr().String(),
 		tls: p.tls != nil, ca: p.ca, dir: dataDir(c.DataDir), region: c.Region, root: p.root, made: p.rootMade,
 		embedded: c.UpstreamEndpoint == "", store: c.storePlace(), version: version,
 	}

@@ -1,0 +1,130 @@
+package awsquery
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/valyala/fasthttp"
+
+	"waxseal/keystore/iam"
+	"waxseal/keystore/inbound"
+	"waxseal/keystore/sigv4"
+)
+
+// timeout bounds one operation.
+const timeout = 30 * time.Second
+
+// Port serves APIs beside KMS on its port: they are told apart by the service in the credential's scope.
+type Port struct {
+	apis      []*API
+	verifiers map[string]*sigv4.Verifier
+	used      func(who *iam.Requester, service, region string)
+}
+
+// NewPort returns a port for APIs. used is told of each request that was signed rightly.
+func NewPort(lookup func(accessKey, token string) (iam.Credential, error), region string, now func() time.Time,
+	used func(who *iam.Requester, service, region string), apis ...*API,
+) *Port {
+	p := &Port{apis: apis, verifiers: make(map[string]*sigv4.Verifier), used: used}
+	for _, a := range apis {
+		p.verifiers[a.Name] = &sigv4.Verifier{Service: a.Name, Region: region, Global: true, Lookup: lookup, Now: now}
+	}
+	return p
+}
+
+const urlencoded = "application/x-www-form-urlencoded"
+
+// Takes reports whether a request is for one of the APIs: signed for it, or unsigned and urlencoded.
+func (p *Port) Takes(ctx *fasthttp.RequestCtx) bool { return p.api(ctx) != nil }
+
+// api is the API of a request. Unsigned ones are for STS, which alone has operations without a signature.
+func (p *Port) api(ctx *fasthttp.RequestCtx) *API {
+	h := &ctx.Request.Header
+	if !h.IsPost() || len(h.Peek("X-Amz-Target")) > 0 {
+		return nil
+	}
+	service := inbound.Service(string(h.Peek("Authorization")))
+	if len(h.Peek("Authorization")) == 0 && bytes.HasPrefix(h.ContentType(), []byte(urlencoded)) {
+		service = "sts"
+	}
+	for _, a := range p.apis {
+		if a.Name == service {
+			return a
+		}
+	}
+	return nil
+}
+
+// Head refuses what is wrong whatever the body is, before it is read.
+func (p *Port) Head(ctx *fasthttp.RequestCtx) error {
+	path, query, _ := strings.Cut(string(ctx.Request.Header.RequestURI()), "?")
+	switch {
+	case path != "/":
+		return Fail(404, "InvalidAction", "The path of a request must be /.")
+	case query != "":
+		return malformed("Parameters are taken in the body of the request, not in its address.")
+	case !bytes.HasPrefix(ctx.Request.Header.ContentType(), []byte(urlencoded)):
+		return malformed("The Content-Type of a request must be " + urlencoded + ".")
+	case len(ctx.Request.Header.Peek("Authorization")) == 0:
+		return nil
+	}
+	return queryError(p.verifiers[p.api(ctx).Name].VerifyHead(inbound.Signed(ctx, nil)))
+}
+
+// Serve answers a request. proven is called when its signature was found to be right.
+func (p *Port) Serve(ctx *fasthttp.RequestCtx, body []byte, proven func()) {
+	a := p.api(ctx)
+	var who *iam.Requester
+	if len(ctx.Request.Header.Peek("Authorization")) > 0 {
+		auth, err := p.verifiers[a.Name].Verify(inbound.Signed(ctx, body))
+		if err != nil {
+			p.Refuse(ctx, queryError(err))
+			return
+		}
+		proven()
+		who = auth.Owner
+		p.used(who, a.Name, auth.Region)
+	}
+	// Not a child of fasthttp's context: that one says nothing of the client, and is used again for another request.
+	deadline, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	write(ctx, a.Serve(deadline, inbound.Caller(ctx, who), body))
+}
+
+// Refuse answers a request with an error.
+func (p *Port) Refuse(ctx *fasthttp.RequestCtx, err error) {
+	write(ctx, p.api(ctx).Refusal(uuid.NewString(), err))
+}
+
+func write(ctx *fasthttp.RequestCtx, a Answer) {
+	ctx.Response.Header.Set("x-amzn-RequestId", a.RequestID)
+	ctx.SetContentType("text/xml")
+	ctx.SetStatusCode(a.Status)
+	ctx.SetBody(a.Body)
+	clear(a.Body) // it may hold a secret key
+}
+
+// queryErrors are the names that the query protocol has for what KMS calls otherwise.
+// https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
+var queryErrors = map[string]Error{
+	"UnrecognizedClientException":         {Code: "InvalidClientTokenId", Status: 403},
+	"InvalidSignatureException":           {Code: "SignatureDoesNotMatch", Status: 403},
+	"MissingAuthenticationTokenException": {Code: "MissingAuthenticationToken", Status: 403},
+	"IncompleteSignatureException":        {Code: "IncompleteSignature", Status: 400},
+	"ExpiredTokenException":               {Code: "ExpiredToken", Status: 403},
+}
+
+// queryError is an error of a signature in the words of the query protocol.
+func queryError(err error) error {
+	e, ok := sigv4.AsError(err)
+	if !ok {
+		return err
+	}
+	if named, known := queryErrors[e.Code]; known {
+		return Fail(named.Status, named.Code, "%s", e.Message)
+	}
+	return Fail(e.Status, e.Code, "%s", e.Message)
+}

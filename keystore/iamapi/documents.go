@@ -1,0 +1,59 @@
+package iamapi
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"waxseal/keystore/awsquery"
+	"waxseal/keystore/iam"
+)
+
+// AWS's limits of policies, in characters without white space.
+const (
+	maxManaged = 6144
+	maxTrust   = 2048
+)
+
+func size(document string) int {
+	n := 0
+	for _, c := range document {
+		if !unicode.IsSpace(c) {
+			n++
+		}
+	}
+	return n
+}
+
+func malformed(err error) error {
+	var m *iam.MalformedError
+	if errors.As(err, &m) {
+		return awsquery.Fail(400, "MalformedPolicyDocument", "%s", m.Message)
+	}
+	return awsquery.Fail(400, "MalformedPolicyDocument", "%s", err)
+}
+
+// checkDocument refuses an identity policy that is malformed, or that waxseal would not hold to.
+func (a *api) checkDocument(document string) error {
+	if err := a.dir.CheckDocument(document); err != nil {
+		return malformed(err)
+	}
+	return nil
+}
+
+// checkTrust refuses a trust policy that is malformed or names who does not exist.
+func (a *api) checkTrust(document string) error {
+	if size(document) > maxTrust {
+		return limit("ACLSizePerRole", maxTrust)
+	}
+	if _, err := a.dir.CheckTrust(document); err != nil {
+		return malformed(err)
+	}
+	return nil
+}
+
+// encoded is a document as IAM's answers have it: percent-encoded by RFC 3986.
+func encoded(document string) string {
+	return strings.ReplaceAll(url.QueryEscape(document), "+", "%20")
+}

@@ -1,0 +1,44 @@
+package iamapi
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+	"time"
+
+	"waxseal/keystore/awsquery"
+)
+
+const defaultPage = 100
+
+// page is the part of a list that an answer has.
+type page struct {
+	IsTruncated bool
+	Marker      string `xml:",omitempty"`
+}
+
+// cut returns a page of a list, in the order of its names. A marker is the name before the page: a list that changes
+// between two pages misses nothing that stays.
+func cut[T any](r *awsquery.Request, all []T, name func(T) string) ([]T, page, error) {
+	slices.SortFunc(all, func(a, b T) int { return strings.Compare(name(a), name(b)) })
+	if marker := r.Get("Marker"); marker != "" {
+		after, err := base64.RawURLEncoding.DecodeString(marker)
+		if err != nil {
+			return nil, page{}, awsquery.Fail(400, "ValidationError", "Invalid Marker.")
+		}
+		i := slices.IndexFunc(all, func(v T) bool { return name(v) > string(after) })
+		if i < 0 {
+			i = len(all)
+		}
+		all = all[i:]
+	}
+	n := r.Number("MaxItems", defaultPage)
+	if len(all) <= n {
+		return all, page{}, nil
+	}
+	all = all[:n]
+	return all, page{true, base64.RawURLEncoding.EncodeToString([]byte(name(all[n-1])))}, nil
+}
+
+// isoTime is a time as IAM writes it.
+func isoTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"waxseal/keystore/awsquery"
+	"waxseal/keystore/directory"
+	"waxseal/keystore/gate"
+	"waxseal/keystore/iam"
+	"waxseal/keystore/iamapi"
+	"waxseal/keystore/kmsapi"
+	"waxseal/keystore/sigv4"
+	"waxseal/proxy"
+)
+
+// openUsers makes the directory of users: root, those of the configuration, who delivers records, and those of the state.
+func (p *App) openUsers(ctx context.Context, c *Config, log *slog.Logger) (err error) {
+	if c.AuditBucket != "" {
+		var courier iam.User
+		if courier, p.courier, err = c.courier(); err != nil {
+			return err
+		}
+		p.own = append(p.own, courier)
+	}
+	file, err := c.fileUsers(p.root, p.own...)
+	if err != nil {
+		return err
+	}
+	if p.users, err = iam.NewDirectory(file); err != nil {
+		return err
+	}
+	p.people, err = directory.Open(ctx, directory.Config{
+		State: p.state, People: p.users, Account: c.Account, Log: log, CheckPolicy: c.checkPolicy,
+	}, file)
+	if err == nil && !p.looking {
+		p.background(p.people.Follow)
+	}
+	return err
+}
+
+// checkPolicy holds an identity policy to what a start holds those of the configuration file to.
+func (c *Config) checkPolicy(policy *iam.Policy) error {
+	if err := proxy.CheckPolicy(policy); err != nil || !c.external() {
+		return err
+	}
+	return gate.CheckPolicy(policy)
+}
+
+// openKMS makes the endpoint of the key service, which is that of IAM, too. With an external key service it has no KMS.
+func (p *App) openKMS(c *Config, log *slog.Logger) {
+	base := awsquery.API{Audit: p.audit, Region: c.Region, Account: c.Account, Now: time.Now, Log: log}
+	h := kmsapi.Handler{
+		Service:      p.KeyService,
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Resolve, Now: time.Now}, p.people.Used),
+		Query:        awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, iamapi.New(p.people, base)),
+		Log:          log,
+	}
+	p.kms = h.Server()
+	p.atEnd(p.kms.ShutdownWithContext)
+}
