@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,42 +43,67 @@ func (b *bucketConfig) defaultEncryption() (algorithm, keyID string, bucketKey b
 	return d.SSEAlgorithm, d.KMSMasterKeyID, b.bucketKeyEnabled()
 }
 
-// bucketConfigs reads bucket configuration from the state store, through a cache that the store's watch keeps true.
+// bucketConfigs reads bucket configuration from the state store, through a cache. A change drops the bucket from the
+// cache, also a change by another replica.
 type bucketConfigs struct {
-	state   state.Store
-	atStore storePolicies
+	state    state.Store
+	replicas replicas
+	window   time.Duration // how long the cache serves while the state does not answer
+	atStore  storePolicies
 
 	mu      sync.RWMutex
-	cached  map[string]cachedConfig
-	forgets int64 // how often an entry was forgotten
+	cached  map[string]*bucketConfig
+	forgets int64     // how often an entry was forgotten
+	failed  time.Time // when the state was last found not to answer
 }
 
-type cachedConfig struct {
-	conf *bucketConfig
-	read time.Time
+// replicas is what the cache asks of state.Replicas.
+type replicas interface {
+	Age() time.Duration
+	Settle(ctx context.Context, rev int64)
 }
 
 const (
 	bucketPrefix = "proxy/bucket/"
-	// configTTL bounds how long another replica's change can go unseen when its watch event was lost.
-	configTTL        = 10 * time.Second
+	// configTTL bounds how long what the store holds of a bucket's policy is believed: others may change it there.
+	configTTL = 10 * time.Second
+	// failedPause is how long the state is not asked again after it did not answer, where the cache may serve.
+	failedPause      = time.Second
 	maxCachedConfigs = 10000
 )
 
-func newBucketConfigs(s state.Store) *bucketConfigs {
-	return &bucketConfigs{state: s, cached: make(map[string]cachedConfig)}
+func newBucketConfigs(s state.Store, replicas *state.Replicas, window time.Duration) *bucketConfigs {
+	b := &bucketConfigs{state: s, replicas: replicas, window: window, cached: make(map[string]*bucketConfig)}
+	s.Follow(bucketPrefix, func(key string, _ int64) {
+		if key == "" {
+			b.forgetAll()
+			return
+		}
+		b.forget(strings.TrimPrefix(key, bucketPrefix))
+	})
+	return b
 }
 
 // get returns a bucket's configuration; a bucket without one has the zero configuration. Not to be changed.
 func (b *bucketConfigs) get(ctx context.Context, bucket string) (*bucketConfig, error) {
 	b.mu.RLock()
 	c, ok := b.cached[bucket]
-	forgets := b.forgets
+	forgets, failed := b.forgets, time.Since(b.failed) < failedPause
 	b.mu.RUnlock()
-	if ok && time.Since(c.read) < configTTL {
-		return c.conf, nil
+	// A replica that does not follow the state, because its watch stands still, asks; when it cannot, it goes on with what
+	// it knows within the window.
+	age := b.replicas.Age()
+	within := ok && age < b.window
+	if ok && age < state.FreshFor || within && failed {
+		return c, nil
 	}
 	conf, err := b.read(ctx, bucket)
+	if errors.Is(err, state.ErrUnavailable) && within {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.failed = time.Now()
+		return c, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +121,7 @@ func (b *bucketConfigs) remember(bucket string, conf *bucketConfig, forgets int6
 	if len(b.cached) >= maxCachedConfigs {
 		clear(b.cached)
 	}
-	b.cached[bucket] = cachedConfig{conf, time.Now()}
+	b.cached[bucket] = conf
 }
 
 func (b *bucketConfigs) read(ctx context.Context, bucket string) (*bucketConfig, error) {
@@ -163,10 +189,20 @@ func (b *bucketConfigs) removeRead(ctx context.Context, bucket string, conf *buc
 func (b *bucketConfigs) txn(ctx context.Context, bucket string, conds []state.Cond, op state.Op) error {
 	defer b.forget(bucket)
 	op.Key = bucketPrefix + bucket
-	if _, err := b.state.Txn(ctx, conds, []state.Op{op}); err != nil {
+	rev, err := b.state.Txn(ctx, conds, []state.Op{op})
+	if err != nil {
 		return fmt.Errorf("configuration of bucket %s: %w", bucket, err)
 	}
+	b.replicas.Settle(ctx, rev) // a Deny is in force on all replicas when the client hears of it
 	return nil
+}
+
+func (b *bucketConfigs) forgetAll() {
+	b.atStore.forgetAll()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.cached)
+	b.forgets++
 }
 
 func (b *bucketConfigs) forget(bucket string) {

@@ -33,6 +33,8 @@ type Config struct {
 	Keys     *bucketkey.Keys   // bucket keys in front of Provider
 	Root     keystore.Root     // SSE-S3's root key and the service key
 	State    state.Store       // uploads in flight and bucket configuration
+	Replicas *state.Replicas   // who shares State; nil: nobody
+	Window   time.Duration     // how long a replica goes on with what it knows of State while State does not answer
 	HeldDir  string            // where short last parts wait for Complete
 	MaxHeld  int64             // bytes that may wait there; default 64 GiB
 
@@ -123,7 +125,7 @@ func New(cfg Config) (*Server, error) {
 		cfg:      cfg,
 		log:      cfg.Log,
 		up:       up,
-		buckets:  newBucketConfigs(cfg.State),
+		buckets:  newBucketConfigs(cfg.State, cfg.Replicas, cfg.Window),
 		facts:    newFactsCache(),
 		uploads:  newUploads(cfg.State, held, cfg.Now),
 		changing: newTurns(),

@@ -83,6 +83,13 @@ func (s *storePolicies) forget(bucket string) {
 	delete(s.known, bucket)
 }
 
+// forgetAll has every policy read again.
+func (s *storePolicies) forgetAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known = nil
+}
+
 // policyTime bounds the reading of a policy: a client that has sent a long body meanwhile cannot be seen to leave.
 const policyTime = 10 * time.Second
 

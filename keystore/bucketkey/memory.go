@@ -28,6 +28,7 @@ type memory struct {
 	mu         sync.Mutex
 	epoch      uint64            // counts Forgets
 	forgot     map[string]uint64 // the epoch of each KMS key's last Forget: calls for further KMS keys go on
+	forgotAll  uint64            // the epoch of the last Forget of all KMS keys
 	forgetting map[string]uint64 // KMS keys with records to be removed from the state, by the epoch of the Forget
 	sweeper    *time.Timer       // nil: not armed
 	closed     bool
@@ -127,11 +128,16 @@ func (m *memory) anyEpoch() uint64 {
 func (m *memory) epochOf(keyARN string) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.forgot[keyARN]
+	return m.lastForget(keyARN)
 }
 
+// lastForget returns the epoch of a KMS key's last Forget. mu is held.
+func (m *memory) lastForget(keyARN string) uint64 { return max(m.forgot[keyARN], m.forgotAll) }
+
 // late reports whether a KMS key was forgotten since the epoch. mu is held.
-func (m *memory) late(keyARN string, epoch uint64) bool { return m.closed || m.forgot[keyARN] != epoch }
+func (m *memory) late(keyARN string, epoch uint64) bool {
+	return m.closed || m.lastForget(keyARN) != epoch
+}
 
 // key returns an opened key, opened within the last maxAge, with a reference for the caller, or nil, or why it cannot be
 // opened.

@@ -120,6 +120,9 @@ func (s *Service) sweepEntry(ctx context.Context, e state.Entry) error {
 func (s *Service) sweepKey(ctx context.Context, due *key) error {
 	return s.doDue(ctx, due, func(k *key, now time.Time) error {
 		if !k.DeletionDate.IsZero() && !k.DeletionDate.After(now) {
+			if !s.mayDelete(k) {
+				return nil
+			}
 			return s.deleteKey(ctx, k, now)
 		}
 		return s.sealAndStore(func() error {

@@ -145,11 +145,19 @@ func (s *Service) openRootVersion(v rootVersion) (keystore.Secret, error) {
 
 // RotateRoot makes a new version of the root of SSE-S3 and wraps new data under it from now on.
 func (s *Service) RotateRoot(ctx context.Context) error {
+	return s.rotateRoot(ctx, func(*rootRecord) bool { return true })
+}
+
+// rotateRoot rotates the root if it is due, as it is found each time that another replica was faster.
+func (s *Service) rotateRoot(ctx context.Context, due func(*rootRecord) bool) error {
 	err := retry(ctx, func() error {
 		var r rootRecord
 		revision, found, err := s.getJSON(ctx, rootKey, &r)
 		if err != nil || !found {
 			return orError(err, errors.New("the root key is gone from the state"))
+		}
+		if !due(&r) {
+			return nil
 		}
 		return s.sealAndStore(func() error { return s.addRootVersion(ctx, &r, revision) })
 	})
@@ -164,13 +172,14 @@ func (s *Service) sweepRoot(ctx context.Context) error {
 	if err := s.openRoot(ctx); err != nil { // another replica may have rotated it
 		return err
 	}
+	due := func(created time.Time) bool { return !s.now().Before(created.Add(managedRotation * day)) }
 	s.root.mu.RLock()
-	due := s.root.created.Add(managedRotation * day)
+	created := s.root.created
 	s.root.mu.RUnlock()
-	if s.now().Before(due) {
+	if !due(created) {
 		return nil
 	}
-	return s.RotateRoot(ctx)
+	return s.rotateRoot(ctx, func(r *rootRecord) bool { return due(r.Versions[len(r.Versions)-1].Created) })
 }
 
 // Root is the service as the root of SSE-S3. The ring holds the keys of the service itself.

@@ -36,6 +36,9 @@ type Config struct {
 	// RequestsPerSecond is what one principal may ask for; 0 is no limit.
 	RequestsPerSecond float64
 
+	// Replicas are the processes that share State; nil: this one is alone.
+	Replicas *state.Replicas
+
 	// NoSweep leaves what is due undone, at the start and after: for a look at a state that is not in service, where
 	// a deletion or a rotation would happen without anybody's knowing.
 	NoSweep bool
@@ -76,6 +79,7 @@ type Service struct {
 	account    string
 	identities Identities
 	now        func() time.Time
+	mono       func() time.Time // for what the wall clock alone must not decide
 	log        *slog.Logger
 	limits     Limits
 	throttle   *throttle
@@ -94,13 +98,18 @@ type Service struct {
 	// work more often than any number of tries makes good.
 	counts sync.Map
 
-	hooksMu sync.RWMutex
-	hooks   []func(keyARN string)
-	atOpen  []string // keys that Open changed, when nobody could have registered yet
+	replicas *state.Replicas
+	waiting  deletions // of keys whose end another look must confirm
 
-	stop   context.CancelFunc
-	done   sync.WaitGroup
-	closed sync.Once
+	hooksMu   sync.RWMutex
+	hooks     []func(keyARN string)
+	elsewhere []func(keyARN string) // for changes by other replicas
+	atOpen    []string              // keys that Open changed, when nobody could have registered yet
+
+	stop     context.CancelFunc
+	unfollow func()
+	done     sync.WaitGroup
+	closed   sync.Once
 }
 
 var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
@@ -131,8 +140,9 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s := &Service{
 		state: cfg.State, secrets: cfg.Secrets, sealer: cfg.Secrets.Sealer("kms/material"), audit: cfg.Audit, region: cfg.Region, account: cfg.AccountID,
 		identities: cfg.Identities, now: cfg.Now, log: cfg.Log, limits: cfg.Limits,
-		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys,
+		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys, replicas: cfg.Replicas,
 	}
+	s.mono = time.Now
 	s.watch.wall, s.watch.mono = s.now(), time.Now()
 	if err := checkRestored(ctx, cfg.State); err != nil {
 		return nil, fmt.Errorf("keystore/local: %w", err)
@@ -140,18 +150,25 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := s.openRoot(ctx); err != nil {
 		return nil, fmt.Errorf("keystore/local: %w", err)
 	}
+	s.follow()
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
 	if cfg.NoSweep {
 		return s, nil
 	}
+	if !s.replicas.Shared() { // with others, nothing is done by the clock of a process that nobody has looked at yet
+		s.sweepAtOpen(ctx)
+	}
+	s.done.Go(func() { s.reap(background) })
+	return s, nil
+}
+
+func (s *Service) sweepAtOpen(ctx context.Context) {
 	s.hooks = append(s.hooks, func(keyARN string) { s.atOpen = append(s.atOpen, keyARN) })
 	if err := s.Sweep(ctx); err != nil {
 		s.log.Error("key service: what was due could not be done; it is tried again", "err", err)
 	}
 	s.hooks = nil
-	s.done.Go(func() { s.reap(background) })
-	return s, nil
 }
 
 // Close ends the background work and erases the keys in memory. The state stays open: it belongs to the caller.
@@ -160,6 +177,7 @@ func (s *Service) Close() error {
 	s.closed.Do(func() {
 		s.stop()
 		s.done.Wait()
+		s.unfollow()
 		err = s.flushUsage(context.Background())
 		s.root.zero()
 		s.keys.Purge()

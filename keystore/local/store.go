@@ -99,12 +99,15 @@ func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 		return err
 	}
 	conds := append(e.conds, state.Cond{Key: keyPath(k.Account, k.ID), Revision: k.revision})
-	_, err := s.state.Txn(ctx, conds, e.ops)
+	rev, err := s.state.Txn(ctx, conds, e.ops)
 	if err == nil || errors.Is(err, state.ErrUnknown) { // what may have changed, caches must not keep
 		s.changed(e.arn())
 		for _, keyARN := range e.others {
 			s.changed(keyARN)
 		}
+	}
+	if err == nil {
+		s.replicas.Settle(ctx, rev)
 	}
 	return err
 }

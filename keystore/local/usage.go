@@ -87,6 +87,23 @@ func (s *Service) writeUsage(ctx context.Context, uses map[string]lastUse) error
 	return state.WriteAll(ctx, s.state, ops)
 }
 
+// lastUseOf returns the later of the uses that this process and the state know of.
+func (s *Service) lastUseOf(ctx context.Context, keyID string) (lastUse, bool, error) {
+	here, found := s.usage.get(keyID)
+	if found && !s.replicas.Shared() {
+		return here, true, nil
+	}
+	var stored lastUse
+	_, inState, err := s.getJSON(ctx, usagePrefix+keyID, &stored)
+	if err != nil {
+		return lastUse{}, false, err
+	}
+	if inState && (!found || stored.Time.After(here.Time)) {
+		return stored, true, nil
+	}
+	return here, found, nil
+}
+
 // GetKeyLastUsage tells when and how a key was last used in a cryptographic operation.
 func (s *Service) GetKeyLastUsage(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*GetKeyLastUsageResponse, error) {
 	return perform(ctx, s, caller, "GetKeyLastUsage", in, func(c *call) (*GetKeyLastUsageResponse, error) {
@@ -94,11 +111,9 @@ func (s *Service) GetKeyLastUsage(ctx context.Context, caller keystore.Caller, i
 		if err != nil {
 			return nil, err
 		}
-		use, found := s.usage.get(k.ID)
-		if !found {
-			if _, found, err = s.getJSON(ctx, usagePrefix+k.ID, &use); err != nil {
-				return nil, err
-			}
+		use, found, err := s.lastUseOf(ctx, k.ID)
+		if err != nil {
+			return nil, err
 		}
 		// Uses have been noted ever since there were keys, so tracking began with the key.
 		out := &GetKeyLastUsageResponse{KeyId: k.arn(), TrackingStartDate: at(k.Created), KeyCreationDate: at(k.Created)}

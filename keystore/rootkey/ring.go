@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -48,6 +49,8 @@ const relook = time.Second
 // whose keys are numbered from 1.
 func OpenRing(ctx context.Context, s state.Store, sealer state.Sealer) (*Ring, error) {
 	r := &Ring{store: s, sealer: sealer, timeout: 5 * time.Second}
+	// Every key's path begins so, and that of the record that names the current one.
+	s.Follow(strings.TrimSuffix(ServiceKeyPrefix, "/"), func(string, int64) { r.lookSoon() })
 	if err := r.load(ctx); err != nil {
 		return nil, err
 	}
@@ -103,6 +106,13 @@ func (r *Ring) mayLook() bool {
 	}
 	r.looked = time.Now()
 	return true
+}
+
+// lookSoon lets the next unknown id read the state at once: a key may have come.
+func (r *Ring) lookSoon() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked = time.Time{}
 }
 
 // Rotate makes a new current key and returns its id. Earlier ones go on vouching for what they did. When another

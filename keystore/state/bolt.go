@@ -196,6 +196,11 @@ func (s *boltStore) Watch(ctx context.Context, prefix string) (<-chan Event, err
 	return s.hub.Watch(ctx, prefix)
 }
 
+// Follow implements Store.
+func (s *boltStore) Follow(prefix string, see func(string, int64)) func() {
+	return s.hub.Follow(prefix, see)
+}
+
 // Backup copies to a temporary file beside the state first, however slow w is: the file cannot grow while a read
 // transaction is open, so the first write in need of space would wait for w, and all later writes for that write.
 func (s *boltStore) Backup(w io.Writer) (err error) {

@@ -100,6 +100,11 @@ func (m *memory) Watch(ctx context.Context, prefix string) (<-chan Event, error)
 	return m.hub.Watch(ctx, prefix)
 }
 
+// Follow implements Store.
+func (m *memory) Follow(prefix string, see func(string, int64)) func() {
+	return m.hub.Follow(prefix, see)
+}
+
 // Backup implements Store.
 func (m *memory) Backup(w io.Writer) error {
 	m.mu.RLock()

@@ -350,6 +350,11 @@ func (s *Sealed) openEvent(e Event) Event {
 	return e
 }
 
+// Follow implements Store. Followers get no values.
+func (s *Sealed) Follow(prefix string, see func(string, int64)) func() {
+	return s.store.Follow(prefix, see)
+}
+
 // Backup implements Store. Values in the copy are sealed.
 func (s *Sealed) Backup(w io.Writer) error { return s.store.Backup(w) }
 

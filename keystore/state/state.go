@@ -91,6 +91,11 @@ type Store interface {
 	// then closes the channel. A slow reader never delays a writer: see Event.Lagged.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 
+	// Follow calls see with the key and the revision of every change under prefix, in order, until stop. With an empty key
+	// changes were lost: anything may have changed up to that revision. Followers of the empty prefix are called last: what
+	// they are called with, every cache has dropped. see must be quick and must not call the store.
+	Follow(prefix string, see func(key string, rev int64)) (stop func())
+
 	// Backup writes a consistent copy for OpenBolt. Reads and writes go on meanwhile, however slow w is.
 	Backup(w io.Writer) error
 

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -14,6 +15,15 @@ type Hub struct {
 	mu       sync.Mutex
 	closed   bool
 	watchers map[*watcher]struct{}
+
+	following sync.Mutex
+	followers []*follower // those of the empty prefix behind all others
+}
+
+// follower is called for each change, before watchers hear of it.
+type follower struct {
+	prefix string
+	see    func(key string, rev int64)
 }
 
 // watcher queues changes for a channel. Writers fill the queue and never wait for the channel.
@@ -54,6 +64,14 @@ func (h *Hub) Watch(ctx context.Context, prefix string) (<-chan Event, error) {
 
 // Publish queues changes. Callers publish in order of revision, and leave the events' values as they are.
 func (h *Hub) Publish(events []Event) {
+	followers := h.currentFollowers()
+	for _, e := range events {
+		for _, f := range followers {
+			if strings.HasPrefix(e.Key, f.prefix) {
+				f.see(e.Key, e.Revision)
+			}
+		}
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.watchers {
@@ -61,8 +79,35 @@ func (h *Hub) Publish(events []Event) {
 	}
 }
 
-// Lag sends Lagged to every watcher, in place of changes that were lost.
-func (h *Hub) Lag() {
+// Follow implements Store.Follow.
+func (h *Hub) Follow(prefix string, see func(key string, rev int64)) (stop func()) {
+	h.following.Lock()
+	defer h.following.Unlock()
+	f := &follower{prefix, see}
+	at := len(h.followers)
+	for prefix != "" && at > 0 && h.followers[at-1].prefix == "" {
+		at--
+	}
+	h.followers = slices.Insert(slices.Clone(h.followers), at, f)
+	return func() {
+		h.following.Lock()
+		defer h.following.Unlock()
+		h.followers = slices.DeleteFunc(slices.Clone(h.followers), func(other *follower) bool { return other == f })
+	}
+}
+
+// currentFollowers returns the followers of now. Their list is never changed in place.
+func (h *Hub) currentFollowers() []*follower {
+	h.following.Lock()
+	defer h.following.Unlock()
+	return h.followers
+}
+
+// Lag tells every watcher and follower that changes up to a revision were lost.
+func (h *Hub) Lag(rev int64) {
+	for _, f := range h.currentFollowers() {
+		f.see("", rev)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for w := range h.watchers {

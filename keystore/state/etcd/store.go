@@ -234,6 +234,11 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan state.Event, e
 	return out, nil
 }
 
+// Follow implements state.Store.
+func (s *Store) Follow(prefix string, see func(string, int64)) func() {
+	return s.hub.Follow(prefix, see)
+}
+
 // Backup implements state.Store: a consistent copy for OpenBolt, of one revision.
 func (s *Store) Backup(w io.Writer) error {
 	entries, rev, err := s.scan(s.life, "", "", 0)

@@ -28,7 +28,7 @@ func (s *Store) follow(rev int64) {
 			if rerr == nil {
 				s.log.Warn("the state's changes were compacted away before they were seen: caches are dropped", "from", rev, "to", now)
 				rev = now
-				s.hub.Lag()
+				s.hub.Lag(rev)
 				continue
 			}
 			err = rerr

@@ -24,7 +24,7 @@ func Run(t *testing.T, open func(*testing.T) state.Store, over func(state.Store)
 	for name, test := range map[string]func(*testing.T, state.Store){
 		"Transactions": testTransactions, "GetAndRange": testGetAndRange, "ManyPages": testManyPages, "Refusals": testRefusals,
 		"LargestTransaction": testLargestTransaction, "Closed": testClosed, "RacingCounters": testRacingCounters,
-		"OneWinner": testOneWinner, "Watch": testWatch, "WatchLags": testWatchLags, "ValuesAreCopies": testValuesAreCopies,
+		"OneWinner": testOneWinner, "Watch": testWatch, "Follow": testFollow, "WatchLags": testWatchLags, "ValuesAreCopies": testValuesAreCopies,
 		"Backup": func(t *testing.T, s state.Store) { testBackup(t, s, over) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -411,6 +411,50 @@ func testWatch(t *testing.T, s state.Store) {
 	}
 	cancel()
 	for range events { // ends: the channel is closed
+	}
+}
+
+// testFollow: followers are called for every change under their prefix, those of the empty prefix behind all others.
+func testFollow(t *testing.T, s state.Store) {
+	type call struct {
+		who, key string
+		rev      int64
+	}
+	calls := make(chan call, 100)
+	follow := func(who, prefix string) func() {
+		return s.Follow(prefix, func(key string, rev int64) { calls <- call{who, key, rev} })
+	}
+	stopAll, stopB := follow("all", ""), follow("b", "b/")
+	stopFirst := follow("first", "b/")
+	want := func(what string, want ...call) {
+		t.Helper()
+		for _, w := range want {
+			select {
+			case got := <-calls:
+				if got.who != w.who || got.key != w.key || got.rev != w.rev {
+					t.Errorf("%s: got %v, want %v", what, got, w)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s: no call, want %v", what, w)
+			}
+		}
+	}
+	a, b := put(t, s, "a", "1"), put(t, s, "b/1", "1")
+	base := s.(counted).base // followers get revisions as they are
+	want("written", call{"all", "a", a + base}, call{"b", "b/1", b + base}, call{"first", "b/1", b + base}, call{"all", "b/1", b + base})
+	stopB()
+	rev, err := s.Txn(t.Context(), nil, []state.Op{{Key: "b/1", Delete: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want("deleted", call{"first", "b/1", rev + base}, call{"all", "b/1", rev + base})
+	stopFirst()
+	stopAll()
+	put(t, s, "b/2", "1")
+	select {
+	case got := <-calls:
+		t.Errorf("called after the stop: %v", got)
+	default:
 	}
 }
 

@@ -1,0 +1,379 @@
+package state
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+)
+
+// replicaPrefix is where each replica says how far it has followed the state: replicas/<name>.
+const replicaPrefix = "replicas/"
+
+const (
+	// beatInterval is how often a replica writes its record.
+	beatInterval = time.Second
+	// FreshFor is how long a replica may go without proof that it follows the state before it counts as out of date: it
+	// asks the state in place of its caches then, and nobody waits for it.
+	FreshFor = 5 * time.Second
+	// MaxSkew is how far the clocks of live replicas may differ where something that cannot be undone goes by them.
+	MaxSkew = 2 * time.Minute
+	// forgottenAfter is the age at which the record of a replica that is gone is removed.
+	forgottenAfter = time.Hour
+)
+
+// ErrReplaced ends a replica whose record was changed by somebody else: a second process has its name, or the state is
+// an older one, brought back.
+var ErrReplaced = errors.New("state: another process runs under this replica's name, or the state was restored from a backup: restart this process, under a name of its own")
+
+// Replicas is this process among those that share a state. It proves how fresh the caches of the process are, and tells
+// when the other replicas have seen a change.
+//
+// A beat is a transaction that writes the replica's own record. The change comes back through the watch that all caches
+// follow: whoever sees it has seen everything that was in the state when the beat was sent. So the caches are as fresh as
+// the sending of the last beat that came back. A lease would prove less: it lives on while its owner's watch stands still.
+//
+// A nil Replicas is that of a process alone: always fresh, nobody to wait for.
+type Replicas struct {
+	store  Store
+	name   string
+	urgent []string // prefixes: a change under one of them is acknowledged at once
+	log    *slog.Logger
+	wall   func() time.Time
+	clock  func() time.Duration // monotonic, goes on while the machine sleeps
+
+	mu       sync.Mutex
+	seen     int64                    // every cache has followed the state up to this revision
+	beats    map[int64]time.Duration  // when the beats that have not come back were sent, by revision
+	fresh    time.Duration            // when the last beat was sent that came back
+	others   map[string]*otherReplica // by name
+	revision int64                    // of our record
+	unknown  []byte                   // the value of the last beat whose answer was lost
+	err      error                    // why this replica must end
+	ended    chan struct{}
+
+	kick chan struct{} // one token: beat at once
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// replicaRecord is a replica's record.
+type replicaRecord struct {
+	Seen int64     `json:"seen"`
+	Time time.Time `json:"time"` // the replica's clock
+}
+
+type otherReplica struct {
+	seen     int64
+	revision int64         // of its record
+	progress time.Duration // when its seen was last found to have grown, or it was found
+	skew     time.Duration // its clock against ours
+}
+
+// Join makes this process a replica, under a name that no other process has. A change of a key under an urgent prefix is
+// acknowledged at once: others wait for it.
+func Join(ctx context.Context, s Store, name string, log *slog.Logger, urgent ...string) (*Replicas, error) {
+	if err := CheckKey(replicaPrefix + name); err != nil || name == "" || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("state: %q is not a replica's name", name)
+	}
+	r := &Replicas{store: s, name: name, urgent: urgent, log: log, wall: time.Now, clock: boottime(),
+		beats: make(map[int64]time.Duration), others: make(map[string]*otherReplica), ended: make(chan struct{}), kick: make(chan struct{}, 1)}
+	e, err := s.Get(ctx, replicaPrefix+name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	r.revision = e.Revision // of a process before, or of one that is replaced now
+	unfollow := s.Follow("", r.follow)
+	if err := r.beat(ctx); err != nil {
+		unfollow()
+		return nil, fmt.Errorf("state: joining the replicas as %s: %w", name, err)
+	}
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	r.done.Go(func() { r.run(life); unfollow() })
+	return r, nil
+}
+
+// Leave removes this replica's record, so that nobody waits for it.
+func (r *Replicas) Leave(ctx context.Context) error {
+	if r == nil {
+		return nil
+	}
+	r.stop()
+	r.done.Wait()
+	r.mu.Lock()
+	revision := r.revision
+	r.mu.Unlock()
+	_, err := r.store.Txn(ctx, []Cond{{Key: replicaPrefix + r.name, Revision: revision}}, []Op{{Key: replicaPrefix + r.name, Delete: true}})
+	if errors.Is(err, ErrConflict) || errors.Is(err, ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// Ended is closed when this replica must end, as Err says why. It is nil for a process alone.
+func (r *Replicas) Ended() <-chan struct{} {
+	if r == nil {
+		return nil
+	}
+	return r.ended
+}
+
+// Err returns why this replica must end.
+func (r *Replicas) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Shared reports whether other processes may use the state.
+func (r *Replicas) Shared() bool { return r != nil }
+
+// Age returns how old what this process knows of the state may be.
+func (r *Replicas) Age() time.Duration {
+	if r == nil {
+		return 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.clock() - r.fresh
+}
+
+// Fresh reports whether this process follows the state.
+func (r *Replicas) Fresh() bool { return r.Age() < FreshFor }
+
+// ClocksAgree reports whether the clocks of all live replicas agree with this one's, as far as something that cannot be
+// undone needs it, and this replica is fresh.
+func (r *Replicas) ClocksAgree() bool {
+	if r == nil {
+		return true
+	}
+	if !r.Fresh() {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, o := range r.others {
+		if r.live(o) && o.skew.Abs() > MaxSkew {
+			r.log.Warn("the clocks of two replicas differ: nothing that cannot be undone is done", "replica", name, "by", o.skew)
+			return false
+		}
+	}
+	return true
+}
+
+// live reports whether a replica may still go by its caches. mu is held.
+func (r *Replicas) live(o *otherReplica) bool { return r.clock()-o.progress < FreshFor }
+
+// settlePause is how often Settle looks.
+const settlePause = 10 * time.Millisecond
+
+// Settle waits until every other live replica has seen a revision, or has gone without a sign of life for FreshFor: such
+// a replica asks the state in place of its caches. What a caller changed is in force everywhere then. An ended context
+// ends the wait, and is no error: the change is made.
+func (r *Replicas) Settle(ctx context.Context, rev int64) {
+	if r == nil {
+		return
+	}
+	for {
+		if err := r.look(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("it is not known whether all replicas have seen a change", "revision", rev, "err", err)
+		}
+		if !r.behind(rev) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settlePause):
+		}
+	}
+}
+
+// behind reports whether a live replica has not seen a revision.
+func (r *Replicas) behind(rev int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.others {
+		if o.seen < rev && r.live(o) {
+			return true
+		}
+	}
+	return false
+}
+
+// follow is called last for every change: all caches have dropped what it changes.
+func (r *Replicas) follow(key string, rev int64) {
+	r.mu.Lock()
+	r.seen = max(r.seen, rev)
+	for at, sent := range r.beats {
+		if at <= rev {
+			r.fresh = max(r.fresh, sent)
+			delete(r.beats, at)
+		}
+	}
+	r.mu.Unlock()
+	if key == "" || r.isUrgent(key) {
+		select {
+		case r.kick <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (r *Replicas) isUrgent(key string) bool {
+	for _, prefix := range r.urgent {
+		if strings.HasPrefix(key, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Replicas) run(ctx context.Context) {
+	ticker := time.NewTicker(beatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-r.kick:
+		}
+		err := r.beat(ctx)
+		if err == nil {
+			err = r.look(ctx)
+		}
+		if errors.Is(err, ErrReplaced) {
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			r.log.Warn("this replica cannot say that it is alive", "replica", r.name, "err", err)
+		}
+	}
+}
+
+// beat writes this replica's record over its own last one.
+func (r *Replicas) beat(ctx context.Context) error {
+	r.mu.Lock()
+	sent, revision := r.clock(), r.revision
+	value, err := json.Marshal(replicaRecord{Seen: r.seen, Time: r.wall().UTC()})
+	r.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	key := replicaPrefix + r.name
+	rev, err := r.store.Txn(ctx, []Cond{{Key: key, Revision: revision}}, []Op{{Key: key, Value: value}})
+	switch {
+	case errors.Is(err, ErrConflict), errors.Is(err, ErrUnknown):
+		return r.readBack(ctx, value, err)
+	case err != nil:
+		return err
+	}
+	r.wrote(rev, sent)
+	return nil
+}
+
+// readBack finds out why a beat failed. A beat whose answer was lost may be there, or come later: the next one needs its
+// revision. Such a beat proves nothing of freshness. Any other change of our record is somebody else's.
+func (r *Replicas) readBack(ctx context.Context, value []byte, cause error) error {
+	r.mu.Lock()
+	lost := r.unknown
+	if errors.Is(cause, ErrUnknown) {
+		r.unknown, lost = value, value
+	}
+	r.mu.Unlock()
+	e, err := r.store.Get(ctx, replicaPrefix+r.name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if lost != nil && string(e.Value) == string(lost) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.revision = e.Revision
+		return nil
+	}
+	if errors.Is(cause, ErrConflict) {
+		r.end(ErrReplaced)
+		return ErrReplaced
+	}
+	return nil
+}
+
+// wrote notes a beat. Its change may have come back already.
+func (r *Replicas) wrote(rev int64, sent time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.revision = rev
+	if r.seen >= rev {
+		r.fresh = max(r.fresh, sent)
+	} else {
+		r.beats[rev] = sent
+	}
+}
+
+func (r *Replicas) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+		close(r.ended)
+	}
+}
+
+// look reads the other replicas' records, and removes those of replicas that are long gone.
+func (r *Replicas) look(ctx context.Context) error {
+	entries, err := r.store.Range(ctx, replicaPrefix, "", 0)
+	if err != nil {
+		return err
+	}
+	var gone []Entry
+	r.mu.Lock()
+	known := r.others
+	r.others = make(map[string]*otherReplica, len(entries))
+	for _, e := range entries {
+		name := strings.TrimPrefix(e.Key, replicaPrefix)
+		if name == r.name {
+			continue
+		}
+		o, err := r.note(known[name], e)
+		if err != nil {
+			r.mu.Unlock()
+			return err
+		}
+		r.others[name] = o
+		if r.clock()-o.progress > forgottenAfter {
+			gone = append(gone, e)
+		}
+	}
+	r.mu.Unlock()
+	for _, e := range gone {
+		if _, err := r.store.Txn(ctx, []Cond{{Key: e.Key, Revision: e.Revision}}, []Op{{Key: e.Key, Delete: true}}); err != nil && !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
+	return nil
+}
+
+// note returns what is known of another replica by its record. mu is held.
+func (r *Replicas) note(o *otherReplica, e Entry) (*otherReplica, error) {
+	if o != nil && o.revision == e.Revision {
+		return o, nil
+	}
+	var record replicaRecord
+	if err := json.Unmarshal(e.Value, &record); err != nil {
+		return nil, fmt.Errorf("state: %s: %w", e.Key, err)
+	}
+	now := &otherReplica{seen: record.Seen, revision: e.Revision, progress: r.clock()}
+	if o != nil { // of a record that was found just now it is not known how old it is
+		now.skew = record.Time.Sub(r.wall())
+		if record.Seen <= o.seen {
+			now.progress = o.progress
+		}
+	}
+	return now, nil
+}
