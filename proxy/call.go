@@ -163,6 +163,9 @@ func (c *call) address() error {
 	if c.bucket != "" && !plausibleBucket(c.bucket) {
 		return errBucketName()
 	}
+	if err := c.s.refuseOwn(c.bucket); err != nil {
+		return err
+	}
 	return nil
 }
 

@@ -109,6 +109,9 @@ func (c *call) copySource() (*copying, error) {
 	if !plausibleBucket(src.Bucket) {
 		return nil, s3.InvalidArgument("x-amz-copy-source", c.header("x-amz-copy-source"), "Invalid copy source bucket name")
 	}
+	if err := c.s.refuseOwn(src.Bucket); err != nil {
+		return nil, err
+	}
 	if err := c.s.checkKey(src.Key); err != nil {
 		return nil, err
 	}

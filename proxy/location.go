@@ -104,7 +104,7 @@ func (c *call) headBucket() error {
 	return nil
 }
 
-// listBuckets forwards, without the probe's scratch buckets; a bucket in the store's region is one in waxseal's.
+// listBuckets forwards, without waxseal's own buckets; a bucket in the store's region is one in waxseal's.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListBuckets.html
 func (c *call) listBuckets() error {
 	own, atStore := c.s.cfg.Region, c.s.up.Region()
@@ -112,7 +112,7 @@ func (c *call) listBuckets() error {
 		if err := c.forward(); err != nil || c.status != http.StatusOK {
 			return err
 		}
-		c.answer(c.status, "", store.WithoutScratch(c.res.Body()))
+		c.answer(c.status, "", store.WithoutOwn(c.res.Body(), c.s.cfg.StagingBucket))
 		return nil
 	}
 	query := c.storeQuery()
@@ -128,6 +128,6 @@ func (c *call) listBuckets() error {
 		return err
 	}
 	element := func(region string) []byte { return []byte("<BucketRegion>" + region + "</BucketRegion>") }
-	c.answer(c.status, "", bytes.ReplaceAll(store.WithoutScratch(c.res.Body()), element(atStore), element(own)))
+	c.answer(c.status, "", bytes.ReplaceAll(store.WithoutOwn(c.res.Body(), c.s.cfg.StagingBucket), element(atStore), element(own)))
 	return nil
 }

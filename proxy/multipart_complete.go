@@ -185,7 +185,7 @@ func (p *completion) sendFinal() (etag string, err error) {
 	}
 	body, size := io.Reader(bytes.NewReader(manifest)), int64(len(manifest))
 	for _, h := range heldOf(p.chosen) {
-		f, err := p.s.uploads.held.open(h)
+		f, err := p.s.uploads.staged.open(p.up, h)
 		if err != nil {
 			p.s.log.Error("a held part is lost", "id", p.id, "bucket", p.bucket, "key", p.key, "part", h.Number, "err", err)
 			return "", errInvalidPart(p.upload, &p.want.parts[len(p.want.parts)-1])

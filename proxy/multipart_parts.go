@@ -136,8 +136,8 @@ func (w *partWrite) send() (*part, http.Header, error) {
 	}
 	w.describe(p)
 	if err := w.s.uploads.addPart(w.up, w.upload, p); err != nil {
-		if !errors.Is(err, state.ErrUnknown) { // else its record may be there: the sweeper looks, an hour later
-			w.s.uploads.held.remove(p)
+		if p.Held != "" && !errors.Is(err, state.ErrUnknown) { // else its record may be there: the sweeper looks, an hour later
+			w.s.uploads.staged.abandon(p)
 		}
 		return nil, nil, err
 	}
@@ -155,8 +155,7 @@ func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
 				With("ProposedSize", fmt.Sprint(w.size))
 		}
 		p.Held = w.upload.name + "-" + fmt.Sprintf("%05d", p.Number) + "-" + randomName() + "-" + heldOwner(w.who())
-		var err error
-		p.HeldCRC, err = w.s.uploads.held.put(p.Held, sealed, p.sealed)
+		err := w.s.uploads.staged.stage(w.up, p, sealed)
 		w.askCORS()
 		return make(http.Header), err
 	}

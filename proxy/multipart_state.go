@@ -82,6 +82,7 @@ type part struct {
 	StoreETag string `json:"store_etag,omitempty"` // of the sealed part at the store
 	Held      string `json:"held,omitempty"`       // or the name under which it is held here
 	HeldCRC   uint32 `json:"held_crc,omitempty"`   // CRC32C of the held bytes
+	HeldSum   []byte `json:"held_sum,omitempty"`   // SHA-256 of the bytes, where they are staged in a bucket
 
 	MD5    []byte         `json:"md5,omitempty"`
 	Sums   []sse.Checksum `json:"sums"` // the upload's algorithm first, then what else the client declared
@@ -91,6 +92,7 @@ type part struct {
 
 	id       string
 	revision int64
+	intent   int64 // revision of the intent, of a part that is staged in a bucket
 }
 
 func (p *part) setHeaders(h sse.Headers, layers int) {
@@ -118,15 +120,16 @@ func (p *part) sum(algorithm uint8) []byte {
 
 // uploads keeps the state of the uploads in flight.
 type uploads struct {
-	state state.Store
-	held  *held
-	now   func() time.Time
+	state  state.Store
+	held   *held   // for what a request keeps on disk for itself
+	staged staging // for what another request needs
+	now    func() time.Time
 
 	working *turns // at completing or aborting an upload
 }
 
 func newUploads(s state.Store, h *held, now func() time.Time) *uploads {
-	return &uploads{state: s, held: h, now: now, working: newTurns()}
+	return &uploads{state: s, held: h, staged: &stagingDir{h, s, now}, now: now, working: newTurns()}
 }
 
 func uploadName(bucket, key, id string) string {
@@ -203,13 +206,18 @@ func (s *uploads) addPart(ctx context.Context, u *upload, p *part) error {
 		if err != nil {
 			return err
 		}
+		conds := []state.Cond{{Key: uploadPrefix + u.name, Revision: u.revision}}
 		ops := []state.Op{{Key: partKey(u, p), Value: value}}
+		if p.Held != "" {
+			needs, clears := s.staged.record(p)
+			conds, ops = append(conds, needs...), append(ops, clears...)
+		}
 		for _, old := range stale {
 			ops = append(ops, state.Op{Key: partKey(u, old), Delete: true})
 		}
-		p.revision, err = s.state.Txn(ctx, []state.Cond{{Key: uploadPrefix + u.name, Revision: u.revision}}, ops)
+		p.revision, err = s.state.Txn(ctx, conds, ops)
 		if err == nil {
-			s.held.remove(stale...)
+			s.staged.remove(stale...)
 			return nil
 		}
 		if !errors.Is(err, state.ErrConflict) {
@@ -221,6 +229,9 @@ func (s *uploads) addPart(ctx context.Context, u *upload, p *part) error {
 		}
 		if err != nil {
 			return err
+		}
+		if now.revision == u.revision {
+			return errStagingGone // the upload is as it was: it is the other condition that does not hold
 		}
 		*u = *now
 	}
@@ -301,7 +312,7 @@ func (s *uploads) forgetParts(ctx context.Context, u *upload) error {
 		if err := state.WriteAll(ctx, s.state, ops); err != nil {
 			return fmt.Errorf("forgetting parts of upload %s: %w", u.UploadID, err)
 		}
-		s.held.remove(some...)
+		s.staged.remove(some...)
 	}
 	return nil
 }

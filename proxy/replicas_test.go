@@ -13,6 +13,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/store"
 )
 
 // awayState is a state store that can be away.
@@ -61,7 +62,7 @@ func (a *awayState) Txn(ctx context.Context, conds []state.Cond, ops []state.Op)
 }
 
 // replicaOver starts a proxy that is one of several over a state.
-func replicaOver(t *testing.T, up UpstreamConfig, s state.Store, name string, window time.Duration) *kit {
+func replicaOver(t *testing.T, up store.Config, s state.Store, name string, window time.Duration) *kit {
 	t.Helper()
 	r, err := state.Join(t.Context(), s, name, slog.New(slog.DiscardHandler), bucketPrefix)
 	if err != nil {

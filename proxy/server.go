@@ -38,6 +38,10 @@ type Config struct {
 	HeldDir  string            // where short last parts wait for Complete
 	MaxHeld  int64             // bytes that may wait there; default 64 GiB
 
+	// StagingBucket is the bucket of the store where such parts wait in place of HeldDir: any replica can complete an
+	// upload then. Deployment is the id of the waxseals that share State.
+	StagingBucket, Deployment string
+
 	Region  string // default us-east-1
 	Account string // default 000000000000
 	Domain  string // virtual-host addressing below this name; none when empty
@@ -137,6 +141,10 @@ func New(cfg Config) (*Server, error) {
 
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
+	if cfg.StagingBucket != "" {
+		s.uploads.staged = &stagingBucket{store: up, state: cfg.State, bucket: cfg.StagingBucket, deployment: cfg.Deployment,
+			log: cfg.Log, patience: stagedAfter, mono: time.Now}
+	}
 	s.buckets.atStore.read = s.readStorePolicy
 	for _, b := range cfg.ReadThrough {
 		s.readThru[b] = true
@@ -208,6 +216,8 @@ func (c *Config) check() error {
 		return errors.New("proxy: no state store")
 	case c.HealthPath != "" && c.Ready == nil:
 		return errors.New("proxy: nobody answers for the health path")
+	case c.StagingBucket != "" && c.Deployment == "":
+		return errors.New("proxy: a staging bucket needs the deployment's id")
 	case c.HeldDir == "":
 		return errors.New("proxy: no directory for held parts")
 	}

@@ -67,7 +67,7 @@ func (s *Server) sweepOnce(ctx context.Context) error {
 	if err := s.sweepCopies(ctx); err != nil {
 		return err
 	}
-	return s.sweepHeld(ctx)
+	return s.uploads.staged.sweep(ctx)
 }
 
 // sweepParts removes parts whose upload was forgotten when something stopped their removal.
@@ -129,52 +129,4 @@ func (s *Server) uploadGone(ctx context.Context, u *upload) (bool, error) {
 	}
 	err = store.Failure(resp)
 	return isNoSuchUpload(err) || errors.Is(err, &s3.Error{Code: s3.NoSuchBucket}), nil
-}
-
-// sweepHeld removes files that no record names: what a crash left between writing one and recording it.
-func (s *Server) sweepHeld(ctx context.Context) error {
-	known := make(map[string]bool)
-	var left []string
-	now := s.cfg.Now()
-	err := s.uploads.held.scan(func(name string, _ int64, modified time.Time) {
-		if now.Sub(modified) > heldOrphan {
-			left = append(left, name)
-		}
-	})
-	if err != nil {
-		return err
-	}
-	for _, name := range left {
-		of, _, _ := strings.Cut(name, "-")
-		if !known[of] {
-			known[of] = true
-			if err := s.sweepHeldOf(ctx, of, left); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// sweepHeldOf removes those files of one upload that its records do not name.
-func (s *Server) sweepHeldOf(ctx context.Context, upload string, files []string) error {
-	entries, err := s.cfg.State.Range(ctx, partPrefix+upload+"/", "", 0)
-	if err != nil {
-		return err
-	}
-	named := make(map[string]bool)
-	for _, e := range entries {
-		p, err := decodePart(e)
-		if err != nil {
-			s.log.Error("the record of a part cannot be read; what is held of its upload stays", "key", e.Key, "err", err)
-			return nil
-		}
-		named[p.Held+heldSuffix] = true
-	}
-	for _, name := range files {
-		if strings.HasPrefix(name, upload+"-") && !named[name] {
-			s.uploads.held.removeFile(name)
-		}
-	}
-	return nil
 }

@@ -207,8 +207,8 @@ func (s *probing) oldScratch(ctx context.Context) (found []string, err error) {
 	return found, nil
 }
 
-// WithoutScratch takes scratch buckets out of the store's list of buckets.
-func WithoutScratch(list []byte) []byte {
+// WithoutOwn takes scratch buckets, and the bucket of staged parts, out of the store's list of buckets.
+func WithoutOwn(list []byte, staging string) []byte {
 	const begin, end = "<Bucket>", "</Bucket>"
 	var kept []byte
 	for rest := list; ; {
@@ -219,17 +219,17 @@ func WithoutScratch(list []byte) []byte {
 		}
 		to += len(end)
 		kept = append(kept, rest[:from]...)
-		if !isScratch(rest[from:to]) {
+		if name := bucketName(rest[from:to]); !scratchName.Match(name) && (staging == "" || string(name) != staging) {
 			kept = append(kept, rest[from:to]...)
 		}
 		rest = rest[to:]
 	}
 }
 
-func isScratch(bucket []byte) bool {
+func bucketName(bucket []byte) []byte {
 	_, name, _ := bytes.Cut(bucket, []byte("<Name>"))
 	name, _, _ = bytes.Cut(name, []byte("</Name>"))
-	return scratchName.Match(name)
+	return name
 }
 
 // cleanup removes the prober's bucket, also when the process is ending.
