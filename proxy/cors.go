@@ -10,7 +10,8 @@ import (
 // A bucket's CORS rules are the store's. It applies them to requests that come with an Origin, so that one goes up with
 // whatever is asked on behalf of the request itself, and what the store says to it goes into the answer, be that
 // another request's or an error. https://docs.aws.amazon.com/AmazonS3/latest/userguide/cors.html
-var corsHeaders = []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Vary"}
+var corsHeaders = []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Access-Control-Allow-Methods",
+	"Access-Control-Max-Age", "Vary"}
 
 // addOrigin gives a request to the store the client's Origin.
 func (c *call) addOrigin(h http.Header) {

@@ -20,6 +20,8 @@ func TestCORS(t *testing.T) {
 		return proxytest.Fault{Header: func(h http.Header) {
 			h.Set("Access-Control-Allow-Origin", o)
 			h.Set("Access-Control-Expose-Headers", "ETag")
+			h.Set("Access-Control-Allow-Methods", "GET")
+			h.Set("Access-Control-Max-Age", "30")
 			h.Set("Vary", "Origin")
 		}}
 	})
@@ -53,7 +55,8 @@ func TestCORS(t *testing.T) {
 		if resp.StatusCode != c.want {
 			t.Errorf("%s %s: %s %s", c.method, c.target, resp.Status, body)
 		}
-		for name, want := range map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "ETag", "Vary": "Origin"} {
+		for name, want := range map[string]string{"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": "ETag",
+			"Access-Control-Allow-Methods": "GET", "Access-Control-Max-Age": "30", "Vary": "Origin"} {
 			if got := resp.Header.Values(name); len(got) != 1 || got[0] != want {
 				t.Errorf("%s %s: %s with %s: %q", c.method, c.target, resp.Status, name, got)
 			}

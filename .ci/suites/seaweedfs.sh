@@ -17,6 +17,7 @@ done
 
 run_suite() { # run_suite WHERE URL ACCESS_KEY SECRET_KEY
 	local where=$1 package name
+	unset AWS_CA_BUNDLE
 	export S3_ENDPOINT=http://$ADDRESS S3_ACCESS_KEY=$3 S3_SECRET_KEY=$4 AWS_ACCESS_KEY_ID=$3 AWS_SECRET_ACCESS_KEY=$4 AWS_REGION=us-east-1
 	for package in "${PACKAGES[@]}"; do
 		for name in $(cd "$SEAWEEDFS/test/s3/$package" && "$WORK/$package.test" -test.list .); do

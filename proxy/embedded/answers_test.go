@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -165,6 +166,73 @@ func TestGrantsAreCannedOrRefused(t *testing.T) {
 				if after := k.want("200", "GET", at, "").body; want != "200" && after != before {
 					k.t.Errorf("%s: %s", at, after)
 				}
+			}
+		}
+	})
+}
+
+// TestLegalHoldHasThreeStates: a legal hold that was set to OFF is shown, and one that was never set is not.
+func TestLegalHoldHasThreeStates(t *testing.T) {
+	onBoth(t, Config{}, func(k *kit) {
+		k.want("200", "PUT", "bkt", "", "X-Amz-Bucket-Object-Lock-Enabled: true")
+		shown := func(path, want string) {
+			k.t.Helper()
+			if got := k.want("200", "HEAD", path, "").header.Get(headerLockHold); got != want {
+				k.t.Errorf("%s: %q, want %q", path, got, want)
+			}
+			if want == "" {
+				k.want("NoSuchObjectLockConfiguration", "GET", path+"?legal-hold", "")
+			} else if r := k.want("200", "GET", path+"?legal-hold", ""); !strings.Contains(r.body, "<Status>"+want+"<") {
+				k.t.Error(r.body)
+			}
+		}
+		k.want("200", "PUT", "bkt/never", "x")
+		shown("bkt/never", "")
+		for _, status := range []string{"ON", "OFF"} {
+			k.want("200", "PUT", "bkt/put", "x", headerLockHold+": "+status)
+			shown("bkt/put", status)
+			k.want("200", "PUT", "bkt/never?legal-hold", "<LegalHold><Status>"+status+"</Status></LegalHold>")
+			shown("bkt/never", status)
+			k.want("200", "PUT", "bkt/copy", "", "X-Amz-Copy-Source: bkt/put", headerLockHold+": "+status)
+			shown("bkt/copy", status)
+			k.want("200", "PUT", "bkt/plain", "", "X-Amz-Copy-Source: bkt/put")
+			shown("bkt/plain", "")
+			var made s3.InitiateMultipartUploadResult
+			k.decode(k.want("200", "POST", "bkt/parts?uploads", "", headerLockHold+": "+status), &made)
+			etag := k.want("200", "PUT", "bkt/parts?partNumber=1&uploadId="+made.UploadID, "x").header.Get("ETag")
+			k.want("200", "POST", "bkt/parts?uploadId="+made.UploadID,
+				"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag></Part></CompleteMultipartUpload>")
+			shown("bkt/parts", status)
+		}
+	})
+}
+
+// TestErrorsHaveCORS: a request with an Origin that a rule allows gets the rule's headers with an error too, the owner's
+// and anybody's.
+func TestErrorsHaveCORS(t *testing.T) {
+	onBoth(t, Config{}, func(k *kit) {
+		k.want("200", "PUT", "bkt", "")
+		k.want("200", "PUT", "bkt/key", "x")
+		k.want("200", "PUT", "bkt?cors", "<CORSConfiguration><CORSRule><AllowedOrigin>https://a</AllowedOrigin><AllowedMethod>GET</AllowedMethod><AllowedMethod>PUT</AllowedMethod><ExposeHeader>ETag</ExposeHeader></CORSRule></CORSConfiguration>")
+		for _, c := range []struct {
+			ctx                 context.Context
+			method, key, origin string
+			status              int
+			allowed             bool
+		}{
+			{AsOwner(t.Context()), "GET", "key", "https://a", 200, true},
+			{AsOwner(t.Context()), "GET", "none", "https://a", 404, true},
+			{AsOwner(t.Context()), "PUT", strings.Repeat("k", 1025), "https://a", 400, true},
+			{AsOwner(t.Context()), "GET", "none", "https://b", 404, false},
+			{AsOwner(t.Context()), "DELETE", "none", "https://a", 204, false},
+			{t.Context(), "GET", "key", "https://a", 403, true},
+			{t.Context(), "PUT", "key", "https://a", 403, true},
+			{t.Context(), "DELETE", "key", "https://a", 403, false},
+		} {
+			r := k.send(c.ctx, c.method, "bkt", c.key, "", "", "Origin: "+c.origin)
+			got := r.header.Get("Access-Control-Allow-Origin") == c.origin && r.header.Get("Access-Control-Allow-Methods") == "GET, PUT"
+			if r.status != c.status || got != c.allowed {
+				k.t.Errorf("%s %.9s from %s: %d, %v", c.method, c.key, c.origin, r.status, r.header)
 			}
 		}
 	})

@@ -123,7 +123,7 @@ func (s *Store) copyOf(q *request, src *copySource) (*object, error) {
 		return nil, err
 	}
 	from := src.object
-	o := &object{size: from.size, etag: from.etag, checksum: from.checksum, mode: asked.mode, until: asked.until, hold: asked.hold}
+	o := &object{size: from.size, etag: from.etag, checksum: from.checksum, mode: asked.mode, until: asked.until, hold: asked.hold, released: asked.released}
 	replace, err := directive(q, s3.HeaderMetadataDirect)
 	if err != nil {
 		return nil, err

@@ -86,7 +86,8 @@ func (r *response) show(rule *s3.CORSRule, pattern, origin string) {
 	}
 }
 
-// addCORS adds to the answer of a request with an Origin what the bucket's rules say of it.
+// addCORS adds to the answer of a request with an Origin what the bucket's rules say of it. An error has them too: without
+// them a script could not read why it was refused.
 func (s *Store) addCORS(q *request, resp *response, origin string) error {
 	return s.view(func(t *txn) error {
 		b, err := t.store.buckets.decode(q.bucket, t.get(bucketSpace, []byte(q.bucket)))

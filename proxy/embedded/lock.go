@@ -35,13 +35,26 @@ func (s *Store) lockFromHeaders(h http.Header, o *object) error {
 		o.mode, o.until = mode, at
 	}
 	switch hold := h.Get(headerLockHold); hold {
-	case "", "OFF":
-	case "ON":
-		o.hold = true
+	case "":
+	case "ON", "OFF":
+		o.setHold(hold)
 	default:
 		return s3.InvalidArgument("x-amz-object-lock-legal-hold", hold, "Legal Hold must be either of 'ON' or 'OFF'")
 	}
 	return nil
+}
+
+func (o *object) setHold(status string) { o.hold, o.released = status == "ON", status == "OFF" }
+
+// holdStatus is ON or OFF, or "" where nobody has set a legal hold.
+func (o *object) holdStatus() string {
+	switch {
+	case o.hold:
+		return "ON"
+	case o.released:
+		return "OFF"
+	}
+	return ""
 }
 
 // future reads a date that has not passed.
@@ -94,9 +107,7 @@ func (r *response) showLock(o *object) {
 	if o.mode != "" {
 		r.set(headerLockMode, o.mode).set(headerLockUntil, s3.FormatTime(time.UnixMilli(o.until)))
 	}
-	if o.hold {
-		r.set(headerLockHold, "ON")
-	}
+	r.set(headerLockHold, o.holdStatus())
 }
 
 func errNoLock(q *request) error {
@@ -169,11 +180,10 @@ func (s *Store) getLegalHold(q *request) (*response, error) {
 	if !b.Lock {
 		return nil, s3.Errorf(s3.InvalidRequest, "Bucket is missing Object Lock Configuration")
 	}
-	status := "OFF"
-	if o.hold {
-		status = "ON"
+	if o.holdStatus() == "" {
+		return nil, errNoLock(q)
 	}
-	return answerXML(&s3.LegalHold{Status: status})
+	return answerXML(&s3.LegalHold{Status: o.holdStatus()})
 }
 
 func (s *Store) putLegalHold(q *request) (*response, error) {
@@ -192,7 +202,7 @@ func (s *Store) putLegalHold(q *request) (*response, error) {
 		if !b.Lock {
 			return s3.Errorf(s3.InvalidRequest, "Bucket is missing Object Lock Configuration")
 		}
-		o.hold = h.Status == "ON"
+		o.setHold(h.Status)
 		return nil
 	})
 }

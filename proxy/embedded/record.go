@@ -37,6 +37,7 @@ type object struct {
 	mode     string // of its retention
 	until    int64  // of its retention, in milliseconds
 	hold     bool
+	released bool   // a legal hold was set to OFF, which is not the same as never
 	acl      string // canned; "" is private
 }
 
@@ -222,7 +223,7 @@ func (o *object) encode() []byte {
 	e := newEncoder(256 + 64*len(o.header))
 	e.uint(o.seq)
 	e.fixed(o.salt)
-	e.flags(o.null, o.marker, o.hold)
+	e.flags(o.null, o.marker, o.hold, o.released)
 	e.int(o.size)
 	e.int(o.modified)
 	e.text(o.etag)
@@ -248,7 +249,7 @@ func (o *object) encode() []byte {
 func decodeObject(record []byte) (*object, error) {
 	d, o := newDecoder(record), new(object)
 	o.seq, o.salt = d.uint(), d.fixed()
-	d.flags(&o.null, &o.marker, &o.hold)
+	d.flags(&o.null, &o.marker, &o.hold, &o.released)
 	o.size, o.modified, o.etag = d.int(), d.int(), d.text()
 	if n := d.count(); n > 0 {
 		o.header = make([]s3.Field, n)

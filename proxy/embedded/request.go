@@ -103,6 +103,11 @@ func (s *Store) RoundTrip(r *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+	if origin := q.header.Get("Origin"); origin != "" && q.bucket != "" && q.method != http.MethodOptions {
+		if err := s.addCORS(q, resp, origin); err != nil {
+			s.log.Error("the embedded store does not know a bucket's CORS rules", "bucket", q.bucket, "err", err)
+		}
+	}
 	return resp.http(r), nil
 }
 
@@ -208,11 +213,7 @@ func (s *Store) serve(q *request) (*response, error) {
 	if err := s.authorize(q, op); err != nil {
 		return nil, err
 	}
-	resp, err := op.handle(s, q)
-	if origin := q.header.Get("Origin"); err == nil && origin != "" && q.bucket != "" && q.method != http.MethodOptions {
-		err = s.addCORS(q, resp, origin)
-	}
-	return resp, err
+	return op.handle(s, q)
 }
 
 // versionID is the version that the request names.
