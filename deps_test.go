@@ -48,7 +48,9 @@ var mayImport = map[string][]string{
 	"keystore/state/statetest": {"keystore/state"},
 
 	"proxy": {"sse", "keystore", "keystore/bucketkey", "keystore/iam", "keystore/sigv4", "keystore/strictjson", "keystore/state",
-		"keystore/unproven", "proxy/s3", "proxy/store"},
+		"keystore/unproven", "proxy/s3", "proxy/keyed", "proxy/store", "proxy/uploads"},
+	"proxy/keyed":     {},
+	"proxy/uploads":   {"proxy/s3", "proxy/keyed", "proxy/store", "keystore/state", "sse"},
 	"proxy/s3":        {"sse"},
 	"proxy/store":     {"proxy/s3", "keystore/sigv4", "sse"},
 	"proxy/embedded":  {"proxy/s3", "keystore/iam"},

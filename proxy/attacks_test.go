@@ -411,7 +411,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "server": "server", "jobs": "jobs", "embedded": "embedded",
-		"store": "store", "uploads": "uploads", "objects": "objects"}
+		"store": "store", "uploads": "uploads", "keyed": "keyed", "objects": "objects"}
 	for _, name := range []string{"iam", "audit", "bucketkey", "rootkey", "gate", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven"} {
 		folders[name] = "../keystore/" + name
 	}

@@ -49,11 +49,11 @@ func (c *call) uploadFields() fields {
 	default:
 		return nil
 	}
-	u, err := c.s.uploads.get(c.up, c.bucket, c.key, c.query.Get("uploadId"))
+	u, err := c.s.uploads.Get(c.up, c.bucket, c.key, c.query.Get("uploadId"))
 	if err != nil {
 		return nil // who is refused is not told whether there is such an upload
 	}
-	return &uploadFields{c, u.env}
+	return &uploadFields{c, u.Env}
 }
 
 func (f *uploadFields) header(name string) string {

@@ -13,6 +13,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
+	"waxseal/proxy/keyed"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -241,6 +242,14 @@ func (c *call) resource() string {
 
 func bucketARN(bucket string) string      { return "arn:aws:s3:::" + bucket }
 func objectARN(bucket, key string) string { return "arn:aws:s3:::" + bucket + "/" + key }
+
+// lock waits for its turn at what a name stands for.
+func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
+	if unlock, err = m.Lock(c.up, name); err != nil {
+		return nil, store.Unanswered(c.up, err)
+	}
+	return unlock, nil
+}
 
 // onDone runs f when the call, its answer's body included, is over.
 func (c *call) onDone(f func()) { c.cleanups = append(c.cleanups, f) }

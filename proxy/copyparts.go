@@ -102,7 +102,7 @@ func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
 			h.Set("X-Amz-Copy-Source-Range", s3.Range{First: off, Last: last}.String())
 		}
 		number := len(parts) + 1
-		if err := p.s.uploads.noteCopy(p.up, p.to, id); err != nil {
+		if err := p.s.uploads.NoteCopy(p.up, p.to.bucket, p.to.key, id); err != nil {
 			return nil, err
 		}
 		resp, err := p.send(&store.Request{Method: http.MethodPut, Bucket: p.to.bucket, Key: p.to.key,
@@ -253,4 +253,13 @@ func (p *copying) tagsOf(o *stored) (string, error) {
 		pairs = append(pairs, url.QueryEscape(t.Key)+"="+url.QueryEscape(t.Value))
 	}
 	return strings.Join(pairs, "&"), nil
+}
+
+// uploads.ForgetCopy removes the note of a copy whose upload has ended. When that fails, the sweeper does it.
+func (p *copying) forgetCopy(id string) {
+	ctx, cancel := p.outlasting()
+	defer cancel()
+	if err := p.s.uploads.ForgetCopy(ctx, p.to.bucket, p.to.key, id); err != nil {
+		p.s.log.Warn("the note of a copy was left", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "upload", id, "err", err)
+	}
 }

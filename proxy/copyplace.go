@@ -15,7 +15,7 @@ func (p *copying) inTurn(end func() error) error {
 	if !p.replaces() {
 		return end()
 	}
-	release, err := p.s.changing.take(p.up, p.to.name())
+	release, err := p.lock(p.s.changing, p.to.name())
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (c *call) changeTags() error {
 	if err != nil {
 		return err
 	}
-	release, err := c.s.changing.take(c.up, c.place().name())
+	release, err := c.lock(c.s.changing, c.place().name())
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 )
 
 const toTestKey = "<ObjectEncryption><SSE-KMS><KMSKeyArn>" + testKeyARN + "</KMSKeyArn></SSE-KMS></ObjectEncryption>"
@@ -137,14 +137,14 @@ func TestCutChangeLeavesNoUpload(t *testing.T) {
 func TestSweepOfCopies(t *testing.T) {
 	now := time.Now()
 	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Now = func() time.Time { return now } })
-	left := func(when string, uploads, notes int) {
+	left := func(when string, atStore, notes int) {
 		t.Helper()
 		if err := k.server.sweepOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		entries, err := k.state.Range(t.Context(), copyPrefix, "", 0)
-		if n := u.Uploads(); n != uploads || len(entries) != notes || err != nil {
-			t.Errorf("%s: %d uploads and %d notes, not %d and %d; %v", when, n, len(entries), uploads, notes, err)
+		entries, err := k.state.Range(t.Context(), uploads.CopyPrefix, "", 0)
+		if n := u.Uploads(); n != atStore || len(entries) != notes || err != nil {
+			t.Errorf("%s: %d uploads and %d notes, not %d and %d; %v", when, n, len(entries), atStore, notes, err)
 		}
 	}
 	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
@@ -157,26 +157,8 @@ func TestSweepOfCopies(t *testing.T) {
 		t.Fatal(resp.Status)
 	}
 	left("at once", 1, 1)
-	now = now.Add(copyOrphan)
+	now = now.Add(uploads.CopyOrphan)
 	left("while the store fails", 1, 1)
 	u.SetHook(nil)
 	left("later", 0, 0)
-}
-
-// TestTurnsEnd: who gives up waiting for a turn leaves nothing behind, and keeps nobody else from it.
-func TestTurnsEnd(t *testing.T) {
-	turns := newTurns()
-	release, err := turns.take(t.Context(), "a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	if _, err := turns.take(ctx, "a"); !errors.Is(err, store.ErrClientGone) {
-		t.Errorf("a turn that is taken: %v", err)
-	}
-	release()
-	if len(turns.queues) != 0 {
-		t.Errorf("%d names are left", len(turns.queues))
-	}
 }

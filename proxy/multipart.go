@@ -12,6 +12,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 	"waxseal/sse"
 )
 
@@ -29,7 +30,7 @@ const lastPart = sse.MaxParts
 // createMultipartUpload begins an upload.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html
 func (c *call) createMultipartUpload() error {
-	u := &upload{Bucket: c.bucket, Key: c.key}
+	u := &uploads.Upload{Bucket: c.bucket, Key: c.key}
 	if err := c.uploadChecksum(u); err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (c *call) createMultipartUpload() error {
 		return err
 	}
 	u.UploadID = doc.UploadID
-	if err := c.s.uploads.create(c.up, u); err != nil {
+	if err := c.s.uploads.Create(c.up, u); err != nil {
 		if errors.Is(err, state.ErrUnknown) {
 			return err // its record may be there: ListMultipartUploads shows the upload, and a lifecycle rule ends it
 		}
@@ -61,7 +62,7 @@ func (c *call) createMultipartUpload() error {
 		return err
 	}
 	c.copyHeaders(without(resp.Header, "Content-Type"))
-	c.showEncryption(u.env, enc.customer)
+	c.showEncryption(u.Env, enc.customer)
 	if u.Named {
 		c.res.Header.Set("x-amz-checksum-algorithm", s3.ChecksumName(u.Checksum))
 		c.res.Header.Set("x-amz-checksum-type", s3.ChecksumType(sse.Checksum{Composite: u.Composite}))
@@ -70,16 +71,16 @@ func (c *call) createMultipartUpload() error {
 }
 
 // uploadEnvelope makes an upload's data keys and puts them, wrapped, into the header for the store.
-func (c *call) uploadEnvelope(u *upload, enc *encryption, h http.Header) error {
+func (c *call) uploadEnvelope(u *uploads.Upload, enc *encryption, h http.Header) error {
 	keys := sse.NewKeys(enc.mode.Double())
 	defer keys.Zero()
-	u.env = &sse.Envelope{Size: -1, Manifest: true, ChecksumAlgorithm: u.Checksum, ChecksumComposite: u.Composite}
-	kek, err := c.newKEK(u.env, enc, c.place())
+	u.Env = &sse.Envelope{Size: -1, Manifest: true, ChecksumAlgorithm: u.Checksum, ChecksumComposite: u.Composite}
+	kek, err := c.newKEK(u.Env, enc, c.place())
 	if err != nil {
 		return err
 	}
 	defer kek.Release()
-	if u.Envelope, err = c.sealEnvelope(u.env, keys, kek, c.place(), nil, nil); err != nil {
+	if u.Envelope, err = c.sealEnvelope(u.Env, keys, kek, c.place(), nil, nil); err != nil {
 		return err
 	}
 	h.Set(s3.HeaderEnvelope, u.Envelope)
@@ -128,7 +129,7 @@ func uploadQuery(id string) string { return "uploadId=" + s3.EscapeQuery(id) }
 
 // uploadChecksum reads which checksum the parts and the object will have: CRC64NVME of the whole object when the
 // client names none. https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-func (c *call) uploadChecksum(u *upload) error {
+func (c *call) uploadChecksum(u *uploads.Upload) error {
 	alg, kind := c.header("x-amz-checksum-algorithm"), strings.ToUpper(c.header("x-amz-checksum-type"))
 	if kind != "" && kind != "COMPOSITE" && kind != "FULL_OBJECT" {
 		return errChecksumType()
@@ -158,9 +159,9 @@ func errChecksumType() error {
 }
 
 // upload finds the upload that the request names.
-func (c *call) upload() (*upload, error) {
+func (c *call) upload() (*uploads.Upload, error) {
 	id := c.query.Get("uploadId")
-	u, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
+	u, err := c.s.uploads.Get(c.up, c.bucket, c.key, id)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, c.unknownUpload(id)
 	}
@@ -168,10 +169,10 @@ func (c *call) upload() (*upload, error) {
 }
 
 // liveUpload finds an upload that has not ended.
-func (c *call) liveUpload() (*upload, error) {
+func (c *call) liveUpload() (*uploads.Upload, error) {
 	u, err := c.upload()
-	if err == nil && u.Phase == phaseDone {
-		return nil, errNoSuchUpload(u.UploadID)
+	if err == nil && u.Phase == uploads.Done {
+		return nil, uploads.NoSuchUpload(u.UploadID)
 	}
 	return u, err
 }
@@ -180,7 +181,7 @@ func (c *call) liveUpload() (*upload, error) {
 // upload that the store has and waxseal has not was begun behind its back, and has no data key.
 func (c *call) unknownUpload(id string) error {
 	if !plausibleIdentifier(id) {
-		return errNoSuchUpload(id)
+		return uploads.NoSuchUpload(id)
 	}
 	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Query: "max-parts=1&" + uploadQuery(id), Header: c.ownerHeader()})
 	if err != nil {
@@ -190,7 +191,7 @@ func (c *call) unknownUpload(id string) error {
 		return store.Failure(resp)
 	}
 	store.Drain(resp)
-	return errNoSuchUpload(id)
+	return uploads.NoSuchUpload(id)
 }
 
 // ownerHeader is the little of a request's header that goes to the store with parts and completions.
@@ -215,18 +216,18 @@ func (c *call) partNumber() (int, error) {
 
 // uploadKey reads the request's encryption parameters, which must be those that the upload was created with.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
-func (c *call) uploadKey(u *upload) (*customerKey, error) {
-	if alg := algorithmOf(u.env.Mode); c.hasHeader(hdrSSE) && c.header(hdrSSE) != alg {
+func (c *call) uploadKey(u *uploads.Upload) (*customerKey, error) {
+	if alg := algorithmOf(u.Env.Mode); c.hasHeader(hdrSSE) && c.header(hdrSSE) != alg {
 		return nil, s3.InvalidArgument(hdrSSE, c.header(hdrSSE), "x-amz-server-side-encryption header is not supported for this operation.")
 	}
 	customer, err := c.customerKey(c, objectCustomer)
 	if err != nil || customer == nil {
 		return nil, err
 	}
-	if u.env.Mode != sse.SSEC {
+	if u.Env.Mode != sse.SSEC {
 		return nil, errPartEncryption()
 	}
-	if !sse.CheckVerifier(u.env.KeyBlob, customer.key) {
+	if !sse.CheckVerifier(u.Env.KeyBlob, customer.key) {
 		return nil, s3.Errorf(s3.InvalidRequest, "The provided encryption parameters did not match the ones used originally.")
 	}
 	return customer, nil
@@ -234,12 +235,12 @@ func (c *call) uploadKey(u *upload) (*customerKey, error) {
 
 // partKey is uploadKey for a request that brings data: an SSE-C upload needs the key, and the bucket must still allow
 // such keys.
-func (c *call) partKey(u *upload) (*customerKey, error) {
+func (c *call) partKey(u *uploads.Upload) (*customerKey, error) {
 	customer, err := c.uploadKey(u)
 	if err != nil {
 		return nil, err
 	}
-	if u.env.Mode == sse.SSEC && customer == nil {
+	if u.Env.Mode == sse.SSEC && customer == nil {
 		return nil, errPartEncryption()
 	}
 	if customer != nil {
@@ -259,7 +260,7 @@ func errPartEncryption() error {
 func (c *call) abortMultipartUpload() error {
 	c.unread = false
 	id := c.query.Get("uploadId")
-	release, err := c.s.uploads.working.take(c.up, uploadName(c.bucket, c.key, id))
+	release, err := c.lock(c.s.uploads.Working, uploads.UploadName(c.bucket, c.key, id))
 	if err != nil {
 		return err
 	}
@@ -275,18 +276,18 @@ func (c *call) abortMultipartUpload() error {
 	if answer != nil && !isNoSuchUpload(answer) {
 		return answer
 	}
-	u, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
+	u, err := c.s.uploads.Get(c.up, c.bucket, c.key, id)
 	switch {
 	case errors.Is(err, state.ErrNotFound):
 		return answer
 	case err != nil:
 		return err
-	case u.Phase == phaseDone, u.Phase == phaseCompleting && c.objectOf(u) != nil:
+	case u.Phase == uploads.Done, u.Phase == uploads.Completing && c.objectOf(u) != nil:
 		// It was completed, whatever the store says (MinIO is glad to abort what does not exist): a Complete that is
 		// sent again must find its record.
 		return answer
 	}
-	if err := c.s.uploads.forget(c.up, u); err != nil && !errors.Is(err, state.ErrConflict) {
+	if err := c.s.uploads.Forget(c.up, u); err != nil && !errors.Is(err, state.ErrConflict) {
 		return fmt.Errorf("aborted at the store: %w", err)
 	}
 	return answer
@@ -297,9 +298,9 @@ func (c *call) checkUploadID(id string) error {
 	if plausibleIdentifier(id) {
 		return nil
 	}
-	_, err := c.s.uploads.get(c.up, c.bucket, c.key, id)
+	_, err := c.s.uploads.Get(c.up, c.bucket, c.key, id)
 	if errors.Is(err, state.ErrNotFound) {
-		return errNoSuchUpload(id)
+		return uploads.NoSuchUpload(id)
 	}
 	return err
 }

@@ -3,20 +3,12 @@ package proxy
 import (
 	"errors"
 
+	"waxseal/proxy/uploads"
 	"waxseal/sse"
 )
 
-// S3 completes an SSE-C upload without the client's key, and there are clients that count on it. The manifest must be
-// sealed under the data key, which waxseal does not have then and must not keep. So Create, which does come with the
-// key, leaves the manifest key: derived from the data key, it seals manifests and opens no data. It lies wrapped under
-// the root key in the upload's record, until the upload has ended.
-type keptKey struct {
-	Root []byte `json:"root"` // names the root key
-	Box  []byte `json:"box"`
-}
-
 // keepManifestKey leaves the manifest key in the record of a new upload.
-func (c *call) keepManifestKey(u *upload, keys sse.Keys) error {
+func (c *call) keepManifestKey(u *uploads.Upload, keys sse.Keys) error {
 	key, err := keys.ManifestKey()
 	if err != nil {
 		return err
@@ -28,12 +20,12 @@ func (c *call) keepManifestKey(u *upload, keys sse.Keys) error {
 	if err != nil {
 		return err
 	}
-	u.ManifestKey = &keptKey{Root: root, Box: key.Wrap(k.inner, []byte(u.Envelope))}
+	u.ManifestKey = &uploads.ManifestKey{Root: root, Box: key.Wrap(k.inner, []byte(u.Envelope))}
 	return nil
 }
 
 // sealBlind seals a manifest with the key that Create left.
-func (c *call) sealBlind(u *upload, m *sse.Manifest, svc sse.ServiceKey) ([]byte, error) {
+func (c *call) sealBlind(u *uploads.Upload, m *sse.Manifest, svc sse.ServiceKey) ([]byte, error) {
 	if u.ManifestKey == nil {
 		return nil, errors.New("the upload's record has no manifest key")
 	}

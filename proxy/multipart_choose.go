@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"waxseal/proxy/s3"
+	"waxseal/proxy/uploads"
 	"waxseal/sse"
 )
 
@@ -145,12 +146,12 @@ func (r *completeRequest) checkList() error {
 }
 
 // choose finds the parts that the client's list names and holds them to what it says of them.
-func (r *completeRequest) choose(u *upload, all candidates, atStore map[int]string) ([]*part, error) {
-	chosen := make([]*part, len(r.parts))
+func (r *completeRequest) choose(u *uploads.Upload, all uploads.Candidates, atStore map[int]string) ([]*uploads.Part, error) {
+	chosen := make([]*uploads.Part, len(r.parts))
 	for i := range r.parts {
 		want := &r.parts[i]
-		p := all.current(want.PartNumber, atStore)
-		if p == nil || p.ETag != want.ETag && !(r.ceph && all.sentAs(p, want.ETag)) {
+		p := all.Current(want.PartNumber, atStore)
+		if p == nil || p.ETag != want.ETag && !(r.ceph && all.SentAs(p, want.ETag)) {
 			return nil, errInvalidPart(u, want)
 		}
 		if err := r.checkPartSums(u, want, p); err != nil {
@@ -161,18 +162,7 @@ func (r *completeRequest) choose(u *upload, all candidates, atStore map[int]stri
 	return chosen, checkSizes(chosen)
 }
 
-// sentAs says whether the same bytes were sent before and answered with that ETag. In Ceph every ETag is an MD5 and
-// the same for both: test_multipart_sse_c_get_part.
-func (c candidates) sentAs(now *part, etag string) bool {
-	for _, p := range c[now.Number] {
-		if p.ETag == etag && p.Size == now.Size && bytes.Equal(p.Sums[0].Value, now.Sums[0].Value) {
-			return true
-		}
-	}
-	return false
-}
-
-func errInvalidPart(u *upload, want *s3.CompletePart) error {
+func errInvalidPart(u *uploads.Upload, want *s3.CompletePart) error {
 	return s3.NewError(s3.InvalidPart).With("UploadId", u.UploadID).With("PartNumber", itoa(want.PartNumber)).With("ETag", want.ETag)
 }
 
@@ -201,7 +191,7 @@ func checkSumForms(p *s3.CompletePart) error {
 
 // checkPartSums compares the checksum that the list gives for a part. A composite checksum needs one for each, of the algorithm
 // that the upload was created with.
-func (r *completeRequest) checkPartSums(u *upload, want *s3.CompletePart, p *part) error {
+func (r *completeRequest) checkPartSums(u *uploads.Upload, want *s3.CompletePart, p *uploads.Part) error {
 	name := s3.ChecksumName(u.Checksum)
 	if u.Named && *want.Checksums.Field(name) == "" && !r.ceph {
 		if other := firstSum(want); other != "" {
@@ -216,7 +206,7 @@ func (r *completeRequest) checkPartSums(u *upload, want *s3.CompletePart, p *par
 		if given == "" {
 			continue
 		}
-		have := p.sum(s3.ChecksumID(alg))
+		have := p.Sum(s3.ChecksumID(alg))
 		if have == nil || s3.Base64(have) != given {
 			return errInvalidPart(u, want)
 		}
@@ -234,7 +224,7 @@ func firstSum(want *s3.CompletePart) string {
 }
 
 // checkSizes holds all parts but the last to S3's least size, which is one of plaintext.
-func checkSizes(chosen []*part) error {
+func checkSizes(chosen []*uploads.Part) error {
 	for _, p := range chosen[:len(chosen)-1] {
 		if p.Size < s3.MinPartSize {
 			return s3.NewError(s3.EntityTooSmall).With("ProposedSize", itoa64(p.Size)).With("MinSizeAllowed", itoa64(s3.MinPartSize)).
@@ -245,7 +235,7 @@ func checkSizes(chosen []*part) error {
 }
 
 // outcome is what the completed object will show, checked against what the client says of it.
-func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
+func (r *completeRequest) outcome(u *uploads.Upload, chosen []*uploads.Part) (*uploads.Outcome, error) {
 	kind := s3.ChecksumType(sse.Checksum{Composite: u.Composite})
 	if r.kind != "" && r.kind != kind {
 		return nil, s3.Errorf(s3.InvalidRequest, "The upload was created using the %s checksum mode. The complete request must use the same checksum mode.", kind)
@@ -253,11 +243,11 @@ func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
 	if err := r.checkSize(chosen); err != nil {
 		return nil, err
 	}
-	sum, err := objectSum(u, chosen)
+	sum, err := uploads.ObjectSum(u, chosen)
 	if err != nil {
 		return nil, err
 	}
-	out := &outcome{List: r.list, ETag: tagOf(etagsOf(chosen)).String(), Sum: sum, Parts: uint32(len(chosen))}
+	out := &uploads.Outcome{List: r.list, ETag: uploads.TagOf(uploads.ETagsOf(chosen)).String(), Sum: sum, Parts: uint32(len(chosen))}
 	switch {
 	case r.sumAlg == 0 || !u.Named && r.sumAlg != u.Checksum:
 		// S3 ignores the checksum of an object whose upload was created without naming its algorithm.
@@ -267,7 +257,7 @@ func (r *completeRequest) outcome(u *upload, chosen []*part) (*outcome, error) {
 	return out, nil
 }
 
-func (r *completeRequest) checkSize(chosen []*part) error {
+func (r *completeRequest) checkSize(chosen []*uploads.Part) error {
 	if r.size == "" {
 		return nil
 	}
@@ -288,55 +278,8 @@ func (r *completeRequest) checkSize(chosen []*part) error {
 	return nil
 }
 
-// objectSum is the object's checksum: of its parts' checksums, or combined from them.
-func objectSum(u *upload, chosen []*part) (sse.Checksum, error) {
-	sum := sse.Checksum{Algorithm: u.Checksum, Composite: u.Composite}
-	if !u.Composite {
-		sums, sizes := make([][]byte, len(chosen)), make([]int64, len(chosen))
-		for i, p := range chosen {
-			sums[i], sizes[i] = p.sum(u.Checksum), p.Size
-		}
-		var err error
-		sum.Value, err = s3.CombineCRC(s3.ChecksumName(u.Checksum), sums, sizes)
-		return sum, err
-	}
-	h := s3.NewChecksumOf(u.Checksum)
-	for _, p := range chosen {
-		value := p.sum(u.Checksum)
-		if value == nil {
-			return sum, fmt.Errorf("part %d has no %s", p.Number, s3.ChecksumName(u.Checksum))
-		}
-		h.Write(value)
-	}
-	sum.Value = h.Sum(nil)
-	return sum, nil
-}
-
-// tagOf is the object's ETag, in every mode: the MD5 of the parts' ETags, with their number.
-func tagOf(etags []string) sse.Tag {
-	h := md5.New()
-	for _, etag := range etags {
-		raw, err := hex.DecodeString(etag)
-		if err != nil {
-			raw = []byte(etag) // a store whose ETags are not hexadecimal
-		}
-		h.Write(raw)
-	}
-	t := sse.Tag{Kind: sse.TagParts, Parts: uint32(len(etags))}
-	h.Sum(t.MD5[:0])
-	return t
-}
-
-func etagsOf(chosen []*part) []string {
-	etags := make([]string, len(chosen))
-	for i, p := range chosen {
-		etags[i] = p.ETag
-	}
-	return etags
-}
-
 // made says whether an object with that ETag was made of the client's list; m is nil where its parts are not known. In
-// Ceph a part may be listed with the ETag of an earlier send (sentAs), so that only the numbers tell.
+// Ceph a part may be listed with the ETag of an earlier send (uploads.SentAs), so that only the numbers tell.
 func (r *completeRequest) made(etag string, m *sse.Manifest) bool {
 	sameNumber := func(a s3.CompletePart, b sse.ManifestPart) bool { return a.PartNumber == b.Number }
 	if m != nil && !slices.EqualFunc(r.parts, m.Parts, sameNumber) {
@@ -349,22 +292,5 @@ func (r *completeRequest) made(etag string, m *sse.Manifest) bool {
 	for i := range r.parts {
 		etags[i] = r.parts[i].ETag
 	}
-	return tagOf(etags).String() == etag
-}
-
-// manifestOf is what the object's manifest says.
-func manifestOf(u *upload, chosen []*part, sum sse.Checksum) *sse.Manifest {
-	m := &sse.Manifest{
-		UploadID: u.UploadID, ChecksumAlgorithm: u.Checksum, Tag: tagOf(etagsOf(chosen)),
-		Facts: sse.Facts{Checksums: []sse.Checksum{sum}},
-		Parts: make([]sse.ManifestPart, len(chosen)),
-	}
-	for i, p := range chosen {
-		m.Parts[i] = sse.ManifestPart{Number: p.Number, Size: p.Size, Headers: p.headers(), Checksum: p.sum(u.Checksum)}
-		if len(p.MD5) == md5.Size {
-			m.Parts[i].HasMD5 = true
-			copy(m.Parts[i].MD5[:], p.MD5)
-		}
-	}
-	return m
+	return uploads.TagOf(etags).String() == etag
 }

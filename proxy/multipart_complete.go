@@ -14,6 +14,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 	"waxseal/sse"
 )
 
@@ -24,7 +25,7 @@ import (
 // upload id in its manifest, that it is this upload's.
 type completion struct {
 	*call
-	upload   *upload
+	upload   *uploads.Upload
 	want     *completeRequest
 	customer *customerKey
 	header   http.Header // conditions, for the store
@@ -32,8 +33,8 @@ type completion struct {
 	keys  sse.Keys
 	blind bool // an SSE-C upload without its key
 
-	chosen []*part
-	out    *outcome
+	chosen []*uploads.Part
+	out    *uploads.Outcome
 }
 
 // completeMultipartUpload makes an object of an upload's parts.
@@ -47,13 +48,13 @@ func (c *call) completeMultipartUpload() error {
 	if p.want, err = c.completeRequest(); err != nil {
 		return err
 	}
-	early := func(h *fasthttp.ResponseHeader) { showEncryption(h, u.env, nil) }
-	return c.patiently(early, func() error { return p.complete(u.name) })
+	early := func(h *fasthttp.ResponseHeader) { showEncryption(h, u.Env, nil) }
+	return c.patiently(early, func() error { return p.complete(u.Name) })
 }
 
 // complete is everything after the request has been read.
 func (p *completion) complete(name string) error {
-	release, err := p.s.uploads.working.take(p.up, name)
+	release, err := p.lock(p.s.uploads.Working, name)
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func (p *completion) complete(name string) error {
 		if p.upload, err = p.call.upload(); err != nil {
 			return err
 		}
-		if p.upload.Phase == phaseDone {
+		if p.upload.Phase == uploads.Done {
 			return p.repeat()
 		}
 		err = p.run()
@@ -82,7 +83,7 @@ func (p *completion) complete(name string) error {
 // repeat answers a Complete that has been answered before.
 func (p *completion) repeat() error {
 	if p.want.list != p.upload.Outcome.List {
-		return errNoSuchUpload(p.upload.UploadID)
+		return uploads.NoSuchUpload(p.upload.UploadID)
 	}
 	return p.answerComplete(p.upload.Outcome, nil)
 }
@@ -91,7 +92,7 @@ func (p *completion) run() error {
 	if err := p.openKeys(); err != nil {
 		return err
 	}
-	if p.upload.Phase == phaseCompleting {
+	if p.upload.Phase == uploads.Completing {
 		// Asked before anything else: conditions that held for the Complete whose answer was lost need not hold now.
 		if out, header, err := p.recognise(); out != nil || err != nil {
 			return p.recognised(out, header, err)
@@ -121,7 +122,7 @@ func (p *completion) openKeys() (err error) {
 	if p.customer, err = p.uploadKey(p.upload); err != nil {
 		return err
 	}
-	if p.blind = p.upload.env.Mode == sse.SSEC && p.customer == nil; p.blind {
+	if p.blind = p.upload.Env.Mode == sse.SSEC && p.customer == nil; p.blind {
 		if p.upload.Named || p.s.cfg.CompatCeph {
 			return errPartEncryption()
 		}
@@ -142,20 +143,20 @@ func (p *completion) prepare() error {
 	if err := p.s.honouredOnComplete(p.header); err != nil {
 		return err
 	}
-	p.upload.Phase, p.upload.Changed, p.upload.Outcome = phaseCompleting, p.s.cfg.Now().UTC(), p.out
-	return p.s.uploads.save(p.up, p.upload, heldOf(p.chosen))
+	p.upload.Phase, p.upload.Changed, p.upload.Outcome = uploads.Completing, p.s.cfg.Now().UTC(), p.out
+	return p.s.uploads.Save(p.up, p.upload, heldOf(p.chosen))
 }
 
 // choose finds the parts that the client names, and what comes of them.
 func (p *completion) choose() error {
-	known, err := p.s.uploads.parts(p.up, p.upload)
+	known, err := p.s.uploads.Parts(p.up, p.upload)
 	if err != nil {
 		return err
 	}
-	all := byNumber(known)
+	all := uploads.CandidatesOf(known)
 	var atStore map[int]string
 	for _, w := range p.want.parts {
-		if all.disputed(w.PartNumber) {
+		if all.Disputed(w.PartNumber) {
 			if atStore, err = p.storeParts(p.upload); err != nil {
 				return err
 			}
@@ -170,9 +171,9 @@ func (p *completion) choose() error {
 }
 
 // heldOf are the parts that are not at the store: none, or the last.
-func heldOf(chosen []*part) []*part {
-	if last := chosen[len(chosen)-1]; last.Held != "" {
-		return []*part{last}
+func heldOf(chosen []*uploads.Part) []*uploads.Part {
+	if last := chosen[len(chosen)-1]; last.Staged != "" {
+		return []*uploads.Part{last}
 	}
 	return nil
 }
@@ -185,13 +186,13 @@ func (p *completion) sendFinal() (etag string, err error) {
 	}
 	body, size := io.Reader(bytes.NewReader(manifest)), int64(len(manifest))
 	for _, h := range heldOf(p.chosen) {
-		f, err := p.s.uploads.staged.open(p.up, h)
+		f, err := p.s.uploads.Staged.Open(p.up, h)
 		if err != nil {
 			p.s.log.Error("a held part is lost", "id", p.id, "bucket", p.bucket, "key", p.key, "part", h.Number, "err", err)
 			return "", errInvalidPart(p.upload, &p.want.parts[len(p.want.parts)-1])
 		}
 		defer f.Close()
-		body, size = io.MultiReader(f, body), size+h.sealed
+		body, size = io.MultiReader(f, body), size+h.Sealed
 	}
 	resp, err := p.send(&store.Request{
 		Method: http.MethodPut, Bucket: p.bucket, Key: p.key, Header: p.ownerHeader(), Stream: body, Size: size,
@@ -213,7 +214,7 @@ func (p *completion) sealManifest() ([]byte, error) {
 		return nil, err
 	}
 	defer svc.Key.Zero()
-	m := manifestOf(p.upload, p.chosen, p.out.Sum)
+	m := uploads.ManifestOf(p.upload, p.chosen, p.out.Sum)
 	if p.blind {
 		return p.sealBlind(p.upload, m, svc)
 	}
@@ -225,7 +226,7 @@ func (p *completion) sealManifest() ([]byte, error) {
 func (p *completion) completeAtStore(final string) (http.Header, error) {
 	list := s3.CompleteMultipartUpload{}
 	for _, part := range p.chosen {
-		if part.Held == "" {
+		if part.Staged == "" {
 			list.Parts = append(list.Parts, s3.CompletePart{PartNumber: part.Number, ETag: s3.Quote(part.StoreETag)})
 		}
 	}
@@ -284,7 +285,7 @@ func (p *completion) afterFailure(err error) error {
 }
 
 // recognised answers from an object that is there already.
-func (p *completion) recognised(out *outcome, header http.Header, err error) error {
+func (p *completion) recognised(out *uploads.Outcome, header http.Header, err error) error {
 	if err != nil {
 		return err
 	}
@@ -293,13 +294,13 @@ func (p *completion) recognised(out *outcome, header http.Header, err error) err
 
 // overtaken says whether another replica has gone on with the same upload meanwhile.
 func (p *completion) overtaken() bool {
-	now, err := p.s.uploads.get(p.up, p.bucket, p.key, p.upload.UploadID)
-	return err == nil && now.revision != p.upload.revision
+	now, err := p.s.uploads.Get(p.up, p.bucket, p.key, p.upload.UploadID)
+	return err == nil && now.Revision != p.upload.Revision
 }
 
 // objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
 // looks with waxseal's own credentials, because who may write need not be allowed to read.
-func (c *call) objectOf(u *upload) *stored {
+func (c *call) objectOf(u *uploads.Upload) *stored {
 	r := c.readRequest(c.place(), "", "")
 	r.Own = true
 	o, err := c.lookupBy(r, c.place(), tailRead)
@@ -311,7 +312,7 @@ func (c *call) objectOf(u *upload) *stored {
 
 // recognise says whether the object was made of this upload, and what of it is to be answered. When it was made of
 // another list than the client's, the upload is over for this one: NoSuchUpload, and nothing is recorded of it.
-func (p *completion) recognise() (*outcome, http.Header, error) {
+func (p *completion) recognise() (*uploads.Outcome, http.Header, error) {
 	o := p.objectOf(p.upload)
 	if o == nil {
 		return nil, nil, nil
@@ -330,16 +331,16 @@ func (p *completion) recognise() (*outcome, http.Header, error) {
 		return nil, nil, nil
 	}
 	if !p.want.made(m.Tag.String(), m) {
-		return nil, nil, errNoSuchUpload(p.upload.UploadID)
+		return nil, nil, uploads.NoSuchUpload(p.upload.UploadID)
 	}
-	return &outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.version}, header, nil
+	return &uploads.Outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.version}, header, nil
 }
 
 // recogniseBlind is recognise without the key that opens the manifest. The object's checksum is then what was recorded, or
 // what the parts give again.
-func (p *completion) recogniseBlind(o *stored, header http.Header) (*outcome, http.Header, error) {
+func (p *completion) recogniseBlind(o *stored, header http.Header) (*uploads.Outcome, http.Header, error) {
 	if !p.want.made(o.visibleETag(), nil) {
-		return nil, nil, errNoSuchUpload(p.upload.UploadID)
+		return nil, nil, uploads.NoSuchUpload(p.upload.UploadID)
 	}
 	out := p.upload.Outcome
 	if out == nil || out.List != p.want.list {
@@ -353,12 +354,12 @@ func (p *completion) recogniseBlind(o *stored, header http.Header) (*outcome, ht
 }
 
 // finish records the outcome, so that the same Complete gets the same answer for a while, clears up, and answers.
-func (p *completion) finish(out *outcome, header http.Header) error {
+func (p *completion) finish(out *uploads.Outcome, header http.Header) error {
 	u := p.upload
-	u.Phase, u.Changed, u.Outcome, u.ManifestKey = phaseDone, p.s.cfg.Now().UTC(), out, nil
-	err := p.s.uploads.save(p.up, u, nil)
+	u.Phase, u.Changed, u.Outcome, u.ManifestKey = uploads.Done, p.s.cfg.Now().UTC(), out, nil
+	err := p.s.uploads.Save(p.up, u, nil)
 	if err == nil {
-		err = p.s.uploads.forgetParts(p.up, u)
+		err = p.s.uploads.ForgetParts(p.up, u)
 	}
 	if err != nil {
 		// The object is there. A repetition will recognise it, and the sweeper will clear up.
@@ -367,7 +368,7 @@ func (p *completion) finish(out *outcome, header http.Header) error {
 	return p.answerComplete(out, header)
 }
 
-func (p *completion) answerComplete(out *outcome, header http.Header) error {
+func (p *completion) answerComplete(out *uploads.Outcome, header http.Header) error {
 	p.copyHeaders(without(header, "Content-Type"))
 	h := &p.res.Header
 	if out.Version != "" {
@@ -377,9 +378,9 @@ func (p *completion) answerComplete(out *outcome, header http.Header) error {
 	if !p.s.cfg.CompatCeph {
 		shown = nil // S3 does not echo an SSE-C key here
 	}
-	p.showEncryption(p.upload.env, shown)
+	p.showEncryption(p.upload.Env, shown)
 	doc := s3.CompleteMultipartUploadResult{Location: p.location(), Bucket: p.bucket, Key: p.key, ETag: s3.Quote(out.ETag)}
-	if m := p.upload.env.Mode; m != sse.SSEKMS && m != sse.DSSEKMS {
+	if m := p.upload.Env.Mode; m != sse.SSEKMS && m != sse.DSSEKMS {
 		// With SSE-KMS S3 shows the checksum only to who asks for it with the right to decrypt.
 		*doc.Field(s3.ChecksumName(out.Sum.Algorithm)) = s3.ChecksumText(out.Sum, out.Parts)
 		doc.ChecksumType = s3.ChecksumType(out.Sum)

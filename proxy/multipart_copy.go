@@ -49,10 +49,10 @@ func (w *partWrite) copyFrom() error {
 	if src.source.version != "" {
 		w.res.Header.Set("x-amz-copy-source-version-id", src.source.version)
 	}
-	w.showEncryption(w.upload.env, w.customer)
+	w.showEncryption(w.upload.Env, w.customer)
 	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag)}
 	if w.upload.Named {
-		*doc.Field(s3.ChecksumName(w.upload.Checksum)) = s3.Base64(p.sum(w.upload.Checksum))
+		*doc.Field(s3.ChecksumName(w.upload.Checksum)) = s3.Base64(p.Sum(w.upload.Checksum))
 	}
 	return w.answerXML(http.StatusOK, doc)
 }

@@ -15,6 +15,7 @@ import (
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 )
 
 func heldFiles(t testing.TB, k *kit) []string {
@@ -68,16 +69,16 @@ func TestMultipartAbort(t *testing.T) {
 // forgetUploads removes what is kept of uploads that have ended.
 func (k *kit) forgetUploads(t testing.TB) {
 	t.Helper()
-	entries, err := k.state.Range(context.Background(), uploadPrefix, "", 0)
+	entries, err := k.state.Range(context.Background(), uploads.UploadPrefix, "", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		u, err := decodeUpload(e)
-		if err != nil || u.Phase != phaseDone {
+		u, err := uploads.DecodeUpload(e)
+		if err != nil || u.Phase != uploads.Done {
 			t.Fatalf("upload in phase %s, %v", u.Phase, err)
 		}
-		if err := k.server.uploads.forget(context.Background(), u); err != nil {
+		if err := k.server.uploads.Forget(context.Background(), u); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -86,14 +87,14 @@ func (k *kit) forgetUploads(t testing.TB) {
 // nothingLeft checks that no upload's state, nor a held part, is left but for what was completed.
 func nothingLeft(t testing.TB, k *kit) {
 	t.Helper()
-	for _, prefix := range []string{uploadPrefix, partPrefix, copyPrefix} {
+	for _, prefix := range []string{uploads.UploadPrefix, uploads.PartPrefix, uploads.CopyPrefix} {
 		entries, err := k.server.cfg.State.Range(context.Background(), prefix, "", 0)
 		if err != nil || len(entries) > 0 {
 			t.Errorf("%d entries left below %s, %v", len(entries), prefix, err)
 		}
 	}
-	if left := heldFiles(t, k); len(left) > 0 || k.server.uploads.held.used != 0 {
-		t.Errorf("held: %v, %d bytes", left, k.server.uploads.held.used)
+	if left := heldFiles(t, k); len(left) > 0 || k.server.uploads.Space.Used() != 0 {
+		t.Errorf("held: %v, %d bytes", left, k.server.uploads.Space.Used())
 	}
 }
 
@@ -116,16 +117,16 @@ func TestMultipartSweep(t *testing.T) {
 	if resp, _ := roundTrip(t, abort); resp.StatusCode != 204 {
 		t.Fatal(resp.Status)
 	}
-	if err := os.WriteFile(k.server.cfg.HeldDir+"/"+strings.Repeat("ab", 32)+"-00001-x"+heldTemp, []byte("half"), 0o600); err != nil {
+	if err := os.WriteFile(k.server.cfg.HeldDir+"/"+strings.Repeat("ab", 32)+"-00001-x.tmp", []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	sweep := func() (uploads, parts, files int) {
+	sweep := func() (records, parts, files int) {
 		t.Helper()
 		if err := k.server.sweepOnce(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-		u, _ := k.state.Range(context.Background(), uploadPrefix, "", 0)
-		p, _ := k.state.Range(context.Background(), partPrefix, "", 0)
+		u, _ := k.state.Range(context.Background(), uploads.UploadPrefix, "", 0)
+		p, _ := k.state.Range(context.Background(), uploads.PartPrefix, "", 0)
 		return len(u), len(p), len(heldFiles(t, k))
 	}
 	check := func(when string, u, p, f int) {
@@ -140,7 +141,7 @@ func TestMultipartSweep(t *testing.T) {
 	check("while the store fails", 3, 2, 2)
 	store.SetHook(nil)
 	check("later", 2, 1, 1)
-	now = now.Add(keepDone)
+	now = now.Add(uploads.KeepDone)
 	check("a day later", 1, 1, 1)
 	now = time.Now() // signatures have dates
 	if resp, body := live.complete(nil); resp.StatusCode != 200 {
@@ -151,7 +152,7 @@ func TestMultipartSweep(t *testing.T) {
 		t.Error("other bytes came back")
 	}
 	// Parts that outlived their upload's record.
-	if _, err := k.state.Txn(context.Background(), nil, []state.Op{{Key: partPrefix + "lost/00001/x", Value: []byte(`{"number":1}`)}}); err != nil {
+	if _, err := k.state.Txn(context.Background(), nil, []state.Op{{Key: uploads.PartPrefix + "lost/00001/x", Value: []byte(`{"number":1}`)}}); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(2 * time.Hour)
@@ -211,32 +212,16 @@ func TestSweepGoesOn(t *testing.T) {
 	k, u := overMemory(t, proxytest.Options{}, func(c *Config) { c.Now = func() time.Time { return now } })
 	_, body := k.mustDo(t, "POST", "/bkt/mp?uploads", nil, nil)
 	id := reply[s3.InitiateMultipartUploadResult](t, body).UploadID
-	_, err := k.state.Txn(context.Background(), nil, []state.Op{{Key: uploadPrefix + "!first", Value: []byte("not a record")}})
+	_, err := k.state.Txn(context.Background(), nil, []state.Op{{Key: uploads.UploadPrefix + "!first", Value: []byte("not a record")}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.SetHook(proxytest.Nth("ListParts", 0, proxytest.Fault{Before: s3.NewError(s3.NoSuchUpload)}))
-	now = now.Add(2 * keepDone)
+	now = now.Add(2 * uploads.KeepDone)
 	if err := k.server.sweepOnce(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := k.server.uploads.get(context.Background(), "bkt", "mp", id); !errors.Is(err, state.ErrNotFound) {
+	if _, err := k.server.uploads.Get(context.Background(), "bkt", "mp", id); !errors.Is(err, state.ErrNotFound) {
 		t.Errorf("the upload behind it is still there: %v", err)
-	}
-}
-
-// TestHeldNotDurable: a part whose name could not be made durable is not held, on disk or in the count.
-func TestHeldNotDurable(t *testing.T) {
-	h, err := newHeld(t.TempDir(), 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.sync = func(string) error { return errors.New("the disk is gone") }
-	if _, err := h.put("a", strings.NewReader("data"), 4); err == nil {
-		t.Error("a part that may be lost is acknowledged")
-	}
-	left := 0
-	if err := h.scan(func(string, int64, time.Time) { left++ }); err != nil || left != 0 || h.used != 0 {
-		t.Errorf("%d files are left, %d bytes are counted: %v", left, h.used, err)
 	}
 }

@@ -5,18 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 	"waxseal/sse"
 )
 
 // listStoreParts reads one page of the store's own list of an upload's parts.
-func (c *call) listStoreParts(u *upload, marker int) (*s3.ListPartsResult, http.Header, error) {
+func (c *call) listStoreParts(u *uploads.Upload, marker int) (*s3.ListPartsResult, http.Header, error) {
 	resp, err := c.send(&store.Request{
 		Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Header: c.ownerHeader(),
 		Query: fmt.Sprintf("max-parts=1000&part-number-marker=%d&%s", marker, uploadQuery(u.UploadID)),
@@ -33,7 +33,7 @@ func (c *call) listStoreParts(u *upload, marker int) (*s3.ListPartsResult, http.
 }
 
 // storeParts gives the store's ETags of an upload's parts, by number.
-func (c *call) storeParts(u *upload) (map[int]string, error) {
+func (c *call) storeParts(u *uploads.Upload) (map[int]string, error) {
 	etags := make(map[int]string)
 	for marker := 0; ; {
 		doc, _, err := c.listStoreParts(u, marker)
@@ -71,11 +71,11 @@ func (c *call) listParts() error {
 	if err := c.mayListParts(u); err != nil {
 		return err
 	}
-	known, err := c.s.uploads.parts(c.up, u)
+	known, err := c.s.uploads.Parts(c.up, u)
 	if err != nil {
 		return err
 	}
-	return c.answerParts(u, byNumber(known), page)
+	return c.answerParts(u, uploads.CandidatesOf(known), page)
 }
 
 // partsPage reads which parts are asked for.
@@ -101,31 +101,31 @@ func (c *call) partsPage() (*s3.ListPartsResult, error) {
 
 // mayListParts asks for what S3 asks for: the KMS's leave to decrypt, or the SSE-C key, because checksums are shown.
 // An SSE-C upload that was created without naming a checksum shows none, and needs no key.
-func (c *call) mayListParts(u *upload) error {
+func (c *call) mayListParts(u *uploads.Upload) error {
 	customer, err := c.uploadKey(u)
 	if err != nil {
 		return err
 	}
 	switch {
-	case u.env.Mode == sse.SSEC && customer == nil && u.Named:
+	case u.Env.Mode == sse.SSEC && customer == nil && u.Named:
 		return errPartEncryption()
-	case u.env.Mode == sse.SSEKMS, u.env.Mode == sse.DSSEKMS:
+	case u.Env.Mode == sse.SSEKMS, u.Env.Mode == sse.DSSEKMS:
 		err = c.uploadKeys(new(sse.Keys), u, customer)
 	}
 	return err
 }
 
-func (c *call) answerParts(u *upload, all candidates, page *s3.ListPartsResult) error {
-	numbers := all.numbers()
+func (c *call) answerParts(u *uploads.Upload, all uploads.Candidates, page *s3.ListPartsResult) error {
+	numbers := all.Numbers()
 	for len(numbers) > 0 && numbers[0] <= page.PartNumberMarker {
 		numbers = numbers[1:]
 	}
 	atStore := make(map[int]string)
-	from := all.markerAtStore(page.PartNumberMarker)
+	from := all.MarkerAtStore(page.PartNumberMarker)
 	doc, header, err := c.listStoreParts(u, from)
 	for marker := from; err == nil; doc, _, err = c.listStoreParts(u, marker) {
 		marker = addStoreParts(atStore, doc, marker)
-		if !doc.IsTruncated || len(doc.Parts) == 0 || all.found(numbers, marker, atStore) > page.MaxParts {
+		if !doc.IsTruncated || len(doc.Parts) == 0 || all.Found(numbers, marker, atStore) > page.MaxParts {
 			break
 		}
 	}
@@ -142,30 +142,9 @@ func (c *call) answerParts(u *upload, all candidates, page *s3.ListPartsResult) 
 	return c.answerXML(http.StatusOK, page)
 }
 
-// markerAtStore is the highest number up to marker whose part the store has: MinIO lists nothing behind a marker that
-// is no part's.
-func (c candidates) markerAtStore(marker int) (at int) {
-	for n, sends := range c {
-		if n > at && n <= marker && slices.ContainsFunc(sends, func(p *part) bool { return p.Held == "" }) {
-			at = n
-		}
-	}
-	return at
-}
-
-// found counts the parts, up to a number, that count.
-func (c candidates) found(numbers []int, upTo int, atStore map[int]string) (n int) {
-	for _, number := range numbers {
-		if number <= upTo && c.current(number, atStore) != nil {
-			n++
-		}
-	}
-	return n
-}
-
-func fillParts(page *s3.ListPartsResult, u *upload, all candidates, numbers []int, atStore map[int]string) {
+func fillParts(page *s3.ListPartsResult, u *uploads.Upload, all uploads.Candidates, numbers []int, atStore map[int]string) {
 	for _, n := range numbers {
-		p := all.current(n, atStore)
+		p := all.Current(n, atStore)
 		if p == nil {
 			continue
 		}
@@ -174,7 +153,7 @@ func fillParts(page *s3.ListPartsResult, u *upload, all candidates, numbers []in
 			return
 		}
 		shown := s3.Part{PartNumber: n, LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag), Size: p.Size}
-		if sum := p.sum(u.Checksum); u.Named && sum != nil {
+		if sum := p.Sum(u.Checksum); u.Named && sum != nil {
 			*shown.Field(s3.ChecksumName(u.Checksum)) = s3.Base64(sum)
 		}
 		page.Parts = append(page.Parts, shown)
@@ -222,7 +201,7 @@ func (c *call) describeUpload(shown *s3.Upload, encoding string) error {
 		}
 	}
 	shown.ChecksumAlgorithm, shown.ChecksumType = "", ""
-	u, err := c.s.uploads.get(c.up, c.bucket, key, shown.UploadID)
+	u, err := c.s.uploads.Get(c.up, c.bucket, key, shown.UploadID)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil
 	}

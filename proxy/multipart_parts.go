@@ -12,6 +12,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 	"waxseal/sse"
 )
 
@@ -40,7 +41,7 @@ func (c *call) uploadPart() error {
 	}
 	c.copyHeaders(header)
 	c.res.Header.Set("Etag", s3.Quote(p.ETag))
-	c.showEncryption(w.upload.env, w.customer)
+	c.showEncryption(w.upload.Env, w.customer)
 	switch {
 	case w.upload.Named:
 		c.showPartChecksum(p, w.upload.Checksum)
@@ -51,8 +52,8 @@ func (c *call) uploadPart() error {
 	return nil
 }
 
-func (c *call) showPartChecksum(p *part, algorithm uint8) {
-	if sum := p.sum(algorithm); sum != nil {
+func (c *call) showPartChecksum(p *uploads.Part, algorithm uint8) {
+	if sum := p.Sum(algorithm); sum != nil {
 		c.res.Header.Set(s3.ChecksumHeaderOf(algorithm), s3.Base64(sum))
 	}
 }
@@ -60,7 +61,7 @@ func (c *call) showPartChecksum(p *part, algorithm uint8) {
 // partWrite is one part on its way to the store, or to where parts are held.
 type partWrite struct {
 	*call
-	upload   *upload
+	upload   *uploads.Upload
 	number   int
 	customer *customerKey
 	keys     sse.Keys
@@ -91,8 +92,8 @@ func (c *call) newPartWrite() (*partWrite, error) {
 }
 
 // uploadKeys opens an upload's data keys into where the caller keeps them. There they are zeroed when the call is done.
-func (c *call) uploadKeys(into *sse.Keys, u *upload, customer *customerKey) (err error) {
-	if *into, _, err = c.openEnvelope(u.env, customer, c.place()); err != nil {
+func (c *call) uploadKeys(into *sse.Keys, u *uploads.Upload, customer *customerKey) (err error) {
+	if *into, _, err = c.openEnvelope(u.Env, customer, c.place()); err != nil {
 		return openError(err)
 	}
 	c.onDone(into.Zero)
@@ -115,11 +116,11 @@ func (w *partWrite) checkAlgorithm() error {
 
 // showsMD5 says whether the part's ETag is the MD5 of its plaintext.
 func (w *partWrite) showsMD5() bool {
-	return w.upload.env.Mode == sse.SSES3 && !w.s.cfg.OpaqueETag
+	return w.upload.Env.Mode == sse.SSES3 && !w.s.cfg.OpaqueETag
 }
 
 // send seals the part, puts it where it belongs, and records it. header is what the store answered, if it was asked.
-func (w *partWrite) send() (*part, http.Header, error) {
+func (w *partWrite) send() (*uploads.Part, http.Header, error) {
 	w.digest = s3.NewDigestReader(w.body, w.size, w.want, w.showsMD5())
 	src := io.Reader(w.digest)
 	if w.want.Algorithm != w.upload.Checksum {
@@ -128,16 +129,16 @@ func (w *partWrite) send() (*part, http.Header, error) {
 	}
 	sealed := w.keys.SealPart(w.number, src, w.size)
 	defer sealed.Close()
-	p := &part{Number: w.number, Size: w.size, sealed: sse.SealedSize(w.size, w.keys.Layers())}
-	p.setHeaders(sealed.Headers(), w.keys.Layers())
+	p := &uploads.Part{Number: w.number, Size: w.size, Sealed: sse.SealedSize(w.size, w.keys.Layers())}
+	p.SetHeaders(sealed.Headers(), w.keys.Layers())
 	header, err := w.keep(p, sealed)
 	if err != nil {
 		return nil, nil, err
 	}
 	w.describe(p)
-	if err := w.s.uploads.addPart(w.up, w.upload, p); err != nil {
-		if p.Held != "" && !errors.Is(err, state.ErrUnknown) { // else its record may be there: the sweeper looks, an hour later
-			w.s.uploads.staged.abandon(p)
+	if err := w.s.uploads.AddPart(w.up, w.upload, p); err != nil {
+		if p.Staged != "" && !errors.Is(err, state.ErrUnknown) { // else its record may be there: the sweeper looks, an hour later
+			w.s.uploads.Staged.Abandon(p)
 		}
 		return nil, nil, err
 	}
@@ -148,19 +149,19 @@ func (w *partWrite) send() (*part, http.Header, error) {
 const maxManifest = 4 << 20
 
 // keep holds a part that the store would only take as the last one, and sends every other.
-func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
-	if p.Number == lastPart || p.sealed < s3.MinPartSize {
-		if p.sealed > maxPut-maxManifest {
+func (w *partWrite) keep(p *uploads.Part, sealed io.Reader) (http.Header, error) {
+	if p.Number == lastPart || p.Sealed < s3.MinPartSize {
+		if p.Sealed > maxPut-maxManifest {
 			return nil, s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size of part number %d", lastPart).
 				With("ProposedSize", fmt.Sprint(w.size))
 		}
-		p.Held = w.upload.name + "-" + fmt.Sprintf("%05d", p.Number) + "-" + randomName() + "-" + heldOwner(w.who())
-		err := w.s.uploads.staged.stage(w.up, p, sealed)
+		p.Staged = uploads.StagedName(w.upload, p.Number, w.who())
+		err := w.s.uploads.Staged.Stage(w.up, p, sealed)
 		w.askCORS()
 		return make(http.Header), err
 	}
 	resp, err := w.call.send(&store.Request{
-		Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: w.ownerHeader(), Stream: sealed, Size: p.sealed,
+		Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: w.ownerHeader(), Stream: sealed, Size: p.Sealed,
 		Query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID)),
 	})
 	if err != nil {
@@ -177,7 +178,7 @@ func (w *partWrite) keep(p *part, sealed io.Reader) (http.Header, error) {
 }
 
 // describe writes down what is known of the plaintext, now that all of it has passed.
-func (w *partWrite) describe(p *part) {
+func (w *partWrite) describe(p *uploads.Part) {
 	facts := &w.digest.Facts
 	p.Sums = facts.Checksums
 	if w.own != nil {
@@ -193,6 +194,6 @@ func (w *partWrite) describe(p *part) {
 	case p.StoreETag != "":
 		p.ETag = p.StoreETag
 	default:
-		p.ETag = randomName() // no digest of anything, as S3's ETags in these modes
+		p.ETag = uploads.RandomName() // no digest of anything, as S3's ETags in these modes
 	}
 }

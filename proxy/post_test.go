@@ -130,8 +130,8 @@ func TestPost(t *testing.T) {
 			}
 		}
 	}
-	if k.server.uploads.held.used != 0 {
-		t.Errorf("%d bytes stay reserved", k.server.uploads.held.used)
+	if k.server.uploads.Space.Used() != 0 {
+		t.Errorf("%d bytes stay reserved", k.server.uploads.Space.Used())
 	}
 	if left, _ := os.ReadDir(k.server.cfg.HeldDir); len(left) > 0 {
 		t.Errorf("left: %v", left)

@@ -16,6 +16,7 @@ import (
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
+	"waxseal/proxy/uploads"
 )
 
 // spool keeps a form's file until its end is known. Only the boundary behind it says how long a file is, and the
@@ -26,7 +27,7 @@ type spool struct {
 
 	server *Server
 	memory *bytes.Buffer
-	room   *room // of a file on disk
+	room   *uploads.Room // of a file on disk
 	file   *os.File
 	block  cipher.Block
 	out    *bufio.Writer
@@ -115,7 +116,7 @@ func spoolError(err error) error {
 
 // newSpool makes a spool for most bytes at most.
 func newSpool(c *call, most int64) (*spool, error) {
-	s := &spool{server: c.s, room: c.s.uploads.held.room(heldOwner(c.who()))}
+	s := &spool{server: c.s, room: c.s.uploads.Space.Room(c.who())}
 	if most <= inlineLimit {
 		if s.memory = c.s.inline.take(inlineLimit); s.memory != nil {
 			return s, nil
@@ -156,7 +157,7 @@ func (s *spool) Write(p []byte) (int, error) {
 	if s.memory != nil {
 		return s.memory.Write(p)
 	}
-	if err := s.room.grow(int64(len(p))); err != nil {
+	if err := s.room.Grow(int64(len(p))); err != nil {
 		return 0, err
 	}
 	return cipher.StreamWriter{S: s.cipher, W: s.out}.Write(p)
@@ -181,5 +182,5 @@ func (s *spool) close() {
 	if s.file != nil {
 		s.file.Close()
 	}
-	s.room.leave()
+	s.room.Leave()
 }

@@ -19,8 +19,10 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
+	"waxseal/proxy/keyed"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 )
 
 // Config is everything the S3 endpoint stands on. All fields without a default below are required.
@@ -88,8 +90,8 @@ type Server struct {
 	verifier *sigv4.Verifier
 	buckets  *bucketConfigs
 	facts    *factsCache
-	uploads  *uploads
-	changing *turns // at ending a change of an object in place, or changing its tags
+	uploads  *uploads.Records
+	changing *keyed.Mutex // at ending a change of an object in place, or changing its tags
 	readThru map[string]bool
 	places   *places
 	attended attended
@@ -121,7 +123,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	held, err := newHeld(cfg.HeldDir, cfg.MaxHeld)
+	held, err := uploads.NewSpace(cfg.HeldDir, cfg.MaxHeld)
 	if err != nil {
 		return nil, err
 	}
@@ -131,8 +133,8 @@ func New(cfg Config) (*Server, error) {
 		up:       up,
 		buckets:  newBucketConfigs(cfg.State, cfg.Replicas, cfg.Window),
 		facts:    newFactsCache(),
-		uploads:  newUploads(cfg.State, held, cfg.Now),
-		changing: newTurns(),
+		uploads:  uploads.NewRecords(cfg.State, held, cfg.Now),
+		changing: keyed.NewMutex(),
 		readThru: make(map[string]bool),
 		places:   newPlaces(cfg.MaxInFlight, cfg.MaxUnproven),
 		looks:    make(chan struct{}, looksAtOnce),
@@ -142,8 +144,7 @@ func New(cfg Config) (*Server, error) {
 		compressing: make(chan struct{}, compressingAtOnce),
 	}
 	if cfg.StagingBucket != "" {
-		s.uploads.staged = &stagingBucket{store: up, state: cfg.State, bucket: cfg.StagingBucket, deployment: cfg.Deployment,
-			log: cfg.Log, patience: stagedAfter, mono: time.Now}
+		s.uploads.StageIn(up, cfg.StagingBucket, cfg.Deployment, cfg.Log)
 	}
 	s.buckets.atStore.read = s.readStorePolicy
 	for _, b := range cfg.ReadThrough {

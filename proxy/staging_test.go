@@ -14,6 +14,7 @@ import (
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
+	"waxseal/proxy/uploads"
 )
 
 const testStaging = "wax-staging"
@@ -38,21 +39,21 @@ func stagingPair(t *testing.T) (a, b *kit, u *proxytest.Upstream) {
 	return a, b, u
 }
 
-func (k *kit) bucketStaging() *stagingBucket { return k.server.uploads.staged.(*stagingBucket) }
+func (k *kit) bucketStaging() *uploads.Bucket { return k.server.uploads.Staged.(*uploads.Bucket) }
 
 // stagedObjects are the names of what lies in the staging bucket.
 func stagedObjects(t *testing.T, k *kit) (names []string) {
 	t.Helper()
-	resp, err := k.server.up.Send(t.Context(), k.bucketStaging().request("GET", "", "list-type=2"))
+	resp, err := k.server.up.Send(t.Context(), k.bucketStaging().Request("GET", "", "list-type=2"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list stagingList
+	var list uploads.BucketList
 	if err := store.Result(resp, &list); err != nil {
 		t.Fatal(err)
 	}
 	for _, o := range list.Contents {
-		if o.Key != stagingMarker {
+		if o.Key != uploads.StagingMarker {
 			names = append(names, o.Key)
 		}
 	}
@@ -108,18 +109,18 @@ func TestStagingIsWaxsealsOwn(t *testing.T) {
 		method, path string
 		header       map[string]string
 	}{
-		{"GET", "/" + testStaging, nil}, {"HEAD", "/" + testStaging + "/" + stagingMarker, nil}, {"GET", "/" + testStaging + "?versioning", nil},
-		{"PUT", "/" + testStaging + "/x", nil}, {"DELETE", "/" + testStaging + "/" + stagingMarker, nil}, {"DELETE", "/" + testStaging, nil},
+		{"GET", "/" + testStaging, nil}, {"HEAD", "/" + testStaging + "/" + uploads.StagingMarker, nil}, {"GET", "/" + testStaging + "?versioning", nil},
+		{"PUT", "/" + testStaging + "/x", nil}, {"DELETE", "/" + testStaging + "/" + uploads.StagingMarker, nil}, {"DELETE", "/" + testStaging, nil},
 		{"PUT", "/" + testStaging, nil}, {"POST", "/" + testStaging + "/x?uploads", nil}, {"GET", "/wax%2Dstaging/x", nil},
-		{"PUT", "/bkt/copy", map[string]string{"x-amz-copy-source": "/" + testStaging + "/" + stagingMarker}},
-		{"PUT", "/bkt/copy", map[string]string{"x-amz-copy-source": testStaging + "/" + stagingMarker}},
+		{"PUT", "/bkt/copy", map[string]string{"x-amz-copy-source": "/" + testStaging + "/" + uploads.StagingMarker}},
+		{"PUT", "/bkt/copy", map[string]string{"x-amz-copy-source": testStaging + "/" + uploads.StagingMarker}},
 	} {
 		if resp, body := a.do(t, request.method, request.path, request.header, nil); resp.StatusCode != http.StatusForbidden {
 			t.Errorf("%s %s %v: %s %s", request.method, request.path, request.header, resp.Status, body)
 		}
 	}
 	u := a.upload(t, "bkt", "k", nil)
-	resp, body := a.do(t, "PUT", "/bkt/k?partNumber=1&uploadId="+u.id, map[string]string{"x-amz-copy-source": "/" + testStaging + "/" + stagingMarker}, nil)
+	resp, body := a.do(t, "PUT", "/bkt/k?partNumber=1&uploadId="+u.id, map[string]string{"x-amz-copy-source": "/" + testStaging + "/" + uploads.StagingMarker}, nil)
 	wantError(t, resp, body, http.StatusForbidden, s3.AccessDenied)
 }
 
@@ -128,20 +129,20 @@ func TestStagingIsWaxsealsOwn(t *testing.T) {
 func TestSweptWhileRecorded(t *testing.T) {
 	a, b, _ := stagingPair(t)
 	up := a.upload(t, "bkt", "k", nil)
-	u, err := a.server.uploads.get(t.Context(), "bkt", "k", up.id)
+	u, err := a.server.uploads.Get(t.Context(), "bkt", "k", up.id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &part{Number: 1, Size: 4, sealed: 4, Held: u.name + "-00001-x-owner"}
-	if err := a.bucketStaging().stage(t.Context(), p, strings.NewReader("body")); err != nil {
+	p := &uploads.Part{Number: 1, Size: 4, Sealed: 4, Staged: u.Name + "-00001-x-owner"}
+	if err := a.bucketStaging().Stage(t.Context(), p, strings.NewReader("body")); err != nil {
 		t.Fatal(err)
 	}
 	sweeper := b.bucketStaging()
 	now := time.Now()
-	sweeper.mono = func() time.Time { return now }
+	sweeper.Mono = func() time.Time { return now }
 	sweep := func() {
 		t.Helper()
-		if err := sweeper.sweep(t.Context()); err != nil {
+		if err := sweeper.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -149,12 +150,12 @@ func TestSweptWhileRecorded(t *testing.T) {
 	if n := len(stagedObjects(t, a)); n != 1 {
 		t.Fatalf("a part that is on its way was swept: %d left", n)
 	}
-	now = now.Add(stagedAfter)
+	now = now.Add(uploads.StagedAfter)
 	sweep()
 	if n := len(stagedObjects(t, a)); n != 0 {
 		t.Fatalf("%d left", n)
 	}
-	if err := a.server.uploads.addPart(t.Context(), u, p); !errors.Is(err, errStagingGone) {
+	if err := a.server.uploads.AddPart(t.Context(), u, p); !errors.Is(err, uploads.ErrStagingGone) {
 		t.Errorf("the late record: %v", err)
 	}
 }
@@ -166,7 +167,7 @@ func TestSweeperKeepsWhatCounts(t *testing.T) {
 	u := a.upload(t, "bkt", "k", nil)
 	u.mustPut(1, noise(1, 1000))
 	put := func(key string) {
-		req := a.bucketStaging().request("PUT", key, "")
+		req := a.bucketStaging().Request("PUT", key, "")
 		req.Body = []byte("x")
 		resp, err := a.server.up.Send(t.Context(), req)
 		if err != nil || resp.StatusCode != http.StatusOK {
@@ -178,8 +179,8 @@ func TestSweeperKeepsWhatCounts(t *testing.T) {
 	put("d1/0123-00001-a-b")
 	s := a.bucketStaging()
 	now := time.Now().Add(1000 * time.Hour)
-	s.mono = func() time.Time { return now }
-	if err := s.sweep(t.Context()); err != nil {
+	s.Mono = func() time.Time { return now }
+	if err := s.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	left := stagedObjects(t, a)
@@ -196,7 +197,7 @@ func TestStagedPartTampered(t *testing.T) {
 	a, _, _ := stagingPair(t)
 	u := a.upload(t, "bkt", "k", nil)
 	u.mustPut(1, noise(1, 1000))
-	req := a.bucketStaging().request("PUT", stagedObjects(t, a)[0], "")
+	req := a.bucketStaging().Request("PUT", stagedObjects(t, a)[0], "")
 	req.Body = make([]byte, 1000+64)
 	resp, err := a.server.up.Send(t.Context(), req)
 	if err != nil {
@@ -219,7 +220,7 @@ func TestStagingBucketMustBeOurs(t *testing.T) {
 	plain := start(t, up, nil)
 	plain.mustDo(t, "PUT", "/theirs", nil, nil)
 	plain.mustDo(t, "PUT", "/theirs/photo", nil, []byte("x"))
-	if err := with("theirs").server.AdoptStaging(t.Context()); err == nil || !strings.Contains(err.Error(), stagingMarker) {
+	if err := with("theirs").server.AdoptStaging(t.Context()); err == nil || !strings.Contains(err.Error(), uploads.StagingMarker) {
 		t.Errorf("a bucket with a user's objects: %v", err)
 	}
 	ours := with("ours")

@@ -13,6 +13,7 @@ import (
 
 	"waxseal/keystore/state"
 	"waxseal/proxy/proxytest"
+	"waxseal/proxy/uploads"
 )
 
 // losingState loses the answer of the next transaction that writes under a prefix: it is committed and reported as
@@ -42,7 +43,7 @@ func TestUnknownOutcome(t *testing.T) {
 	b := k.bucket(t)
 	core := k.impatient(t)
 
-	lossy.lose(uploadPrefix)
+	lossy.lose(uploads.UploadPrefix)
 	_, err := core.NewMultipartUpload(t.Context(), b, "created", minio.PutObjectOptions{})
 	wantUnavailable(t, "Create", err)
 	list, err := core.ListMultipartUploads(t.Context(), b, "", "", "", "", 10)
@@ -51,7 +52,7 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 	u := &mpu{t: t, core: core, bucket: b, key: "created", id: list.Uploads[0].UploadID, parts: map[int]minio.CompletePart{}, data: map[int][]byte{}}
 
-	lossy.lose(partPrefix)
+	lossy.lose(uploads.PartPrefix)
 	wantUnavailable(t, "UploadPart", u.put(1, noise(1, 1000)))
 	if files, err := os.ReadDir(staged); err != nil || len(files) != 1 {
 		t.Errorf("%d staged parts, %v: the record names one", len(files), err)
@@ -61,7 +62,7 @@ func TestUnknownOutcome(t *testing.T) {
 		t.Fatalf("%d parts, %v", len(parts.ObjectParts), err)
 	}
 	u.parts[1], u.data[1] = minio.CompletePart{PartNumber: 1, ETag: parts.ObjectParts[0].ETag}, noise(1, 1000)
-	lossy.lose(uploadPrefix)
+	lossy.lose(uploads.UploadPrefix)
 	u.mustComplete() // it reads the record that it has written itself
 	if lossy.prefix.Load() != nil {
 		t.Error("Complete wrote no record")

@@ -1,4 +1,4 @@
-package proxy
+package uploads
 
 import (
 	"bufio"
@@ -18,12 +18,12 @@ import (
 	"waxseal/proxy/store"
 )
 
-// held keeps sealed parts that cannot go to the store yet: one under the store's least size for a part can only be
+// Space keeps sealed parts that cannot go to the store yet: one under the store's least size for a part can only be
 // its upload's last one, and goes up with the manifest behind it when the upload is completed. Part 10,000 leaves no
 // number for a manifest, so it is held too.
 //
 // A part is on disk, synced, before its client hears of it. Nothing of it stays in memory.
-type held struct {
+type Space struct {
 	dir   string
 	limit int64 // of all bytes held
 	sync  func(dir string) error
@@ -42,16 +42,17 @@ const (
 	heldOrphan = time.Hour
 )
 
-func newHeld(dir string, limit int64) (*held, error) {
+// NewSpace counts the files that are in dir already.
+func NewSpace(dir string, limit int64) (*Space, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for held parts: %w", err)
 	}
-	h := &held{dir: dir, limit: limit, sync: syncDir, owned: make(map[string]int64)}
+	h := &Space{dir: dir, limit: limit, sync: syncDir, owned: make(map[string]int64)}
 	return h, h.scan(func(name string, size int64, _ time.Time) { h.count(ownerOf(name), size) })
 }
 
 // scan shows every file that is held, unfinished ones included.
-func (h *held) scan(f func(name string, size int64, modified time.Time)) error {
+func (h *Space) scan(f func(name string, size int64, modified time.Time)) error {
 	entries, err := os.ReadDir(h.dir)
 	if err != nil {
 		return fmt.Errorf("directory for held parts: %w", err)
@@ -74,12 +75,12 @@ func (h *held) scan(f func(name string, size int64, modified time.Time)) error {
 
 // put writes size bytes of src under a name of its own, which ends with the owner's, and gives their CRC32C. They are
 // durable when it returns.
-func (h *held) put(name string, src io.Reader, size int64) (crc uint32, err error) {
-	room := h.room(ownerOf(name))
+func (h *Space) put(name string, src io.Reader, size int64) (crc uint32, err error) {
+	room := &Room{h: h, owner: ownerOf(name)}
 	crc, err = h.write(name, src, size, room)
 	room.trim()
 	if err != nil {
-		room.leave()
+		room.Leave()
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			return 0, fmt.Errorf("%w: holding a part: %w", s3.Errorf(s3.SlowDown, "There is no space left for parts that wait for CompleteMultipartUpload. Please try again later."), err)
 		}
@@ -88,7 +89,7 @@ func (h *held) put(name string, src io.Reader, size int64) (crc uint32, err erro
 	return crc, nil
 }
 
-func (h *held) write(name string, src io.Reader, size int64, room *room) (crc uint32, err error) {
+func (h *Space) write(name string, src io.Reader, size int64, room *Room) (crc uint32, err error) {
 	temp := filepath.Join(h.dir, name+heldTemp)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -139,12 +140,12 @@ func syncDir(dir string) error {
 }
 
 // open reads a held part. Its reader says io.EOF only when the bytes are those that were written.
-func (h *held) open(p *part) (io.ReadCloser, error) {
-	f, err := os.Open(filepath.Join(h.dir, p.Held+heldSuffix))
+func (h *Space) open(p *Part) (io.ReadCloser, error) {
+	f, err := os.Open(filepath.Join(h.dir, p.Staged+heldSuffix))
 	if err != nil {
 		return nil, fmt.Errorf("part %d was held here: %w", p.Number, err)
 	}
-	return &heldReader{f: f, src: bufio.NewReaderSize(f, 128<<10), left: p.sealed, want: p.HeldCRC}, nil
+	return &heldReader{f: f, src: bufio.NewReaderSize(f, 128<<10), left: p.Sealed, want: p.StagedCRC}, nil
 }
 
 type heldReader struct {
@@ -168,15 +169,15 @@ func (r *heldReader) Read(p []byte) (int, error) {
 func (r *heldReader) Close() error { return r.f.Close() }
 
 // remove removes those of the parts that are held. What cannot be removed now, the sweeper finds.
-func (h *held) remove(parts ...*part) {
+func (h *Space) remove(parts ...*Part) {
 	for _, p := range parts {
-		if p.Held != "" {
-			h.removeFile(p.Held + heldSuffix)
+		if p.Staged != "" {
+			h.removeFile(p.Staged + heldSuffix)
 		}
 	}
 }
 
-func (h *held) removeFile(name string) {
+func (h *Space) removeFile(name string) {
 	path := filepath.Join(h.dir, name)
 	info, err := os.Stat(path)
 	if err != nil || os.Remove(path) != nil {

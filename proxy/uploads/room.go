@@ -1,8 +1,9 @@
-package proxy
+package uploads
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"waxseal/proxy/s3"
@@ -26,19 +27,32 @@ func ownerOf(name string) string {
 	return ""
 }
 
-// room is what one file takes of the space for held parts: what was written of it, and up to a step more. What a request
+// Room is what one file takes of the space for held parts: what was written of it, and up to a step more. What a request
 // announces takes nothing.
-type room struct {
-	h     *held
+type Room struct {
+	h     *Space
 	owner string
 	size  int64 // reserved
 	used  int64
 }
 
-func (h *held) room(owner string) *room { return &room{h: h, owner: owner} }
+// Room makes room for a file of a user's.
+func (h *Space) Room(who string) *Room { return &Room{h: h, owner: heldOwner(who)} }
 
-// grow makes room for n bytes more.
-func (r *room) grow(n int64) error {
+// StagedName makes the name of a new file for a part that a user sends.
+func StagedName(u *Upload, number int, who string) string {
+	return fmt.Sprintf("%s-%05d-%s-%s", u.Name, number, RandomName(), heldOwner(who))
+}
+
+// Used returns how much of the space is in use.
+func (h *Space) Used() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.used
+}
+
+// Grow makes room for n bytes more.
+func (r *Room) Grow(n int64) error {
 	if r.used+n > r.size {
 		step := max(n, heldStep)
 		if err := r.h.reserve(r.owner, step); err != nil {
@@ -53,30 +67,30 @@ func (r *room) grow(n int64) error {
 }
 
 // roomWriter makes room for what is written behind it.
-type roomWriter struct{ room *room }
+type roomWriter struct{ room *Room }
 
 func (w roomWriter) Write(p []byte) (int, error) {
-	if err := w.room.grow(int64(len(p))); err != nil {
+	if err := w.room.Grow(int64(len(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
 // trim gives back what was reserved and not written.
-func (r *room) trim() {
+func (r *Room) trim() {
 	r.h.release(r.owner, r.size-r.used)
 	r.size = r.used
 }
 
-// leave gives everything back.
-func (r *room) leave() {
+// Leave gives everything back.
+func (r *Room) Leave() {
 	r.h.release(r.owner, r.size)
 	r.size, r.used = 0, 0
 }
 
 // reserve gives a user n bytes, as long as no more is theirs than is left for everybody else: one user alone can have half
 // of the space, and a newcomer always finds some.
-func (h *held) reserve(owner string, n int64) error {
+func (h *Space) reserve(owner string, n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -89,13 +103,13 @@ func (h *held) reserve(owner string, n int64) error {
 	return nil
 }
 
-func (h *held) release(owner string, n int64) {
+func (h *Space) release(owner string, n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.count(owner, -n)
 }
 
-func (h *held) count(owner string, n int64) {
+func (h *Space) count(owner string, n int64) {
 	h.used += n
 	if h.owned[owner] += n; h.owned[owner] == 0 {
 		delete(h.owned, owner)

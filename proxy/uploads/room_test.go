@@ -1,15 +1,14 @@
-package proxy
+package uploads
 
 import (
 	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"testing"
+	"time"
 
-	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 )
 
@@ -17,7 +16,7 @@ import (
 // whose is what.
 func TestHeldShares(t *testing.T) {
 	dir := t.TempDir()
-	h, err := newHeld(dir, 64<<10)
+	h, err := NewSpace(dir, 64<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +40,7 @@ func TestHeldShares(t *testing.T) {
 		}
 	}
 	used := h.used
-	if h, err = newHeld(dir, 64<<10); err != nil || h.used != used || h.owned[heldOwner("user0")] != 32<<10 {
+	if h, err = NewSpace(dir, 64<<10); err != nil || h.used != used || h.owned[heldOwner("user0")] != 32<<10 {
 		t.Errorf("after a restart %d of %d bytes, %v: %v", h.used, used, h.owned, err)
 	}
 	if got := most("user0"); got != 0 {
@@ -51,7 +50,7 @@ func TestHeldShares(t *testing.T) {
 
 // TestHeldByUse: what is announced takes no room, what did not come gives it back.
 func TestHeldByUse(t *testing.T) {
-	h, err := newHeld(t.TempDir(), 64<<20)
+	h, err := NewSpace(t.TempDir(), 64<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,28 +72,18 @@ func TestHeldByUse(t *testing.T) {
 	}
 }
 
-// TestFormsTakeWhatTheyUse: forms whose policies allow a few bytes, whatever length they announce, leave the space for
-// parts to parts.
-func TestFormsTakeWhatTheyUse(t *testing.T) {
-	k, _ := overMemory(t, proxytest.Options{}, func(c *Config) { c.MaxHeld = 64 << 20 })
-	for _, high := range []int{10, inlineLimit - 1, 5 << 30} {
-		for i := range 8 {
-			f := newForm([]byte("x"), "key", fmt.Sprint("form", i))
-			f.conditions = []any{[]any{"content-length-range", 0, high}}
-			f.sign()
-			body := f.body()
-			k.dial(t).send(fmt.Sprintf("POST /bkt HTTP/1.1\r\nHost: h\r\nContent-Type: multipart/form-data; boundary=%s\r\nContent-Length: %d\r\n\r\n",
-				testBoundary, int64(5)<<30-1<<20) + string(body[:bytes.LastIndex(body, []byte("--"+testBoundary))]) + strings.Repeat("y", prefetchBytes))
-		}
-		u := k.rawUpload(t, "/bkt/k", nil)
-		u.mustPut(1, nil, noise(1, 600))
-		if resp, body := k.post(t, newForm(noise(2, 2<<20), "key", "mine")); resp.StatusCode != http.StatusNoContent {
-			t.Errorf("%d: %s %s", high, resp.Status, body)
-		}
-		k.server.uploads.held.mu.Lock()
-		if used := k.server.uploads.held.used; used > 32<<20 {
-			t.Errorf("%d: %d bytes are taken", high, used)
-		}
-		k.server.uploads.held.mu.Unlock()
+// TestHeldNotDurable: a part whose name could not be made durable is not held, on disk or in the count.
+func TestHeldNotDurable(t *testing.T) {
+	h, err := NewSpace(t.TempDir(), 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.sync = func(string) error { return errors.New("the disk is gone") }
+	if _, err := h.put("a", strings.NewReader("data"), 4); err == nil {
+		t.Error("a part that may be lost is acknowledged")
+	}
+	left := 0
+	if err := h.scan(func(string, int64, time.Time) { left++ }); err != nil || left != 0 || h.used != 0 {
+		t.Errorf("%d files are left, %d bytes are counted: %v", left, h.used, err)
 	}
 }

@@ -1,4 +1,4 @@
-package proxy
+package uploads
 
 import (
 	"context"
@@ -17,21 +17,21 @@ import (
 	"waxseal/proxy/store"
 )
 
-// staging is where sealed parts wait for CompleteMultipartUpload. A process alone has a directory; replicas have a bucket
+// Staging is where sealed parts wait for CompleteMultipartUpload. A process alone has a directory; replicas have a bucket
 // of the store, so that any of them can complete any upload.
-type staging interface {
-	// stage writes the size bytes of src under a part's name, and notes in the part what open compares.
-	stage(ctx context.Context, p *part, src io.Reader) error
+type Staging interface {
+	// Stage writes the size bytes of src under a part's name, and notes in the part what open compares.
+	Stage(ctx context.Context, p *Part, src io.Reader) error
 	// record returns what a transaction that records the part must hold and do.
-	record(p *part) ([]state.Cond, []state.Op)
-	// open reads a part. Its reader says io.EOF only when the bytes are those that were staged.
-	open(ctx context.Context, p *part) (io.ReadCloser, error)
-	// abandon removes a part that was not recorded.
-	abandon(p *part)
+	record(p *Part) ([]state.Cond, []state.Op)
+	// Open reads a part. Its reader says io.EOF only when the bytes are those that were staged.
+	Open(ctx context.Context, p *Part) (io.ReadCloser, error)
+	// Abandon removes a part that was not recorded.
+	Abandon(p *Part)
 	// remove removes those of the parts that are staged. What cannot be removed now, the sweeper finds.
-	remove(parts ...*part)
-	// sweep removes what a crash left behind.
-	sweep(ctx context.Context) error
+	remove(parts ...*Part)
+	// Sweep removes what a crash left behind.
+	Sweep(ctx context.Context) error
 }
 
 // stagedPrefix is where intents are: proxy/staged/<name>. An intent is written before its object and removed by the
@@ -39,44 +39,28 @@ type staging interface {
 // however late a replica wakes up and whatever its clock says.
 const stagedPrefix = "proxy/staged/"
 
-// stagingMarker is the object that makes a bucket waxseal's own.
+// StagingMarker is the object that makes a bucket waxseal's own.
 const (
-	stagingMarker = "waxseal-staging"
+	StagingMarker = "waxseal-staging"
 	stagingText   = "This bucket holds parts of uploads that wait for CompleteMultipartUpload. waxseal removes what lies here.\n"
 )
 
-// errStagingGone is the error of a part that took so long that the sweeper has given it up.
-var errStagingGone = s3.Errorf(s3.ServiceUnavailable, "The part took too long to be recorded. Please send it again.")
+// ErrStagingGone is the error of a part that took so long that the sweeper has given it up.
+var ErrStagingGone = s3.Errorf(s3.ServiceUnavailable, "The part took too long to be recorded. Please send it again.")
 
-// stagedAfter is how long a replica waits for the record of a part that it finds staged.
-const stagedAfter = time.Hour
+// StagedAfter is how long a replica waits for the record of a part that it finds staged.
+const StagedAfter = time.Hour
 
-// refuseOwn refuses a bucket that is waxseal's own.
-func (s *Server) refuseOwn(bucket string) error {
-	if s.cfg.StagingBucket != "" && bucket == s.cfg.StagingBucket {
-		return s3.Errorf(s3.AccessDenied, "Bucket %s is waxseal's own", bucket)
-	}
-	return nil
-}
-
-// AdoptStaging makes the staging bucket, or looks at the one that is there. Without one there is nothing to do.
-func (s *Server) AdoptStaging(ctx context.Context) error {
-	if b, ok := s.uploads.staged.(*stagingBucket); ok {
-		return b.adopt(ctx)
-	}
-	return nil
-}
-
-// stagingBucket is staging in a bucket of the store. Names begin with the deployment's id: another deployment that has
+// Bucket is staging in a bucket of the store. Names begin with the deployment's id: another deployment that has
 // been given the same bucket neither sees nor sweeps them.
-type stagingBucket struct {
+type Bucket struct {
 	store      *store.Client
 	state      state.Store
 	bucket     string
 	deployment string
 	log        *slog.Logger
 	patience   time.Duration // how old an intent must be, by this process's own clock
-	mono       func() time.Time
+	Mono       func() time.Time
 
 	found map[string]intentSeen // the intents of the last sweep; of the sweeper alone
 }
@@ -86,48 +70,48 @@ type intentSeen struct {
 	first    time.Time
 }
 
-func (b *stagingBucket) object(p *part) string { return b.deployment + "/" + p.Held }
+func (b *Bucket) object(p *Part) string { return b.deployment + "/" + p.Staged }
 
-func (b *stagingBucket) request(method, key, query string) *store.Request {
+func (b *Bucket) Request(method, key, query string) *store.Request {
 	return &store.Request{Method: method, Bucket: b.bucket, Key: key, Query: query, Own: true, Header: make(http.Header)}
 }
 
-func (b *stagingBucket) stage(ctx context.Context, p *part, src io.Reader) error {
-	rev, err := b.state.Txn(ctx, []state.Cond{{Key: stagedPrefix + p.Held}}, []state.Op{{Key: stagedPrefix + p.Held, Value: []byte("{}")}})
+func (b *Bucket) Stage(ctx context.Context, p *Part, src io.Reader) error {
+	rev, err := b.state.Txn(ctx, []state.Cond{{Key: stagedPrefix + p.Staged}}, []state.Op{{Key: stagedPrefix + p.Staged, Value: []byte("{}")}})
 	if err != nil {
 		return fmt.Errorf("the intent of a staged part: %w", err)
 	}
 	p.intent = rev
 	sum := sha256.New()
-	req := b.request(http.MethodPut, b.object(p), "")
-	req.Stream, req.Size = io.TeeReader(src, sum), p.sealed
+	req := b.Request(http.MethodPut, b.object(p), "")
+	req.Stream, req.Size = io.TeeReader(src, sum), p.Sealed
 	resp, err := b.store.Send(ctx, req)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = store.Failure(resp)
 	}
 	if err != nil {
-		b.abandon(p)
+		b.Abandon(p)
 		return err
 	}
 	store.Drain(resp)
-	p.HeldSum = sum.Sum(nil)
+	p.StagedSum = sum.Sum(nil)
 	return nil
 }
 
-func (b *stagingBucket) record(p *part) ([]state.Cond, []state.Op) {
-	key := stagedPrefix + p.Held
+func (b *Bucket) record(p *Part) ([]state.Cond, []state.Op) {
+	key := stagedPrefix + p.Staged
 	return []state.Cond{{Key: key, Revision: p.intent}}, []state.Op{{Key: key, Delete: true}}
 }
 
-func (b *stagingBucket) open(ctx context.Context, p *part) (io.ReadCloser, error) {
-	resp, err := b.store.Send(ctx, b.request(http.MethodGet, b.object(p), ""))
+func (b *Bucket) Open(ctx context.Context, p *Part) (io.ReadCloser, error) {
+	resp, err := b.store.Send(ctx, b.Request(http.MethodGet, b.object(p), ""))
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("part %d was staged in bucket %s: %w", p.Number, b.bucket, store.Failure(resp))
 	}
-	return &stagedReader{body: resp.Body, left: p.sealed, sum: sha256.New(), want: p.HeldSum}, nil
+	return &stagedReader{body: resp.Body, left: p.Sealed, sum: sha256.New(), want: p.StagedSum}, nil
 }
 
 // stagedReader compares what the store gives back with what was staged.
@@ -153,17 +137,17 @@ func (r *stagedReader) Close() error { return r.body.Close() }
 // removal bounds the removal of what nobody needs any more.
 const removal = 10 * time.Second
 
-// abandon removes the intent first: after that no record can come.
-func (b *stagingBucket) abandon(p *part) {
+// Abandon removes the intent first: after that no record can come.
+func (b *Bucket) Abandon(p *Part) {
 	ctx, cancel := context.WithTimeout(context.Background(), removal)
 	defer cancel()
-	if err := b.drop(ctx, p.Held, p.intent); err != nil && !errors.Is(err, state.ErrConflict) {
-		b.log.Warn("a staged part is left to the sweeper", "bucket", b.bucket, "part", p.Held, "err", err)
+	if err := b.drop(ctx, p.Staged, p.intent); err != nil && !errors.Is(err, state.ErrConflict) {
+		b.log.Warn("a staged part is left to the sweeper", "bucket", b.bucket, "part", p.Staged, "err", err)
 	}
 }
 
 // drop removes an intent, as it was seen, and then its object.
-func (b *stagingBucket) drop(ctx context.Context, name string, revision int64) error {
+func (b *Bucket) drop(ctx context.Context, name string, revision int64) error {
 	key := stagedPrefix + name
 	if _, err := b.state.Txn(ctx, []state.Cond{{Key: key, Revision: revision}}, []state.Op{{Key: key, Delete: true}}); err != nil {
 		return err
@@ -171,8 +155,8 @@ func (b *stagingBucket) drop(ctx context.Context, name string, revision int64) e
 	return b.delete(ctx, b.deployment+"/"+name)
 }
 
-func (b *stagingBucket) delete(ctx context.Context, object string) error {
-	resp, err := b.store.Send(ctx, b.request(http.MethodDelete, object, ""))
+func (b *Bucket) delete(ctx context.Context, object string) error {
+	resp, err := b.store.Send(ctx, b.Request(http.MethodDelete, object, ""))
 	if err != nil {
 		return err
 	}
@@ -183,28 +167,28 @@ func (b *stagingBucket) delete(ctx context.Context, object string) error {
 	return nil
 }
 
-func (b *stagingBucket) remove(parts ...*part) {
+func (b *Bucket) remove(parts ...*Part) {
 	for _, p := range parts {
-		if p.Held == "" {
+		if p.Staged == "" {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), removal)
 		if err := b.delete(ctx, b.object(p)); err != nil {
-			b.log.Warn("a staged part is left to the sweeper", "bucket", b.bucket, "part", p.Held, "err", err)
+			b.log.Warn("a staged part is left to the sweeper", "bucket", b.bucket, "part", p.Staged, "err", err)
 		}
 		cancel()
 	}
 }
 
-// sweep gives up intents that have been there for long, and removes objects that have neither an intent nor a record.
-func (b *stagingBucket) sweep(ctx context.Context) error {
+// Sweep gives up intents that have been there for long, and removes objects that have neither an intent nor a record.
+func (b *Bucket) Sweep(ctx context.Context) error {
 	if err := b.sweepIntents(ctx); err != nil {
 		return err
 	}
 	return b.sweepObjects(ctx)
 }
 
-func (b *stagingBucket) sweepIntents(ctx context.Context) error {
+func (b *Bucket) sweepIntents(ctx context.Context) error {
 	intents, err := b.state.Range(ctx, stagedPrefix, "", 0)
 	if err != nil {
 		return err
@@ -214,9 +198,9 @@ func (b *stagingBucket) sweepIntents(ctx context.Context) error {
 		name := e.Key[len(stagedPrefix):]
 		i, known := b.found[name]
 		if !known || i.revision != e.Revision {
-			i = intentSeen{e.Revision, b.mono()}
+			i = intentSeen{e.Revision, b.Mono()}
 		}
-		if b.mono().Sub(i.first) < b.patience {
+		if b.Mono().Sub(i.first) < b.patience {
 			seen[name] = i
 			continue
 		}
@@ -228,17 +212,17 @@ func (b *stagingBucket) sweepIntents(ctx context.Context) error {
 	return nil
 }
 
-func (b *stagingBucket) sweepObjects(ctx context.Context) error {
+func (b *Bucket) sweepObjects(ctx context.Context) error {
 	for token := ""; ; {
 		query := "list-type=2&prefix=" + s3.EscapeQuery(b.deployment+"/")
 		if token != "" {
 			query += "&continuation-token=" + s3.EscapeQuery(token)
 		}
-		resp, err := b.store.Send(ctx, b.request(http.MethodGet, "", query))
+		resp, err := b.store.Send(ctx, b.Request(http.MethodGet, "", query))
 		if err != nil {
 			return err
 		}
-		var list stagingList
+		var list BucketList
 		if err := store.Result(resp, &list); err != nil {
 			return err
 		}
@@ -253,15 +237,15 @@ func (b *stagingBucket) sweepObjects(ctx context.Context) error {
 	}
 }
 
-// stagingList is what the sweeper reads of ListObjectsV2.
-type stagingList struct {
+// BucketList is what the sweeper reads of ListObjectsV2.
+type BucketList struct {
 	Contents              []struct{ Key string }
 	NextContinuationToken string
 }
 
 // sweepObject removes an object without an intent and without a record. The intent is looked for first: the transaction
 // that removes it writes the record.
-func (b *stagingBucket) sweepObject(ctx context.Context, object string) error {
+func (b *Bucket) sweepObject(ctx context.Context, object string) error {
 	name := object[len(b.deployment)+1:]
 	_, err := b.state.Get(ctx, stagedPrefix+name)
 	if !errors.Is(err, state.ErrNotFound) {
@@ -280,7 +264,7 @@ func stagedName(ctx context.Context, s state.Store, name string) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	entries, err := s.Range(ctx, partPrefix+upload+"/", "", 0)
+	entries, err := s.Range(ctx, PartPrefix+upload+"/", "", 0)
 	if err != nil {
 		return false, err
 	}
@@ -289,7 +273,7 @@ func stagedName(ctx context.Context, s state.Store, name string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if p.Held == name {
+		if p.Staged == name {
 			return true, nil
 		}
 	}
@@ -298,8 +282,8 @@ func stagedName(ctx context.Context, s state.Store, name string) (bool, error) {
 
 // adopt makes the bucket, or sees that it is one that waxseal has made, and that nothing in it is kept or removed behind
 // waxseal's back.
-func (b *stagingBucket) adopt(ctx context.Context) error {
-	resp, err := b.store.Send(ctx, b.request(http.MethodPut, "", ""))
+func (b *Bucket) adopt(ctx context.Context) error {
+	resp, err := b.store.Send(ctx, b.Request(http.MethodPut, "", ""))
 	if err != nil {
 		return err
 	}
@@ -311,7 +295,7 @@ func (b *stagingBucket) adopt(ctx context.Context) error {
 		}
 	}
 	if made {
-		req := b.request(http.MethodPut, stagingMarker, "")
+		req := b.Request(http.MethodPut, StagingMarker, "")
 		req.Body = []byte(stagingText)
 		if resp, err = b.store.Send(ctx, req); err == nil && resp.StatusCode != http.StatusOK {
 			err = store.Failure(resp)
@@ -324,28 +308,28 @@ func (b *stagingBucket) adopt(ctx context.Context) error {
 	return b.suitable(ctx)
 }
 
-func (b *stagingBucket) empty(ctx context.Context) (bool, error) {
-	resp, err := b.store.Send(ctx, b.request(http.MethodGet, "", "list-type=2&max-keys=1"))
+func (b *Bucket) empty(ctx context.Context) (bool, error) {
+	resp, err := b.store.Send(ctx, b.Request(http.MethodGet, "", "list-type=2&max-keys=1"))
 	if err != nil {
 		return false, err
 	}
-	var list stagingList
+	var list BucketList
 	err = store.Result(resp, &list)
 	return len(list.Contents) == 0, err
 }
 
 // suitable refuses a bucket without the marker, and one whose settings keep objects that are deleted or delete objects
 // that are kept.
-func (b *stagingBucket) suitable(ctx context.Context) error {
-	resp, err := b.store.Send(ctx, b.request(http.MethodGet, stagingMarker, ""))
+func (b *Bucket) suitable(ctx context.Context) error {
+	resp, err := b.store.Send(ctx, b.Request(http.MethodGet, StagingMarker, ""))
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("bucket %s cannot be used for staged parts: it has no object %s, so it is not waxseal's; name one that does not exist: %w", b.bucket, stagingMarker, store.Failure(resp))
+		return fmt.Errorf("bucket %s cannot be used for staged parts: it has no object %s, so it is not waxseal's; name one that does not exist: %w", b.bucket, StagingMarker, store.Failure(resp))
 	}
 	store.Drain(resp)
-	resp, err = b.store.Send(ctx, b.request(http.MethodGet, "", "versioning="))
+	resp, err = b.store.Send(ctx, b.Request(http.MethodGet, "", "versioning="))
 	if err != nil {
 		return err
 	}
@@ -357,7 +341,7 @@ func (b *stagingBucket) suitable(ctx context.Context) error {
 		return fmt.Errorf("bucket %s cannot be used for staged parts: its versioning is %s", b.bucket, versioning.Status)
 	}
 	for _, setting := range []string{"lifecycle", "object-lock"} {
-		resp, err := b.store.Send(ctx, b.request(http.MethodGet, "", setting+"="))
+		resp, err := b.store.Send(ctx, b.Request(http.MethodGet, "", setting+"="))
 		if err != nil {
 			return err
 		}
@@ -369,6 +353,20 @@ func (b *stagingBucket) suitable(ctx context.Context) error {
 		case status != http.StatusNotFound && status != http.StatusNotImplemented && status != http.StatusMethodNotAllowed:
 			return fmt.Errorf("bucket %s cannot be used for staged parts: the store answered %d for its %s", b.bucket, status, setting)
 		}
+	}
+	return nil
+}
+
+// StageIn has parts wait in a bucket of the store, in place of the directory.
+func (s *Records) StageIn(up *store.Client, bucket, deployment string, log *slog.Logger) {
+	s.Staged = &Bucket{store: up, state: s.state, bucket: bucket, deployment: deployment,
+		log: log, patience: StagedAfter, Mono: time.Now}
+}
+
+// AdoptStaging makes the staging bucket, or looks at the one that is there. Without one there is nothing to do.
+func (s *Records) AdoptStaging(ctx context.Context) error {
+	if b, ok := s.Staged.(*Bucket); ok {
+		return b.adopt(ctx)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package proxy
+package uploads
 
 import (
 	"context"
@@ -12,25 +12,25 @@ import (
 
 // stagingDir is staging in the directory of a process that is alone.
 type stagingDir struct {
-	held  *held
+	held  *Space
 	state state.Store
 	now   func() time.Time
 }
 
-func (d *stagingDir) stage(_ context.Context, p *part, src io.Reader) (err error) {
-	p.HeldCRC, err = d.held.put(p.Held, src, p.sealed)
+func (d *stagingDir) Stage(_ context.Context, p *Part, src io.Reader) (err error) {
+	p.StagedCRC, err = d.held.put(p.Staged, src, p.Sealed)
 	return err
 }
 
 // record needs no intent: the directory is this process's alone, and the sweeper waits for an hour.
-func (d *stagingDir) record(*part) ([]state.Cond, []state.Op) { return nil, nil }
+func (d *stagingDir) record(*Part) ([]state.Cond, []state.Op) { return nil, nil }
 
-func (d *stagingDir) open(_ context.Context, p *part) (io.ReadCloser, error) { return d.held.open(p) }
-func (d *stagingDir) abandon(p *part)                                        { d.held.remove(p) }
-func (d *stagingDir) remove(parts ...*part)                                  { d.held.remove(parts...) }
+func (d *stagingDir) Open(_ context.Context, p *Part) (io.ReadCloser, error) { return d.held.open(p) }
+func (d *stagingDir) Abandon(p *Part)                                        { d.held.remove(p) }
+func (d *stagingDir) remove(parts ...*Part)                                  { d.held.remove(parts...) }
 
-// sweep removes files that no record names: what a crash left between writing one and recording it.
-func (d *stagingDir) sweep(ctx context.Context) error {
+// Sweep removes files that no record names: what a crash left between writing one and recording it.
+func (d *stagingDir) Sweep(ctx context.Context) error {
 	var left []string
 	now := d.now()
 	err := d.held.scan(func(name string, _ int64, modified time.Time) {
@@ -56,7 +56,7 @@ func (d *stagingDir) sweep(ctx context.Context) error {
 
 // sweepUpload removes those files of one upload that its records do not name.
 func (d *stagingDir) sweepUpload(ctx context.Context, upload string, files []string) error {
-	entries, err := d.state.Range(ctx, partPrefix+upload+"/", "", 0)
+	entries, err := d.state.Range(ctx, PartPrefix+upload+"/", "", 0)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (d *stagingDir) sweepUpload(ctx context.Context, upload string, files []str
 		if err != nil {
 			return fmt.Errorf("what is staged of upload %s stays: %w", upload, err)
 		}
-		named[p.Held+heldSuffix] = true
+		named[p.Staged+heldSuffix] = true
 	}
 	for _, name := range files {
 		if strings.HasPrefix(name, upload+"-") && !named[name] {
