@@ -54,12 +54,15 @@ type call struct {
 	up      context.Context // for requests to the store and the KMS; ends with the call
 	abandon context.CancelCauseFunc
 
-	status    int
-	errCode   s3.Code
-	cleanups  []func()
-	streaming bool // the answer's body is still to be sent; its Close ends the call
-	sentBytes int64
-	gotBytes  int64
+	status     int
+	errCode    s3.Code
+	errMessage string
+	deleting   []string // the keys of a DeleteObjects
+	recorded   bool     // its data event is in the audit records
+	cleanups   []func()
+	streaming  bool // the answer's body is still to be sent; its Close ends the call
+	sentBytes  int64
+	gotBytes   int64
 }
 
 const callKey = "waxseal.call"
@@ -214,19 +217,18 @@ func (c *call) behindTrustedTLS() bool {
 	if !strings.EqualFold(string(c.ctx.Request.Header.Peek("X-Forwarded-Proto")), "https") {
 		return false
 	}
-	ip := c.ctx.RemoteIP()
-	for _, n := range c.s.cfg.TrustedProxies {
-		if n.Contains(ip) {
-			return true
-		}
-	}
-	return false
+	return c.s.cfg.TrustedProxies.Has(c.ctx.RemoteIP())
+}
+
+// clientIP is the client's address, also behind proxies that the operator trusts.
+func (c *call) clientIP() net.IP {
+	return c.s.cfg.TrustedProxies.Client(c.ctx.RemoteIP(), c.ctx.Request.Header.PeekAll("X-Forwarded-For")...)
 }
 
 // caller is how the KMS sees the requester.
 func (c *call) caller() keystore.Caller {
 	k := keystore.CallerOf(c.user)
-	k.SourceIP, k.UserAgent, k.RequestID = c.ctx.RemoteIP().String(), c.header("User-Agent"), c.id
+	k.SourceIP, k.UserAgent, k.RequestID = c.clientIP().String(), c.header("User-Agent"), c.id
 	k.Transport = keystore.TransportOf(c.secure)
 	k.ViaService = "s3." + c.s.cfg.Region + ".amazonaws.com"
 	return k
@@ -260,6 +262,9 @@ func (c *call) done() {
 	if c.streaming {
 		return
 	}
+	if err := c.recordDataEvent(); err != nil {
+		c.fail(err) // a change that was made stays made; who asks again is recorded then
+	}
 	c.finish()
 	if c.refused {
 		c.drainRequest()
@@ -274,6 +279,9 @@ func (c *call) finish() {
 	c.abandon(nil)
 	c.leavePlace()
 	c.s.running.remove(c)
+	if err := c.recordDataEvent(); err != nil { // of an answer that was streamed, with its bytes
+		c.s.log.Error("an answer was sent and is not in the audit records", "id", c.id, "op", c.operation(), "err", err)
+	}
 	c.logAccess()
 }
 

@@ -20,6 +20,7 @@ func (c *call) deleteObjects() error {
 	if err != nil {
 		return err
 	}
+	c.deleting = keysOf(request.Objects)
 	d := &deletion{call: c, forStore: c.storeHeader(), results: make(map[objectName]deleted, len(request.Objects))}
 	if err := d.sort(request.Objects); err != nil {
 		return err

@@ -41,7 +41,7 @@ func (c *call) refuse(err error) {
 	}
 	hideSecrets(e)
 	e.RequestID, e.HostID = c.id, hostID
-	c.errCode = e.Code
+	c.errCode, c.errMessage = e.Code, e.Message
 	c.logFailure(e, err)
 	if e.Code == s3.MissingContentLength {
 		c.ctx.SetConnectionClose() // what follows may be a body of unknown length

@@ -15,7 +15,9 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore"
+	"waxseal/keystore/audit"
 	"waxseal/keystore/bucketkey"
+	"waxseal/keystore/forwarded"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
@@ -58,7 +60,13 @@ type Config struct {
 	AllowSigV2        bool
 	CompatCeph        bool // follow ceph/s3-tests where they contradict AWS
 	BlockSSEC         bool // buckets made from now on refuse SSE-C until unblocked, as on AWS since 2026-04
-	TrustedProxies    []*net.IPNet
+	TrustedProxies    forwarded.Trusted
+
+	// Audit takes the records of DataEvents; it is needed where there are to be some. The requests of Courier, the ARN of
+	// who delivers records, have none: each delivery would be the cause of another.
+	Audit      audit.Sink
+	DataEvents DataEvents
+	Courier    string
 
 	HealthPath string      // GET and HEAD of it, unsigned, are answered by Ready; none when empty
 	Ready      func() bool // required with HealthPath

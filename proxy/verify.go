@@ -293,7 +293,7 @@ func (c *call) conditions(f fields) iam.Values {
 			v.Set(key, value)
 		}
 	}
-	set("aws:SourceIp", c.ctx.RemoteIP().String())
+	set("aws:SourceIp", c.clientIP().String())
 	set("aws:UserAgent", c.header("User-Agent"))
 	set("aws:Referer", c.header("Referer"))
 	set("aws:SecureTransport", boolText(c.secure))

@@ -35,8 +35,11 @@ func (f *Filter) Match(r *Record) bool {
 	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.forBucket(f.Bucket))
 }
 
-// forBucket looks at the encryption context that S3 makes.
+// forBucket looks at the bucket of a data event of S3, or the encryption context that S3 makes.
 func (r *Record) forBucket(bucket string) bool {
+	if r.EventSource == S3Source {
+		return r.RequestParameters["bucketName"] == bucket
+	}
 	ec, _ := r.RequestParameters["encryptionContext"].(map[string]any)
 	arn, _ := ec["aws:s3:arn"].(string)
 	rest, ok := strings.CutPrefix(arn, "arn:aws:s3:::"+bucket)

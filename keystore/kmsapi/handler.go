@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/awsquery"
+	"waxseal/keystore/forwarded"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/inbound"
 	"waxseal/keystore/local"
@@ -44,6 +46,9 @@ type Handler struct {
 	Timeout time.Duration // of one operation; a minute when zero
 	Log     *slog.Logger  // slog.Default() when nil
 
+	// TrustedProxies say where requests came from, in X-Forwarded-For.
+	TrustedProxies forwarded.Trusted
+
 	bodies bodies
 }
 
@@ -57,12 +62,21 @@ type Authenticator interface {
 // Server returns a server for the handler, with limits that fit the protocol.
 func (h *Handler) Server() *fasthttp.Server {
 	return &fasthttp.Server{
-		Handler: h.ServeFastHTTP, Name: "waxseal", NoDefaultServerHeader: true, Concurrency: MaxConnections,
+		Handler: h.fromClient, Name: "waxseal", NoDefaultServerHeader: true, Concurrency: MaxConnections,
 		// The handler reads the body; this bounds what is read ahead of it.
 		StreamRequestBody: true, MaxRequestBodySize: prefetchBytes, ReadBufferSize: 32 << 10,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorHandler: h.badRequest, CloseOnShutdown: true, Logger: serverLog{h},
 	}
+}
+
+// fromClient answers one request, which has the address of its client also behind a trusted proxy.
+func (h *Handler) fromClient(ctx *fasthttp.RequestCtx) {
+	ctx.SetRemoteAddr(nil) // an earlier request of the connection may have had another client
+	if client := h.TrustedProxies.Client(ctx.RemoteIP(), ctx.Request.Header.PeekAll("X-Forwarded-For")...); !client.Equal(ctx.RemoteIP()) {
+		ctx.SetRemoteAddr(&net.TCPAddr{IP: client})
+	}
+	h.ServeFastHTTP(ctx)
 }
 
 // ServeFastHTTP answers one request.

@@ -197,6 +197,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
 		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, BlockSSEC: c.BlockSSEC, Anonymous: c.Anonymous,
 		AllowSigV2: c.SigV2, CompatCeph: c.Compat == "ceph", TrustedProxies: c.trustedProxies,
+		Audit: p.audit, DataEvents: proxy.DataEvents(c.AuditS3), Courier: c.courierARN(),
 		HealthPath: c.HealthPath, Ready: p.health.ready,
 		Log: log, Metrics: metrics,
 	})

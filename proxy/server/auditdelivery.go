@@ -33,10 +33,12 @@ func (c *Config) courier() (iam.User, Credentials, error) {
 		return iam.User{}, creds, fmt.Errorf("--audit-bucket: %w", err)
 	}
 	return iam.User{
-		Name: courierName, ARN: "arn:aws:iam::" + c.Account + ":role/" + courierName, AccountID: c.Account,
+		Name: courierName, ARN: c.courierARN(), AccountID: c.Account,
 		AccessKey: creds.AccessKey, Secret: iam.NewSecret(creds.SecretKey), Policy: policy,
 	}, creds, nil
 }
+
+func (c *Config) courierARN() string { return "arn:aws:iam::" + c.Account + ":role/" + courierName }
 
 // openDelivery delivers audit records to a bucket, through the S3 endpoint like any client's object and always as
 // SSE-S3: a delivery uses no KMS key, and so makes no record that would have to be delivered in turn.

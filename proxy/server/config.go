@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"waxseal/keystore/forwarded"
+	"waxseal/proxy"
 )
 
 // Config is everything that can be configured. Where a field has a flag, the flag has the field's YAML key with
@@ -57,6 +60,7 @@ type Config struct {
 
 	AuditBucket   string        `yaml:"audit_bucket"`
 	AuditInterval time.Duration `yaml:"audit_interval"`
+	AuditS3       string        `yaml:"audit_s3"`
 
 	AllowInsecureSSEC bool          `yaml:"allow_insecure_ssec"`
 	BlockSSEC         bool          `yaml:"block_ssec"`
@@ -74,7 +78,7 @@ type Config struct {
 	Compat        string              `yaml:"compat"`
 	SigV2         bool                `yaml:"sigv2"`
 
-	trustedProxies []*net.IPNet
+	trustedProxies forwarded.Trusted
 	kmsTokenFile   string // from the environment
 }
 
@@ -99,6 +103,7 @@ func Default() Config {
 		Account:           "000000000000",
 		KMSProvider:       providerLocal,
 		AuditInterval:     5 * time.Minute, // as CloudTrail delivers
+		AuditS3:           string(proxy.NoDataEvents),
 		ETag:              "md5",
 		BucketKeyTTL:      5 * time.Minute,
 		BucketKeyPeriod:   24 * time.Hour,
@@ -128,12 +133,13 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.TLSCert, "tls-cert", c.TLSCert, "PEM `FILE` with the S3 and KMS endpoints' certificate; read again when it changes")
 	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "PEM `FILE` with its key")
 	f.BoolVar(&c.TLSSelfSigned, "tls-self-signed", c.TLSSelfSigned, "make a certificate in the data directory and use it")
-	f.Var((*list)(&c.TrustedProxy), "trusted-proxy", "believe X-Forwarded-Proto from this `CIDR`; may be repeated")
+	f.Var((*list)(&c.TrustedProxy), "trusted-proxy", "believe X-Forwarded-Proto and X-Forwarded-For from this `CIDR`; may be repeated")
 	f.StringVar(&c.Region, "region", c.Region, "`REGION` that clients sign for")
 	f.StringVar(&c.Account, "account", c.Account, "account `NUMBER` in ARNs")
 	c.kmsFlags(f)
 	f.StringVar(&c.AuditBucket, "audit-bucket", c.AuditBucket, "deliver audit records to this `BUCKET`, too; it must exist")
 	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "`DURATION` that records wait for delivery, at most")
+	f.StringVar(&c.AuditS3, "audit-s3", c.AuditS3, "`REQUESTS` for objects that have an audit record of their own: off, write or all")
 	f.BoolVar(&c.BlockSSEC, "block-ssec", c.BlockSSEC, "block SSE-C in buckets that are made from now on, until PutBucketEncryption unblocks it, as AWS does")
 	f.BoolVar(&c.AllowInsecureSSEC, "allow-insecure-ssec", c.AllowInsecureSSEC, "take SSE-C keys over plain HTTP; for tests")
 	f.BoolVar(&c.Anonymous, "anonymous", c.Anonymous, "let unsigned requests in, where a bucket's policy allows them")
@@ -268,7 +274,7 @@ func (c *Config) check() []error {
 			mistakes = append(mistakes, m.err)
 		}
 	}
-	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
+	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), oneOf("--audit-s3", c.AuditS3, "off", "write", "all"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
 	return append(mistakes, c.checkFileOnly()...)
 }
 

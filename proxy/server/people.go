@@ -56,6 +56,8 @@ func (p *App) openKMS(c *Config, log *slog.Logger) {
 		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Resolve, Now: time.Now}, p.people.Used),
 		Query:        awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, iamapi.New(p.people, base)),
 		Log:          log,
+
+		TrustedProxies: c.trustedProxies,
 	}
 	p.kms = h.Server()
 	p.atEnd(p.kms.ShutdownWithContext)
