@@ -17,7 +17,8 @@ const (
 	readObject       // its bytes and what HEAD shows
 )
 
-// Object ownership: ACLs count unless it is enforced, which it is in a new bucket.
+// Object ownership: ACLs count unless it is enforced, which it is in a new bucket. Without ownership controls, because they
+// were deleted, an object is its writer's.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/about-object-ownership.html
 const (
 	ownershipEnforced  = "BucketOwnerEnforced"

@@ -237,3 +237,34 @@ func TestErrorsHaveCORS(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnershipOfNewBuckets: ACLs do not count in a new bucket, and do where it was made so or its controls were deleted.
+func TestOwnershipOfNewBuckets(t *testing.T) {
+	onBoth(t, Config{}, func(k *kit) {
+		counts := func(bucket string, want bool) {
+			k.t.Helper()
+			status := "AccessControlListNotSupported"
+			if want {
+				status = "200"
+			}
+			k.want(status, "PUT", bucket+"?acl", "", "X-Amz-Acl: public-read")
+		}
+		for ownership, acls := range map[string]bool{"": false, ownershipEnforced: false, ownershipPreferred: true, ownershipWriter: true} {
+			bucket, headers := "new-"+strings.ToLower(ownership+"x"), []string{s3.HeaderOwnership + ": " + ownership}
+			if ownership == "" {
+				ownership, headers = ownershipEnforced, nil
+			}
+			k.want("200", "PUT", bucket, "", headers...)
+			if r := k.want("200", "GET", bucket+"?ownershipControls", ""); !strings.Contains(r.body, ">"+ownership+"<") {
+				k.t.Errorf("%s: %s", bucket, r.body)
+			}
+			counts(bucket, acls)
+			k.want("204", "DELETE", bucket+"?ownershipControls", "")
+			k.want("OwnershipControlsNotFoundError", "GET", bucket+"?ownershipControls", "")
+			counts(bucket, true)
+		}
+		for _, wrong := range []string{"", "Random", "bucketownerenforced"} {
+			k.want("InvalidArgument", "PUT", "wrong", "", s3.HeaderOwnership+": "+wrong)
+		}
+	})
+}

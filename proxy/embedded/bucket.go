@@ -98,7 +98,7 @@ func (b *bucket) read() error {
 	if lock.Rule != nil {
 		r.retention = lock.Rule.DefaultRetention
 	}
-	if r.ownership = ownershipEnforced; len(owner.Rules) > 0 {
+	if r.ownership = ownershipWriter; len(owner.Rules) > 0 {
 		r.ownership = owner.Rules[0].ObjectOwnership
 	}
 	if policy := b.Documents["policy"]; policy != nil {

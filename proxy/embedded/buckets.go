@@ -185,12 +185,16 @@ func (s *Store) newBucket(q *request, wanted *s3.CreateBucketConfiguration) (*bu
 			b.Documents[name], err = s3.Encode(document)
 		}
 	}
-	if o := q.header.Get(s3.HeaderOwnership); o != "" {
-		if o != ownershipEnforced && o != ownershipPreferred && o != ownershipWriter {
-			return nil, s3.InvalidArgument("x-amz-object-ownership", o, "")
-		}
-		keep("ownershipControls", &s3.OwnershipControls{Rules: []s3.OwnershipRule{{ObjectOwnership: o}}})
+	o := q.header.Get(s3.HeaderOwnership)
+	if _, given := q.header[s3.HeaderOwnership]; !given {
+		o = ownershipEnforced
 	}
+	switch o {
+	case ownershipEnforced, ownershipPreferred, ownershipWriter:
+	default:
+		return nil, s3.InvalidArgument("x-amz-object-ownership", o, "Invalid x-amz-object-ownership header: "+o)
+	}
+	keep("ownershipControls", &s3.OwnershipControls{Rules: []s3.OwnershipRule{{ObjectOwnership: o}}})
 	if wanted.Tags != nil {
 		if err := validTags(wanted.Tags.Tags, maxBucketTags); err != nil {
 			return nil, err
