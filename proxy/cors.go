@@ -13,10 +13,15 @@ import (
 var corsHeaders = []string{"Access-Control-Allow-Origin", "Access-Control-Allow-Credentials", "Access-Control-Expose-Headers", "Access-Control-Allow-Methods",
 	"Access-Control-Max-Age", "Vary"}
 
-// addOrigin gives a request to the store the client's Origin.
+// addOrigin gives a request to the store the client's Origin, with what S3's rules look at beside it, in a preflight or not.
 func (c *call) addOrigin(h http.Header) {
-	if v := c.header("Origin"); v != "" {
-		h.Set("Origin", v)
+	if c.header("Origin") == "" {
+		return
+	}
+	for _, name := range []string{"Origin", "Access-Control-Request-Method", "Access-Control-Request-Headers"} {
+		if v := c.header(name); v != "" {
+			h.Set(name, v)
+		}
 	}
 }
 
@@ -42,7 +47,9 @@ func (c *call) askCORS() {
 	if c.addOrigin(h); len(h) == 0 {
 		return
 	}
-	h.Set("Access-Control-Request-Method", c.method)
+	if h.Get("Access-Control-Request-Method") == "" {
+		h.Set("Access-Control-Request-Method", c.method)
+	}
 	if resp, err := c.send(&store.Request{Method: http.MethodOptions, Bucket: c.bucket, Key: c.key, Header: h, Creds: store.Anonymous}); err == nil {
 		store.Drain(resp)
 	}

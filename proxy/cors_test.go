@@ -66,3 +66,35 @@ func TestCORS(t *testing.T) {
 		t.Error("an answer to no origin speaks of one")
 	}
 }
+
+// TestPreflightsNeedNoSignature: the query and the header of a preflight are those of the request to come, which is signed for
+// another method. Each way to sign has its preflight answered, and no signature makes one more than anybody's.
+func TestPreflightsNeedNoSignature(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt?cors", nil, []byte("<CORSConfiguration><CORSRule><AllowedOrigin>https://a</AllowedOrigin><AllowedMethod>PUT</AllowedMethod></CORSRule></CORSConfiguration>"))
+	for name, query := range map[string]string{
+		"none":       "",
+		"version 4":  "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIANOBODY%2F20200101%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20200101T000000Z&X-Amz-Expires=9&X-Amz-SignedHeaders=host&X-Amz-Signature=00",
+		"version 2":  "?AWSAccessKeyId=AKIANOBODY&Expires=1&Signature=AA",
+		"of a part":  "?partNumber=1&uploadId=1&X-Amz-Algorithm=AWS4-HMAC-SHA256",
+		"of garbage": "?X-Amz-Signature=%00&X-Amz-Credential=%2F",
+	} {
+		for _, header := range []hdr{nil, {"Authorization": "AWS4-HMAC-SHA256 none"}, {"Authorization": "AWS a:b"}} {
+			req, err := http.NewRequest(http.MethodOptions, "http://"+k.endpoint+"/bkt/key"+query, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n, v := range with(header, hdr{"Origin": "https://a", "Access-Control-Request-Method": "PUT"}) {
+				req.Header.Set(n, v)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK || resp.Header.Get("Access-Control-Allow-Origin") != "https://a" || resp.Header.Get("Access-Control-Allow-Methods") != "PUT" {
+				t.Errorf("%s, %v: %s %v", name, header, resp.Status, resp.Header)
+			}
+		}
+	}
+}

@@ -213,7 +213,7 @@ func TestErrorsHaveCORS(t *testing.T) {
 	onBoth(t, Config{}, func(k *kit) {
 		k.want("200", "PUT", "bkt", "")
 		k.want("200", "PUT", "bkt/key", "x")
-		k.want("200", "PUT", "bkt?cors", "<CORSConfiguration><CORSRule><AllowedOrigin>https://a</AllowedOrigin><AllowedMethod>GET</AllowedMethod><AllowedMethod>PUT</AllowedMethod><ExposeHeader>ETag</ExposeHeader></CORSRule></CORSConfiguration>")
+		k.want("200", "PUT", "bkt?cors", "<CORSConfiguration><CORSRule><AllowedOrigin>https://a</AllowedOrigin><AllowedMethod>GET</AllowedMethod><AllowedMethod>PUT</AllowedMethod><AllowedHeader>x-known</AllowedHeader><ExposeHeader>ETag</ExposeHeader></CORSRule></CORSConfiguration>")
 		for _, c := range []struct {
 			ctx                 context.Context
 			method, key, origin string
@@ -228,8 +228,14 @@ func TestErrorsHaveCORS(t *testing.T) {
 			{t.Context(), "GET", "key", "https://a", 403, true},
 			{t.Context(), "PUT", "key", "https://a", 403, true},
 			{t.Context(), "DELETE", "key", "https://a", 403, false},
+			{t.Context(), "DELETE for PUT", "key", "https://a", 403, true},
+			{AsOwner(t.Context()), "GET for DELETE", "key", "https://a", 200, false},
+			{AsOwner(t.Context()), "GET for GET with X-Other", "key", "https://a", 200, false},
+			{AsOwner(t.Context()), "GET for GET with X-Known", "key", "https://a", 200, true},
 		} {
-			r := k.send(c.ctx, c.method, "bkt", c.key, "", "", "Origin: "+c.origin)
+			method, asked, _ := strings.Cut(c.method, " for ")
+			asked, header, _ := strings.Cut(asked, " with ")
+			r := k.send(c.ctx, method, "bkt", c.key, "", "", "Origin: "+c.origin, "Access-Control-Request-Method: "+asked, "Access-Control-Request-Headers: "+header)
 			got := r.header.Get("Access-Control-Allow-Origin") == c.origin && r.header.Get("Access-Control-Allow-Methods") == "GET, PUT"
 			if r.status != c.status || got != c.allowed {
 				k.t.Errorf("%s %.9s from %s: %d, %v", c.method, c.key, c.origin, r.status, r.header)

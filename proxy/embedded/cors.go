@@ -87,18 +87,33 @@ func (r *response) show(rule *s3.CORSRule, pattern, origin string) {
 }
 
 // addCORS adds to the answer of a request with an Origin what the bucket's rules say of it. An error has them too: without
-// them a script could not read why it was refused.
+// them a script could not read why it was refused. A request that names another method, as a preflight does, gets that
+// method's rule.
 func (s *Store) addCORS(q *request, resp *response, origin string) error {
 	return s.view(func(t *txn) error {
 		b, err := t.store.buckets.decode(q.bucket, t.get(bucketSpace, []byte(q.bucket)))
 		if err != nil || b == nil {
 			return err
 		}
-		if rule, pattern := b.corsRule(origin, q.method, nil); rule != nil {
+		method := q.header.Get("Access-Control-Request-Method")
+		if method == "" {
+			method = q.method
+		}
+		if rule, pattern := b.corsRule(origin, method, q.corsHeaders()); rule != nil {
 			resp.show(rule, pattern, origin)
 		}
 		return nil
 	})
+}
+
+// corsHeaders are the headers that a script wants to send.
+func (q *request) corsHeaders() (names []string) {
+	for h := range strings.SplitSeq(q.header.Get("Access-Control-Request-Headers"), ",") {
+		if h = strings.TrimSpace(h); h != "" {
+			names = append(names, h)
+		}
+	}
+	return names
 }
 
 // errForbidden is how S3 refuses a preflight.
@@ -125,18 +140,11 @@ func (s *Store) preflight(q *request) (*response, error) {
 	if b.rules.cors == nil {
 		return nil, errForbidden("CORSResponse: CORS is not enabled for this bucket.")
 	}
-	var headers []string
-	asked := q.header.Get("Access-Control-Request-Headers")
-	for h := range strings.SplitSeq(asked, ",") {
-		if h = strings.TrimSpace(h); h != "" {
-			headers = append(headers, h)
-		}
-	}
-	rule, pattern := b.corsRule(origin, method, headers)
+	rule, pattern := b.corsRule(origin, method, q.corsHeaders())
 	if rule == nil {
 		return nil, errForbidden("CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.")
 	}
-	resp := answer(http.StatusOK).set("Access-Control-Allow-Headers", strings.ToLower(asked))
+	resp := answer(http.StatusOK).set("Access-Control-Allow-Headers", strings.ToLower(q.header.Get("Access-Control-Request-Headers")))
 	resp.show(rule, pattern, origin)
 	return resp, nil
 }
