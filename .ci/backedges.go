@@ -111,9 +111,9 @@ func exports(all []listed) map[string]string {
 
 // unit is a type-checked package.
 type unit struct {
-	names []string // of the files
-	uses  map[[2]int]bool
-	long  []string // functions with too many parameters
+	names []string                   // of the files
+	uses  map[[2]int]map[string]bool // with the names that are used
+	long  []string                   // functions with too many parameters
 }
 
 func (p listed) read(export map[string]string) (*unit, error) {
@@ -121,7 +121,7 @@ func (p listed) read(export map[string]string) (*unit, error) {
 	lookup := func(path string) (io.ReadCloser, error) { return os.Open(export[path]) }
 	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", lookup)}
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
-	u := &unit{uses: make(map[[2]int]bool)}
+	u := &unit{uses: make(map[[2]int]map[string]bool)}
 	index := make(map[string]int)
 	var files []*ast.File
 	for i, name := range p.GoFiles {
@@ -142,9 +142,14 @@ func (p listed) read(export map[string]string) (*unit, error) {
 			continue
 		}
 		from, to := index[fset.Position(id.Pos()).Filename], index[fset.Position(object.Pos()).Filename]
-		if from != to {
-			u.uses[[2]int{from, to}] = true
+		if from == to {
+			continue
 		}
+		use := [2]int{from, to}
+		if u.uses[use] == nil {
+			u.uses[use] = make(map[string]bool)
+		}
+		u.uses[use][object.Name()] = true
 	}
 	for _, file := range files {
 		u.measure(fset, file)
@@ -184,7 +189,7 @@ func (u *unit) report(name string, verbose bool) bool {
 			fmt.Println("  " + u.names[i])
 		}
 		for _, use := range back {
-			fmt.Printf("  %s uses %s\n", u.names[use[0]], u.names[use[1]])
+			fmt.Printf("  %s uses %s: %s\n", u.names[use[0]], u.names[use[1]], strings.Join(slices.Sorted(maps.Keys(u.uses[use])), ", "))
 		}
 	}
 	return ok && len(u.long) == 0
@@ -289,10 +294,10 @@ func (u *unit) improve(order []int) bool {
 
 // gain is how many fewer uses run back once first stands before second, and no longer behind it.
 func (u *unit) gain(first, second int) (n int) {
-	if u.uses[[2]int{first, second}] {
+	if u.uses[[2]int{first, second}] != nil {
 		n++
 	}
-	if u.uses[[2]int{second, first}] {
+	if u.uses[[2]int{second, first}] != nil {
 		n--
 	}
 	return n

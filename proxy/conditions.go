@@ -241,9 +241,6 @@ func parseAnyTime(text string) (time.Time, bool) {
 	return t, err == nil
 }
 
-// conditionalHeaders are HTTP's conditional request headers but If-Range, which only qualifies Range.
-var conditionalHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
-
 // hasConditions reports whether the operation evaluates a conditional header.
 func (r *route) hasConditions(header string) bool {
 	switch r.name {

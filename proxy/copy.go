@@ -9,34 +9,6 @@ import (
 	"waxseal/sse"
 )
 
-const hdrSource = "x-amz-copy-source-"
-
-// copying is an object on its way to another name, another mode or another key.
-//
-// Where both modes seal in the same number of layers, nothing but the data key is wrapped anew, and the store copies
-// the ciphertext itself. Source and copy then share a data key: the threat model says what that means.
-type copying struct {
-	*call
-	source   *stored
-	from     *opened      // the source with its keys, once they were needed
-	customer *customerKey // of an SSE-C source
-	version  string       // of the source, where the request names one
-	past     bool         // the request names a version that is not the current one
-	to       sealTarget
-	enc      *encryption
-	header   http.Header // of the copy, without its envelope
-	keepETag bool        // UpdateObjectEncryption and the operator's rewrap: the copy shows the source's ETag
-	tags     tagCopy
-
-	// What the copy came to.
-	env      *sse.Envelope
-	facts    *sse.Facts
-	shown    string // its ETag; empty: the store's
-	resp     http.Header
-	storeTag string
-	modified string
-}
-
 // copyObject copies an object. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html
 func (c *call) copyObject() error {
 	if err := c.copyRequest(); err != nil {
@@ -144,65 +116,6 @@ func (c *call) copySource() (*copying, error) {
 	return p, nil
 }
 
-// nameVersion takes down which version the request names. A copy in place of another version than the current one
-// replaces what it has not read; of the current one, by whichever name, it must not lose a write that comes between.
-func (p *copying) nameVersion(version string) error {
-	if version == "" {
-		return nil
-	}
-	named := p.source.version
-	p.version, p.source.version = version, version
-	if !p.inPlace() || named == "" {
-		return nil // a store that names no version of the object has but the current one
-	}
-	now, err := p.lookupBy(p.readRequest(p.to, "", ""), p.to, sse.TailSize)
-	if err != nil && !isNotFound(err) {
-		return err
-	}
-	p.past = err != nil || now.version != named && !(named == "null" && now.version == "")
-	return nil
-}
-
-// replaces says whether what the copy overwrites is what it was made of.
-func (p *copying) replaces() bool { return p.inPlace() && !p.past }
-
-func (p *copying) checkSize(size int64) error {
-	if size > maxPut {
-		return s3.Errorf(s3.InvalidRequest, "The specified copy source is larger than the maximum allowable size for a copy source: %d", int64(maxPut))
-	}
-	return nil
-}
-
-// noFields are the parameters of a request that has none, about an object of which it may name a version.
-type noFields struct{ namedVersion string }
-
-func (noFields) header(string) string   { return "" }
-func (noFields) hasHeader(string) bool  { return false }
-func (f noFields) versionNamed() string { return f.namedVersion }
-
-// taggedFields are a request's parameters with the tags that it will really write: those of a copy's source.
-type taggedFields struct {
-	fields
-	tags string
-}
-
-func (f taggedFields) header(name string) string {
-	if strings.EqualFold(name, "x-amz-tagging") {
-		return f.tags
-	}
-	return f.fields.header(name)
-}
-
-func (f taggedFields) hasHeader(name string) bool {
-	return strings.EqualFold(name, "x-amz-tagging") || f.fields.hasHeader(name)
-}
-
-func (p *copying) inPlace() bool { return p.source.at == p.to }
-
-func (p *copying) replacesMetadata() bool {
-	return strings.EqualFold(p.call.header("x-amz-metadata-directive"), "REPLACE")
-}
-
 // checkSelfCopy refuses a copy onto itself that would change nothing.
 func (p *copying) checkSelfCopy() error {
 	if !p.inPlace() || p.version != "" {
@@ -262,14 +175,6 @@ func (p *copying) takeMetadata() {
 	}
 }
 
-// tagCopy says where the copy's tags come from.
-type tagCopy uint8
-
-const (
-	tagsOfSource  tagCopy = iota
-	tagsOfRequest         // x-amz-tagging, or none
-)
-
 // sourceError is S3's error for a copy's source that is a delete marker, named by its version.
 func sourceError(err error) error {
 	if errors.Is(err, s3.NewError(s3.MethodNotAllowed)) {
@@ -316,10 +221,10 @@ func (p *copying) shownETag() string {
 	return p.storeTag
 }
 
-func without(h http.Header, names ...string) http.Header {
-	out := h.Clone()
-	for _, n := range names {
-		out.Del(n)
+// keepContext leaves the client's encryption context as it is where the operator orders an object to be sealed anew.
+func (p *copying) keepContext() {
+	kms := p.enc.mode == sse.SSEKMS || p.enc.mode == sse.DSSEKMS
+	if (p.ordered(s3.OrderRewrap) || p.ordered(s3.OrderReencrypt)) && kms && p.enc.context == nil && p.source.env != nil {
+		p.enc.context = p.source.env.Context
 	}
-	return out
 }

@@ -114,10 +114,10 @@ func TestSourceOwner(t *testing.T) {
 				want = "222222222222"
 			}
 			reads := (r.Method == "GET" || r.Method == "HEAD") && r.Operation != "GetBucketPolicy"
-			if got := r.Header.Get(hdrOwner); reads && got != want {
+			if got := r.Header.Get(s3.HeaderExpectedOwner); reads && got != want {
 				t.Errorf("%s: %s %s expects owner %q, not %q", c.name, r.Method, r.URI, got, want)
 			}
-			if r.Header.Get("X-Amz-Copy-Source") != "" && r.Header.Get(hdrSourceOwner) != "111111111111" {
+			if r.Header.Get("X-Amz-Copy-Source") != "" && r.Header.Get(s3.HeaderSourceExpectedOwner) != "111111111111" {
 				t.Errorf("%s: %s copies from whoever's bucket", c.name, r.Operation)
 			}
 		}

@@ -1,12 +1,9 @@
 package proxy
 
 import (
-	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
@@ -142,117 +139,6 @@ func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNo
 	}
 	p.resp, p.storeTag = resp.Header, s3.Unquote(doc.ETag)
 	return nil
-}
-
-// sourceOwner puts what the client expects of a copy's source in the place of what it expects of the target.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
-func (c *call) sourceOwner(h http.Header, at sealTarget) {
-	if !c.hasHeader("x-amz-copy-source") {
-		return
-	}
-	src, err := s3.ParseCopySource(c.header("x-amz-copy-source"))
-	if err != nil || src.Bucket != at.bucket {
-		return
-	}
-	if v := c.header(hdrSourceOwner); v != "" {
-		h.Set(hdrOwner, v)
-	} else if at.bucket != c.bucket {
-		h.Del(hdrOwner)
-	}
-}
-
-const (
-	hdrOwner       = "X-Amz-Expected-Bucket-Owner"
-	hdrSourceOwner = "X-Amz-Source-Expected-Bucket-Owner"
-)
-
-// mayTakeTags asks for the rights that copied tags need: to read them at the source, and to write them at the target,
-// where policies see them as if the request had named them. A source without tags needs no such right.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html#tagging-and-policies
-func (p *copying) mayTakeTags() error {
-	if p.tags != tagsOfSource || p.keepETag {
-		return nil
-	}
-	if free, err := p.unrestricted(p.source.at.bucket, p.to.bucket); free || err != nil {
-		return err
-	}
-	tags, err := p.tagsOf(p.source)
-	if err != nil {
-		return err
-	}
-	if !p.inPlace() { // the copy gets the tags that are authorised here, whatever becomes of the source's
-		p.tags = tagsOfRequest
-		p.header.Del("X-Amz-Tagging")
-	}
-	if tags == "" {
-		return nil
-	}
-	p.header.Set("X-Amz-Tagging", tags)
-	if err := p.authorizeAction("s3:GetObjectTagging", p.source.at.bucket, p.source.at.key, noFields{p.version}); err != nil {
-		return err
-	}
-	written := taggedFields{p.call, tags}
-	if err := p.authorizeAction("s3:PutObjectTagging", p.to.bucket, p.to.key, written); err != nil {
-		return err
-	}
-	return p.authorizeAction("s3:PutObject", p.to.bucket, p.to.key, written)
-}
-
-// takeTags gives the copy the source's tags, which an upload does not inherit.
-func (p *copying) takeTags() error {
-	tags, err := p.tagsOf(p.source)
-	if err == nil && tags != "" {
-		p.header.Set("X-Amz-Tagging", tags)
-	}
-	return err
-}
-
-// takeTagsOfData is takeTags for data that was fetched already. Nothing pins tags but the version's name, and who may read
-// an object need not be allowed to name versions: when the source is still the same afterwards, they are its own.
-func (p *copying) takeTagsOfData() error {
-	err := p.takeTags()
-	if err != nil || p.version != "" || p.inPlace() {
-		return err // a version does not change, and in place there is a look at the end
-	}
-	_, err = p.sourceNow()
-	return err
-}
-
-// tagsOf reads the source's tags as a header has them; o is what was last seen of it.
-func (p *copying) tagsOf(o *stored) (string, error) {
-	if n := o.header.Get("X-Amz-Tagging-Count"); n == "0" {
-		return "", nil
-	}
-	query := "tagging="
-	if p.version != "" {
-		query += "&versionId=" + s3.EscapeQuery(p.version)
-	}
-	h := make(http.Header)
-	p.sourceOwner(h, p.source.at)
-	resp, err := p.send(&store.Request{Method: http.MethodGet, Bucket: p.source.at.bucket, Key: p.source.at.key, Query: query, Header: h})
-	if err != nil {
-		return "", err
-	}
-	if resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusNotImplemented {
-		store.Drain(resp) // NoSuchTagSet, or a store without tags
-		return "", nil
-	}
-	if resp.StatusCode != http.StatusOK {
-		return "", store.Failure(resp)
-	}
-	body, err := store.ReadDocument(resp)
-	if err != nil {
-		return "", err
-	}
-	var doc s3.Tagging
-	if err := s3.DecodeReply(bytes.NewReader(body), store.MaxDocument, &doc); err != nil {
-		return "", err
-	}
-	var pairs []string
-	for _, t := range doc.TagSet.Tags {
-		pairs = append(pairs, url.QueryEscape(t.Key)+"="+url.QueryEscape(t.Value))
-	}
-	return strings.Join(pairs, "&"), nil
 }
 
 // uploads.ForgetCopy removes the note of a copy whose upload has ended. When that fails, the sweeper does it.

@@ -70,3 +70,14 @@ func (c *call) changeTags() error {
 	defer release()
 	return c.forwardWith(c.storeQuery(), body)
 }
+
+// takeTagsOfData is takeTags for data that was fetched already. Nothing pins tags but the version's name, and who may read
+// an object need not be allowed to name versions: when the source is still the same afterwards, they are its own.
+func (p *copying) takeTagsOfData() error {
+	err := p.takeTags()
+	if err != nil || p.version != "" || p.inPlace() {
+		return err // a version does not change, and in place there is a look at the end
+	}
+	_, err = p.sourceNow()
+	return err
+}

@@ -48,10 +48,6 @@ func (p *copying) checkStore(rewrap bool) error {
 	return nil
 }
 
-func (p *copying) conditional() bool {
-	return p.header.Get("If-Match") != "" || p.header.Get("If-None-Match") != ""
-}
-
 // rewrappable says whether the ciphertext can stay as it is.
 func (p *copying) rewrappable() bool {
 	src := p.source.env
@@ -84,19 +80,6 @@ func (p *copying) hasChecksum(alg string) bool {
 	return sum.Algorithm == s3.ChecksumID(alg) && !sum.Composite
 }
 
-// openSource opens the source's data key, once.
-func (p *copying) openSource() (*opened, error) {
-	if p.from != nil {
-		return p.from, nil
-	}
-	o, err := p.open(p.source, p.customer)
-	if err != nil {
-		return nil, changedError(err) // a manifest is fetched pinned
-	}
-	p.from = o
-	return o, nil
-}
-
 // rewrap opens the source's data key and seals it under the copy's key-encryption key.
 func (p *copying) rewrap() error {
 	src, err := p.openSource()
@@ -120,7 +103,9 @@ func (p *copying) rewrap() error {
 		p.env.NameChecksum(facts)
 		facts, tag = nil, nil
 	}
-	text, err := p.sealEnvelope(p.env, src.keys, kek, p.to, facts, tag)
+	s := &sealing{env: p.env, keys: src.keys, kek: kek}
+	defer s.keys.Zero()
+	text, err := p.sealEnvelope(s, p.to, knownFacts{facts, tag})
 	if err != nil {
 		return err
 	}
@@ -168,16 +153,6 @@ func hyphenETag() string {
 	return hex.EncodeToString(b[:]) + "-1"
 }
 
-// pin is the store's name of exactly the source that was looked at.
-func (p *copying) pin(h http.Header) {
-	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key, VersionID: p.version}
-	h.Set("X-Amz-Copy-Source", src.String())
-	h.Set("X-Amz-Copy-Source-If-Match", s3.Quote(p.source.etag))
-	if v := p.call.header(hdrSourceOwner); v != "" {
-		h.Set(hdrSourceOwner, v)
-	}
-}
-
 // copyByStore is one CopyObject at the store, to another name.
 func (p *copying) copyByStore() error {
 	h := p.header.Clone()
@@ -196,15 +171,6 @@ func (p *copying) copyByStore() error {
 	}
 	p.resp, p.storeTag, p.modified = resp.Header, s3.Unquote(doc.ETag), doc.LastModified
 	return nil
-}
-
-// targetChanged tells what a write's condition on its target means: in place it is the pin of what was copied, which
-// was written meanwhile.
-func (p *copying) targetChanged(err error) error {
-	if p.conditional() && !p.inPlace() {
-		return err // it is the client's own
-	}
-	return changedError(err)
 }
 
 // reencrypt reads the source and writes it anew: for plaintext, for DSSE-KMS, and for a checksum that must be

@@ -40,17 +40,3 @@ func (c *call) showCORS() {
 		}
 	}
 }
-
-// askCORS asks the store for its rules where it is asked for nothing else, as a browser would have before the request.
-func (c *call) askCORS() {
-	h := make(http.Header)
-	if c.addOrigin(h); len(h) == 0 {
-		return
-	}
-	if h.Get("Access-Control-Request-Method") == "" {
-		h.Set("Access-Control-Request-Method", c.method)
-	}
-	if resp, err := c.send(&store.Request{Method: http.MethodOptions, Bucket: c.bucket, Key: c.key, Header: h, Creds: store.Anonymous}); err == nil {
-		store.Drain(resp)
-	}
-}

@@ -173,43 +173,6 @@ func errUnparsable(err error) error {
 	return s3.Errorf(s3.InvalidRequest, "The request could not be parsed")
 }
 
-// controlTime bounds the request that tells a store's trouble from a request's.
-const controlTime = 5 * time.Second
-
-// storeTakesCredentials reports whether the store takes the requester's credentials for a request without anything of
-// the client's in it. A client would send again what is answered with 503: that is only for a store that is in trouble.
-func (c *call) storeTakesCredentials() bool {
-	ctx, cancel := context.WithTimeout(c.up, controlTime)
-	defer cancel()
-	resp, err := c.sendWithin(ctx, &store.Request{Method: http.MethodGet})
-	if err != nil {
-		return false
-	}
-	if resp.StatusCode < 400 {
-		store.Drain(resp)
-		return true
-	}
-	return !errors.Is(store.Failure(resp), store.ErrUnreachable)
-}
-
-func errUnknownOperation(c *call) error {
-	switch c.method {
-	case "GET", "PUT", "POST", "DELETE", "HEAD":
-		for _, p := range c.query.Params {
-			if slices.Contains(selectors[p.Name], c.level()) {
-				return errMethodOf(c, p.Name, c.level())
-			}
-		}
-		for _, p := range c.query.Params {
-			if p.Value == "" && !parameters[p.Name] {
-				return errSubResource(p.Name, c.level())
-			}
-		}
-		return s3.Errorf(s3.NotImplemented, "waxseal knows no operation %s with this address and query", c.method)
-	}
-	return errMethod(c)
-}
-
 func errMethod(c *call) *s3.Error {
 	e := s3.Errorf(s3.MethodNotAllowed, "The specified method is not allowed against this resource.")
 	e.Extra = append(e.Extra, s3.Field{Name: "Method", Value: c.method})
@@ -223,20 +186,36 @@ const (
 	drainTime  = 5 * time.Second
 )
 
-// drainRequest reads what is left of a refused body, within limits, so that the client can read the answer.
-func (c *call) drainRequest() {
-	if !c.unread {
-		return
+var errChanged = errors.New("the object changed while it was read")
+
+// isNotFound says whether an error is that there is no such object.
+func isNotFound(err error) bool {
+	var e *s3.Error
+	return errors.As(err, &e) && e.Status() == http.StatusNotFound
+}
+
+// whileChanging reads again when the object was written anew between two requests to the store.
+func whileChanging(read func() error) (err error) {
+	for range 3 {
+		if err = read(); !errors.Is(err, errChanged) {
+			break
+		}
 	}
-	c.unread = false
-	body := c.ctx.RequestBodyStream()
-	if body == nil {
-		return
+	return err
+}
+
+// changedError tells a pin that no longer holds from other errors.
+func changedError(err error) error {
+	var e *s3.Error
+	if errors.As(err, &e) && (e.Code == s3.PreconditionFailed || e.Status() == http.StatusPreconditionFailed) {
+		return errChanged
 	}
-	c.ctx.SetReadDeadline(time.Now().Add(drainTime))
-	n, err := io.CopyN(io.Discard, body, drainBytes)
-	if err != io.EOF || n == drainBytes {
-		c.ctx.SetConnectionClose()
+	return err
+}
+
+// caught makes an error of a panic: a fault of waxseal's own in one request does not end the others.
+func caught(err *error) {
+	if v := recover(); v != nil {
+		*err = keystore.Panicked(v)
 	}
-	c.ctx.SetReadDeadline(time.Time{})
 }

@@ -3,11 +3,12 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
@@ -172,13 +173,6 @@ func (c *call) passOverBody() error {
 	return err
 }
 
-// signatureParams are the query parameters that sign a request; the store gets its own signature.
-var signatureParams = map[string]bool{
-	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
-	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true,
-	"x-amz-content-sha256": true,
-}
-
 // storeQuery is the query that goes to the store: of the request's, what the operation has, each parameter once, and
 // without the named ones. A store may know parameters that nobody thought of here, MinIO's endless ?events= for one.
 func (c *call) storeQuery(without ...string) string {
@@ -223,5 +217,35 @@ func (c *call) deleteObject() error {
 	return c.relay(resp)
 }
 
-func itoa(n int) string     { return strconv.Itoa(n) }
-func itoa64(n int64) string { return strconv.FormatInt(n, 10) }
+// storeTakesCredentials reports whether the store takes the requester's credentials for a request without anything of
+// the client's in it. A client would send again what is answered with 503: that is only for a store that is in trouble.
+func (c *call) storeTakesCredentials() bool {
+	ctx, cancel := context.WithTimeout(c.up, controlTime)
+	defer cancel()
+	resp, err := c.sendWithin(ctx, &store.Request{Method: http.MethodGet})
+	if err != nil {
+		return false
+	}
+	if resp.StatusCode < 400 {
+		store.Drain(resp)
+		return true
+	}
+	return !errors.Is(store.Failure(resp), store.ErrUnreachable)
+}
+
+// controlTime bounds the request that tells a store's trouble from a request's.
+const controlTime = 5 * time.Second
+
+// askCORS asks the store for its rules where it is asked for nothing else, as a browser would have before the request.
+func (c *call) askCORS() {
+	h := make(http.Header)
+	if c.addOrigin(h); len(h) == 0 {
+		return
+	}
+	if h.Get("Access-Control-Request-Method") == "" {
+		h.Set("Access-Control-Request-Method", c.method)
+	}
+	if resp, err := c.send(&store.Request{Method: http.MethodOptions, Bucket: c.bucket, Key: c.key, Header: h, Creds: store.Anonymous}); err == nil {
+		store.Drain(resp)
+	}
+}

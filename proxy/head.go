@@ -117,9 +117,3 @@ func (f *fetch) answerHead(n int64) {
 	f.res.SkipBody = true
 	f.res.Header.SetContentLength(int(n))
 }
-
-// isNotFound says whether an error is that there is no such object.
-func isNotFound(err error) bool {
-	var e *s3.Error
-	return errors.As(err, &e) && e.Status() == http.StatusNotFound
-}

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -299,3 +300,53 @@ func checkForwarded(name, value string) error {
 
 // strangeSpace reports whether stores differ in what a character is in a signed header.
 func strangeSpace(r rune) bool { return r != ' ' && unicode.IsSpace(r) || r == utf8.RuneError }
+
+func without(h http.Header, names ...string) http.Header {
+	out := h.Clone()
+	for _, n := range names {
+		out.Del(n)
+	}
+	return out
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func itoa64(n int64) string { return strconv.FormatInt(n, 10) }
+
+// signatureParams are the query parameters that sign a request; the store gets its own signature.
+var signatureParams = map[string]bool{
+	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-expires": true,
+	"x-amz-signedheaders": true, "x-amz-signature": true, "x-amz-security-token": true,
+	"x-amz-content-sha256": true,
+}
+
+// plainHeader says whether a name and a value can be a header: RFC 9110, 5.1 and 5.5.
+func plainHeader(name, value string) bool {
+	for i := range len(name) {
+		c := name[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
+			return false
+		}
+	}
+	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
+}
+
+// conditionalHeaders are HTTP's conditional request headers but If-Range, which only qualifies Range.
+var conditionalHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since"}
+
+// sourceOwner puts what the client expects of a copy's source in the place of what it expects of the target.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+func (c *call) sourceOwner(h http.Header, at sealTarget) {
+	if !c.hasHeader("x-amz-copy-source") {
+		return
+	}
+	src, err := s3.ParseCopySource(c.header("x-amz-copy-source"))
+	if err != nil || src.Bucket != at.bucket {
+		return
+	}
+	if v := c.header(s3.HeaderSourceExpectedOwner); v != "" {
+		h.Set(s3.HeaderExpectedOwner, v)
+	} else if at.bucket != c.bucket {
+		h.Del(s3.HeaderExpectedOwner)
+	}
+}

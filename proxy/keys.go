@@ -218,17 +218,31 @@ func (c *call) openKMS(k *keks, env *sse.Envelope, at sealTarget) error {
 	return k.take(&k.inner, keystore.NewHandle(dk.Plaintext, dk.KeyARN, dk.Blob))
 }
 
-// sealEnvelope wraps keys for an object at a place and returns the metadata value.
-func (c *call) sealEnvelope(env *sse.Envelope, keys sse.Keys, k *keks, at sealTarget, facts *sse.Facts, tag *sse.Tag) (string, error) {
+// sealing is an object that is being sealed: its envelope, and the keys that go into it.
+type sealing struct {
+	env  *sse.Envelope
+	keys sse.Keys
+	kek  *keks
+}
+
+// knownFacts are the digests and the ETag that are known when an envelope is sealed; both are nil if a manifest will have
+// them.
+type knownFacts struct {
+	facts *sse.Facts
+	tag   *sse.Tag
+}
+
+// sealEnvelope wraps the keys for an object at a place and returns the metadata value.
+func (c *call) sealEnvelope(s *sealing, at sealTarget, known knownFacts) (string, error) {
 	svc, err := c.s.serviceKey(c)
 	if err != nil {
 		return "", err
 	}
 	defer svc.Key.Zero()
-	if err := env.Seal(keys, k.inner, k.outer, svc, binding(c.s.sealedAs(at.bucket), at.key, env.Mode), facts, tag); err != nil {
+	if err := s.env.Seal(s.keys, s.kek.inner, s.kek.outer, svc, binding(c.s.sealedAs(at.bucket), at.key, s.env.Mode), known.facts, known.tag); err != nil {
 		return "", err
 	}
-	text, err := env.MarshalText()
+	text, err := s.env.MarshalText()
 	return string(text), err
 }
 

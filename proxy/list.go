@@ -4,12 +4,9 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
-	"waxseal/sse"
 )
 
 // listObjects answers ListObjects, ListObjectsV2 and ListObjectVersions: the store's own page, with each object's
@@ -100,17 +97,6 @@ func (c *call) wantsMetadata() bool {
 	return c.route.name != "ListObjects" && c.query.Get(metadataParam) == "true"
 }
 
-// listing is one page on its way to the client.
-type listing struct {
-	*call
-	page      *s3.Listing
-	answer    http.Header // that the page came with
-	metadata  bool        // the client gets MinIO's metadata
-	strangers int         // entries that the cache alone could not fill
-	cold      []*s3.ListEntry
-	vouching  sync.Mutex
-}
-
 // fill turns the entries' facts into the plaintext's, from what is at hand; those for which that is not enough are cold.
 func (l *listing) fill() {
 	for i := range l.page.Entries {
@@ -192,39 +178,3 @@ func (l *listing) warm(e *s3.ListEntry, text string) bool {
 	show(e, f)
 	return true
 }
-
-func (l *listing) placeOf(e *s3.ListEntry) sealTarget { return sealTarget{l.bucket, e.Key} }
-
-func (l *listing) factsKeyOf(e *s3.ListEntry) factsKey {
-	return l.s.facts.key(l.placeOf(e), e.VersionID, s3.Unquote(e.ETag), e.Size, modifiedOf(e))
-}
-
-func modifiedOf(e *s3.ListEntry) time.Time {
-	t, _ := time.Parse(time.RFC3339, e.LastModified)
-	return t
-}
-
-// show puts an object's facts into its entry. An envelope from before envelopes named their checksum shows none: a list
-// opens no data key.
-func show(e *s3.ListEntry, f listFacts) {
-	e.Size = f.size
-	if f.etag != "" && s3.Unquote(e.ETag) != s3.Unquote(f.etag) {
-		e.ETag = f.etag
-	}
-	if f.plain {
-		return
-	}
-	e.ChecksumAlgorithm, e.ChecksumType = nil, ""
-	if f.checksum != 0 {
-		e.ChecksumAlgorithm, e.ChecksumType = checksumNames[f.checksum], s3.ChecksumType(sse.Checksum{Composite: f.composed})
-	}
-}
-
-// checksumNames has each algorithm's name as lists have it. The entries of a page share it.
-var checksumNames = func() map[uint8][]string {
-	m := make(map[uint8][]string)
-	for _, k := range s3.Algorithms {
-		m[k.ID] = []string{k.Name}
-	}
-	return m
-}()

@@ -72,15 +72,16 @@ func (c *call) createMultipartUpload() error {
 
 // uploadEnvelope makes an upload's data keys and puts them, wrapped, into the header for the store.
 func (c *call) uploadEnvelope(u *uploads.Upload, enc *encryption, h http.Header) error {
-	keys := sse.NewKeys(enc.mode.Double())
-	defer keys.Zero()
+	s := &sealing{keys: sse.NewKeys(enc.mode.Double())}
+	defer s.keys.Zero()
 	u.Env = &sse.Envelope{Size: -1, Manifest: true, ChecksumAlgorithm: u.Checksum, ChecksumComposite: u.Composite}
 	kek, err := c.newKEK(u.Env, enc, c.place())
 	if err != nil {
 		return err
 	}
 	defer kek.Release()
-	if u.Envelope, err = c.sealEnvelope(u.Env, keys, kek, c.place(), nil, nil); err != nil {
+	s.env, s.kek = u.Env, kek
+	if u.Envelope, err = c.sealEnvelope(s, c.place(), knownFacts{}); err != nil {
 		return err
 	}
 	h.Set(s3.HeaderEnvelope, u.Envelope)
@@ -88,7 +89,7 @@ func (c *call) uploadEnvelope(u *uploads.Upload, enc *encryption, h http.Header)
 		return err
 	}
 	if enc.mode == sse.SSEC {
-		return c.keepManifestKey(u, keys)
+		return c.keepManifestKey(u, s.keys)
 	}
 	return nil
 }
@@ -307,4 +308,16 @@ func (c *call) checkUploadID(id string) error {
 
 func isNoSuchUpload(err error) bool {
 	return errors.Is(err, &s3.Error{Code: s3.NoSuchUpload})
+}
+
+// objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
+// looks with waxseal's own credentials, because who may write need not be allowed to read.
+func (c *call) objectOf(u *uploads.Upload) *stored {
+	r := c.readRequest(c.place(), "", "")
+	r.Own = true
+	o, err := c.lookupBy(r, c.place(), tailRead)
+	if err != nil || o.env == nil || o.footer == nil || o.header.Get(s3.HeaderEnvelope) != u.Envelope {
+		return nil
+	}
+	return o
 }

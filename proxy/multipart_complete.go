@@ -298,18 +298,6 @@ func (p *completion) overtaken() bool {
 	return err == nil && now.Revision != p.upload.Revision
 }
 
-// objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
-// looks with waxseal's own credentials, because who may write need not be allowed to read.
-func (c *call) objectOf(u *uploads.Upload) *stored {
-	r := c.readRequest(c.place(), "", "")
-	r.Own = true
-	o, err := c.lookupBy(r, c.place(), tailRead)
-	if err != nil || o.env == nil || o.footer == nil || o.header.Get(s3.HeaderEnvelope) != u.Envelope {
-		return nil
-	}
-	return o
-}
-
 // recognise says whether the object was made of this upload, and what of it is to be answered. When it was made of
 // another list than the client's, the upload is over for this one: NoSuchUpload, and nothing is recorded of it.
 func (p *completion) recognise() (*uploads.Outcome, http.Header, error) {

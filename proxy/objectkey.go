@@ -102,3 +102,11 @@ func renamed(key string) bool {
 	}
 	return false
 }
+
+// refuseOwn refuses a bucket that is waxseal's own.
+func (s *Server) refuseOwn(bucket string) error {
+	if s.cfg.StagingBucket != "" && bucket == s.cfg.StagingBucket {
+		return s3.Errorf(s3.AccessDenied, "Bucket %s is waxseal's own", bucket)
+	}
+	return nil
+}

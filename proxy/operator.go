@@ -47,14 +47,6 @@ func (c *call) byOperator() bool {
 // ordered says whether the operator ordered this of a copy.
 func (c *call) ordered(order string) bool { return c.byOperator() && c.header(s3.HeaderOrder) == order }
 
-// keepContext leaves the client's encryption context as it is where the operator orders an object to be sealed anew.
-func (p *copying) keepContext() {
-	kms := p.enc.mode == sse.SSEKMS || p.enc.mode == sse.DSSEKMS
-	if (p.ordered(s3.OrderRewrap) || p.ordered(s3.OrderReencrypt)) && kms && p.enc.context == nil && p.source.env != nil {
-		p.enc.context = p.source.env.Context
-	}
-}
-
 // showKeyVersion tells the operator, and nobody else, which version of its key an object hangs on. What cannot be told
 // is left out.
 func (c *call) showKeyVersion(e *sse.Envelope) {

@@ -243,17 +243,6 @@ func (f *form) storeHeader() (http.Header, error) {
 	return h, nil
 }
 
-// plainHeader says whether a name and a value can be a header: RFC 9110, 5.1 and 5.5.
-func plainHeader(name, value string) bool {
-	for i := range len(name) {
-		c := name[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte(`"(),/:;<=>?@[\]{}`, c) >= 0 {
-			return false
-		}
-	}
-	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
-}
-
 // formTags turns the field's XML into the header's form.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/RESTObjectPOST.html
 func formTags(doc string) (string, error) {

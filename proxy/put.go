@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 
-	"waxseal/keystore/sigv4"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -73,67 +72,22 @@ func (c *call) putObject() error {
 	return nil
 }
 
-func (c *call) place() sealTarget { return sealTarget{c.bucket, c.key} }
-
-// body is the request's plaintext body, its aws-chunked frame and signatures checked and taken off, and its size.
-func (c *call) body() (io.Reader, int64, error) {
-	size := c.auth.DecodedLength
-	if size < 0 {
-		return nil, 0, s3.Errorf(s3.MissingContentLength, "You must provide the Content-Length HTTP header.")
-	}
-	raw := io.Reader(bytes.NewReader(nil))
-	if s := c.ctx.RequestBodyStream(); s != nil {
-		raw = s
-	}
-	decoded, err := c.auth.Body(raw)
-	if err != nil {
-		return nil, 0, err
-	}
-	c.onDone(func() { decoded.Close() }) // it gives its buffers back, and has no error
-	return &requestBody{call: c, src: decoded}, size, nil
-}
-
-// requestBody is a request's body on its way in: it knows when there is nothing left on the wire.
-type requestBody struct {
-	call *call
-	src  *sigv4.Body
-}
-
-func (b *requestBody) Read(p []byte) (int, error) {
-	n, err := b.src.Read(p)
-	b.call.gotBytes += int64(n)
-	if err == io.EOF {
-		b.call.unread = false
-	}
-	return n, err
-}
-
-// Trailer is a trailer of the body, after its end.
-func (b *requestBody) Trailer(name string) (string, bool) {
-	for _, t := range b.src.Trailers() {
-		if strings.EqualFold(t.Name, name) {
-			return t.Value, true
-		}
-	}
-	return "", false
-}
-
 // send seals the body and sends it.
 func (w *write) send() (*written, error) {
 	if err := w.call.s.honouredOnPut(w.header); err != nil {
 		return nil, err
 	}
-	keys := sse.NewKeys(w.enc.mode.Double())
-	defer keys.Zero()
-	env := &sse.Envelope{Size: w.size}
-	kek, err := w.call.newKEK(env, w.enc, w.at)
+	s := &sealing{env: &sse.Envelope{Size: w.size}, keys: sse.NewKeys(w.enc.mode.Double())}
+	defer s.keys.Zero()
+	kek, err := w.call.newKEK(s.env, w.enc, w.at)
 	if err != nil {
 		return nil, err
 	}
 	defer kek.Release()
+	s.kek = kek
 	w.digest = s3.NewDigestReader(w.body, w.size, w.want, w.showsMD5())
 	if w.size == 0 && strings.HasSuffix(w.at.key, "/") {
-		return w.sendBodyless(env, keys, kek)
+		return w.sendBodyless(s)
 	}
 	if w.compressible() {
 		// A body is compressed in memory, at its client's pace. Who finds no place for that need not wait for other
@@ -141,17 +95,17 @@ func (w *write) send() (*written, error) {
 		select {
 		case w.call.s.compressing <- struct{}{}:
 			defer func() { <-w.call.s.compressing }()
-			return w.sendCompressed(env, keys, kek)
+			return w.sendCompressed(s)
 		default:
 		}
 	}
 	if w.size <= inlineLimit {
 		if buf := w.call.s.inline.take(w.size); buf != nil {
 			defer w.call.s.inline.give(buf)
-			return w.sendInline(env, keys, kek, buf)
+			return w.sendInline(s, buf)
 		}
 	}
-	return w.sendStream(env, keys, kek)
+	return w.sendStream(s)
 }
 
 // showsMD5 says whether the object's ETag is the MD5 of its plaintext.
@@ -167,42 +121,42 @@ func (w *write) tag(facts *sse.Facts) *sse.Tag {
 }
 
 // sendInline reads the whole body first: everything is known, and verified, before a byte goes up.
-func (w *write) sendInline(env *sse.Envelope, keys sse.Keys, kek *keks, buf *bytes.Buffer) (*written, error) {
+func (w *write) sendInline(s *sealing, buf *bytes.Buffer) (*written, error) {
 	if _, err := buf.ReadFrom(w.digest); err != nil {
 		return nil, err
 	}
-	return w.sendKnown(env, keys, kek, bytes.NewReader(buf.Bytes()), w.size)
+	return w.sendKnown(s, bytes.NewReader(buf.Bytes()), w.size)
 }
 
 // sendBodyless sends a folder's marker, an empty object whose name ends with a slash, without a body: stores that keep
 // objects in files have nowhere to put one.
-func (w *write) sendBodyless(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+func (w *write) sendBodyless(s *sealing) (*written, error) {
 	if _, err := io.Copy(io.Discard, w.digest); err != nil {
 		return nil, err
 	}
 	facts := w.digest.Facts
-	return w.commit(env, keys, kek, &facts, w.tag(&facts), bytes.NewReader(nil), 0)
+	return w.commit(s, knownFacts{&facts, w.tag(&facts)}, bytes.NewReader(nil), 0)
 }
 
 // sendKnown sends a plaintext whose facts are all known: one sealed part and nothing else.
-func (w *write) sendKnown(env *sse.Envelope, keys sse.Keys, kek *keks, plain io.Reader, size int64) (*written, error) {
+func (w *write) sendKnown(s *sealing, plain io.Reader, size int64) (*written, error) {
 	facts := w.digest.Facts
-	part := keys.SealPart(1, plain, size)
+	part := s.keys.SealPart(1, plain, size)
 	defer part.Close()
-	env.Headers, env.HasHeaders = part.Headers(), true
-	return w.commit(env, keys, kek, &facts, w.tag(&facts), part, sse.SealedSize(size, keys.Layers()))
+	s.env.Headers, s.env.HasHeaders = part.Headers(), true
+	return w.commit(s, knownFacts{&facts, w.tag(&facts)}, part, sse.SealedSize(size, s.keys.Layers()))
 }
 
 // sendStream seals the body as it comes. What is known only at its end goes into a manifest behind it, unless the
 // request has declared all of it.
-func (w *write) sendStream(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+func (w *write) sendStream(s *sealing) (*written, error) {
 	if w.allDeclared() {
-		return w.sendDeclared(env, keys, kek)
+		return w.sendDeclared(s)
 	}
-	part := keys.SealPart(1, w.digest, w.size)
+	part := s.keys.SealPart(1, w.digest, w.size)
 	defer part.Close()
-	env.Headers, env.HasHeaders, env.Manifest = part.Headers(), true, true
-	env.ChecksumAlgorithm = w.want.Algorithm
+	s.env.Headers, s.env.HasHeaders, s.env.Manifest = part.Headers(), true, true
+	s.env.ChecksumAlgorithm = w.want.Algorithm
 	svc, err := w.call.s.serviceKey(w.call)
 	if err != nil {
 		return nil, err
@@ -213,13 +167,13 @@ func (w *write) sendStream(env *sse.Envelope, keys sse.Keys, kek *keks) (*writte
 		Facts: sse.Facts{HasMD5: w.digest.HasMD5(), Checksums: []sse.Checksum{{Algorithm: w.want.Algorithm}}},
 		Tag:   *w.tag(&sse.Facts{}),
 	}
-	tail := &lateManifest{size: m.SealedSize(keys.Layers()), seal: func() ([]byte, error) {
+	tail := &lateManifest{size: m.SealedSize(s.keys.Layers()), seal: func() ([]byte, error) {
 		m.Facts = w.digest.Facts
 		m.Tag = *w.tag(&m.Facts)
-		return m.Seal(keys, svc)
+		return m.Seal(s.keys, svc)
 	}}
-	size := sse.SealedSize(w.size, keys.Layers()) + tail.size
-	done, err := w.commit(env, keys, kek, nil, nil, io.MultiReader(part, tail), size)
+	size := sse.SealedSize(w.size, s.keys.Layers()) + tail.size
+	done, err := w.commit(s, knownFacts{}, io.MultiReader(part, tail), size)
 	if err != nil {
 		return nil, err
 	}
@@ -263,21 +217,21 @@ func (w *write) allDeclared() bool {
 }
 
 // sendDeclared streams a body whose facts the request declared; the digest reader holds it to them.
-func (w *write) sendDeclared(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+func (w *write) sendDeclared(s *sealing) (*written, error) {
 	facts := sse.Facts{Checksums: []sse.Checksum{{Algorithm: w.want.Algorithm, Value: w.want.Value}}}
 	if w.want.MD5 != nil {
 		facts.HasMD5 = true
 		copy(facts.MD5[:], w.want.MD5)
 	}
-	part := keys.SealPart(1, w.digest, w.size)
+	part := s.keys.SealPart(1, w.digest, w.size)
 	defer part.Close()
-	env.Headers, env.HasHeaders = part.Headers(), true
-	return w.commit(env, keys, kek, &facts, w.tag(&facts), part, sse.SealedSize(w.size, keys.Layers()))
+	s.env.Headers, s.env.HasHeaders = part.Headers(), true
+	return w.commit(s, knownFacts{&facts, w.tag(&facts)}, part, sse.SealedSize(w.size, s.keys.Layers()))
 }
 
 // commit seals the envelope and sends it with the body.
-func (w *write) commit(env *sse.Envelope, keys sse.Keys, kek *keks, facts *sse.Facts, tag *sse.Tag, body io.Reader, size int64) (*written, error) {
-	text, err := w.call.sealEnvelope(env, keys, kek, w.at, facts, tag)
+func (w *write) commit(s *sealing, known knownFacts, body io.Reader, size int64) (*written, error) {
+	text, err := w.call.sealEnvelope(s, w.at, known)
 	if err != nil {
 		return nil, err
 	}
@@ -295,12 +249,12 @@ func (w *write) commit(env *sse.Envelope, keys sse.Keys, kek *keks, facts *sse.F
 		return nil, store.Failure(resp)
 	}
 	store.Drain(resp)
-	done := &written{resp: resp, env: env, etag: store.ETagOf(resp.Header)}
-	if facts != nil {
-		done.facts = *facts
+	done := &written{resp: resp, env: s.env, etag: store.ETagOf(resp.Header)}
+	if known.facts != nil {
+		done.facts = *known.facts
 	}
-	if tag != nil && tag.Kind != sse.TagNone {
-		done.etag = tag.String()
+	if known.tag != nil && known.tag.Kind != sse.TagNone {
+		done.etag = known.tag.String()
 	}
 	if done.etag == "" {
 		return nil, errors.New("the store answered a PUT without an ETag")
@@ -330,15 +284,15 @@ func (w *write) compressible() bool {
 }
 
 // sendCompressed compresses a body in memory, where that makes it smaller.
-func (w *write) sendCompressed(env *sse.Envelope, keys sse.Keys, kek *keks) (*written, error) {
+func (w *write) sendCompressed(s *sealing) (*written, error) {
 	plain := bytes.NewBuffer(make([]byte, 0, w.size+bytes.MinRead))
 	if _, err := plain.ReadFrom(w.digest); err != nil {
 		return nil, err
 	}
 	small, ok := sse.Compress(plain.Bytes())
 	if !ok {
-		return w.sendKnown(env, keys, kek, plain, w.size)
+		return w.sendKnown(s, plain, w.size)
 	}
-	env.Compressed = true
-	return w.sendKnown(env, keys, kek, bytes.NewReader(small), int64(len(small)))
+	s.env.Compressed = true
+	return w.sendKnown(s, bytes.NewReader(small), int64(len(small)))
 }

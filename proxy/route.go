@@ -70,26 +70,6 @@ func (r *route) run(c *call) error {
 	return r.handler(c)
 }
 
-// findRoute finds the row of a request: the first whose method, level, query and header all fit. Rows with a query
-// stand before the plain one of their method.
-func findRoute(c *call) *route {
-	on := c.level()
-	for i := range routes {
-		r := &routes[i]
-		if r.method != c.method || r.on != on {
-			continue
-		}
-		if r.query != "" && !c.query.Has(r.query) {
-			continue
-		}
-		if r.header != "" && !c.hasHeader(r.header) {
-			continue
-		}
-		return r
-	}
-	return nil
-}
-
 func (c *call) level() level {
 	switch {
 	case c.bucket == "":
@@ -102,33 +82,6 @@ func (c *call) level() level {
 
 // selectors are the parameters that tell operations from their neighbours, with the levels that have such operations.
 var selectors = make(map[string][]level)
-
-// checkQuery refuses a query that selects another operation than the row's: of two sub-resources each store takes the
-// one that it looks for first, which need not be the one that was authorised. Parameters that nobody knows are passed
-// over, as on S3.
-func (r *route) checkQuery(c *call) error {
-	if r.method == http.MethodOptions {
-		return nil // the query is that of the request to come
-	}
-	for _, p := range c.query.Params {
-		on := selectors[p.Name]
-		switch {
-		case on == nil, p.Name == r.query, slices.Contains(r.params, p.Name):
-		case r.query != "":
-			names := []string{r.query, p.Name}
-			slices.Sort(names)
-			return s3.InvalidArgument("ResourceType", names[0], "Conflicting query string parameters: "+strings.Join(names, ", "))
-		case slices.Contains(on, r.on):
-			return errMethodOf(c, p.Name, r.on)
-		default:
-			return s3.Errorf(s3.InvalidRequest, "There is no such thing as the ?%s sub-resource for a %s", p.Name, r.on)
-		}
-	}
-	if r.on == onObject && r.method == http.MethodPut && r.query == "" && c.query.Has("partNumber") {
-		return s3.InvalidArgument("partNumber", c.query.Get("partNumber"), "This operation does not accept partNumber without uploadId")
-	}
-	return nil
-}
 
 // mistakes reports whether the row would be taken for another operation's, which is told by a parameter that waxseal
 // does not know: "PUT /bucket?newThing" would make the bucket. A sub-resource has no value; beside a parameter that has

@@ -11,9 +11,6 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// defaultPatience is how long an answer may be silent: a sixth of what boto3 waits for a byte.
-const defaultPatience = 10 * time.Second
-
 // patiently does what can take a store minutes. When it does, the answer is begun before the outcome is known, as S3
 // begins it: status 200, and white space until there is a document, which may be an error's.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html

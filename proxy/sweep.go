@@ -64,14 +64,6 @@ func (b behind) Abort(ctx context.Context, bucket, key, id string) error {
 	return nil
 }
 
-// refuseOwn refuses a bucket that is waxseal's own.
-func (s *Server) refuseOwn(bucket string) error {
-	if s.cfg.StagingBucket != "" && bucket == s.cfg.StagingBucket {
-		return s3.Errorf(s3.AccessDenied, "Bucket %s is waxseal's own", bucket)
-	}
-	return nil
-}
-
 // AdoptStaging makes the staging bucket, or looks at the one that is there. Without one there is nothing to do.
 func (s *Server) AdoptStaging(ctx context.Context) error {
 	return s.uploads.AdoptStaging(ctx)

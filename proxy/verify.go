@@ -247,13 +247,6 @@ func (c *call) denied(action, resource, why string) error {
 	return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q %s", c.who(), action, resource, why)
 }
 
-func (c *call) who() string {
-	if c.user == nil {
-		return "anonymous"
-	}
-	return c.user.ARN
-}
-
 func (c *call) principal() iam.Principal {
 	if c.user == nil {
 		return iam.Principal{Anonymous: true}
