@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"keystore/sigv4":        {"keystore/strictjson", "keystore/iam"},
 	"keystore/strictjson":   {},
 	"keystore/unproven":     {},
+	"keystore/usage":        {"keystore/audit", "keystore/state"},
 	"keystore/forwarded":    {},
 	"keystore/state":        {},
 
@@ -58,7 +59,7 @@ var mayImport = map[string][]string{
 	"proxy/proxytest": {"proxy/embedded", "proxy/s3"},
 	"proxy/server": {"proxy", "proxy/embedded", "proxy/s3", "proxy/store", "keystore", "keystore/local", "keystore/kmsapi", "keystore/gate",
 		"keystore/awskms", "keystore/transit", "keystore/bucketkey", "keystore/rootkey", "keystore/iam", "keystore/audit", "keystore/sigv4",
-		"keystore/awsquery", "keystore/directory", "keystore/iamapi", "keystore/state", "keystore/unproven", "keystore/forwarded"},
+		"keystore/awsquery", "keystore/directory", "keystore/iamapi", "keystore/state", "keystore/unproven", "keystore/forwarded", "keystore/usage"},
 	"proxy/jobs":  {"proxy/s3", "sse"},
 	"cmd/waxseal": anything,
 	"bench":       anything,

@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(),
-		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(),
+		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(), usageCommand(),
 		checkConfigCommand(), healthcheckCommand(), speedCommand(), versionCommand())
 	return root
 }

@@ -32,18 +32,23 @@ func (f *Filter) Match(r *Record) bool {
 		f.ErrorOnly && r.ErrorCode == "":
 		return false
 	}
-	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.forBucket(f.Bucket))
+	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.Bucket() == f.Bucket)
 }
 
-// forBucket looks at the bucket of a data event of S3, or the encryption context that S3 makes.
-func (r *Record) forBucket(bucket string) bool {
+// Bucket returns the bucket of a data event of S3, or of the encryption context that S3 makes; else it is empty.
+func (r *Record) Bucket() string {
 	if r.EventSource == S3Source {
-		return r.RequestParameters["bucketName"] == bucket
+		bucket, _ := r.RequestParameters["bucketName"].(string)
+		return bucket
 	}
 	ec, _ := r.RequestParameters["encryptionContext"].(map[string]any)
 	arn, _ := ec["aws:s3:arn"].(string)
-	rest, ok := strings.CutPrefix(arn, "arn:aws:s3:::"+bucket)
-	return ok && (rest == "" || rest[0] == '/')
+	rest, ok := strings.CutPrefix(arn, "arn:aws:s3:::")
+	if !ok {
+		return ""
+	}
+	bucket, _, _ := strings.Cut(rest, "/")
+	return bucket
 }
 
 func (r *Record) about(key string) bool {

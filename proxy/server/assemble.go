@@ -24,6 +24,7 @@ import (
 	"waxseal/keystore/local"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
+	"waxseal/keystore/usage"
 	"waxseal/proxy"
 	"waxseal/proxy/embedded"
 	"waxseal/proxy/s3"
@@ -43,6 +44,7 @@ type App struct {
 	secret   *rootkey.Secret
 	state    *state.Sealed
 	audit    *audit.FileSink
+	usage    *usage.Counter
 	users    *iam.Directory
 	people   *directory.Directory
 	own      []iam.User // of waxseal itself, beside root

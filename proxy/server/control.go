@@ -44,8 +44,9 @@ func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 //	GET  /store         how to reach the embedded store
 //	GET  /s3?job=&url=  how jobs reach the S3 endpoint
 //	POST /job/end?job=&url=&error=  a job has ended
+//	GET  /usage?month=  calls of the key service: usage.Report
 //
-// Each but /audit and /store has an audit record, before anything is done.
+// Each but /audit, /usage and /store has an audit record, before anything is done.
 
 // maxControlPath is below every system's limit for a unix socket's address.
 const maxControlPath = 100
@@ -109,6 +110,7 @@ func (p *App) control(c *Config) http.Handler {
 	})
 	mux.HandleFunc("GET /s3", p.tellJobs(c))
 	mux.HandleFunc("POST /job/end", p.endJob(c))
+	mux.HandleFunc("GET /usage", p.tellUsage)
 	return mux
 }
 

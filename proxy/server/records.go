@@ -15,6 +15,7 @@ import (
 
 	"waxseal/keystore/audit"
 	"waxseal/keystore/rootkey"
+	"waxseal/keystore/usage"
 )
 
 // openAudit opens the audit records and the chain of their digests.
@@ -23,7 +24,12 @@ func (p *App) openAudit(ctx context.Context, c *Config, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
-	return p.openSink(c, audit.FileOptions{Register: register, Report: func(err error) { log.Warn("audit records", "err", err) }})
+	err = p.openSink(c, audit.FileOptions{Register: register, Report: func(err error) { log.Warn("audit records", "err", err) }})
+	if err != nil {
+		return err
+	}
+	p.usage, err = usage.NewCounter(p.state, c.AuditDir())
+	return err
 }
 
 // openRecordsOf opens the audit records of a state that is not in service. Records that go with their directory need no
@@ -211,18 +217,24 @@ func PruneAudit(ctx context.Context, c *Config, before time.Time) (pruned audit.
 	return pruned, err
 }
 
-// prune keeps what is not delivered yet.
+// prune keeps what is not delivered, or not counted, yet.
 func (p *App) prune(ctx context.Context, c *Config, who string, before time.Time) (pruned audit.Pruned, err error) {
 	o := audit.PruneOptions{Before: before}
+	if err := p.usage.Update(ctx); err != nil {
+		return pruned, err
+	}
+	if o.Below, err = p.usage.CountedBelow(ctx); err != nil {
+		return pruned, err
+	}
 	if c.AuditBucket != "" {
 		delivered, err := audit.DeliveredBelow(c.AuditDir())
 		if err != nil {
-			return audit.Pruned{}, err
+			return pruned, err
 		}
 		if delivered == 0 {
-			return audit.Pruned{}, nil
+			return pruned, nil
 		}
-		o.Below = delivered
+		o.Below = min(o.Below, delivered)
 	}
 	e := operatorEvent{name: "PruneAuditRecords", params: map[string]any{"before": before.UTC().Format(time.RFC3339)}}
 	err = p.recorded(ctx, c, who, e, func() error {
