@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/md5"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -155,6 +156,9 @@ func (w *partWrite) keep(p *uploads.Part, sealed io.Reader) (http.Header, error)
 			return nil, s3.Errorf(s3.EntityTooLarge, "Your proposed upload exceeds the maximum allowed size of part number %d", lastPart).
 				With("ProposedSize", fmt.Sprint(w.size))
 		}
+		if err := w.mayStage(p); err != nil {
+			return nil, err
+		}
 		p.Staged = uploads.StagedName(w.upload, p.Number, w.who())
 		err := w.s.uploads.Staged.Stage(w.up, p, sealed)
 		w.askCORS()
@@ -175,6 +179,31 @@ func (w *partWrite) keep(p *uploads.Part, sealed io.Reader) (http.Header, error)
 		return nil, errors.New("the store answered a part without an ETag")
 	}
 	return resp.Header, nil
+}
+
+// mayStage asks the store whether anybody may write a part, where the requester is anonymous: the store alone evaluates such
+// requests, and a staged part goes there with Complete only. What is sent is no part, because its Content-MD5 is another body's.
+func (w *partWrite) mayStage(p *uploads.Part) error {
+	if w.user != nil {
+		return nil
+	}
+	h := w.ownerHeader()
+	h.Set("Content-Md5", s3.Base64(make([]byte, md5.Size)))
+	resp, err := w.call.send(&store.Request{Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: h,
+		Query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID))})
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode == http.StatusOK {
+		store.Drain(resp)
+		return nil
+	}
+	err = store.Failure(resp)
+	var refused *s3.Error
+	if errors.As(err, &refused) && (refused.Code == s3.BadDigest || refused.Code == s3.InvalidDigest) {
+		return nil
+	}
+	return err
 }
 
 // describe writes down what is known of the plaintext, now that all of it has passed.

@@ -48,6 +48,8 @@ type Options struct {
 	PlainNames bool
 	// FoldFolders keeps "a__XLDIR__" and "a/" as one object: MinIO.
 	FoldFolders bool
+	// RefuseUnsigned evaluates requests without a signature as anybody's; without it they are the owner's too.
+	RefuseUnsigned bool
 	// Region is where the store is. CreateBucket must name it, or name none in us-east-1, as on AWS; without a Region
 	// it may name any.
 	Region string
@@ -184,10 +186,14 @@ func (u *Upstream) serve(q *request, fault Fault) *response {
 	return resp
 }
 
-// do asks the engine, as the owner, for what the options leave of the request.
+// do asks the engine for what the options leave of the request.
 func (u *Upstream) do(q *request) *response {
 	// What a client that goes away has sent whole is done all the same.
-	r := q.Clone(embedded.AsOwner(context.WithoutCancel(q.Context())))
+	ctx := context.WithoutCancel(q.Context())
+	if !u.RefuseUnsigned || q.Header.Get("Authorization") != "" {
+		ctx = embedded.AsOwner(ctx)
+	}
+	r := q.Clone(ctx)
 	if err := u.prepare(q, r); err != nil {
 		return errorResponse(err)
 	}
