@@ -239,7 +239,7 @@ func (c *call) sealEnvelope(s *sealing, at sealTarget, known knownFacts) (string
 		return "", err
 	}
 	defer svc.Key.Zero()
-	if err := s.env.Seal(s.keys, s.kek.inner, s.kek.outer, svc, binding(c.s.sealedAs(at.bucket), at.key, s.env.Mode), known.facts, known.tag); err != nil {
+	if err := s.env.Seal(s.keys, sse.KEKs{Inner: s.kek.inner, Outer: s.kek.outer}, svc, binding(c.s.sealedAs(at.bucket), at.key, s.env.Mode), known.facts, known.tag); err != nil {
 		return "", err
 	}
 	text, err := s.env.MarshalText()

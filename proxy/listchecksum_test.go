@@ -170,7 +170,7 @@ func TestListOfUnnamedChecksums(t *testing.T) {
 		}
 		env.ChecksumAlgorithm = 0
 		service, _ := sse.KeyFrom(k.root.service.Bytes())
-		if err := env.Seal(keys, kek, sse.Key{}, sse.ServiceKey{ID: k.root.serviceID, Key: service}, at, nil, nil); err != nil {
+		if err := env.Seal(keys, sse.KEKs{Inner: kek, Outer: sse.Key{}}, sse.ServiceKey{ID: k.root.serviceID, Key: service}, at, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		text, _ := env.MarshalText()

@@ -219,7 +219,7 @@ func (r recipe) make(t *testing.T) *example {
 	}
 	x.Body = base64.StdEncoding.EncodeToString(body)
 	binding, _ := hex.DecodeString(x.Binding)
-	if err := e.Seal(keys, kek, outer, svc, binding, facts, tag); err != nil {
+	if err := e.Seal(keys, KEKs{Inner: kek, Outer: outer}, svc, binding, facts, tag); err != nil {
 		t.Fatal(err)
 	}
 	text, err := e.MarshalText()

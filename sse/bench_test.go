@@ -88,7 +88,7 @@ func BenchmarkEnvelope(b *testing.B) {
 	b.Run("seal", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if err := s.Seal(s.keys, s.kek, s.outer, s.svc, testBinding, s.facts, s.tag); err != nil {
+			if err := s.Seal(s.keys, KEKs{Inner: s.kek, Outer: s.outer}, s.svc, testBinding, s.facts, s.tag); err != nil {
 				b.Fatal(err)
 			}
 			s.text(b)

@@ -12,7 +12,7 @@
 //	keys := NewKeys(false)
 //	part := keys.SealPart(1, src, size)
 //	env := Envelope{Mode: SSES3, Size: size, Headers: part.Headers(), HasHeaders: true}
-//	err := env.Seal(keys, kek, Key{}, service, binding, facts, tag)
+//	err := env.Seal(keys, KEKs{Inner: kek, Outer: Key{}}, service, binding, facts, tag)
 //
 // Reading n bytes of it from the middle:
 //

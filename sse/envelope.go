@@ -143,24 +143,27 @@ func (e *Envelope) Layout(stored int64) (*Layout, error) {
 	return &Layout{Layers: e.Layers(), Parts: []PartInfo{{Number: 1, Size: size, Headers: e.Headers}}}, nil
 }
 
+// KEKs are the key-encryption keys of an envelope. The outer one matters with two layers only.
+type KEKs struct{ Inner, Outer Key }
+
 // Seal wraps the keys, with a new salt each time, and seals facts and tag. Without facts there is no facts box; no
 // tag is a tag of kind TagNone, because the public box also authenticates the clear fields.
-func (e *Envelope) Seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
+func (e *Envelope) Seal(keys Keys, kek KEKs, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
 	if tag == nil {
 		tag = new(Tag)
 	}
 	if facts != nil {
 		e.NameChecksum(facts)
 	}
-	if err := e.checkSeal(keys, kek, outerKEK, svc, tag); err != nil {
+	if err := e.checkSeal(keys, kek, svc, tag); err != nil {
 		return err
 	}
 	rand.Read(e.salt[:])
-	return e.seal(keys, kek, outerKEK, svc, binding, facts, tag)
+	return e.seal(keys, kek, svc, binding, facts, tag)
 }
 
 // seal is Seal with the salt given, for vectors with known bytes.
-func (e *Envelope) seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
+func (e *Envelope) seal(keys Keys, kek KEKs, svc ServiceKey, binding []byte, facts *Facts, tag *Tag) error {
 	var factsPlain []byte
 	if facts != nil {
 		var err error
@@ -175,9 +178,9 @@ func (e *Envelope) seal(keys Keys, kek, outerKEK Key, svc ServiceKey, binding []
 	}
 	clearBytes := e.appendClear(nil)
 
-	e.wrapped = kek.Derive(e.salt[:], labelWrap).sealBox(keys.Data.b[:], associated(labelWrap, clearBytes, binding))
+	e.wrapped = kek.Inner.Derive(e.salt[:], labelWrap).sealBox(keys.Data.b[:], associated(labelWrap, clearBytes, binding))
 	if keys.Double {
-		outer := outerKEK.Derive(e.salt[:], labelWrapOuter)
+		outer := kek.Outer.Derive(e.salt[:], labelWrapOuter)
 		e.wrapped = append(e.wrapped, outer.sealBox(keys.Outer.b[:], associated(labelWrapOuter, clearBytes, binding))...)
 	}
 	if facts != nil {
@@ -196,14 +199,14 @@ func (e *Envelope) NameChecksum(facts *Facts) {
 	}
 }
 
-func (e *Envelope) checkSeal(keys Keys, kek, outerKEK Key, svc ServiceKey, tag *Tag) error {
+func (e *Envelope) checkSeal(keys Keys, kek KEKs, svc ServiceKey, tag *Tag) error {
 	if keys.Double != e.Mode.Double() {
 		return fmt.Errorf("sse: %v is not for keys of %d layers", e.Mode, keys.Layers())
 	}
 	if err := keys.usable(); err != nil {
 		return err
 	}
-	if kek.IsZero() || svc.Key.IsZero() || keys.Double && outerKEK.IsZero() {
+	if kek.Inner.IsZero() || svc.Key.IsZero() || keys.Double && kek.Outer.IsZero() {
 		return ErrNoKey
 	}
 	if err := tag.check(); err != nil {

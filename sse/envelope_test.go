@@ -43,7 +43,7 @@ func sealEnvelope(t testing.TB, e Envelope, facts *Facts, tag *Tag) *sealedEnvel
 	if e.Mode == SSEC {
 		e.KeyBlob = NewVerifier(s.kek)
 	}
-	if err := s.Seal(s.keys, s.kek, s.outer, s.svc, testBinding, facts, tag); err != nil {
+	if err := s.Seal(s.keys, KEKs{Inner: s.kek, Outer: s.outer}, s.svc, testBinding, facts, tag); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -134,7 +134,7 @@ func sameFacts(a, b *Facts) bool {
 func TestEnvelopeSaltIsFresh(t *testing.T) {
 	s := envelopes(t)["small"]
 	before, salt := s.text(t), s.salt
-	if err := s.Seal(s.keys, s.kek, s.outer, s.svc, testBinding, s.facts, s.tag); err != nil {
+	if err := s.Seal(s.keys, KEKs{Inner: s.kek, Outer: s.outer}, s.svc, testBinding, s.facts, s.tag); err != nil {
 		t.Fatal(err)
 	}
 	if s.text(t) == before || s.salt == salt {
@@ -345,7 +345,7 @@ func TestEnvelopeCommitment(t *testing.T) {
 func TestEnvelopeBoxesMoved(t *testing.T) {
 	s := envelopes(t)["small"]
 	other := *s.Envelope
-	if err := other.Seal(s.keys, s.kek, s.outer, s.svc, testBinding, s.facts, s.tag); err != nil {
+	if err := other.Seal(s.keys, KEKs{Inner: s.kek, Outer: s.outer}, s.svc, testBinding, s.facts, s.tag); err != nil {
 		t.Fatal(err)
 	}
 	moved := *s.Envelope
@@ -420,7 +420,7 @@ func TestSealRefuses(t *testing.T) {
 		e := good
 		s := &sealedEnvelope{keys: NewKeys(false), kek: NewKey(), outer: NewKey(), svc: ServiceKey{Key: NewKey()}}
 		c.change(&e, s)
-		err := e.Seal(s.keys, s.kek, s.outer, s.svc, nil, s.facts, s.tag)
+		err := e.Seal(s.keys, KEKs{Inner: s.kek, Outer: s.outer}, s.svc, nil, s.facts, s.tag)
 		if err == nil || c.want != nil && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -74,7 +74,7 @@ func appendEntries(dst []byte, objects []Object, prefixes []CommonPrefix, root s
 		dst = append(dst, "<Contents>"...)
 		dst = appendName(dst, "Key", o.Key)
 		dst = appendElement(dst, "LastModified", o.LastModified)
-		dst = appendFacts(dst, o.ETag, o.ChecksumAlgorithm, o.ChecksumType, &o.Size, o.Owner, o.StorageClass)
+		dst = appendFacts(dst, listedFacts{o.ETag, o.ChecksumAlgorithm, o.ChecksumType, &o.Size, o.Owner, o.StorageClass})
 		dst = appendMetadata(dst, o.UserMetadata, o.UserTags)
 		dst = append(dst, "</Contents>"...)
 	}
@@ -104,36 +104,46 @@ func (v *Version) appendXML(dst []byte) []byte {
 	dst = appendElement(dst, "VersionId", v.VersionID)
 	dst = appendElement(dst, "IsLatest", strconv.FormatBool(v.IsLatest))
 	dst = appendElement(dst, "LastModified", v.LastModified)
-	dst = appendFacts(dst, v.ETag, v.ChecksumAlgorithm, v.ChecksumType, v.Size, v.Owner, v.StorageClass)
+	dst = appendFacts(dst, listedFacts{v.ETag, v.ChecksumAlgorithm, v.ChecksumType, v.Size, v.Owner, v.StorageClass})
 	dst = appendMetadata(dst, v.UserMetadata, v.UserTags)
 	dst = append(dst, '<', '/')
 	dst = append(dst, element...)
 	return append(dst, '>')
 }
 
-func appendFacts(dst []byte, etag string, algorithms []string, kind string, size *int64, owner *Owner, class string) []byte {
-	if etag != "" {
-		dst = appendElement(dst, "ETag", etag)
+// listedFacts are the elements that objects and versions have in common. Empty ones are left out.
+type listedFacts struct {
+	etag       string
+	algorithms []string // of the checksum
+	kind       string   // of the checksum
+	size       *int64
+	owner      *Owner
+	class      string
+}
+
+func appendFacts(dst []byte, f listedFacts) []byte {
+	if f.etag != "" {
+		dst = appendElement(dst, "ETag", f.etag)
 	}
-	for _, a := range algorithms {
+	for _, a := range f.algorithms {
 		dst = appendElement(dst, "ChecksumAlgorithm", a)
 	}
-	if kind != "" {
-		dst = appendElement(dst, "ChecksumType", kind)
+	if f.kind != "" {
+		dst = appendElement(dst, "ChecksumType", f.kind)
 	}
-	if size != nil {
-		dst = appendElement(dst, "Size", strconv.FormatInt(*size, 10))
+	if f.size != nil {
+		dst = appendElement(dst, "Size", strconv.FormatInt(*f.size, 10))
 	}
-	if owner != nil {
+	if f.owner != nil {
 		dst = append(dst, "<Owner>"...)
-		dst = appendElement(dst, "ID", owner.ID)
-		if owner.DisplayName != "" {
-			dst = appendElement(dst, "DisplayName", owner.DisplayName)
+		dst = appendElement(dst, "ID", f.owner.ID)
+		if f.owner.DisplayName != "" {
+			dst = appendElement(dst, "DisplayName", f.owner.DisplayName)
 		}
 		dst = append(dst, "</Owner>"...)
 	}
-	if class != "" {
-		dst = appendElement(dst, "StorageClass", class)
+	if f.class != "" {
+		dst = appendElement(dst, "StorageClass", f.class)
 	}
 	return dst
 }
