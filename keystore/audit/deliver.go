@@ -33,6 +33,11 @@ type Deliverer struct {
 	// Report, where set, is told of what does not stop the work: a failed round, a line that is no record.
 	Report func(error)
 
+	// Progress is the file in Dir that says how far the delivery has come; empty: delivered.json. Each of several
+	// Deliverers of a directory needs its own.
+	Progress string
+
+	Plain      bool          // the body is JSON; else JSON in gzip, as CloudTrail's files are
 	Interval   time.Duration // between two looks at the directory; 0: a minute
 	BatchBytes int           // of JSON in one object; 0: 8 MiB
 }
@@ -78,7 +83,7 @@ func (d *Deliverer) Once(ctx context.Context) (records int, err error) {
 			return 0, err
 		}
 	}
-	done, err := loadProgress(d.Dir)
+	done, err := loadProgress(d.Dir, d.progressName())
 	if err != nil {
 		return 0, err
 	}
@@ -106,10 +111,17 @@ func (d *Deliverer) Once(ctx context.Context) (records int, err error) {
 	return records, nil
 }
 
+func (d *Deliverer) progressName() string {
+	if d.Progress == "" {
+		return deliveredName
+	}
+	return d.Progress
+}
+
 // loadProgress reads how far a directory's Deliverer has come.
-func loadProgress(dir string) (progress, error) {
+func loadProgress(dir, name string) (progress, error) {
 	var p progress
-	b, err := os.ReadFile(filepath.Join(dir, deliveredName))
+	b, err := os.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, os.ErrNotExist) {
 		return p, nil
 	}
@@ -117,15 +129,43 @@ func loadProgress(dir string) (progress, error) {
 		err = json.Unmarshal(b, &p)
 	}
 	if err != nil {
-		return p, fmt.Errorf("audit: %s: %w", deliveredName, err)
+		return p, fmt.Errorf("audit: %s: %w", name, err)
 	}
 	return p, nil
 }
 
-// DeliveredBelow returns the number of the first file in a directory that a Deliverer may not have delivered as a whole.
-func DeliveredBelow(dir string) (uint64, error) {
-	p, err := loadProgress(dir)
-	return p.File, err
+// Delivery is how far a Deliverer has come.
+type Delivery struct {
+	Below   uint64 // number of the first file that may not be delivered as a whole
+	Backlog int64  // bytes of closed files that are not delivered
+}
+
+// DeliveryOf returns how far the Deliverer of a directory has come that keeps its progress in a file; empty: delivered.json.
+func DeliveryOf(dir, name string) (d Delivery, err error) {
+	if name == "" {
+		name = deliveredName
+	}
+	p, err := loadProgress(dir, name)
+	if err != nil {
+		return d, err
+	}
+	files, err := closedFiles(dir)
+	if err != nil {
+		return d, err
+	}
+	d = Delivery{Below: p.File, Backlog: -p.Offset}
+	for _, f := range files {
+		if f.number < p.File {
+			continue
+		}
+		info, err := os.Stat(f.path)
+		if err != nil {
+			return d, fmt.Errorf("audit: %w", err)
+		}
+		d.Backlog += info.Size()
+	}
+	d.Backlog = max(d.Backlog, 0)
+	return d, nil
 }
 
 // save makes progress durable.
@@ -134,7 +174,7 @@ func (d *Deliverer) save(p progress) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	return writeFile(d.Dir, deliveredName, b)
+	return writeFile(d.Dir, d.progressName(), b)
 }
 
 // file delivers what is left of one closed file, batch by batch.
@@ -211,13 +251,20 @@ func (d *Deliverer) deliver(ctx context.Context, b *deliveryBatch) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
+	if d.Plain {
+		return delivery(d.Deliver(ctx, d.key(b.last, document), document))
+	}
 	var body bytes.Buffer
 	z := gzip.NewWriter(&body)
 	_, err = z.Write(document)
 	if err = errors.Join(err, z.Close()); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	if err := d.Deliver(ctx, d.key(b.last, document), body.Bytes()); err != nil {
+	return delivery(d.Deliver(ctx, d.key(b.last, document), body.Bytes()))
+}
+
+func delivery(err error) error {
+	if err != nil {
 		return fmt.Errorf("audit: delivery: %w", err)
 	}
 	return nil

@@ -18,7 +18,7 @@ import (
 //	000000000001-20060102T150405Z.jsonl    closed files, by number; they do not change any more
 //	chain.json                             which chain of digests the directory belongs to
 //	<chain>-000000000001.digest            links of the chain: see Digest
-//	delivered.json                         how far a Deliverer has come
+//	delivered.json                         how far a Deliverer has come; of another, Deliverer.Progress
 const currentName = "current.jsonl"
 
 // FileOptions are the limits of a FileSink. Zero fields take their defaults.
@@ -118,7 +118,7 @@ func (s *FileSink) nextNumber() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	done, err := loadProgress(s.dir)
+	done, err := loadProgress(s.dir, deliveredName)
 	if err != nil {
 		return 0, err
 	}

@@ -85,6 +85,16 @@ func (s *FileSink) Tail() Tail {
 	return Tail{Number: s.next, Size: s.tally.size, SHA256: s.tally.hash()}
 }
 
+// Head returns the newest link of the sink's chain; a zero Head where it has none.
+func (s *FileSink) Head() Head {
+	s.commit.Lock()
+	defer s.commit.Unlock()
+	if s.chain == nil {
+		return Head{}
+	}
+	return s.chain.head
+}
+
 // Verify compares a directory of records with its digests, the digests with their signatures and with each other, and
 // the newest with the state's head.
 func Verify(dir string, trust Trust) (*Report, error) {

@@ -44,6 +44,9 @@ func (c *Config) courierARN() string { return "arn:aws:iam::" + c.Account + ":ro
 // SSE-S3: a delivery uses no KMS key, and so makes no record that would have to be delivered in turn.
 func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 	p.background(func(ctx context.Context) { p.countUsage(ctx, log) })
+	if c.AuditWebhook != "" {
+		p.openWebhook(c, log)
+	}
 	if c.AuditBucket == "" {
 		p.background(func(ctx context.Context) { p.rotateRecords(ctx, log) })
 		return nil

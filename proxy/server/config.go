@@ -61,6 +61,7 @@ type Config struct {
 	AuditBucket   string        `yaml:"audit_bucket"`
 	AuditInterval time.Duration `yaml:"audit_interval"`
 	AuditS3       string        `yaml:"audit_s3"`
+	AuditWebhook  string        `yaml:"audit_webhook"`
 
 	AllowInsecureSSEC bool          `yaml:"allow_insecure_ssec"`
 	BlockSSEC         bool          `yaml:"block_ssec"`
@@ -139,6 +140,7 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	c.kmsFlags(f)
 	f.StringVar(&c.AuditBucket, "audit-bucket", c.AuditBucket, "deliver audit records to this `BUCKET`, too; it must exist")
 	f.DurationVar(&c.AuditInterval, "audit-interval", c.AuditInterval, "`DURATION` that records wait for delivery, at most")
+	f.StringVar(&c.AuditWebhook, "audit-webhook", c.AuditWebhook, "post audit records to this `URL`, too; a token for it is in "+envWebhookToken)
 	f.StringVar(&c.AuditS3, "audit-s3", c.AuditS3, "`REQUESTS` for objects that have an audit record of their own: off, write or all")
 	f.BoolVar(&c.BlockSSEC, "block-ssec", c.BlockSSEC, "block SSE-C in buckets that are made from now on, until PutBucketEncryption unblocks it, as AWS does")
 	f.BoolVar(&c.AllowInsecureSSEC, "allow-insecure-ssec", c.AllowInsecureSSEC, "take SSE-C keys over plain HTTP; for tests")
@@ -274,7 +276,7 @@ func (c *Config) check() []error {
 			mistakes = append(mistakes, m.err)
 		}
 	}
-	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), oneOf("--audit-s3", c.AuditS3, "off", "write", "all"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
+	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), c.checkWebhook(), oneOf("--audit-s3", c.AuditS3, "off", "write", "all"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
 	return append(mistakes, c.checkFileOnly()...)
 }
 

@@ -226,22 +226,39 @@ func (p *App) prune(ctx context.Context, c *Config, who string, before time.Time
 	if o.Below, err = p.usage.CountedBelow(ctx); err != nil {
 		return pruned, err
 	}
-	if c.AuditBucket != "" {
-		delivered, err := audit.DeliveredBelow(c.AuditDir())
-		if err != nil {
-			return pruned, err
-		}
-		if delivered == 0 {
-			return pruned, nil
-		}
-		o.Below = min(o.Below, delivered)
+	if o.Below, err = c.deliveredBelow(o.Below); err != nil {
+		return pruned, err
 	}
 	e := operatorEvent{name: "PruneAuditRecords", params: map[string]any{"before": before.UTC().Format(time.RFC3339)}}
 	err = p.recorded(ctx, c, who, e, func() error {
+		if o.Below == 0 {
+			return nil // no file is counted and delivered
+		}
 		pruned, err = p.audit.Prune(ctx, o)
 		return err
 	})
 	return pruned, err
+}
+
+// deliveredBelow lowers the number below which files may go to that of what is delivered. 0: none may.
+func (c *Config) deliveredBelow(below uint64) (uint64, error) {
+	if c.AuditBucket != "" {
+		d, err := audit.DeliveryOf(c.AuditDir(), "")
+		if err != nil {
+			return 0, err
+		}
+		below = min(below, d.Below)
+	}
+	if c.AuditWebhook != "" {
+		d, err := audit.DeliveryOf(c.AuditDir(), webhookProgress)
+		if err != nil {
+			return 0, err
+		}
+		if d.Backlog <= webhookSpool {
+			below = min(below, d.Below)
+		}
+	}
+	return below, nil
 }
 
 func (p *App) pruneOnControl(c *Config) http.HandlerFunc {
