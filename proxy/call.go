@@ -21,6 +21,7 @@ import (
 // Everything kept beyond the handler (response bodies run after it returns) is copied out of fasthttp's buffers. What
 // begins its answer early (see patiently) may go on reading the request's head: it is there until the answer ends.
 type call struct {
+	session
 	s     *Server
 	ctx   *fasthttp.RequestCtx
 	res   *fasthttp.Response // where the answer is made
@@ -49,16 +50,14 @@ type call struct {
 
 	cors http.Header // of the store's answer to a request with the client's Origin
 
-	up      context.Context // for requests to the store and the KMS; ends with the call
-	abandon context.CancelCauseFunc
+	abandon context.CancelCauseFunc // ends up
 
 	status     int
 	errCode    s3.Code
 	errMessage string
 	deleting   []string // the keys of a DeleteObjects
 	recorded   bool     // its data event is in the audit records
-	cleanups   []func()
-	streaming  bool // the answer's body is still to be sent; its Close ends the call
+	streaming  bool     // the answer's body is still to be sent; its Close ends the call
 	sentBytes  int64
 	gotBytes   int64
 }
@@ -88,9 +87,6 @@ func (c *call) resource() string {
 	return objectARN(c.bucket, c.key)
 }
 
-func bucketARN(bucket string) string      { return "arn:aws:s3:::" + bucket }
-func objectARN(bucket, key string) string { return "arn:aws:s3:::" + bucket + "/" + key }
-
 // lock waits for its turn at what a name stands for.
 func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
 	if unlock, err = m.Lock(c.up, name); err != nil {
@@ -98,9 +94,6 @@ func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
 	}
 	return unlock, nil
 }
-
-// onDone runs f when the call, its answer's body included, is over.
-func (c *call) onDone(f func()) { c.cleanups = append(c.cleanups, f) }
 
 // answer sets status and body of a small answer. The body is not copied: it is not to be changed any more.
 func (c *call) answer(status int, contentType string, body []byte) {

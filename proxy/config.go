@@ -93,7 +93,7 @@ type Server struct {
 	facts    *factsCache
 	uploads  *uploads.Records
 	changing *keyed.Mutex // at ending a change of an object in place, or changing its tags
-	readThru map[string]bool
+	vault    *vault
 	places   *places
 	attended attended
 	looks    chan struct{} // places for the look-ups of listings
@@ -162,3 +162,12 @@ const (
 	maxHeaderBytes = 32 << 10
 	prefetchBytes  = 8 << 10
 )
+
+func newVault(cfg *Config) *vault {
+	v := &vault{provider: cfg.Provider, keys: cfg.Keys, root: cfg.Root, aliases: cfg.BucketAliases, ceph: cfg.CompatCeph,
+		readThrough: make(map[string]bool)}
+	for _, b := range cfg.ReadThrough {
+		v.readThrough[b] = true
+	}
+	return v
+}

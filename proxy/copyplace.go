@@ -26,9 +26,6 @@ func (p *copying) inTurn(end func() error) error {
 	return end()
 }
 
-// name is bucket and key in one; no bucket's name has a slash.
-func (t sealTarget) name() string { return t.bucket + "/" + t.key }
-
 // lookAgain is errChanged when envelope or tags are no longer what was copied.
 func (p *copying) lookAgain() error {
 	now, err := p.sourceNow()

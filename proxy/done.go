@@ -21,10 +21,7 @@ func (c *call) done() {
 }
 
 func (c *call) finish() {
-	for i := len(c.cleanups) - 1; i >= 0; i-- {
-		c.cleanups[i]()
-	}
-	c.cleanups = nil
+	c.close()
 	c.abandon(nil)
 	c.leavePlace()
 	c.s.running.remove(c)

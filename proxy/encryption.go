@@ -13,16 +13,6 @@ import (
 	"waxseal/sse"
 )
 
-// encryption is how an object is to be sealed: what the request asks for, else the bucket's default, else SSE-S3.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
-type encryption struct {
-	mode      sse.Mode
-	keyID     string // as it was named; empty is the AWS managed key aws/s3
-	context   keystore.Context
-	bucketKey bool
-	customer  *customerKey
-}
-
 const (
 	algAES256 = "AES256"
 	algKMS    = "aws:kms"
@@ -212,12 +202,6 @@ func stringMap(raw []byte) (keystore.Context, bool) {
 		}
 	}
 	return ec, true
-}
-
-// customerKey is an SSE-C key as the client sent it.
-type customerKey struct {
-	key sse.Key
-	md5 string // base64, echoed in answers
 }
 
 // customerKey reads the three SSE-C headers h; nil when none is there.

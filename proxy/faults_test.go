@@ -164,7 +164,7 @@ func (*faultyBody) Close() error { return nil }
 // TestFaultInAnswer: a panic while an answer is sent cuts that answer.
 func TestFaultInAnswer(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, nil)
-	b := &answerBody{call: &call{s: k.server, up: context.Background()}, body: &faultyBody{}, left: 10}
+	b := &answerBody{call: &call{s: k.server, session: session{up: context.Background()}}, body: &faultyBody{}, left: 10}
 	text, err := io.ReadAll(b)
 	if string(text) != "first" || err == nil || strings.Contains(err.Error(), "bytes") {
 		t.Errorf("%q, %v", text, err)

@@ -15,9 +15,7 @@ import (
 	"waxseal/proxy/store"
 )
 
-// send sends a request to the store with the requester's own credentials there, where they have some.
-func (c *call) send(r *store.Request) (*http.Response, error) { return c.sendWithin(c.up, r) }
-
+// sendWithin sends a request to the store with the requester's own credentials there, where they have some.
 func (c *call) sendWithin(ctx context.Context, r *store.Request) (*http.Response, error) {
 	if r.Creds == nil && !r.Own {
 		r.Creds = c.storeCredentials()

@@ -350,3 +350,16 @@ func (c *call) sourceOwner(h http.Header, at sealTarget) {
 		h.Del(s3.HeaderExpectedOwner)
 	}
 }
+
+// carry adds the headers that each read at the store takes along: the expected owner of the bucket, and the Origin.
+func (c *call) carry(h http.Header, at sealTarget) {
+	for _, name := range passOwner {
+		if v := c.header(name); v != "" {
+			h.Set(name, v)
+		}
+	}
+	c.sourceOwner(h, at)
+	if c.method == http.MethodGet || c.method == http.MethodHead {
+		c.addOrigin(h)
+	}
+}

@@ -209,7 +209,7 @@ func (p *completion) sendFinal() (etag string, err error) {
 }
 
 func (p *completion) sealManifest() ([]byte, error) {
-	svc, err := p.s.serviceKey(p.call)
+	svc, err := p.serviceKey()
 	if err != nil {
 		return nil, err
 	}

@@ -230,7 +230,8 @@ func TestKeysOfACallAreZeroed(t *testing.T) {
 	for mode, header := range encryptionHeaders() {
 		t.Run(mode, func(t *testing.T) {
 			m := k.rawUpload(t, "/bkt/a", header)
-			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), up: t.Context(), bucket: "bkt", key: "a", auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}
+			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), session: session{vault: k.server.vault, up: t.Context()}, bucket: "bkt", key: "a", auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}
+			c.from = c
 			c.query, _ = s3.ParseQuery("partNumber=1&uploadId="+url.QueryEscape(m.id), sigv4.MaxParameters)
 			if mode == "SSE-C" {
 				for name, value := range header {
@@ -257,9 +258,7 @@ func TestKeysOfACallAreZeroed(t *testing.T) {
 					t.Errorf("key %d is not there in the first place", i)
 				}
 			}
-			for _, f := range c.cleanups {
-				f()
-			}
+			c.close()
 			for i, key := range kept {
 				if !key.IsZero() {
 					t.Errorf("key %d is still there", i)

@@ -27,7 +27,7 @@ const (
 
 // pageToken wraps a store's token.
 func (c *call) pageToken(token string) (string, error) {
-	key, err := c.s.serviceKey(c)
+	key, err := c.serviceKey()
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +59,7 @@ func (c *call) openPageToken() error {
 	if err != nil || len(b) < 4+pageTokenMAC {
 		return refused
 	}
-	key, ok := c.s.serviceKeys(binary.BigEndian.Uint32(b))
+	key, ok := c.serviceKeys(binary.BigEndian.Uint32(b))
 	if !ok {
 		return refused
 	}

@@ -157,7 +157,7 @@ func (w *write) sendStream(s *sealing) (*written, error) {
 	defer part.Close()
 	s.env.Headers, s.env.HasHeaders, s.env.Manifest = part.Headers(), true, true
 	s.env.ChecksumAlgorithm = w.want.Algorithm
-	svc, err := w.call.s.serviceKey(w.call)
+	svc, err := w.call.serviceKey()
 	if err != nil {
 		return nil, err
 	}

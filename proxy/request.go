@@ -21,6 +21,7 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 		return c
 	}
 	c := &call{s: s, ctx: ctx, res: &ctx.Response, id: newRequestID(), start: s.cfg.Now(), unread: true}
+	c.vault, c.from = s.vault, c
 	c.method = string(ctx.Method())
 	c.up, c.abandon = context.WithCancelCause(s.base)
 	ctx.SetUserValue(callKey, c)

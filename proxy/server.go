@@ -44,7 +44,7 @@ func New(cfg Config) (*Server, error) {
 		facts:    newFactsCache(),
 		uploads:  uploads.NewRecords(cfg.State, held, cfg.Now),
 		changing: keyed.NewMutex(),
-		readThru: make(map[string]bool),
+		vault:    newVault(&cfg),
 		places:   newPlaces(cfg.MaxInFlight, cfg.MaxUnproven),
 		looks:    make(chan struct{}, looksAtOnce),
 		metrics:  cfg.Metrics,
@@ -56,9 +56,6 @@ func New(cfg Config) (*Server, error) {
 		s.uploads.StageIn(up, cfg.StagingBucket, cfg.Deployment, cfg.Log)
 	}
 	s.buckets.atStore.read = s.readStorePolicy
-	for _, b := range cfg.ReadThrough {
-		s.readThru[b] = true
-	}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.verifier = &sigv4.Verifier{
 		Service: "s3",

@@ -64,60 +64,45 @@ func (o *stored) sealedSize() int64 {
 // one of a few hundred parts.
 const tailRead = 32 << 10
 
-// lookup reads what is known of an object in one request: a suffix read brings its headers and its manifest. It takes
-// the object as it is when etag is empty, else only the one with that store ETag.
-// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
-func (c *call) lookup(at sealTarget, version, etag string) (*stored, error) {
-	return c.lookupTail(at, version, etag, sse.TailSize)
-}
-
-func (c *call) lookupTail(at sealTarget, version, etag string, n int64) (*stored, error) {
-	o, err := c.lookupBy(c.readRequest(at, version, etag), at, n)
-	if err != nil {
-		return nil, err
-	}
-	return o, c.vouch(o)
-}
-
 // lookupBy looks with a request of the caller's making, who vouches for what is unvouched. It reads nothing of the
 // client's request and leaves nothing at the call, so that many may run at once.
-func (c *call) lookupBy(r *store.Request, at sealTarget, n int64) (o *stored, err error) {
+func (s *session) lookupBy(r *store.Request, at sealTarget, n int64) (o *stored, err error) {
 	err = whileChanging(func() error {
-		o, err = c.lookupOnce(r, at, n)
+		o, err = s.lookupOnce(r, at, n)
 		return err
 	})
 	return o, err
 }
 
-func (c *call) lookupOnce(r *store.Request, at sealTarget, n int64) (*stored, error) {
+func (s *session) lookupOnce(r *store.Request, at sealTarget, n int64) (*stored, error) {
 	r.Header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
-	resp, err := c.send(r)
+	resp, err := s.send(r)
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusRequestedRangeNotSatisfiable {
 		// An empty body has no last bytes; no sealed object is empty.
 		store.Drain(resp)
-		return c.lookupEmpty(r, at)
+		return s.lookupEmpty(r, at)
 	}
 	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusPartialContent {
 		return nil, store.Failure(resp)
 	}
 	defer store.Drain(resp) // to its end, or the connection is lost
-	o, err := c.describe(at, r, resp)
+	o, err := s.describe(at, r, resp)
 	if err != nil {
 		return nil, err
 	}
 	if o.env != nil && o.env.Manifest {
-		if err := c.readTail(o, resp, n); err != nil {
+		if err := s.readTail(o, resp, n); err != nil {
 			return nil, err
 		}
 	}
 	return o, nil
 }
 
-func (c *call) lookupEmpty(r *store.Request, at sealTarget) (*stored, error) {
-	o, err := c.describeByHead(r, at)
+func (s *session) lookupEmpty(r *store.Request, at sealTarget) (*stored, error) {
+	o, err := s.describeByHead(r, at)
 	switch {
 	case err != nil:
 		return nil, err
@@ -131,8 +116,8 @@ func (c *call) lookupEmpty(r *store.Request, at sealTarget) (*stored, error) {
 
 // lookupArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
 // manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
-func (c *call) lookupArchived(r *store.Request, at sealTarget) (*stored, error) {
-	o, err := c.describeByHead(r, at)
+func (s *session) lookupArchived(r *store.Request, at sealTarget) (*stored, error) {
+	o, err := s.describeByHead(r, at)
 	if err == nil && o.env != nil && o.env.Manifest {
 		err = errArchived
 	}
@@ -140,11 +125,11 @@ func (c *call) lookupArchived(r *store.Request, at sealTarget) (*stored, error) 
 }
 
 // describeByHead makes a HEAD of a request to read.
-func (c *call) describeByHead(r *store.Request, at sealTarget) (*stored, error) {
+func (s *session) describeByHead(r *store.Request, at sealTarget) (*stored, error) {
 	head := *r
 	head.Method, head.Header = http.MethodHead, r.Header.Clone()
 	head.Header.Del("Range")
-	resp, err := c.send(&head)
+	resp, err := s.send(&head)
 	if err != nil {
 		return nil, err
 	}
@@ -152,36 +137,36 @@ func (c *call) describeByHead(r *store.Request, at sealTarget) (*stored, error) 
 		return nil, store.Failure(resp)
 	}
 	defer store.Drain(resp)
-	return c.describe(at, r, resp)
+	return s.describe(at, r, resp)
 }
 
 // errArchived is the store's answer to a read of what has to be restored first.
 var errArchived = s3.NewError(s3.InvalidObjectState)
 
 // readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
-func (c *call) readTail(o *stored, resp *http.Response, n int64) error {
+func (s *session) readTail(o *stored, resp *http.Response, n int64) error {
 	if resp.StatusCode == http.StatusOK && o.bodySize > n {
 		if _, err := io.CopyN(io.Discard, resp.Body, o.bodySize-n); err != nil {
-			return store.Unanswered(c.up, err)
+			return store.Unanswered(s.up, err)
 		}
 	}
 	tail, err := io.ReadAll(io.LimitReader(resp.Body, n))
 	if err != nil {
-		return store.Unanswered(c.up, err)
+		return store.Unanswered(s.up, err)
 	}
 	if int64(len(tail)) != min(n, o.bodySize) {
 		return fmt.Errorf("%w: a read of its last %d bytes gave %d", store.ErrUnreachable, n, len(tail))
 	}
-	return c.useTail(o, tail)
+	return s.useTail(o, tail)
 }
 
 // useTail learns size and tag from the end of the body.
-func (c *call) useTail(o *stored, tail []byte) error {
+func (s *session) useTail(o *stored, tail []byte) error {
 	f, err := sse.ParseFooter(tail)
 	if err != nil {
 		return tampered(err)
 	}
-	tag, err := f.OpenTag(tail, o.env.Commitment(), c.s.serviceKeys)
+	tag, err := f.OpenTag(tail, o.env.Commitment(), s.serviceKeys)
 	if err != nil && !errors.Is(err, sse.ErrUnknownServiceKey) {
 		return tampered(err)
 	}
@@ -204,21 +189,8 @@ func (o *stored) setSize(size int64) error {
 	return nil
 }
 
-// vouch opens the data key of an object whose service key is lost, and takes from under it what HEAD and LIST show:
-// an object's bytes and metadata and the KMS are enough to read it.
-func (c *call) vouch(o *stored) error {
-	if !o.unvouched {
-		return nil
-	}
-	customer, err := c.customerKey(c, objectCustomer)
-	if err != nil {
-		return err
-	}
-	return c.vouchWith(o, customer)
-}
-
 // vouchWith is vouch with the customer's key for this object: a request may bring one for another.
-func (c *call) vouchWith(o *stored, customer *customerKey) error {
+func (s *session) vouchWith(o *stored, customer *customerKey) error {
 	switch {
 	case !o.unvouched:
 		return nil
@@ -228,13 +200,13 @@ func (c *call) vouchWith(o *stored, customer *customerKey) error {
 	if err := openable(o, customer); err != nil {
 		return err
 	}
-	p, err := c.open(o, customer)
+	p, err := s.open(o, customer)
 	if err != nil {
 		return err
 	}
 	switch {
 	case o.footer != nil:
-		m, err := c.readManifest(p)
+		m, err := s.readManifest(p)
 		if err != nil {
 			return err
 		}
@@ -251,17 +223,9 @@ func (c *call) vouchWith(o *stored, customer *customerKey) error {
 func tampered(err error) error { return fmt.Errorf("%w: %w", errTampered, err) }
 
 // readRequest is a GET of an object, pinned to a store ETag where one is given.
-func (c *call) readRequest(at sealTarget, version, etag string) *store.Request {
+func (s *session) readRequest(at sealTarget, version, etag string) *store.Request {
 	r := &store.Request{Method: http.MethodGet, Bucket: at.bucket, Key: at.key, Header: make(http.Header)}
-	for _, name := range passOwner {
-		if v := c.header(name); v != "" {
-			r.Header.Set(name, v)
-		}
-	}
-	c.sourceOwner(r.Header, at)
-	if c.method == http.MethodGet || c.method == http.MethodHead {
-		c.addOrigin(r.Header)
-	}
+	s.from.carry(r.Header, at)
 	if version != "" {
 		r.Query = "versionId=" + s3.EscapeQuery(version)
 	}
@@ -274,15 +238,15 @@ func (c *call) readRequest(at sealTarget, version, etag string) *store.Request {
 // readMore is a GET of more of what an answer has shown, pinned to exactly that. Where the store named the version and the
 // client did not, it goes with waxseal's own credentials: the requester's were good for these very bytes a moment ago, but
 // naming a version takes another permission (s3:GetObjectVersion). A version that the client names stays the client's to ask for.
-func (c *call) readMore(o *stored) *store.Request {
-	r := c.readRequest(o.at, o.version, o.etag)
+func (s *session) readMore(o *stored) *store.Request {
+	r := s.readRequest(o.at, o.version, o.etag)
 	r.Own = o.ownReads
 	return r
 }
 
 // describe reads what the headers of the answer to r say of an object. Of one with a manifest, size and tag are still
 // unknown.
-func (c *call) describe(at sealTarget, r *store.Request, resp *http.Response) (*stored, error) {
+func (s *session) describe(at sealTarget, r *store.Request, resp *http.Response) (*stored, error) {
 	h := resp.Header
 	o := &stored{at: at, header: h, etag: store.ETagOf(h), version: h.Get("X-Amz-Version-Id"), bodySize: resp.ContentLength}
 	if cr := h.Get("Content-Range"); resp.StatusCode == http.StatusPartialContent {
@@ -295,13 +259,13 @@ func (c *call) describe(at sealTarget, r *store.Request, resp *http.Response) (*
 	}
 	o.modified, _ = s3.ParseTime(h.Get("Last-Modified"))
 	o.ownReads = r.Own || r.Query == "" && o.version != ""
-	return o, c.readEnvelope(o, h.Get(s3.HeaderEnvelope))
+	return o, s.readEnvelope(o, h.Get(s3.HeaderEnvelope))
 }
 
 // readEnvelope parses and authenticates the envelope of a stored object.
-func (c *call) readEnvelope(o *stored, text string) error {
+func (s *session) readEnvelope(o *stored, text string) error {
 	if text == "" {
-		if !c.s.readThru[o.at.bucket] {
+		if !s.readThrough[o.at.bucket] {
 			return errNotSealed
 		}
 		o.size = o.bodySize
@@ -312,7 +276,7 @@ func (c *call) readEnvelope(o *stored, text string) error {
 		return err
 	}
 	o.env = env
-	tag, err := env.OpenTag(c.s.serviceKeys, binding(c.s.sealedAs(o.at.bucket), o.at.key, env.Mode))
+	tag, err := env.OpenTag(s.serviceKeys, binding(s.sealedAs(o.at.bucket), o.at.key, env.Mode))
 	if err != nil && !errors.Is(err, sse.ErrUnknownServiceKey) {
 		return tampered(err)
 	}
@@ -347,19 +311,19 @@ type opened struct {
 }
 
 // open opens an object's data keys and finds its layout. The keys are zeroed when the call is done.
-func (c *call) open(o *stored, customer *customerKey) (*opened, error) {
-	keys, facts, err := c.openEnvelope(o.env, customer, o.at)
+func (s *session) open(o *stored, customer *customerKey) (*opened, error) {
+	keys, facts, err := s.openEnvelope(o.env, customer, o.at)
 	if err != nil {
 		return nil, openError(err)
 	}
 	p := &opened{stored: o, keys: keys, facts: facts}
-	c.onDone(p.keys.Zero)
+	s.onDone(p.keys.Zero)
 	if o.footer != nil {
 		if p.facts, err = o.footer.OpenFacts(o.tail, keys); err != nil {
 			return nil, tampered(err)
 		}
 	}
-	return p, c.findLayout(p)
+	return p, s.findLayout(p)
 }
 
 // openError tells tampering from what a key service says.
@@ -370,7 +334,7 @@ func openError(err error) error {
 	return err
 }
 
-func (c *call) findLayout(p *opened) error {
+func (s *session) findLayout(p *opened) error {
 	if p.env.HasHeaders || p.env.Bodyless() {
 		l, err := p.env.Layout(p.sealedSize())
 		if err != nil {
@@ -382,7 +346,7 @@ func (c *call) findLayout(p *opened) error {
 	if p.footer == nil {
 		return tampered(errors.New("neither envelope nor manifest holds the layout"))
 	}
-	m, err := c.readManifest(p)
+	m, err := s.readManifest(p)
 	if err != nil {
 		return err
 	}
@@ -394,10 +358,10 @@ func (c *call) findLayout(p *opened) error {
 }
 
 // readManifest opens the whole manifest, fetching it when the tail holds only its end.
-func (c *call) readManifest(p *opened) (*sse.Manifest, error) {
+func (s *session) readManifest(p *opened) (*sse.Manifest, error) {
 	need := p.footer.ManifestSize()
 	if int64(len(p.tail)) < need {
-		whole, err := c.lookupBy(c.readMore(p.stored), p.at, need)
+		whole, err := s.lookupBy(s.readMore(p.stored), p.at, need)
 		if err != nil {
 			return nil, changedError(err)
 		}
