@@ -17,12 +17,19 @@ import (
 
 func auditCommand() *cobra.Command {
 	var q auditQuery
+	var bucket string
 	cmd := operatorCommand(&cobra.Command{
 		Use:   "audit",
 		Short: "Print audit records of the key service, oldest first, one JSON object a line",
 		Args:  cobra.NoArgs,
 	}, func(cmd *cobra.Command, c *server.Config, _ []string) error {
-		return q.print(cmd.OutOrStdout(), c.AuditDir(), time.Now())
+		read := func(f audit.Filter, fn func(audit.Record) bool) error { return audit.Read(c.AuditDir(), f, fn) }
+		if bucket != "" {
+			read = func(f audit.Filter, fn func(audit.Record) bool) error {
+				return readAuditBucket(cmd.Context(), c, bucket, cmd.ErrOrStderr(), f, fn)
+			}
+		}
+		return q.print(cmd.OutOrStdout(), read, time.Now())
 	})
 	f := cmd.Flags()
 	f.StringVar(&q.since, "since", "", "from this `TIME` on: 2026-01-02T15:04:05Z, 2026-01-02, or a duration back from now")
@@ -32,6 +39,7 @@ func auditCommand() *cobra.Command {
 	f.StringVar(&q.filter.User, "user", "", "only this `USER`: name, ARN or access key")
 	f.StringVar(&q.filter.Bucket, "bucket", "", "only uses for objects of this `BUCKET`")
 	f.BoolVar(&q.filter.ErrorOnly, "errors", false, "only what failed")
+	f.StringVar(&bucket, "from-bucket", "", "read what was delivered to this `BUCKET` (--audit-bucket), as root, in place of the data directory's")
 	f.BoolVar(&q.count, "count", false, "print how many there are instead")
 	cmd.AddCommand(auditVerifyCommand(), auditPublicKeyCommand(), auditPruneCommand())
 	return cmd
@@ -43,7 +51,10 @@ type auditQuery struct {
 	count        bool
 }
 
-func (q auditQuery) print(w io.Writer, dir string, now time.Time) (err error) {
+// auditReader calls fn with the records that a filter picks, until fn returns false.
+type auditReader func(f audit.Filter, fn func(audit.Record) bool) error
+
+func (q auditQuery) print(w io.Writer, read auditReader, now time.Time) (err error) {
 	if strings.HasPrefix(q.filter.Key, "alias/") || strings.Contains(q.filter.Key, ":alias/") {
 		return fmt.Errorf("--key: records name a key by its ARN, not by an alias, which can move: aws kms describe-key --key-id %s says which it is now", q.filter.Key)
 	}
@@ -57,7 +68,7 @@ func (q auditQuery) print(w io.Writer, dir string, now time.Time) (err error) {
 	encoder := json.NewEncoder(out)
 	n := 0
 	var failed error
-	err = audit.Read(dir, q.filter, func(r audit.Record) bool {
+	err = read(q.filter, func(r audit.Record) bool {
 		n++
 		if !q.count {
 			failed = encoder.Encode(r)

@@ -475,3 +475,34 @@ func remove(t testing.TB, y *yard, pattern string) {
 		}
 	}
 }
+
+// TestPruneWhileWriting prunes and verifies while records are written and files closed.
+func TestPruneWhileWriting(t *testing.T) {
+	y := newYard(t)
+	s, err := audit.OpenFileSink(y.dir, audit.FileOptions{Register: y.register(t), MaxBytes: 3000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	go func() {
+		var failed error
+		for range 200 {
+			failed = errors.Join(failed, s.Write(context.Background(), record("Decrypt")))
+		}
+		written <- failed
+	}()
+	pruned := 0
+	for pruned < 20 {
+		p, err := s.Prune(t.Context(), audit.PruneOptions{Before: start.Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pruned += p.Files
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	y.wantWhole(t, s)
+	closeSink(t, s)
+	y.wantWhole(t, nil)
+}

@@ -277,5 +277,5 @@ func (d *Deliverer) key(last time.Time, document []byte) string {
 	unique := base32.StdEncoding.EncodeToString(sum[:10])
 	last = last.UTC()
 	return fmt.Sprintf("AWSLogs/%s/CloudTrail/%s/%s/%s_CloudTrail_%s_%s_%s.json.gz", d.Account, d.Region,
-		last.Format("2006/01/02"), d.Account, d.Region, last.Format("20060102T1504Z"), unique)
+		last.Format("2006/01/02"), d.Account, d.Region, last.Format(deliveredTime), unique)
 }
