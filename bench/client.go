@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	"github.com/minio/minio-go/v7/pkg/signer"
+
+	"waxseal/bench/nullstore"
 )
 
 // The client signs a request once and sends the same bytes again and again: it shares the cores with the measured
@@ -192,13 +195,15 @@ func (c *client) uncount() {
 	c.count(-c.last)
 }
 
+var errBadAnswer = errors.New("not an answer")
+
 func (c *client) readHead() (a answer, err error) {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
 		return a, err
 	}
 	if len(line) < 12 {
-		return a, errBadRequest
+		return a, errBadAnswer
 	}
 	if a.status, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return a, err
@@ -244,7 +249,7 @@ func (c *client) readBody(a *answer, keep *bytes.Buffer) error {
 		return err
 	}
 	c.count(n)
-	return discardN(counting{c}, left-n)
+	return nullstore.Discard(counting{c}, left-n)
 }
 
 // counting reads a connection past its empty buffer.

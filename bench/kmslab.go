@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"waxseal/bench/nullstore"
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
 	"waxseal/keystore/bucketkey"
@@ -118,7 +119,7 @@ func (l *lab) close() {
 }
 
 func (l *lab) start(ctx context.Context, cfg labConfig) error {
-	endpoint, err := l.listen(newNullStore().serve)
+	endpoint, err := l.listen(nullstore.New(benchBucket).Serve)
 	if err != nil {
 		return err
 	}

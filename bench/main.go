@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"waxseal/bench/nullstore"
 )
 
 // options are the command line.
@@ -74,7 +76,7 @@ func serveNullStore(addr string) error {
 	if err != nil {
 		return err
 	}
-	return newNullStore().serve(l)
+	return nullstore.New(benchBucket).Serve(l)
 }
 
 func command(ctx context.Context, args []string, stdout io.Writer) error {

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"waxseal/bench/nullstore"
 )
 
 // Ways of further programs, measured when the programs are on PATH or named by an environment variable.
@@ -86,7 +88,7 @@ func (p *paths) startRclone(ctx context.Context) error {
 		return err
 	}
 	p.procs = append(p.procs, proc)
-	p.targets = append(p.targets, &target{name: rcloneWay, addr: addr, proc: proc, keep: keptPrefix + "rclone/", rival: true})
+	p.targets = append(p.targets, &target{name: rcloneWay, addr: addr, proc: proc, keep: nullstore.KeptPrefix + "rclone/", rival: true})
 	return nil
 }
 
@@ -115,10 +117,10 @@ func (p *paths) startMinIO(ctx context.Context, waxseal string) error {
 		return err
 	}
 	p.targets = append(p.targets,
-		&target{name: minioPlain, addr: addr, proc: proc, keep: keptPrefix + "minio/", rival: true},
-		&target{name: minioSSE, addr: addr, proc: proc, keep: keptPrefix + "sse/", rival: true,
+		&target{name: minioPlain, addr: addr, proc: proc, keep: nullstore.KeptPrefix + "minio/", rival: true},
+		&target{name: minioSSE, addr: addr, proc: proc, keep: nullstore.KeptPrefix + "sse/", rival: true,
 			put: map[string]string{"x-amz-server-side-encryption": "AES256"}},
-		&target{name: onMinIO, addr: s.addr, admin: s.admin, proc: s.proc, keep: keptPrefix + "waxseal/", rival: true,
+		&target{name: onMinIO, addr: s.addr, admin: s.admin, proc: s.proc, keep: nullstore.KeptPrefix + "waxseal/", rival: true,
 			put: map[string]string{"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-bucket-key-enabled": "true"}})
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awskms "github.com/aws/aws-sdk-go-v2/service/kms"
+
+	"waxseal/bench/nullstore"
 )
 
 // scaleCurve is how a cost grows with a number.
@@ -156,14 +158,14 @@ func (s *scaler) byUsers(ctx context.Context) (*scaleCurve, error) {
 	c := &scaleCurve{Name: "Users", File: "scale-users", X: "users", Y: cpuMillis,
 		Note: "GET and PUT of 4 KiB in one bucket under one bucket key, by so many users in turn. An authorisation lasts five minutes: that of a user falls into their first turn, with few users before the measurement."}
 	t := s.target()
-	if _, _, err := once(t.putAsk(keptPrefix+"users", 4*kib)); err != nil {
+	if _, _, err := once(t.putAsk(nullstore.KeptPrefix+"users", 4*kib)); err != nil {
 		return nil, err
 	}
 	for _, n := range upTo(1, len(s.users)) {
 		var gets, puts []*ask
 		for i := range max(8, n) {
 			u := s.users[i%n]
-			get, put := t.getAsk(keptPrefix+"users"), t.putAsk(fmt.Sprintf("drop/%d", i), 4*kib)
+			get, put := t.getAsk(nullstore.KeptPrefix+"users"), t.putAsk(fmt.Sprintf("drop/%d", i), 4*kib)
 			get.user, put.user = u, u
 			gets, puts = append(gets, get), append(puts, put)
 		}
@@ -214,7 +216,7 @@ func (s *scaler) byKeys(ctx context.Context) (*scaleCurve, error) {
 	for _, n := range upTo(1, len(arns)) {
 		var gets, puts []*ask
 		for i := range max(8, n) {
-			key := fmt.Sprintf("%skeys/%d", keptPrefix, i%n)
+			key := fmt.Sprintf("%skeys/%d", nullstore.KeptPrefix, i%n)
 			put := t.putAsk(key, 4*kib)
 			put.header = map[string]string{"x-amz-server-side-encryption-aws-kms-key-id": arns[i%n]}
 			for k, v := range t.put {
@@ -238,7 +240,7 @@ func (s *scaler) byObjects(ctx context.Context) (*scaleCurve, error) {
 	c := &scaleCurve{Name: "Objects in a bucket", File: "scale-objects", X: "objects", Y: cpuMillis,
 		Note: "GET and HEAD of objects of 64 bytes chosen evenly, and one page of a listing (1,000 keys; per key) seen before, with so many objects in the bucket."}
 	t := s.target()
-	t.keep = keptPrefix + "objects/"
+	t.keep = nullstore.KeptPrefix + "objects/"
 	prep := &prepared{done: make(map[string]bool)}
 	for _, n := range upTo(1000, s.most(10_000, 1_000_000)) {
 		if err := prep.ensureKeys(t, n); err != nil {
@@ -272,10 +274,10 @@ func (s *scaler) byObjects(ctx context.Context) (*scaleCurve, error) {
 // envelopeBytes returns the bytes added by waxseal to an object's metadata.
 func (s *scaler) envelopeBytes(ctx context.Context) (int, error) {
 	t := s.target()
-	if _, _, err := once(t.putAsk(keptPrefix+"envelope", 4*kib)); err != nil {
+	if _, _, err := once(t.putAsk(nullstore.KeptPrefix+"envelope", 4*kib)); err != nil {
 		return 0, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+s.addr+object(keptPrefix+"envelope"), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+s.addr+object(nullstore.KeptPrefix+"envelope"), nil)
 	if err != nil {
 		return 0, err
 	}

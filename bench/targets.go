@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"waxseal/bench/nullstore"
 )
 
 // target is a measured way to the store.
@@ -69,7 +71,7 @@ func (p *paths) start(ctx context.Context, waxseal string) error {
 	if err := p.startStore(ctx); err != nil {
 		return err
 	}
-	p.targets = append(p.targets, &target{name: straightWay, addr: p.addr, keep: keptPrefix + "plain/"})
+	p.targets = append(p.targets, &target{name: straightWay, addr: p.addr, keep: nullstore.KeptPrefix + "plain/"})
 	if err := p.startNginx(ctx); err != nil {
 		return err
 	}
@@ -153,7 +155,7 @@ func (p *paths) startNginx(ctx context.Context) error {
 		return nil
 	}
 	p.procs = append(p.procs, proc)
-	p.targets = append(p.targets, &target{name: nginxWay, addr: addr, proc: proc, keep: keptPrefix + "plain/"})
+	p.targets = append(p.targets, &target{name: nginxWay, addr: addr, proc: proc, keep: nullstore.KeptPrefix + "plain/"})
 	return nil
 }
 
@@ -242,7 +244,7 @@ func (p *paths) startModes(ctx context.Context, bin string) error {
 		t.proc, t.addr, t.admin, t.pprof = s.proc, s.addr, s.admin, s.pprof
 		t.scrape = scrapeCost(s.admin)
 		t.restart = func(ctx context.Context) error { return p.restart(ctx, s.proc, s) }
-		t.keep = keptPrefix + strings.NewReplacer(" ", "-", "+", "-").Replace(strings.ToLower(t.name)) + "/"
+		t.keep = nullstore.KeptPrefix + strings.NewReplacer(" ", "-", "+", "-").Replace(strings.ToLower(t.name)) + "/"
 		p.targets = append(p.targets, t)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"waxseal/bench/nullstore"
 	"waxseal/keystore"
 )
 
@@ -107,7 +108,7 @@ func runThrottledOp(ctx context.Context, o op, on bool, window time.Duration) (*
 	}
 	d := &load{t: t, tolerant: true}
 	for i := range throttledConc {
-		key := fmt.Sprintf("%sslow-%d", keptPrefix, i)
+		key := fmt.Sprintf("%sslow-%d", nullstore.KeptPrefix, i)
 		put := t.putAsk(key, 4*kib)
 		put.user = l.users[0]
 		if err := l.send(l.replicas[0], put); err != nil {

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"waxseal/bench/nullstore"
 )
 
 // workload is a month of requests for encrypted objects.
@@ -229,4 +231,6 @@ func (r *run) anyReplica() *replica { return r.replicas[r.rng.IntN(len(r.replica
 
 func (r *run) anyUser(t *tenant) user { return t.users[r.rng.IntN(len(t.users))] }
 
-func (t *tenant) path(i int) string { return fmt.Sprintf("/%s/%s%07d", t.bucket, keptPrefix, i) }
+func (t *tenant) path(i int) string {
+	return fmt.Sprintf("/%s/%s%07d", t.bucket, nullstore.KeptPrefix, i)
+}

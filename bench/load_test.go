@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"waxseal/bench/nullstore"
 )
 
 // startNullStore gives a way to a store of the test's own.
@@ -16,8 +18,8 @@ func startNullStore(t *testing.T) *target {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	go newNullStore().serve(l) //nolint:errcheck // it ends with the listener
-	return &target{name: straightWay, addr: l.Addr().String(), keep: keptPrefix}
+	go nullstore.New(benchBucket).Serve(l) //nolint:errcheck // it ends with the listener
+	return &target{name: straightWay, addr: l.Addr().String(), keep: nullstore.KeptPrefix}
 }
 
 // TestNullStoreKeeps writes and reads along the same code as the benchmark, with sizes at the buffers' edges.

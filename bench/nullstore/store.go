@@ -1,4 +1,5 @@
-package main
+// Package nullstore is an S3 store of the least possible cost, for measurements of a proxy in front of it.
+package nullstore
 
 import (
 	"bufio"
@@ -13,35 +14,38 @@ import (
 	"time"
 )
 
-// A nullStore is an S3 store of the least possible cost: it takes any signature, throws away the bodies of PUTs, and
-// serves from memory the objects under keptPrefix. So waxseal's cost is not hidden behind a store's. It speaks
+// A Store takes any signature, throws away the bodies of PUTs, and
+// serves from memory the objects under KeptPrefix. So waxseal's cost is not hidden behind a store's. It speaks
 // HTTP/1.1 over raw connections, because net/http would be the larger part of its work.
-type nullStore struct {
+type Store struct {
+	shown string // by ListBuckets
+
 	mu      sync.RWMutex
-	objects map[string]*nullObject // by "bucket/key"
-	names   []string               // of objects, sorted; nil when it has to be made anew
-	uploads map[string]*nullUpload
+	objects map[string]*object // by "bucket/key"
+	names   []string           // of objects, sorted; nil when it has to be made anew
+	uploads map[string]*upload
 	serial  atomic.Int64
 	count   atomic.Int64 // requests served
 }
 
-// keptPrefix begins the keys with kept bodies.
-const keptPrefix = "keep/"
+// KeptPrefix begins the keys with kept bodies.
+const KeptPrefix = "keep/"
 
-// nullObject does not change once it is stored.
-type nullObject struct {
+// object does not change once it is stored.
+type object struct {
 	header   string // lines for the response
 	body     []byte
 	etag     string
 	modified time.Time
 }
 
-func newNullStore() *nullStore {
-	return &nullStore{objects: make(map[string]*nullObject), uploads: make(map[string]*nullUpload)}
+// New returns an empty store. Every bucket exists in it; ListBuckets shows only the given bucket.
+func New(bucket string) *Store {
+	return &Store{shown: bucket, objects: make(map[string]*object), uploads: make(map[string]*upload)}
 }
 
-// serve answers connections until l is closed.
-func (s *nullStore) serve(l net.Listener) error {
+// Serve answers connections until l is closed.
+func (s *Store) Serve(l net.Listener) error {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -54,9 +58,9 @@ func (s *nullStore) serve(l net.Listener) error {
 	}
 }
 
-func (s *nullStore) connection(c net.Conn) {
+func (s *Store) connection(c net.Conn) {
 	defer c.Close()
-	q := &nullRequest{conn: c, in: bufio.NewReaderSize(c, 16<<10), meta: make([]byte, 0, 1024)}
+	q := &request{conn: c, in: bufio.NewReaderSize(c, 16<<10), meta: make([]byte, 0, 1024)}
 	for q.read() == nil {
 		s.count.Add(1)
 		if s.answer(q) != nil {
@@ -67,10 +71,10 @@ func (s *nullStore) connection(c net.Conn) {
 
 // keeps reports whether a key's body is kept. For the probe of a store's capabilities the null store keeps all.
 func keeps(bucket, key string) bool {
-	return strings.HasPrefix(key, keptPrefix) || strings.HasPrefix(bucket, "waxseal-probe-")
+	return strings.HasPrefix(key, KeptPrefix) || strings.HasPrefix(bucket, "waxseal-probe-")
 }
 
-func (s *nullStore) answer(q *nullRequest) error {
+func (s *Store) answer(q *request) error {
 	switch {
 	case q.key == "" && hasParam(q.query, "policy"):
 		return q.fail(404, "NoSuchBucketPolicy")
@@ -98,7 +102,7 @@ func (s *nullStore) answer(q *nullRequest) error {
 }
 
 // bucket serves bucket requests: every bucket exists, without any configuration.
-func (s *nullStore) bucket(q *nullRequest) error {
+func (s *Store) bucket(q *request) error {
 	if err := q.discard(); err != nil {
 		return err
 	}
@@ -108,14 +112,14 @@ func (s *nullStore) bucket(q *nullRequest) error {
 	return q.reply(200, "", nil)
 }
 
-func (s *nullStore) find(name string) *nullObject {
+func (s *Store) find(name string) *object {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.objects[name]
 }
 
 // store puts an object in place, or removes it when o is nil.
-func (s *nullStore) store(name string, o *nullObject) {
+func (s *Store) store(name string, o *object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.objects[name]
@@ -130,9 +134,9 @@ func (s *nullStore) store(name string, o *nullObject) {
 }
 
 // newETag has a hyphen: clients take 32 hexadecimal digits for an MD5, and compare.
-func (s *nullStore) newETag() string { return fmt.Sprintf("%032x-0", s.serial.Add(1)) }
+func (s *Store) newETag() string { return fmt.Sprintf("%032x-0", s.serial.Add(1)) }
 
-func (s *nullStore) put(q *nullRequest) error {
+func (s *Store) put(q *request) error {
 	if !keeps(q.bucket, q.key) {
 		if err := q.discard(); err != nil {
 			return err
@@ -151,12 +155,12 @@ func (s *nullStore) put(q *nullRequest) error {
 	case q.ifNone != "" && old != nil, q.ifMatch != "" && (old == nil || q.ifMatch != `"`+old.etag+`"`):
 		return q.fail(412, "PreconditionFailed")
 	}
-	o := &nullObject{header: string(q.meta), body: q.content(body), etag: s.newETag(), modified: time.Now()}
+	o := &object{header: string(q.meta), body: q.content(body), etag: s.newETag(), modified: time.Now()}
 	s.store(name, o)
 	return q.reply(200, "ETag: \""+o.etag+"\"\r\n", nil)
 }
 
-func (s *nullStore) get(q *nullRequest) error {
+func (s *Store) get(q *request) error {
 	o := s.find(q.bucket + "/" + q.key)
 	if o == nil {
 		return q.fail(404, "NoSuchKey")
@@ -178,7 +182,7 @@ func (s *nullStore) get(q *nullRequest) error {
 
 const httpTime = "Mon, 02 Jan 2006 15:04:05 GMT"
 
-func (s *nullStore) copy(q *nullRequest) error {
+func (s *Store) copy(q *request) error {
 	if err := q.discard(); err != nil {
 		return err
 	}
@@ -189,7 +193,7 @@ func (s *nullStore) copy(q *nullRequest) error {
 	case q.copyIfMatch != "" && q.copyIfMatch != `"`+src.etag+`"`:
 		return q.fail(412, "PreconditionFailed")
 	}
-	o := &nullObject{header: string(q.meta), body: src.body, etag: src.etag, modified: time.Now()}
+	o := &object{header: string(q.meta), body: src.body, etag: src.etag, modified: time.Now()}
 	if keeps(q.bucket, q.key) {
 		s.store(q.bucket+"/"+q.key, o)
 	}
@@ -203,7 +207,7 @@ const (
 )
 
 // from returns the sorted names from name on.
-func (s *nullStore) from(name string) []string {
+func (s *Store) from(name string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.names == nil {
@@ -220,7 +224,8 @@ func (s *nullStore) from(name string) []string {
 // discardBuffers are buffers for discarded bytes.
 var discardBuffers = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
 
-func discardN(r io.Reader, n int64) error {
+// Discard reads n bytes at the least cost, in large pieces, and fails when they are not there.
+func Discard(r io.Reader, n int64) error {
 	b := discardBuffers.Get().(*[]byte)
 	defer discardBuffers.Put(b)
 	for n > 0 {

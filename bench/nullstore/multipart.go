@@ -1,4 +1,4 @@
-package main
+package nullstore
 
 import (
 	"bytes"
@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// nullUpload is a multipart upload. Parts of discarded keys have a size and no bytes.
-type nullUpload struct {
+// upload is a multipart upload. Parts of discarded keys have a size and no bytes.
+type upload struct {
 	header string
-	parts  map[int]nullPart
+	parts  map[int]part
 }
 
-type nullPart struct {
+type part struct {
 	etag string
 	size int64
 	body []byte
 }
 
 // multipart answers the operations of uploads.
-func (s *nullStore) multipart(q *nullRequest) error {
+func (s *Store) multipart(q *request) error {
 	if q.uploads {
 		return s.createUpload(q)
 	}
@@ -45,30 +45,30 @@ func (s *nullStore) multipart(q *nullRequest) error {
 	return q.reply(204, "", nil)
 }
 
-func (s *nullStore) createUpload(q *nullRequest) error {
+func (s *Store) createUpload(q *request) error {
 	if q.method == "GET" {
 		return q.reply(200, xmlType, []byte("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>"))
 	}
 	id := s.newETag()
 	s.mu.Lock()
-	s.uploads[id] = &nullUpload{header: string(q.meta), parts: make(map[int]nullPart)}
+	s.uploads[id] = &upload{header: string(q.meta), parts: make(map[int]part)}
 	s.mu.Unlock()
 	return q.reply(200, xmlType, fmt.Appendf(nil, "<InitiateMultipartUploadResult><Bucket>%s</Bucket><Key>%s</Key><UploadId>%s</UploadId></InitiateMultipartUploadResult>",
 		q.bucket, q.key, id))
 }
 
-func (s *nullStore) endUpload(id string) {
+func (s *Store) endUpload(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.uploads, id)
 }
 
-func (s *nullStore) uploadPart(q *nullRequest, u *nullUpload) error {
+func (s *Store) uploadPart(q *request, u *upload) error {
 	number, err := strconv.Atoi(q.param("partNumber"))
 	if err != nil {
 		return q.fail(400, "InvalidArgument")
 	}
-	p := nullPart{etag: s.newETag(), size: q.plainLength()}
+	p := part{etag: s.newETag(), size: q.plainLength()}
 	if keeps(q.bucket, q.key) {
 		if p.body, err = q.body(); err != nil {
 			return err
@@ -85,14 +85,14 @@ func (s *nullStore) uploadPart(q *nullRequest, u *nullUpload) error {
 }
 
 // plainLength is the length of the body without its frame.
-func (q *nullRequest) plainLength() int64 {
+func (q *request) plainLength() int64 {
 	if q.chunked && q.decoded > 0 {
 		return q.decoded
 	}
 	return q.length
 }
 
-func (s *nullStore) listParts(q *nullRequest, u *nullUpload) error {
+func (s *Store) listParts(q *request, u *upload) error {
 	after, _ := strconv.Atoi(q.param("part-number-marker")) // none is 0
 	var b bytes.Buffer
 	s.mu.RLock()
@@ -117,7 +117,7 @@ func (s *nullStore) listParts(q *nullRequest, u *nullUpload) error {
 		q.bucket, q.key, q.upload, after, last, more, b.String()))
 }
 
-func (u *nullUpload) numbers() []int {
+func (u *upload) numbers() []int {
 	numbers := make([]int, 0, len(u.parts))
 	for n := range u.parts {
 		numbers = append(numbers, n)
@@ -127,7 +127,7 @@ func (u *nullUpload) numbers() []int {
 }
 
 // completeUpload takes all parts, as every client here names all.
-func (s *nullStore) completeUpload(q *nullRequest, u *nullUpload) error {
+func (s *Store) completeUpload(q *request, u *upload) error {
 	if err := q.discard(); err != nil {
 		return err
 	}
@@ -135,7 +135,7 @@ func (s *nullStore) completeUpload(q *nullRequest, u *nullUpload) error {
 	if old := s.find(name); q.ifMatch != "" && (old == nil || q.ifMatch != `"`+old.etag+`"`) {
 		return q.fail(412, "PreconditionFailed")
 	}
-	o := &nullObject{header: u.header, modified: time.Now()}
+	o := &object{header: u.header, modified: time.Now()}
 	s.mu.RLock()
 	numbers := u.numbers()
 	size := 0

@@ -1,4 +1,4 @@
-package main
+package nullstore
 
 import (
 	"bufio"
@@ -15,8 +15,8 @@ import (
 	"strings"
 )
 
-// nullRequest is the current request of a connection of the null store, reused for the next request.
-type nullRequest struct {
+// request is the current request of a connection of the null store, reused for the next request.
+type request struct {
 	conn net.Conn
 	in   *bufio.Reader
 
@@ -36,8 +36,8 @@ type nullRequest struct {
 var errBadRequest = errors.New("not a request")
 
 // read takes the head of the next request.
-func (q *nullRequest) read() error {
-	*q = nullRequest{conn: q.conn, in: q.in, meta: q.meta[:0]}
+func (q *request) read() error {
+	*q = request{conn: q.conn, in: q.in, meta: q.meta[:0]}
 	line, err := q.line()
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (q *nullRequest) read() error {
 	return err
 }
 
-func (q *nullRequest) line() ([]byte, error) {
+func (q *request) line() ([]byte, error) {
 	line, err := q.in.ReadSlice('\n')
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (q *nullRequest) line() ([]byte, error) {
 }
 
 // header parses a header line.
-func (q *nullRequest) header(line []byte) error {
+func (q *request) header(line []byte) error {
 	i := bytes.IndexByte(line, ':')
 	if i < 0 {
 		return errBadRequest
@@ -116,7 +116,7 @@ func (q *nullRequest) header(line []byte) error {
 }
 
 // param is a query parameter, decoded.
-func (q *nullRequest) param(name string) string {
+func (q *request) param(name string) string {
 	for item := range strings.SplitSeq(q.query, "&") {
 		if n, v, _ := strings.Cut(item, "="); n == name {
 			if text, err := url.QueryUnescape(v); err == nil {
@@ -136,7 +136,7 @@ func hasParam(query, name string) bool {
 	return false
 }
 
-func (q *nullRequest) goOn() error {
+func (q *request) goOn() error {
 	if !q.expect {
 		return nil
 	}
@@ -146,7 +146,7 @@ func (q *nullRequest) goOn() error {
 }
 
 // discard throws the body away: the buffered bytes, then large reads from the connection itself.
-func (q *nullRequest) discard() error {
+func (q *request) discard() error {
 	if err := q.goOn(); err != nil {
 		return err
 	}
@@ -155,13 +155,13 @@ func (q *nullRequest) discard() error {
 		return err
 	}
 	q.length -= n
-	err := discardN(q.conn, q.length)
+	err := Discard(q.conn, q.length)
 	q.length = 0
 	return err
 }
 
 // body reads the whole body, with its frame.
-func (q *nullRequest) body() ([]byte, error) {
+func (q *request) body() ([]byte, error) {
 	if err := q.goOn(); err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (q *nullRequest) body() ([]byte, error) {
 }
 
 // content takes the aws-chunked frame off, in place.
-func (q *nullRequest) content(b []byte) []byte {
+func (q *request) content(b []byte) []byte {
 	if !q.chunked {
 		return b
 	}
@@ -190,7 +190,7 @@ func (q *nullRequest) content(b []byte) []byte {
 }
 
 // badTrailer reports whether a small body's CRC32C trailer is wrong: the probe of the store sends a wrong trailer.
-func (q *nullRequest) badTrailer(b []byte) bool {
+func (q *request) badTrailer(b []byte) bool {
 	i := bytes.LastIndex(b, []byte("x-amz-checksum-crc32c:"))
 	if !q.chunked || i < 0 || len(b) > 64<<10 {
 		return false
@@ -201,7 +201,7 @@ func (q *nullRequest) badTrailer(b []byte) bool {
 }
 
 // resolveRange returns the request's range of a body of size bytes.
-func (q *nullRequest) resolveRange(size int64) (first, last int64, ok bool) {
+func (q *request) resolveRange(size int64) (first, last int64, ok bool) {
 	spec, ok := strings.CutPrefix(q.rangeHeader, "bytes=")
 	if !ok {
 		return 0, 0, false
@@ -222,7 +222,7 @@ func (q *nullRequest) resolveRange(size int64) (first, last int64, ok bool) {
 }
 
 // reply sends an answer; header is whole lines.
-func (q *nullRequest) reply(status int, header string, body []byte) error {
+func (q *request) reply(status int, header string, body []byte) error {
 	if q.length > 0 {
 		if err := q.discard(); err != nil {
 			return err
@@ -247,6 +247,6 @@ func (q *nullRequest) reply(status int, header string, body []byte) error {
 	return err
 }
 
-func (q *nullRequest) fail(status int, code string) error {
+func (q *request) fail(status int, code string) error {
 	return q.reply(status, xmlType, []byte("<Error><Code>"+code+"</Code><Message>null store</Message></Error>"))
 }

@@ -1,4 +1,4 @@
-package main
+package nullstore
 
 import (
 	"bytes"
@@ -7,13 +7,16 @@ import (
 	"strings"
 )
 
+// pageSize is the number of keys of a page.
+const pageSize = 1000
+
 // list serves ListObjectsV2, for keys without characters to escape in XML.
-func (s *nullStore) list(q *nullRequest) error {
+func (s *Store) list(q *request) error {
 	if q.bucket == "" {
-		return q.reply(200, xmlType, []byte("<ListAllMyBucketsResult><Buckets><Bucket><Name>"+benchBucket+
+		return q.reply(200, xmlType, []byte("<ListAllMyBucketsResult><Buckets><Bucket><Name>"+s.shown+
 			"</Name><CreationDate>2026-01-01T00:00:00.000Z</CreationDate></Bucket></Buckets></ListAllMyBucketsResult>"))
 	}
-	limit := listPage
+	limit := pageSize
 	if n, err := strconv.Atoi(q.param("max-keys")); err == nil {
 		limit = min(n, limit)
 	}
@@ -35,7 +38,7 @@ func (s *nullStore) list(q *nullRequest) error {
 }
 
 // page writes the entries of a page and gives their number and, where there are more, the last key.
-func (s *nullStore) page(b *bytes.Buffer, bucket, prefix, delimiter, from string, limit int) (n int, next string) {
+func (s *Store) page(b *bytes.Buffer, bucket, prefix, delimiter, from string, limit int) (n int, next string) {
 	names := s.from(bucket + "/" + max(prefix, from))
 	group := ""
 	for _, name := range names {
