@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,13 +16,10 @@ import (
 	"waxseal/bench/nullstore"
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
-	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
-	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
-	"waxseal/proxy"
-	"waxseal/proxy/store"
+	"waxseal/proxy/server"
 )
 
 // A lab is a whole deployment in this process: null store, key service, and waxseals in front of them, with a clock
@@ -28,8 +27,6 @@ import (
 type lab struct {
 	clock    labClock
 	log      countingSink
-	service  *local.Service
-	provider keystore.Provider
 	users    []user
 	replicas []*replica
 	ends     []func()
@@ -37,8 +34,9 @@ type lab struct {
 
 // replica is a waxseal of the deployment.
 type replica struct {
+	app  *server.App
+	dir  string
 	addr string
-	keys *bucketkey.Keys
 	conn client
 }
 
@@ -105,6 +103,10 @@ func (s *countingSink) of(event string) int64 {
 // newLab starts a deployment.
 func newLab(ctx context.Context, cfg labConfig) (*lab, error) {
 	l := &lab{log: countingSink{counts: make(map[string]int64)}}
+	// The store takes any credentials, and waxseal starts with none.
+	if err := errors.Join(os.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "store"), os.Setenv("WAXSEAL_UPSTREAM_SECRET_KEY", "store-secret")); err != nil {
+		return nil, err
+	}
 	if err := l.start(ctx, cfg); err != nil {
 		l.close()
 		return nil, err
@@ -119,87 +121,79 @@ func (l *lab) close() {
 }
 
 func (l *lab) start(ctx context.Context, cfg labConfig) error {
-	endpoint, err := l.listen(nullstore.New(benchBucket).Serve)
+	store, err := l.listen(nullstore.New(benchBucket).Serve)
 	if err != nil {
 		return err
 	}
-	users, err := l.makeUsers(cfg.users)
-	if err != nil {
-		return err
-	}
-	now := l.clock.now
+	conf := server.Default()
+	conf.UpstreamEndpoint, conf.Region, conf.Account = "http://"+store, benchRegion, labAccount
+	conf.BucketKeyTTL, conf.BucketKeyPeriod = cmp.Or(cfg.lifetime, conf.BucketKeyTTL), cmp.Or(cfg.period, conf.BucketKeyPeriod)
+	conf.Users = l.makeUsers(cfg.users)
+	with := server.Substitutes{State: state.NewMemory(), Audit: &l.log, Now: l.clock.now, Provider: cfg.wrap}
 	if cfg.real {
-		now = time.Now
+		with.Now = nil
 	}
-	st := state.NewMemory()
-	secret := rootkey.New(keystore.RandomSecret())
-	ring, err := rootkey.OpenRing(ctx, st, secret.Sealer("service-keys"))
-	if err != nil {
-		return err
-	}
-	l.service, err = local.Open(ctx, local.Config{State: st, Secrets: secret, Audit: &l.log, Region: benchRegion,
-		AccountID: labAccount, Identities: users, Now: now, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
-	l.ends = append(l.ends, func() { _ = l.service.Close() }) // nothing of it outlives the experiment
-	l.provider = l.service.Provider()
-	if cfg.wrap != nil {
-		l.provider = cfg.wrap(l.provider)
-	}
+	l.ends = append(l.ends, func() { _ = with.State.Close() }) // nothing of it outlives the experiment
 	for range max(1, cfg.replicas) {
-		keys := bucketkey.New(l.provider, st, secret.Sealer("bucket-keys"), bucketkey.Config{
-			PlaintextTTL: cfg.lifetime, Period: cfg.period, Now: now,
-			Service: keystore.Caller{ARN: iam.RootARN(labAccount), AccountID: labAccount, ViaService: "s3." + benchRegion + ".amazonaws.com"},
-		})
-		l.ends = append(l.ends, keys.Close)
-		err := l.startReplica(keys, proxy.Config{
-			Upstream: store.Config{Endpoint: "http://" + endpoint, AccessKey: "store", SecretKey: "store-secret"},
-			Users:    users, Provider: l.provider, Keys: keys, Root: l.service.Root(ring), State: st, Account: labAccount,
-			Log: slog.New(slog.DiscardHandler),
-		})
-		if err != nil {
+		if err := l.startReplica(ctx, conf, with); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *lab) makeUsers(n int) (*iam.Directory, error) {
-	all := []iam.User{{Name: "root", ARN: iam.RootARN(labAccount), AccountID: labAccount, AccessKey: "AKIABENCHROOT", Secret: iam.NewSecret("secret-of-root"), Root: true}}
+func (l *lab) makeUsers(n int) (all []server.UserConfig) {
 	for i := range max(1, n) {
 		u := user{fmt.Sprintf("AKIABENCH%011d", i), fmt.Sprintf("secret-of-user-%025d", i)}
-		name := fmt.Sprintf("user-%d", i)
 		l.users = append(l.users, u)
-		all = append(all, iam.User{Name: name, ARN: iam.UserARN(labAccount, name), AccountID: labAccount, AccessKey: u.access, Secret: iam.NewSecret(u.secret), Everything: true})
+		all = append(all, server.UserConfig{Name: fmt.Sprintf("user-%d", i), AccessKey: u.access, SecretKey: u.secret})
 	}
-	return iam.NewDirectory(all)
+	return all
 }
 
-func (l *lab) startReplica(keys *bucketkey.Keys, cfg proxy.Config) error {
-	held, err := os.MkdirTemp("", "waxseal-bench-held-")
+// startReplica starts a waxseal on a data directory of its own. Its root secret is the first replica's, as their state is.
+func (l *lab) startReplica(ctx context.Context, conf server.Config, with server.Substitutes) error {
+	dir, err := os.MkdirTemp("", "waxseal-bench-")
 	if err != nil {
 		return err
 	}
-	l.ends = append(l.ends, func() { os.RemoveAll(held) })
-	cfg.HeldDir = held
-	server, err := proxy.New(cfg)
+	l.ends = append(l.ends, func() { os.RemoveAll(dir) })
+	conf.DataDir = dir
+	if len(l.replicas) > 0 {
+		if err := copyFile(filepath.Join(dir, "root.key"), filepath.Join(l.replicas[0].dir, "root.key")); err != nil {
+			return err
+		}
+	}
+	app, err := server.AssembleWith(ctx, &conf, slog.New(slog.DiscardHandler), with)
 	if err != nil {
 		return err
 	}
-	addr, err := l.listen(func(n net.Listener) error { return server.Serve(n, nil) })
-	if err != nil {
-		return err
-	}
-	r := &replica{addr: addr, keys: keys, conn: client{addr: addr}}
-	l.replicas = append(l.replicas, r)
+	r := &replica{app: app, dir: dir}
 	l.ends = append(l.ends, func() {
 		r.conn.close()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		_ = server.Shutdown(ctx) // a cut connection is no loss here
+		_ = app.Shutdown(ctx) // a cut connection is no loss here
 	})
+	select {
+	case <-app.Probed:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if r.addr, err = l.listen(func(n net.Listener) error { return app.S3.Serve(n, nil) }); err != nil {
+		return err
+	}
+	r.conn = client{addr: r.addr}
+	l.replicas = append(l.replicas, r)
 	return nil
+}
+
+func copyFile(to, from string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, 0o600)
 }
 
 // listen serves on a loopback port until the lab is closed.
@@ -215,7 +209,7 @@ func (l *lab) listen(serve func(net.Listener) error) (string, error) {
 
 // newKey makes a customer managed key and gives its ARN.
 func (l *lab) newKey(ctx context.Context) (string, error) {
-	out, err := l.service.CreateKey(ctx, keystore.CallerOf(iam.RootOf(labAccount)), &local.CreateKeyRequest{})
+	out, err := l.replicas[0].app.KeyService.CreateKey(ctx, keystore.CallerOf(iam.RootOf(labAccount)), &local.CreateKeyRequest{})
 	if err != nil {
 		return "", err
 	}

@@ -137,7 +137,7 @@ func (r *run) makeTenants(ctx context.Context) error {
 func (r *run) described() int64 {
 	var n uint64
 	for _, p := range r.replicas {
-		n += p.keys.Stats().DescribeKey
+		n += p.app.BucketKeys.Stats().DescribeKey
 	}
 	return int64(n)
 }

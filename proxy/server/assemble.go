@@ -50,7 +50,6 @@ type App struct {
 	own      []iam.User // of waxseal itself, beside root
 	provider keystore.Provider
 	behind   keystore.Provider // the external key service; nil with the embedded one
-	keys     *bucketkey.Keys
 	sseRoot  keystore.Root
 	store    *embedded.Store // nil: the store is elsewhere
 	kms      *fasthttp.Server
@@ -61,18 +60,23 @@ type App struct {
 
 	KeyService  *local.Service // nil: it is elsewhere
 	ServiceKeys *rootkey.Ring
+	BucketKeys  *bucketkey.Keys
 	S3          *proxy.Server
 	Probed      chan struct{} // closed when it is known what the store honours
 
 	ends     []func(context.Context) error
 	rekeying sync.Mutex
 
+	with    Substitutes
 	looking bool // the state is not in service: what is due in it stays undone
 }
 
 // Assemble puts a waxseal together. On an error it takes apart what it had.
 func Assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, error) {
-	p := &App{}
+	return AssembleWith(ctx, c, log, Substitutes{})
+}
+
+func (p *App) assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, error) {
 	for _, step := range []func(context.Context, *Config, *slog.Logger) error{
 		p.openData, p.openKeys, p.begun, p.openStore, p.openControl, p.openEndpoints, p.openJobs,
 	} {
@@ -175,7 +179,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	}
 	metrics := proxy.NewMetrics()
 	p.registry = newRegistry()
-	collectors := append(p.operatorMetrics(), metrics, newKeyMetrics(p.keys.Stats))
+	collectors := append(p.operatorMetrics(), metrics, newKeyMetrics(p.BucketKeys.Stats))
 	if p.KeyService != nil {
 		collectors = append(collectors, newServiceMetrics(p.KeyService.Counts))
 	}
@@ -193,7 +197,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
 	}
 	p.S3, err = proxy.New(proxy.Config{
-		Upstream: up, Users: p.users, Used: p.people.Used, Provider: p.provider, Keys: p.keys, Root: p.sseRoot,
+		Upstream: up, Users: p.users, Used: p.people.Used, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),

@@ -174,11 +174,10 @@ func isEmpty(s state.Store) (bool, error) {
 // have changed it.
 func (p *App) openState(ctx context.Context, dir dataDir, newState bool) error {
 	p.dir = dir
-	file, empty, err := dir.openOrBegin(newState)
+	file, empty, err := p.stateFile(newState)
 	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return file.Close() })
 	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), empty); err != nil {
 		return err
 	}

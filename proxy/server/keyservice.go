@@ -31,11 +31,12 @@ func (p *App) openKeys(ctx context.Context, c *Config, log *slog.Logger) (err er
 	if err != nil {
 		return err
 	}
-	p.keys = p.bucketKeys(c, p.provider)
+	p.provider = p.with.inFront(p.provider)
+	p.BucketKeys = p.bucketKeys(c, p.provider)
 	if p.KeyService != nil {
-		p.KeyService.OnKeyChange(p.keys.Forget)
+		p.KeyService.OnKeyChange(p.BucketKeys.Forget)
 	}
-	p.background(func(ctx context.Context) { prune(ctx, p.keys, log) })
+	p.background(func(ctx context.Context) { prune(ctx, p.BucketKeys, log) })
 	return nil
 }
 
@@ -45,6 +46,7 @@ func (p *App) bucketKeys(c *Config, provider keystore.Provider) *bucketkey.Keys 
 		PlaintextTTL: c.BucketKeyTTL,
 		Period:       c.BucketKeyPeriod,
 		NoChain:      !c.BucketKeyChain,
+		Now:          p.with.Now,
 		Service: keystore.Caller{
 			ARN: iam.RootARN(c.Account), AccountID: c.Account, ViaService: "s3." + c.Region + ".amazonaws.com",
 		},
@@ -56,8 +58,8 @@ func (p *App) bucketKeys(c *Config, provider keystore.Provider) *bucketkey.Keys 
 // openLocal opens the embedded key service.
 func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 	p.KeyService, err = local.Open(ctx, local.Config{
-		State: p.state, Secrets: p.secret, Audit: p.audit, Region: c.Region, AccountID: c.Account,
-		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate, NoSweep: p.looking,
+		State: p.state, Secrets: p.secret, Audit: p.records(), Region: c.Region, AccountID: c.Account,
+		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate, NoSweep: p.looking, Now: p.with.Now,
 	})
 	if err != nil {
 		return err
@@ -77,7 +79,7 @@ func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) err
 	}
 	p.atEnd(func(context.Context) error { return behind.Close() })
 	p.behind = behind
-	p.provider, err = gate.New(behind, gate.Config{Users: p.users.Users(), Audit: p.audit, Region: c.Region, Account: c.Account})
+	p.provider, err = gate.New(behind, gate.Config{Users: p.users.Users(), Audit: p.records(), Region: c.Region, Account: c.Account})
 	if err != nil {
 		return err
 	}

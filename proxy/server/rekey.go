@@ -60,7 +60,7 @@ func (p *App) changeSecret(ctx context.Context, prune bool) (string, error) {
 	if err := p.ServiceKeys.Reseal(ctx); err != nil {
 		return "", err
 	}
-	if err := p.keys.Reseal(ctx); err != nil {
+	if err := p.BucketKeys.Reseal(ctx); err != nil {
 		return "", err
 	}
 	if _, err := p.state.Reseal(ctx); err != nil {

@@ -27,7 +27,7 @@ func (p *App) countUsage(ctx context.Context, log *slog.Logger) {
 			ending = true
 		case <-tick.C:
 		}
-		now := p.keys.Stats().CallsAvoided
+		now := p.BucketKeys.Stats().CallsAvoided
 		err := p.usage.Update(context.WithoutCancel(ctx))
 		if now > avoided && err == nil {
 			if err = p.usage.Avoid(context.WithoutCancel(ctx), usage.MonthOf(time.Now()), now-avoided); err == nil {
