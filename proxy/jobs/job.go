@@ -100,7 +100,7 @@ type Job struct {
 	bytes  int64
 	counts map[string]int // by what came of an object
 	failed int
-	keys   []keyCount // what objects hang on, for the summary in JSON
+	keys   []keyUseCount // what objects hang on, for the summary in JSON
 }
 
 // New is a job that has not begun.

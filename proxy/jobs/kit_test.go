@@ -162,7 +162,7 @@ func (b *kit) rewrap(f RewrapOptions) error {
 	}
 	j := b.job()
 	j.dryRun = f.DryRun
-	return (&rewrap{Job: j, RewrapOptions: f, hang: map[hanging]int{}}).all(context.Background(), noBookmark())
+	return (&rewrap{Job: j, RewrapOptions: f, keyUses: map[keyUse]int{}}).all(context.Background(), noBookmark())
 }
 
 // wantOut looks for lines in what the job printed.

@@ -181,7 +181,7 @@ type jobReport struct {
 	Failed  int            `json:"failed"`
 	Counts  map[string]int `json:"counts"`
 	Seconds float64        `json:"seconds"`
-	Keys    []keyCount     `json:"keys,omitempty"`
+	Keys    []keyUseCount  `json:"keys,omitempty"`
 }
 
 // summary prints the counts in the given order and makes failures the job's error.

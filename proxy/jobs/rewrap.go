@@ -51,7 +51,7 @@ func (j *Job) Rewrap(ctx context.Context, o RewrapOptions) error {
 	if err := j.checkKey(ctx, o.ToKey); err != nil {
 		return fmt.Errorf("--to-key: %w", err)
 	}
-	r := &rewrap{Job: j, RewrapOptions: o, hang: make(map[hanging]int)}
+	r := &rewrap{Job: j, RewrapOptions: o, keyUses: make(map[keyUse]int)}
 	j.dryRun = o.DryRun
 	mark := noBookmark()
 	if !o.DryRun {
@@ -118,15 +118,15 @@ type sealedAs struct {
 	bucketKey      bool
 }
 
-// hanging is a version of a key that objects hang on.
-type hanging struct {
+// keyUse is a version of a key that objects hang on.
+type keyUse struct {
 	sealedAs
 	version string
 	current string // true, false, or empty when it is not known
 }
 
-func hangingOf(h http.Header) hanging {
-	return hanging{
+func keyUseOf(h http.Header) keyUse {
+	return keyUse{
 		sealedAs: sealedAs{h.Get(s3.HeaderSSE), h.Get(s3.HeaderSSEKMSKeyID), h.Get(s3.HeaderSSEBucketKey) == "true"},
 		version:  h.Get(s3.HeaderKeyVersion), current: h.Get(s3.HeaderKeyCurrent),
 	}
@@ -136,7 +136,7 @@ func hangingOf(h http.Header) hanging {
 type rewrap struct {
 	*Job
 	RewrapOptions
-	hang map[hanging]int // guarded by the job's mutex
+	keyUses map[keyUse]int // guarded by the job's mutex
 
 	versioned atomic.Bool // there are objects with versions
 }
@@ -153,7 +153,7 @@ func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
 		if from != "" {
 			r.say("What was written, or rotated, since the first run, up to %s, was not looked at: run it again, from the front, before you let a key go.", from)
 		}
-		r.census()
+		r.reportKeyUse()
 		if r.versioned.Load() {
 			r.say("The bucket has versions, and this is of the newest of each object only: waxseal inspect --versions shows what the others hang on.")
 		}
@@ -177,7 +177,7 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	if version != "null" {
 		r.versioned.Store(true)
 	}
-	now := hangingOf(h)
+	now := keyUseOf(h)
 	want, what := r.plan(now)
 	if what == unknown && !r.dryRun {
 		return "", errUnknownVersion
@@ -198,7 +198,7 @@ func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	if h, err = r.s3.head(ctx, r.bucket, key, ""); err != nil {
 		return "", err
 	}
-	now = hangingOf(h)
+	now = keyUseOf(h)
 	r.count(now)
 	if r.newest() && now.current == "false" {
 		return "", errOlderStill
@@ -219,7 +219,7 @@ var (
 )
 
 // plan says what an object is to become.
-func (r *rewrap) plan(now hanging) (sealedAs, string) {
+func (r *rewrap) plan(now keyUse) (sealedAs, string) {
 	if r.FromKey != "" && now.key != r.FromKey {
 		return now.sealedAs, otherKey
 	}
@@ -271,30 +271,30 @@ func (r *rewrap) move(ctx context.Context, key string, h http.Header, now, want 
 	return r.copyOntoItself(ctx, key, h, how)
 }
 
-func (r *rewrap) count(h hanging) {
+func (r *rewrap) count(h keyUse) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hang[h]++
+	r.keyUses[h]++
 }
 
-// census says how many objects hang on each version of each key: printed, or kept for the summary in JSON.
-func (r *rewrap) census() {
+// reportKeyUse says how many objects hang on each version of each key: printed, or kept for the summary in JSON.
+func (r *rewrap) reportKeyUse() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	rows := slices.SortedFunc(maps.Keys(r.hang), func(a, b hanging) int {
+	rows := slices.SortedFunc(maps.Keys(r.keyUses), func(a, b keyUse) int {
 		return cmp.Or(cmp.Compare(a.algorithm, b.algorithm), cmp.Compare(a.key, b.key), cmp.Compare(a.version, b.version), strings.Compare(fmt.Sprint(a), fmt.Sprint(b)))
 	})
 	for _, h := range rows {
 		if r.json {
-			r.keys = append(r.keys, keyCount{r.hang[h], h.algorithm, h.key, h.bucketKey, h.version, h.current == "true"})
+			r.keys = append(r.keys, keyUseCount{r.keyUses[h], h.algorithm, h.key, h.bucketKey, h.version, h.current == "true"})
 			continue
 		}
-		fmt.Fprintf(r.out, "%10d  %s\n", r.hang[h], h)
+		fmt.Fprintf(r.out, "%10d  %s\n", r.keyUses[h], h)
 	}
 }
 
-// keyCount is a line of the census in JSON.
-type keyCount struct {
+// keyUseCount is a line of the key usage report in JSON.
+type keyUseCount struct {
 	Objects   int    `json:"objects"`
 	Algorithm string `json:"algorithm"`
 	Key       string `json:"key,omitempty"`
@@ -303,7 +303,7 @@ type keyCount struct {
 	Newest    bool   `json:"newest,omitempty"`
 }
 
-func (h hanging) String() string {
+func (h keyUse) String() string {
 	parts := []string{h.algorithm}
 	if h.key != "" {
 		parts = append(parts, h.key)

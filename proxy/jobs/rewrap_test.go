@@ -211,13 +211,13 @@ func TestRewrapVersionsOfTransit(t *testing.T) {
 // TestRewrapOfUnknownVersions: what hangs on a version that nobody tells is not "as wanted", unless a target is named.
 func TestRewrapOfUnknownVersions(t *testing.T) {
 	const key = "arn:aws:kms:us-east-1:000000000000:key/photos"
-	kms := hanging{sealedAs: sealedAs{"aws:kms", key, true}}
+	kms := keyUse{sealedAs: sealedAs{"aws:kms", key, true}}
 	older, newest := kms, kms
 	older.version, older.current = "v1", "false"
 	newest.version, newest.current = "v2", "true"
 	for _, row := range []struct {
 		f    RewrapOptions
-		now  hanging
+		now  keyUse
 		what string
 	}{
 		{RewrapOptions{}, kms, unknown},
