@@ -61,9 +61,10 @@ var mayImport = map[string][]string{
 	"proxy/server": {"proxy", "proxy/embedded", "proxy/s3", "proxy/store", "keystore", "keystore/local", "keystore/kmsapi", "keystore/gate",
 		"keystore/awskms", "keystore/transit", "keystore/bucketkey", "keystore/rootkey", "keystore/iam", "keystore/audit", "keystore/sigv4",
 		"keystore/awsquery", "keystore/directory", "keystore/iamapi", "keystore/state", "keystore/unproven", "keystore/forwarded", "keystore/usage"},
-	"proxy/jobs":  {"proxy/s3", "sse"},
-	"cmd/waxseal": anything,
-	"bench":       anything,
+	"proxy/jobs":      {"proxy/s3", "sse"},
+	"cmd/waxseal":     anything,
+	"bench":           anything,
+	"bench/bareproxy": {},
 }
 
 // testsMayImport is what tests may import beyond the package's own list.

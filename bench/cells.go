@@ -71,16 +71,19 @@ var (
 	plainWays = []string{straightWay, nginxWay}
 	mainWays  = append(plainWays[:2:2], sseKMS, sseS3)
 	allWays   = append(mainWays[:4:4], sseS3Opaque, sseC, dsse, rcloneWay)
-	minioWays = []string{minioPlain, minioSSE, onMinIO}
+	// The bare proxy copies whole bodies: it is in the cells of small objects only.
+	smallWays    = slices.Insert(slices.Clone(mainWays), 2, bareWay)
+	allSmallWays = slices.Insert(slices.Clone(allWays), 2, bareWay)
+	minioWays    = []string{minioPlain, minioSSE, onMinIO}
 )
 
 // cells is the measured part of the matrix: sizes at one concurrency, concurrencies at three sizes, and every
 // operation.
 var cells = []cell{
-	{opGet, kib, 8, mainWays, 0},
-	{opGet, 4 * kib, 1, mainWays, 0},
-	{opGet, 4 * kib, 8, allWays, 5},
-	{opGet, 4 * kib, 64, mainWays, 0},
+	{opGet, kib, 8, smallWays, 0},
+	{opGet, 4 * kib, 1, smallWays, 0},
+	{opGet, 4 * kib, 8, allSmallWays, 5},
+	{opGet, 4 * kib, 64, smallWays, 0},
 	{opGet, 64 * kib, 8, mainWays, 0},
 	{opGet, mib, 1, mainWays, 0},
 	{opGet, mib, 8, allWays, 3},
@@ -90,10 +93,10 @@ var cells = []cell{
 	{opGet, 64 * mib, 8, allWays, 5},
 	{opGet, 64 * mib, 64, mainWays, 0},
 	{opGet, gib, 1, mainWays, 0},
-	{opPut, kib, 8, mainWays, 0},
-	{opPut, 4 * kib, 1, mainWays, 0},
-	{opPut, 4 * kib, 8, allWays, 5},
-	{opPut, 4 * kib, 64, mainWays, 0},
+	{opPut, kib, 8, smallWays, 0},
+	{opPut, 4 * kib, 1, smallWays, 0},
+	{opPut, 4 * kib, 8, allSmallWays, 5},
+	{opPut, 4 * kib, 64, smallWays, 0},
 	{opPut, 64 * kib, 8, mainWays, 0},
 	{opPut, mib, 1, mainWays, 0},
 	{opPut, mib, 8, allWays, 3},
@@ -126,8 +129,11 @@ var cells = []cell{
 
 // quickWays returns the main ways, used by the targets; all of its ways in a cell of fewer than five rounds.
 func (c cell) quickWays() []string {
-	if c.Quick < 5 || len(c.Ways) < len(allWays) {
+	switch {
+	case c.Quick < 5 || len(c.Ways) < len(allWays):
 		return c.Ways
+	case slices.Contains(c.Ways, bareWay):
+		return smallWays
 	}
 	return mainWays
 }

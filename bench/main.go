@@ -53,6 +53,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "null-store" {
 		exit(serveNullStore(os.Args[2]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == "bare-proxy" {
+		exit(serveBareProxy(os.Args[2], os.Args[3]))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := command(ctx, os.Args[1:], os.Stdout)

@@ -48,6 +48,7 @@ func (m *measured) write(b *strings.Builder) {
 		}
 	}
 	t.write(b)
+	m.writeMultiples(b)
 }
 
 func (m *measured) row(way string) []string {

@@ -36,6 +36,7 @@ const benchBucket = "bench"
 const (
 	straightWay = "straight"
 	nginxWay    = "nginx"
+	bareWay     = "bare fasthttp"
 	sseS3       = "SSE-S3"
 	sseS3Opaque = "SSE-S3 opaque"
 	sseKMS      = "SSE-KMS+BK"
@@ -73,6 +74,9 @@ func (p *paths) start(ctx context.Context, waxseal string) error {
 	}
 	p.targets = append(p.targets, &target{name: straightWay, addr: p.addr, keep: nullstore.KeptPrefix + "plain/"})
 	if err := p.startNginx(ctx); err != nil {
+		return err
+	}
+	if err := p.startBare(ctx); err != nil {
 		return err
 	}
 	if err := p.startModes(ctx, waxseal); err != nil {
