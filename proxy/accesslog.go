@@ -57,7 +57,7 @@ func (c *call) cutMidStream(err error) {
 }
 
 // operation is a call's operation for logs and metrics.
-func (c *call) operation() string {
+func (c *parsed) operation() string {
 	if c.route == nil {
 		return "-"
 	}

@@ -15,7 +15,7 @@ type attributes struct {
 }
 
 // attributesOf reads x-amz-object-attributes, also one that is sent in several headers.
-func (c *call) attributesOf() (*attributes, error) {
+func (c *parsed) attributesOf() (*attributes, error) {
 	a, found := &attributes{}, false
 	known := map[string]*bool{"ETag": &a.etag, "Checksum": &a.checksum, "ObjectParts": &a.parts, "StorageClass": &a.class, "ObjectSize": &a.size}
 	for header, value := range c.headers() {

@@ -22,12 +22,21 @@ import (
 // begins its answer early (see patiently) may go on reading the request's head: it is there until the answer ends.
 type call struct {
 	session
-	s     *Server
-	ctx   *fasthttp.RequestCtx
-	res   *fasthttp.Response // where the answer is made
-	id    string
-	start time.Time
+	parsed
+	sender
+	stay
+	outgoing
+	trace
 
+	s       *Server
+	ctx     *fasthttp.RequestCtx
+	id      string
+	start   time.Time
+	abandon context.CancelCauseFunc // ends up
+}
+
+// parsed is what a request's head says, and how far its body has been read.
+type parsed struct {
 	method  string
 	rawPath string // as on the wire, without the query
 	query   s3.Query
@@ -37,29 +46,41 @@ type call struct {
 	key     string
 	route   *route
 
-	auth   *sigv4.Auth
-	user   *iam.Requester // nil when anonymous
-	secure bool           // the client's connection is TLS, here or at a trusted proxy
+	unread   bool // a body may still be on the wire
+	gotBytes int64
+}
 
-	admission *error    // admit's verdict, once it has been given
-	leave     func()    // gives back the place that the call holds; nil when it holds none
-	alone     func()    // has the call's work go on when its client leaves
-	taken     time.Time // when the call took its place
-	unread    bool      // a body may still be on the wire
-	refused   bool      // the answer is an error's: what is unread is to be drained
+// sender is who sent a request.
+type sender struct {
+	auth      *sigv4.Auth
+	user      *iam.Requester // nil when anonymous
+	secure    bool           // the client's connection is TLS, here or at a trusted proxy
+	admission *error         // admit's verdict, once it has been given
+}
 
-	cors http.Header // of the store's answer to a request with the client's Origin
+// stay is the place that a request holds among those in flight.
+type stay struct {
+	leave func()    // gives back the place; nil when the request holds none
+	alone func()    // has the request's work go on when its client leaves
+	taken time.Time // when the request took its place
+}
 
-	abandon context.CancelCauseFunc // ends up
-
+// outgoing is the answer.
+type outgoing struct {
+	res        *fasthttp.Response // where the answer is made
+	cors       http.Header        // of the store's answer to a request with the client's Origin
 	status     int
 	errCode    s3.Code
 	errMessage string
-	deleting   []string // the keys of a DeleteObjects
-	recorded   bool     // its data event is in the audit records
-	streaming  bool     // the answer's body is still to be sent; its Close ends the call
+	refused    bool // the answer is an error's: what is unread is to be drained
+	streaming  bool // the answer's body is still to be sent; its Close ends the call
 	sentBytes  int64
-	gotBytes   int64
+}
+
+// trace is what a data event says of a request besides its head.
+type trace struct {
+	deleting []string // the keys of a DeleteObjects
+	recorded bool     // the event is in the audit records
 }
 
 // hostID is what S3's answers and errors call x-amz-id-2 and HostId: there to be told to support.
@@ -80,7 +101,7 @@ func (c *call) caller() keystore.Caller {
 }
 
 // resource is the ARN of what the request names.
-func (c *call) resource() string {
+func (c *parsed) resource() string {
 	if c.key == "" {
 		return bucketARN(c.bucket)
 	}
@@ -88,7 +109,7 @@ func (c *call) resource() string {
 }
 
 // lock waits for its turn at what a name stands for.
-func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
+func (c *session) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
 	if unlock, err = m.Lock(c.up, name); err != nil {
 		return nil, store.Unanswered(c.up, err)
 	}
@@ -96,7 +117,7 @@ func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
 }
 
 // answer sets status and body of a small answer. The body is not copied: it is not to be changed any more.
-func (c *call) answer(status int, contentType string, body []byte) {
+func (c *outgoing) answer(status int, contentType string, body []byte) {
 	c.status = status
 	c.showCORS()
 	c.res.SetStatusCode(status)
@@ -108,7 +129,7 @@ func (c *call) answer(status int, contentType string, body []byte) {
 }
 
 // answerXML sends an XML document.
-func (c *call) answerXML(status int, doc any) error {
+func (c *outgoing) answerXML(status int, doc any) error {
 	body, err := s3.Encode(doc)
 	if err != nil {
 		return err
@@ -117,9 +138,9 @@ func (c *call) answerXML(status int, doc any) error {
 	return nil
 }
 
-func (c *call) place() sealTarget { return sealTarget{c.bucket, c.key} }
+func (c *parsed) place() sealTarget { return sealTarget{c.bucket, c.key} }
 
-func (c *call) who() string {
+func (c *sender) who() string {
 	if c.user == nil {
 		return "anonymous"
 	}

@@ -42,12 +42,12 @@ func (c *call) readCondition(prefix string, o *stored) error {
 // condition gives a conditional header's value, and whether it came at all: an empty one is a condition, too. Repeated
 // lines are one list: If-Match: "a" and If-Match: "b" mean If-Match: "a", "b".
 // https://www.rfc-editor.org/rfc/rfc9110#section-5.3
-func (c *call) condition(name string) (value string, came bool) {
+func (c *parsed) condition(name string) (value string, came bool) {
 	return c.joined(strings.ToLower(name)), c.hasHeader(name)
 }
 
 // conditionTime gives a conditional header's date, if it is one.
-func (c *call) conditionTime(name string) (time.Time, bool) {
+func (c *parsed) conditionTime(name string) (time.Time, bool) {
 	v, _ := c.condition(name)
 	return s3.ParseTime(v)
 }
@@ -175,7 +175,7 @@ type deleteConditions struct{ etag, size, modified *string }
 func (d deleteConditions) any() bool { return d != deleteConditions{} }
 
 // deleteConditions reads the conditions in a DELETE's header.
-func (c *call) deleteConditions() deleteConditions {
+func (c *parsed) deleteConditions() deleteConditions {
 	read := func(name string) *string {
 		if v, ok := c.condition(name); ok {
 			return &v
@@ -256,7 +256,7 @@ func (r *route) hasConditions(header string) bool {
 }
 
 // checkConditions refuses, as S3 does, a conditional header that the operation does not have.
-func (c *call) checkConditions() error {
+func (c *parsed) checkConditions() error {
 	for _, name := range conditionalHeaders {
 		if c.hasHeader(name) && c.method != http.MethodOptions && !c.route.hasConditions(name) {
 			return errConditionNotImplemented(name)

@@ -25,7 +25,7 @@ func (c *call) copyObject() error {
 }
 
 // copyRequest refuses what a copy cannot do whatever its source is; S3 does so before it looks at the source.
-func (c *call) copyRequest() error {
+func (c *parsed) copyRequest() error {
 	for _, kind := range []string{"metadata", "tagging"} {
 		header := "x-amz-" + kind + "-directive"
 		switch d := c.header(header); strings.ToUpper(d) {

@@ -14,7 +14,7 @@ var corsHeaders = []string{"Access-Control-Allow-Origin", "Access-Control-Allow-
 	"Access-Control-Max-Age", "Vary"}
 
 // addOrigin gives a request to the store the client's Origin, with what S3's rules look at beside it, in a preflight or not.
-func (c *call) addOrigin(h http.Header) {
+func (c *parsed) addOrigin(h http.Header) {
 	if c.header("Origin") == "" {
 		return
 	}
@@ -26,14 +26,14 @@ func (c *call) addOrigin(h http.Header) {
 }
 
 // noteCORS keeps what the store's answer to a request with an Origin says of it: the last one that was allowed counts.
-func (c *call) noteCORS(r *store.Request, resp *http.Response) {
+func (c *outgoing) noteCORS(r *store.Request, resp *http.Response) {
 	if r.Header.Get("Origin") != "" && resp.Header.Get(corsHeaders[0]) != "" {
 		c.cors = resp.Header
 	}
 }
 
 // showCORS puts into the answer what the store said, where it is not there yet.
-func (c *call) showCORS() {
+func (c *outgoing) showCORS() {
 	for _, name := range corsHeaders {
 		if v := c.cors.Values(name); len(v) > 0 && len(c.res.Header.Peek(name)) == 0 {
 			c.res.Header.Set(name, strings.Join(v, ", "))

@@ -133,7 +133,7 @@ func (c *call) eventParameters() map[string]any {
 	return p
 }
 
-func (c *call) eventAnswer() map[string]any {
+func (c *outgoing) eventAnswer() map[string]any {
 	answer := make(map[string]any)
 	for _, name := range eventAnswers {
 		if value := string(c.res.Header.Peek(name)); value != "" {

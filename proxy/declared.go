@@ -99,7 +99,7 @@ func errTwoChecksums() error {
 }
 
 // showChecksums sets x-amz-checksum-* of an answer; parts is the number of parts behind a composite one.
-func (c *call) showChecksums(sums []sse.Checksum, parts uint32) {
+func (c *outgoing) showChecksums(sums []sse.Checksum, parts uint32) {
 	h := &c.res.Header
 	for _, s := range sums {
 		h.Set(s3.ChecksumHeaderOf(s.Algorithm), s3.ChecksumText(s, parts))

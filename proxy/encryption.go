@@ -249,7 +249,7 @@ func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
 }
 
 // readsObject reports whether the SSE-C key of the request is that of an object to read.
-func (c *call) readsObject() bool {
+func (c *parsed) readsObject() bool {
 	switch c.route.name {
 	case "GetObject", "HeadObject", "GetObjectAttributes":
 		return true

@@ -35,7 +35,7 @@ func (c *call) sendWithin(ctx context.Context, r *store.Request) (*http.Response
 	return resp, err
 }
 
-func (c *call) storeCredentials() *store.Credentials {
+func (c *sender) storeCredentials() *store.Credentials {
 	if c.user == nil {
 		return store.Anonymous
 	}
@@ -173,7 +173,7 @@ func (c *call) passOverBody() error {
 
 // storeQuery is the query that goes to the store: of the request's, what the operation has, each parameter once, and
 // without the named ones. A store may know parameters that nobody thought of here, MinIO's endless ?events= for one.
-func (c *call) storeQuery(without ...string) string {
+func (c *parsed) storeQuery(without ...string) string {
 	var b strings.Builder
 	add := func(name string) {
 		if name == "" || !c.query.Has(name) || slices.Contains(without, name) {

@@ -129,7 +129,7 @@ func (c *call) readHead() {
 }
 
 // find gives a request header's first value, be it a header or a presigned URL's parameter.
-func (c *call) find(name string) (value string, ok bool) {
+func (c *parsed) find(name string) (value string, ok bool) {
 	for i := range c.head {
 		if h := &c.head[i]; len(h.Name) == len(name) && strings.EqualFold(h.Name, name) {
 			return h.Value, true
@@ -143,11 +143,11 @@ func (c *call) find(name string) (value string, ok bool) {
 	return "", false
 }
 
-func (c *call) header(name string) string  { v, _ := c.find(name); return v }
-func (c *call) hasHeader(name string) bool { _, ok := c.find(name); return ok }
+func (c *parsed) header(name string) string  { v, _ := c.find(name); return v }
+func (c *parsed) hasHeader(name string) bool { _, ok := c.find(name); return ok }
 
 // headers are all of the request's headers, names in lower case, hoisted ones included.
-func (c *call) headers() iter.Seq2[string, string] {
+func (c *parsed) headers() iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for _, h := range c.head {
 			if !yield(h.Name, h.Value) {
@@ -164,7 +164,7 @@ func (c *call) headers() iter.Seq2[string, string] {
 
 // checkAmzHeaders refuses what nobody here understands: a header that is passed on unread may carry a digest or a key
 // of the plaintext, and one that is dropped in silence changes what the client asked for.
-func (c *call) checkAmzHeaders() error {
+func (c *parsed) checkAmzHeaders() error {
 	for n, value := range c.headers() {
 		if c.forwards(n) {
 			if err := checkForwarded(n, value); err != nil {
@@ -191,7 +191,7 @@ const minioPrefix = "x-minio-"
 
 // storeHeader is the part of the request's header that goes to the store: ordinary headers but for the deny-list, and
 // of all x-* headers the x-amz-* ones of the operation's row. Metadata goes only with sealed writes.
-func (c *call) storeHeader() http.Header {
+func (c *parsed) storeHeader() http.Header {
 	h := make(http.Header)
 	for n, value := range c.headers() {
 		if !c.forwards(n) {
@@ -209,7 +209,7 @@ func (c *call) storeHeader() http.Header {
 }
 
 // forwards reports whether a request header, its name in lower case, goes to the store.
-func (c *call) forwards(name string) bool {
+func (c *parsed) forwards(name string) bool {
 	switch {
 	case strings.HasPrefix(name, s3.MetaPrefix):
 		return c.route.class == seal
@@ -221,7 +221,7 @@ func (c *call) forwards(name string) bool {
 }
 
 // joined gives all lines of a request's header, named in lower case, as the one that they mean.
-func (c *call) joined(name string) string {
+func (c *parsed) joined(name string) string {
 	var lines []string
 	for n, value := range c.headers() {
 		if n == name {
@@ -336,7 +336,7 @@ var conditionalHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Sinc
 
 // sourceOwner puts what the client expects of a copy's source in the place of what it expects of the target.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
-func (c *call) sourceOwner(h http.Header, at sealTarget) {
+func (c *parsed) sourceOwner(h http.Header, at sealTarget) {
 	if !c.hasHeader("x-amz-copy-source") {
 		return
 	}
@@ -352,7 +352,7 @@ func (c *call) sourceOwner(h http.Header, at sealTarget) {
 }
 
 // carry adds the headers that each read at the store takes along: the expected owner of the bucket, and the Origin.
-func (c *call) carry(h http.Header, at sealTarget) {
+func (c *parsed) carry(h http.Header, at sealTarget) {
 	for _, name := range passOwner {
 		if v := c.header(name); v != "" {
 			h.Set(name, v)

@@ -93,7 +93,7 @@ func (c *call) listPage(metadata bool) (*http.Response, *s3.Listing, error) {
 const metadataParam = "metadata"
 
 // wantsMetadata says whether the client itself asked for it.
-func (c *call) wantsMetadata() bool {
+func (c *parsed) wantsMetadata() bool {
 	return c.route.name != "ListObjects" && c.query.Get(metadataParam) == "true"
 }
 

@@ -110,7 +110,7 @@ func (c *call) abandonUpload(at sealTarget, id string) error {
 }
 
 // outlasting is for what must be done although the call was cut.
-func (c *call) outlasting() (context.Context, context.CancelFunc) {
+func (c *session) outlasting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(c.up), 30*time.Second)
 }
 
@@ -130,7 +130,7 @@ func uploadQuery(id string) string { return "uploadId=" + s3.EscapeQuery(id) }
 
 // uploadChecksum reads which checksum the parts and the object will have: CRC64NVME of the whole object when the
 // client names none. https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html
-func (c *call) uploadChecksum(u *uploads.Upload) error {
+func (c *parsed) uploadChecksum(u *uploads.Upload) error {
 	alg, kind := c.header("x-amz-checksum-algorithm"), strings.ToUpper(c.header("x-amz-checksum-type"))
 	if kind != "" && kind != "COMPOSITE" && kind != "FULL_OBJECT" {
 		return errChecksumType()
@@ -196,7 +196,7 @@ func (c *call) unknownUpload(id string) error {
 }
 
 // ownerHeader is the little of a request's header that goes to the store with parts and completions.
-func (c *call) ownerHeader() http.Header {
+func (c *parsed) ownerHeader() http.Header {
 	h := make(http.Header)
 	for _, name := range passOwner {
 		if v := c.header(name); v != "" {
@@ -207,7 +207,7 @@ func (c *call) ownerHeader() http.Header {
 	return h
 }
 
-func (c *call) partNumber() (int, error) {
+func (c *parsed) partNumber() (int, error) {
 	n, err := strconv.Atoi(c.query.Get("partNumber"))
 	if err != nil || n < 1 || n > sse.MaxParts {
 		return 0, s3.InvalidArgument("partNumber", c.query.Get("partNumber"), "Part number must be an integer between 1 and 10000, inclusive")

@@ -8,7 +8,7 @@ import (
 )
 
 // keepManifestKey leaves the manifest key in the record of a new upload.
-func (c *call) keepManifestKey(u *uploads.Upload, keys sse.Keys) error {
+func (c *session) keepManifestKey(u *uploads.Upload, keys sse.Keys) error {
 	key, err := keys.ManifestKey()
 	if err != nil {
 		return err
@@ -25,7 +25,7 @@ func (c *call) keepManifestKey(u *uploads.Upload, keys sse.Keys) error {
 }
 
 // sealBlind seals a manifest with the key that Create left.
-func (c *call) sealBlind(u *uploads.Upload, m *sse.Manifest, svc sse.ServiceKey) ([]byte, error) {
+func (c *session) sealBlind(u *uploads.Upload, m *sse.Manifest, svc sse.ServiceKey) ([]byte, error) {
 	if u.ManifestKey == nil {
 		return nil, errors.New("the upload's record has no manifest key")
 	}

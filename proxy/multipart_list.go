@@ -79,7 +79,7 @@ func (c *call) listParts() error {
 }
 
 // partsPage reads which parts are asked for.
-func (c *call) partsPage() (*s3.ListPartsResult, error) {
+func (c *parsed) partsPage() (*s3.ListPartsResult, error) {
 	page := &s3.ListPartsResult{MaxParts: 1000}
 	for _, p := range []struct {
 		name string

@@ -53,7 +53,7 @@ func (c *call) uploadPart() error {
 	return nil
 }
 
-func (c *call) showPartChecksum(p *uploads.Part, algorithm uint8) {
+func (c *outgoing) showPartChecksum(p *uploads.Part, algorithm uint8) {
 	if sum := p.Sum(algorithm); sum != nil {
 		c.res.Header.Set(s3.ChecksumHeaderOf(algorithm), s3.Base64(sum))
 	}

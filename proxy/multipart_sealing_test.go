@@ -230,7 +230,7 @@ func TestKeysOfACallAreZeroed(t *testing.T) {
 	for mode, header := range encryptionHeaders() {
 		t.Run(mode, func(t *testing.T) {
 			m := k.rawUpload(t, "/bkt/a", header)
-			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), session: session{vault: k.server.vault, up: t.Context()}, bucket: "bkt", key: "a", auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}
+			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), session: session{vault: k.server.vault, up: t.Context()}, parsed: parsed{bucket: "bkt", key: "a"}, sender: sender{auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}}
 			c.from = c
 			c.query, _ = s3.ParseQuery("partNumber=1&uploadId="+url.QueryEscape(m.id), sigv4.MaxParameters)
 			if mode == "SSE-C" {

@@ -38,7 +38,7 @@ func (c *call) pageToken(token string) (string, error) {
 }
 
 // pageTokenMAC authenticates a store's token for one operation on one bucket.
-func (c *call) pageTokenMAC(key sse.Key, token string) [pageTokenMAC]byte {
+func (c *parsed) pageTokenMAC(key sse.Key, token string) [pageTokenMAC]byte {
 	h := sha256.New()
 	for _, field := range []string{c.route.name, c.bucket, token} {
 		fmt.Fprintf(h, "%d:%s", len(field), field)

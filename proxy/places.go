@@ -112,7 +112,7 @@ func (c *call) takeAnonymous() error {
 	return nil
 }
 
-func (c *call) leavePlace() {
+func (c *stay) leavePlace() {
 	if c.leave != nil {
 		c.leave()
 		c.leave = nil

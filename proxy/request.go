@@ -20,7 +20,8 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	if c, ok := ctx.UserValue(callKey).(*call); ok {
 		return c
 	}
-	c := &call{s: s, ctx: ctx, res: &ctx.Response, id: newRequestID(), start: s.cfg.Now(), unread: true}
+	c := &call{s: s, ctx: ctx, id: newRequestID(), start: s.cfg.Now()}
+	c.res, c.unread = &ctx.Response, true
 	c.vault, c.from = s.vault, c
 	c.method = string(ctx.Method())
 	c.up, c.abandon = context.WithCancelCause(s.base)

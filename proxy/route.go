@@ -70,7 +70,7 @@ func (r *route) run(c *call) error {
 	return r.handler(c)
 }
 
-func (c *call) level() level {
+func (c *parsed) level() level {
 	switch {
 	case c.bucket == "":
 		return onService

@@ -203,7 +203,7 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 // there what the bucket's policy allows them; for everybody else waxseal does, as S3 would in the account that owns the
 // bucket: either may allow. Users of another account are the configuration file's, whose writer owns the buckets, too: that
 // file stands for the bucket policy that S3 would ask for beside theirs.
-func (c *call) judge(r *iam.Request, byBucket iam.Result) error {
+func (c *sender) judge(r *iam.Request, byBucket iam.Result) error {
 	own := c.user.Decide(r)
 	verdict := own.Decision()
 	if c.user.Upstream == nil {
@@ -224,7 +224,7 @@ func (c *call) judge(r *iam.Request, byBucket iam.Result) error {
 
 // free reports whether the requester needs no permission but that of a bucket's policy not to deny: root, a user of the
 // configuration file without a policy, and whoever is anonymous, of whom the store decides.
-func (c *call) free() bool {
+func (c *sender) free() bool {
 	return c.user == nil || c.user.Root || c.user.Unlimited()
 }
 
@@ -243,11 +243,11 @@ func (c *call) unrestricted(buckets ...string) (bool, error) {
 
 // denied is AWS's wording of a refusal.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/troubleshoot-403-errors.html
-func (c *call) denied(action, resource, why string) error {
+func (c *sender) denied(action, resource, why string) error {
 	return s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: %s on resource: %q %s", c.who(), action, resource, why)
 }
 
-func (c *call) principal() iam.Principal {
+func (c *sender) principal() iam.Principal {
 	if c.user == nil {
 		return iam.Principal{Anonymous: true}
 	}
@@ -255,7 +255,7 @@ func (c *call) principal() iam.Principal {
 }
 
 // version is the version that the request is about. An operation without one passes the parameter over.
-func (c *call) version() string {
+func (c *parsed) version() string {
 	if !slices.Contains(c.route.params, "versionId") {
 		return ""
 	}
@@ -263,7 +263,7 @@ func (c *call) version() string {
 }
 
 // versionIn is the version that parameters name: of a copy's source or of an object in a list, else the request's own.
-func (c *call) versionIn(f fields) string {
+func (c *parsed) versionIn(f fields) string {
 	if named, ok := f.(interface{ versionNamed() string }); ok {
 		return named.versionNamed()
 	}
@@ -322,7 +322,7 @@ func (c *call) conditions(f fields) iam.Values {
 }
 
 // askedConditions are the keys of what a write asks for beside its encryption.
-func (c *call) askedConditions(f fields, v iam.Values) {
+func (c *parsed) askedConditions(f fields, v iam.Values) {
 	for _, h := range lockHeaders {
 		if f.hasHeader(h) {
 			v.Set("s3:"+strings.TrimPrefix(h, "x-amz-"), f.header(h))

@@ -14,7 +14,7 @@ var errForKeyService = errors.New("a KMS request at the S3 port")
 const toKeyService = "This is waxseal's S3 endpoint. The key service, which speaks the KMS API, is at the address of --kms-listen."
 
 // isForKeyService reports whether a request is a KMS client's: it names an operation of KMS, or is signed for KMS.
-func (c *call) isForKeyService() bool {
+func (c *parsed) isForKeyService() bool {
 	_, credential, _ := strings.Cut(c.header("authorization"), "Credential=")
 	credential, _, _ = strings.Cut(credential, ",")
 	for _, scope := range []string{credential, c.query.Get("X-Amz-Credential")} {
@@ -26,7 +26,7 @@ func (c *call) isForKeyService() bool {
 }
 
 // answerKeyClient answers in KMS's form, which S3's error codes are none of.
-func (c *call) answerKeyClient(e *s3.Error) {
+func (c *outgoing) answerKeyClient(e *s3.Error) {
 	body, err := json.Marshal(struct {
 		Type    string `json:"__type"`
 		Message string `json:"message"`
