@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -28,7 +30,41 @@ func (p *App) openAudit(ctx context.Context, c *Config, log *slog.Logger) error 
 	if err != nil {
 		return err
 	}
+	if err := c.keepReserve(); err != nil {
+		log.Warn("no room is kept for the removal of old audit records from a full disk", "err", err)
+	}
 	p.usage, err = usage.NewCounter(p.state, c.AuditDir())
+	return err
+}
+
+// reserveSize is the room that is kept for the removal of old records: its record and its mark come before a file goes, and
+// a full disk would have no room for them.
+const reserveSize = 1 << 20
+
+func (c *Config) reserve() string { return filepath.Join(c.AuditDir(), "reserve") }
+
+// keepReserve writes the file that takes up the room, unless it is there.
+func (c *Config) keepReserve() error {
+	if size, err := fileSize(c.reserve()); err != nil || size == reserveSize {
+		return err
+	}
+	f, err := os.Create(c.reserve())
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, reserveSize))
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// withReserve does what a full disk must have room for.
+func (c *Config) withReserve(do func() error) error {
+	if err := os.Remove(c.reserve()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	err := do()
+	if kept := c.keepReserve(); kept != nil {
+		err = errors.Join(err, fmt.Errorf("the disk is still full, and no room is kept for the next time: %w", kept))
+	}
 	return err
 }
 
@@ -217,8 +253,17 @@ func PruneAudit(ctx context.Context, c *Config, before time.Time) (pruned audit.
 	return pruned, err
 }
 
-// prune keeps what is not delivered, or not counted, yet.
+// prune removes old records, also from a full disk.
 func (p *App) prune(ctx context.Context, c *Config, who string, before time.Time) (pruned audit.Pruned, err error) {
+	err = c.withReserve(func() error {
+		pruned, err = p.removeRecords(ctx, c, who, before)
+		return err
+	})
+	return pruned, err
+}
+
+// removeRecords keeps what is not delivered, or not counted, yet.
+func (p *App) removeRecords(ctx context.Context, c *Config, who string, before time.Time) (pruned audit.Pruned, err error) {
 	o := audit.PruneOptions{Before: before}
 	if err := p.usage.Update(ctx); err != nil {
 		return pruned, err
