@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// BreakerConfig is the configuration of a circuit breaker. What is zero has a default.
+// BreakerConfig is the configuration of a circuit breaker. Zero fields have defaults.
 type BreakerConfig struct {
 	// Failures is how many calls in a row must find the key service away before it opens. Default 5.
 	Failures int
-	// Cooldown is how long it stays open before one call may try, up to a quarter longer at random, so that replicas do
+	// Cooldown is how long it stays open before a call may try, up to a quarter longer at random, so that replicas do
 	// not all try at once. Default 5 s.
 	Cooldown time.Duration
 	// Probes is how many calls may try at the same time after it. Default 1.
@@ -20,9 +20,9 @@ type BreakerConfig struct {
 	Now func() time.Time
 }
 
-// WithBreaker returns a provider that, while the key service does not answer, fails at once as Unavailable, instead of
-// letting every request wait for its time limit. Only Unavailable counts: a refusal is an answer, and so is Throttled,
-// to which stopping altogether would be the wrong reply.
+// WithBreaker returns a provider with a circuit breaker: while the key service does not answer, calls fail at once as
+// Unavailable, instead of waiting for their time limits. Only Unavailable counts: a refusal is an answer, and so is
+// Throttled, and stopping altogether would be the wrong reply to it.
 func WithBreaker(p Provider, cfg BreakerConfig) Provider {
 	set(&cfg.Failures, 5)
 	set(&cfg.Cooldown, 5*time.Second)
@@ -84,7 +84,7 @@ func through[T any](ctx context.Context, b *breaker, call func() (T, error)) (T,
 		var none T
 		return none, Errorf(Unavailable, "", "The key service is not available.")
 	}
-	outcome := noAnswer // also of a call that panics
+	outcome := noAnswer // also of a panic in call
 	defer func() { b.leave(probe, outcome) }()
 	v, err := call()
 	switch {
@@ -101,10 +101,10 @@ type outcome int
 const (
 	noAnswer  outcome = iota
 	answered          // with success or a refusal
-	abandoned         // the caller gave up: that says nothing about the key service
+	abandoned         // the caller gave up: no news of the key service
 )
 
-// enter says whether a call may go through, and whether it is one that tries.
+// enter reports whether a call may go through, and whether it is a probe.
 func (b *breaker) enter() (probe, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -129,7 +129,7 @@ func (b *breaker) leave(probe bool, o outcome) {
 	case o == abandoned:
 	case o == answered && (probe || !open):
 		b.failures, b.until = 0, time.Time{}
-	case o == answered: // a call from before it opened; the next one that tries will tell
+	case o == answered: // a call from before it opened; the next probe will tell
 	case probe || !open && b.failures+1 >= b.cfg.Failures:
 		b.until = b.cfg.Now().Add(b.cfg.Cooldown + rand.N(b.cfg.Cooldown/4+1))
 	case !open:

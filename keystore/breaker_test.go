@@ -11,7 +11,7 @@ import (
 
 var alice = keystore.Caller{ARN: "arn:aws:iam::000000000000:user/alice"}
 
-// breakerRig is a breaker over a fake that answers as err says.
+// breakerRig is a breaker over a fake. The fake returns err.
 type breakerRig struct {
 	keystore.Provider
 	t     *testing.T
@@ -75,7 +75,7 @@ func TestBreaker(t *testing.T) {
 	}
 }
 
-// TestBreakerProbe: while one call tries, the others fail at once; a client that gives up is nobody's failure.
+// TestBreakerProbe: during a probe, further calls fail at once; a client's cancellation is no failure of the key service.
 func TestBreakerProbe(t *testing.T) {
 	r := newBreaker(t)
 	r.err = keystore.Errorf(keystore.Unavailable, "", "down")
@@ -113,7 +113,7 @@ func TestBreakerProbe(t *testing.T) {
 	if _, err := r.Resolve(t.Context(), alice, r.key); err != nil {
 		t.Errorf("the next one that tries: got %v", err)
 	}
-	for range 10 { // clients that give up do not open it
+	for range 10 { // cancellations do not open it
 		if _, err := r.GenerateDataKey(ctx, alice, r.key, nil); err == nil {
 			t.Error("no error")
 		}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Kind says what a caller can do about an error; the words for people are in Error.Message.
+// Kind is the class of an error, for the caller's reaction; the words for people are in Error.Message.
 type Kind string
 
 const (
@@ -44,7 +44,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// concernsOneKey says that an error, whatever its kind, is an answer of a key service that works.
+// concernsOneKey reports whether an error, of any kind, is the answer of a working key service.
 func concernsOneKey(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.OneKey
@@ -70,7 +70,7 @@ func KindOf(err error) Kind {
 	return Internal
 }
 
-// Transient says that the same call may succeed later without anybody's doing.
+// Transient reports whether the same call may succeed later without anybody's doing.
 func Transient(err error) bool {
 	k := KindOf(err)
 	return k == Throttled || k == Unavailable

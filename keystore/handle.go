@@ -17,17 +17,17 @@ type Handle struct {
 	released atomic.Bool
 }
 
-// NewHandle returns a handle on a key without other users: Release zeroes it.
+// NewHandle returns a handle on a key with a single user: Release zeroes it.
 func NewHandle(key Secret, keyARN string, blob []byte) *Handle {
 	return NewSharedHandle((*ownKey)(&key), keyARN, blob)
 }
 
-// NewSharedHandle returns a handle on a key with other users. Release releases the holder's use.
+// NewSharedHandle returns a handle on a key with further users. Release ends the holder's use.
 func NewSharedHandle(key HeldKey, keyARN string, blob []byte) *Handle {
 	return &Handle{key: key, keyARN: keyARN, blob: blob}
 }
 
-// NewIndirectHandle returns a handle as NewHandle does, on a key that does not come from opening its blob.
+// NewIndirectHandle returns a handle as NewHandle does, on a key with another origin than its blob.
 func NewIndirectHandle(key Secret, keyARN string, blob []byte) *Handle {
 	h := NewHandle(key, keyARN, blob)
 	h.indirect = true

@@ -10,8 +10,8 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Caller is who asks: the authenticated requester of the S3 or KMS request that is being served, and how the request
-// came. The scalar fields name the requester to logs and caches. What the caller may do is in Requester alone: a Caller
+// Caller is the authenticated requester of the S3 or KMS request being served, and how the request
+// came. The scalar fields name the requester to logs and caches. The caller's rights are in Requester alone: a Caller
 // without one, and not the Service, may do nothing.
 type Caller struct {
 	Requester   *iam.Requester
@@ -26,11 +26,11 @@ type Caller struct {
 	Transport   Transport
 	// ViaService is "s3.<region>.amazonaws.com" when the call is made on the caller's behalf for an S3 request.
 	ViaService string
-	// Service says that this is the service's own principal, not a user: it may open what it made.
+	// Service marks the service's own principal, not a user: it may open its own keys.
 	Service bool
 }
 
-// CallerOf returns the caller that a proven requester is.
+// CallerOf returns the caller of a proven requester.
 func CallerOf(who *iam.Requester) Caller {
 	if who == nil {
 		return Caller{}
@@ -38,7 +38,7 @@ func CallerOf(who *iam.Requester) Caller {
 	return Caller{Requester: who, ARN: who.ARN, AccountID: who.AccountID, AccessKeyID: who.AccessKey, UserName: who.Name}
 }
 
-// Conditions are the condition keys that every request has, whatever it is about.
+// Conditions are the condition keys of every request.
 func (c Caller) Conditions(now time.Time, region string) iam.Values {
 	v := iam.Values{}
 	v.Set("aws:CurrentTime", now.UTC().Format(time.RFC3339))
@@ -57,13 +57,13 @@ func (c Caller) Conditions(now time.Time, region string) iam.Values {
 	return v
 }
 
-// Transport says whether a request came over TLS, for the condition key aws:SecureTransport. With a proxy in front that ends
+// Transport tells whether a request came over TLS, for the condition key aws:SecureTransport. With a proxy in front that ends
 // TLS it did, though nothing is known of it for the audit log.
 type Transport uint8
 
 // The transports.
 const (
-	NoTransport Transport = iota // the process's own call, which came over none
+	NoTransport Transport = iota // the process's own call, over no transport
 	PlainHTTP
 	OverTLS
 )
@@ -76,7 +76,7 @@ func TransportOf(tls bool) Transport {
 	return PlainHTTP
 }
 
-// SecureTransport is the value of aws:SecureTransport, which a call that came over no transport does not have.
+// SecureTransport is the value of aws:SecureTransport. A call over no transport has none.
 func (t Transport) SecureTransport() (value string, ok bool) {
 	return strconv.FormatBool(t == OverTLS), t != NoTransport
 }
@@ -115,12 +115,12 @@ func appendField[T string | []byte](b []byte, field T) []byte {
 	return append(b, field...)
 }
 
-// DataKey is a 256-bit key that a KMS key made or opened.
+// DataKey is a 256-bit key, made or opened by a KMS key.
 type DataKey struct {
 	Plaintext  Secret
 	Blob       []byte // the same key under the KMS key: opaque, safe to store
 	KeyARN     string // of the KMS key, always the full ARN
-	MaterialID string // which material of the KMS key wraps it; empty when the provider does not tell
+	MaterialID string // of the KMS key, for this blob; empty when the provider does not tell
 }
 
 // States of a KMS key, as DescribeKey names them.
@@ -132,19 +132,19 @@ const (
 	StateUnavailable     = "Unavailable"
 )
 
-// KeyInfo is what there is to know of a KMS key before it is used.
+// KeyInfo describes a KMS key before its use.
 type KeyInfo struct {
 	ARN       string
 	AccountID string
-	State     string // one of the States, or another of DescribeKey's
-	Symmetric bool   // of usage ENCRYPT_DECRYPT and spec SYMMETRIC_DEFAULT: the only keys that S3 takes
+	State     string // a State, or another state of DescribeKey
+	Symmetric bool   // of usage ENCRYPT_DECRYPT and spec SYMMETRIC_DEFAULT: S3 takes no other keys
 	Usage     string // ENCRYPT_DECRYPT, SIGN_VERIFY, GENERATE_VERIFY_MAC, KEY_AGREEMENT
 	Spec      string // SYMMETRIC_DEFAULT, RSA_2048, ...
 	Manager   string // CUSTOMER or AWS
 	Origin    string // AWS_KMS, EXTERNAL, ...
 }
 
-// Action is what a data key is wanted for: KMS authorises and audits the two apart.
+// Action is the purpose of a data key: KMS authorises and audits the two apart.
 type Action string
 
 const (
@@ -152,18 +152,18 @@ const (
 	Decrypt         Action = "Decrypt"
 )
 
-// Provider is one key service. Implementations are safe for concurrent use and return a *Error for everything that
-// is not the end of the caller's context. keystoretest.Run says in code what is said here in words.
+// Provider is a key service. Implementations are safe for concurrent use and return a *Error for every failure but the
+// end of the caller's context. keystoretest.Run is this contract in code.
 type Provider interface {
-	// Resolve finds a KMS key by key id, key ARN, alias name or alias ARN. It tells of a key that is disabled or of
-	// the wrong kind, too; only one that does not exist is an error. The embedded provider makes the key of
+	// Resolve finds a KMS key by key id, key ARN, alias name or alias ARN. It describes disabled keys and keys
+	// of the wrong kind, too; only an absent key is an error. The embedded provider makes the key of
 	// "alias/aws/s3" when it is first asked for.
 	Resolve(ctx context.Context, caller Caller, keyID string) (KeyInfo, error)
 
 	// GenerateDataKey makes a new data key under a KMS key and binds it to the context.
 	GenerateDataKey(ctx context.Context, caller Caller, keyID string, ec Context) (DataKey, error)
 
-	// Decrypt opens a blob that GenerateDataKey returned. The key and the context must be the same: another key is
+	// Decrypt opens a blob of GenerateDataKey. The key and the context must be the same: another key is
 	// IncorrectKey (or AccessDenied, NotFound), another context or a changed blob InvalidCiphertext.
 	Decrypt(ctx context.Context, caller Caller, blob []byte, keyARN string, ec Context) (DataKey, error)
 
@@ -171,25 +171,25 @@ type Provider interface {
 	// is nil for GenerateDataKey.
 	Authorize(ctx context.Context, caller Caller, action Action, keyARN string, blob []byte, ec Context) error
 
-	// Version names the version of its KMS key that a blob is under, where the key service can refuse one version and
-	// go on with the others (Transit's min_decryption_version); elsewhere it is empty. It makes no call.
+	// Version names a blob's version of its KMS key, where the key service can refuse a single version (Transit's
+	// min_decryption_version); elsewhere it is empty. It makes no call.
 	Version(blob []byte) string
 
 	// Health says whether the key service answers.
 	Health(ctx context.Context) error
 
-	// Close releases what the provider holds and zeroes its keys.
+	// Close releases the provider's resources and zeroes its keys.
 	Close() error
 }
 
-// KeyVersions is a provider that can tell which version of its KMS key is the newest.
+// KeyVersions is a provider with knowledge of the newest version of a KMS key.
 type KeyVersions interface {
-	// KeyVersion names the version of a KMS key that a blob is under, and the one that new blobs are under. It is empty
-	// where that cannot be told. It opens nothing, and so asks nobody's permission.
+	// KeyVersion names a blob's version of its KMS key, and the version of new blobs. Both are empty where the provider
+	// cannot tell. KeyVersion opens nothing, and so asks nobody's permission.
 	KeyVersion(ctx context.Context, keyARN string, blob []byte) (version, newest string, err error)
 }
 
-// KeyVersion asks a provider, if it is one of those.
+// KeyVersion asks a provider, if it has KeyVersions.
 func KeyVersion(ctx context.Context, p Provider, keyARN string, blob []byte) (version, newest string, err error) {
 	v, ok := p.(KeyVersions)
 	if !ok {
@@ -209,14 +209,14 @@ type ServiceKeys interface {
 
 // Root is where the key-encryption keys of SSE-S3 come from, and the keys of the service itself.
 type Root interface {
-	// Current returns the key-encryption key that wraps new data, and the id to store with what it wraps. The
+	// Current returns the key-encryption key for new data, and the id to be stored with the wrapped data key. The
 	// caller releases the handle.
 	Current(ctx context.Context) (kek *Handle, id []byte, err error)
 
-	// Open returns the key-encryption key of an id that Current returned, now or in an earlier life.
+	// Open returns the key-encryption key of an id of Current, now or in an earlier life.
 	Open(ctx context.Context, id []byte) (*Handle, error)
 
-	// ServiceKey returns the current service key, under which the service vouches for what it shows without a KMS
+	// ServiceKey returns the current service key, for MACs over facts shown without a KMS
 	// call.
 	ServiceKey(ctx context.Context) (id uint32, key Secret, err error)
 

@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore"
 )
 
-// TestContextEncoding holds the encoding that blobs in the wild are bound to: it cannot change.
+// TestContextEncoding keeps the encoding, to which blobs in the wild are bound: it cannot change.
 func TestContextEncoding(t *testing.T) {
 	for _, c := range []struct {
 		context keystore.Context
@@ -56,7 +56,7 @@ func TestContextEncodingIsInjective(t *testing.T) {
 	}
 }
 
-// TestSecretsDoNotShow: whatever prints, logs or marshals a key, or something with a key in it.
+// TestSecretsDoNotShow prints, logs and marshals keys, and values with a key in them.
 func TestSecretsDoNotShow(t *testing.T) {
 	raw := bytes.Repeat([]byte("K"), 32)
 	s, err := keystore.NewSecret(raw)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestPanicked: an operator learns where it was, nobody what the values were.
+// TestPanicked: an operator learns the place, and nobody the values.
 func TestPanicked(t *testing.T) {
 	caught := func(f func()) (err error) {
 		defer func() { err = Panicked(recover()) }()

@@ -15,11 +15,11 @@ const SecretSize = 32
 const redacted = "keystore.Secret(redacted)"
 
 // Secret is a 256-bit key. However it is printed, logged or marshalled, the key does not show: the field is private,
-// and the methods below are what fmt, slog and encoding/json call in its place. A copy is a second secret, to be
+// and fmt, slog and encoding/json call the methods below in its place. A copy is a second secret, to be
 // zeroed by itself.
 //
-// What cannot be helped here: fmt calls no methods on what it reaches through a private field. A struct that has a key
-// in a private field has a *Secret there, of which fmt shows the address.
+// A limit: fmt calls no methods on values behind a private field. A struct with a key in a private field has a *Secret
+// there, and fmt shows its address.
 type Secret struct{ b [SecretSize]byte }
 
 // NewSecret copies a key of exactly SecretSize bytes; the caller zeroes the original.
@@ -43,7 +43,7 @@ func (s *Secret) Bytes() []byte { return s.b[:] }
 // Zero erases the key.
 func (s *Secret) Zero() { clear(s.b[:]) }
 
-// IsZero says, in constant time, that there is no key here.
+// IsZero reports, in constant time, whether there is no key here.
 func (s *Secret) IsZero() bool {
 	var none [SecretSize]byte
 	return subtle.ConstantTimeCompare(s.b[:], none[:]) == 1
@@ -54,13 +54,13 @@ func (s *Secret) Equal(other *Secret) bool {
 	return subtle.ConstantTimeCompare(s.b[:], other.b[:]) == 1
 }
 
-// Format is what every verb of fmt prints.
+// Format is the output of every verb of fmt.
 func (Secret) Format(f fmt.State, _ rune) {
 	// fmt gives a Formatter no way to report a failed write; the writer's owner sees it on its own next write.
 	_, _ = io.WriteString(f, redacted)
 }
 
-// LogValue is what slog prints.
+// LogValue is the output of slog.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText refuses: a key goes into a file or onto a wire only sealed.

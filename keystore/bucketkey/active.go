@@ -310,8 +310,8 @@ func (b *Keys) dropRecords(ctx context.Context, keyARN string) error {
 	return nil
 }
 
-// Prune deletes active blobs at the end of their period, of scopes without writers, and damaged records. Chains keep their heads; with NoChain they are deleted. Prune is for a timer of the owner's; nothing depends on it
-// but the size of the state.
+// Prune deletes active blobs at the end of their period, of scopes without writers, and damaged records. Chains keep their
+// heads; with NoChain they are deleted. Prune is for a timer of the owner's: only the size of the state depends on it.
 func (b *Keys) Prune(ctx context.Context) error {
 	if b.cfg.NoChain {
 		if err := b.dropChains(ctx); err != nil {

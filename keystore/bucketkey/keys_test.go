@@ -560,8 +560,8 @@ func (r *rig) history(days int) [][]byte {
 	return blobs
 }
 
-// TestHistory: without chains, reading the data of many days costs each requester one authorisation in a window, like that of one day,
-// and each day's key is opened once as long as it is used.
+// TestHistory: without chains, reading the data of many days costs each requester an authorisation in a window, as for a
+// single day, and each day's key is opened once as long as it is used.
 func TestHistory(t *testing.T) {
 	r := newRig(t, noChain)
 	blobs := r.history(30)

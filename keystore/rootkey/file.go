@@ -17,12 +17,12 @@ import (
 // lines that begin with # are comments.
 const rootFileHeader = "waxseal-root-secret-v1"
 
-// ErrNoSecret says that there is none and that none was to be made: what is sealed already would stay so for ever.
+// ErrNoSecret is returned where there is no root secret, and a new root secret would open nothing of the state.
 var ErrNoSecret = errors.New("rootkey: there is no root secret")
 
 // Load returns the root secret. env is the value of the environment variable: one or more secrets, newest
-// first, with commas between; each is 32 bytes in base64. When it is empty, the secret is in the file, which nobody but
-// its owner may read; when that is absent and create is set, one is made.
+// first, with commas between; each is 32 bytes in base64. When it is empty, the secret is in the file, readable by its
+// owner only. Without a file, Load makes a secret if create is set.
 //
 // create must not be set where there is state already: under a new secret nothing of it could be opened.
 func Load(env, path string, create bool) (*Secret, error) {
@@ -41,7 +41,7 @@ func Load(env, path string, create bool) (*Secret, error) {
 	if err := r.write(os.Link); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	// Read back what is there: another process may have been first.
+	// Read the file back: a concurrent process may have been first.
 	return rootFromFile(path)
 }
 
@@ -124,8 +124,8 @@ func (r *Secret) write(place func(oldpath, newpath string) error) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Rotate puts a new secret before the others, in the file too, and takes in what has come into the file since it was
-// read. What is sealed already opens as before; whoever keeps it seals it again (see Stale), and then the older secrets
+// Rotate puts a new secret first, in the file too, and takes in secrets added to the file since it was read. Sealed values
+// open as before; their owners seal them again (see Stale), and then the older secrets
 // can be pruned. A secret from the environment is changed there.
 func (r *Secret) Rotate() error {
 	r.mu.Lock()
@@ -138,8 +138,8 @@ func (r *Secret) Rotate() error {
 	return r.replace(slices.Concat([]*keystore.Secret{&s}, came, r.secrets))
 }
 
-// Prune removes all secrets but the newest, from the file too. It removes none while the file has one that came since it
-// was read: something may be sealed under that.
+// Prune removes all secrets but the newest, from the file too. It removes none while the file has an unknown secret, added
+// since it was read: something may be sealed under it.
 func (r *Secret) Prune() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -153,7 +153,7 @@ func (r *Secret) Prune() error {
 	return r.replace(append([]*keystore.Secret(nil), r.secrets[:min(1, len(r.secrets))]...))
 }
 
-// since returns the secrets that came into the file since it was read. Where there is no file any more, there are none:
+// since returns the secrets added to the file since it was read. Where there is no file any more, there are none:
 // it is written anew. mu is held.
 func (r *Secret) since() ([]*keystore.Secret, error) {
 	switch {
@@ -173,7 +173,7 @@ func (r *Secret) since() ([]*keystore.Secret, error) {
 	return slices.DeleteFunc(now.secrets, known), nil
 }
 
-// replace writes the file first, so that no secret is used that a crash could lose. mu is held.
+// replace writes the file first: a crash must not lose a secret in use. mu is held.
 func (r *Secret) replace(secrets []*keystore.Secret) error {
 	next := &Secret{secrets: secrets, path: r.path}
 	if err := next.write(os.Rename); err != nil {

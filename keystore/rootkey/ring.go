@@ -16,7 +16,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Service keys in the state: each by its id in 8 hexadecimal digits, and the id of the current one.
+// Service keys in the state: each by its id in 8 hexadecimal digits, and the id of the current key.
 const (
 	ServiceKeyPrefix  = "servicekey/"
 	ServiceKeyCurrent = "servicekeys/current"
@@ -26,8 +26,8 @@ const (
 // number 1 and the number says nothing: see sse.CountedServiceKeys.
 const firstRandomID = 1 << 16
 
-// Ring is the service's own keys: random, sealed, in the state, found by an id that is stored with what
-// they vouch for. Ids are random, so that a ring tells its own from those of another deployment, or of a state that was
+// Ring has the service's own keys: random, sealed, in the state. A MAC is stored with the id of its key. Ids are random, so
+// that a ring tells its own keys from the keys of another deployment, or of a state that was
 // lost. It is safe for concurrent use.
 type Ring struct {
 	store  state.Store
@@ -37,7 +37,7 @@ type Ring struct {
 	keys     map[uint32]*keystore.Secret
 	current  uint32    // 0: none yet
 	revision int64     // of ServiceKeyCurrent; 0: not there
-	looked   time.Time // when the state was last read for an id that was not known
+	looked   time.Time // when the state was last read for an unknown id
 	timeout  time.Duration
 }
 
@@ -83,7 +83,7 @@ func (r *Ring) ByID(id uint32) (keystore.Secret, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), r.timeout)
 	defer cancel()
 	if r.load(ctx) != nil {
-		// The caller learns what it asked: not known here. It can tell nobody more than that.
+		// The caller asks whether the id is known here, and it is not. There is nobody to tell more.
 		return keystore.Secret{}, false
 	}
 	return r.known(id)
@@ -115,7 +115,7 @@ func (r *Ring) lookSoon() {
 	r.looked = time.Time{}
 }
 
-// Rotate makes a new current key and returns its id. Earlier ones go on vouching for what they did. When another
+// Rotate makes a new current key and returns its id. Earlier keys go on verifying their MACs. When another
 // replica makes the same step at the same time, its key is taken.
 func (r *Ring) Rotate(ctx context.Context) (uint32, error) {
 	id, revision := r.vacant()
@@ -142,7 +142,7 @@ func (r *Ring) Rotate(ctx context.Context) (uint32, error) {
 	return id, nil
 }
 
-// vacant returns a random id that no key of the ring has, and the revision of the current one's record.
+// vacant returns a random id without a key in the ring, and the revision of the current key's record.
 func (r *Ring) vacant() (id uint32, revision int64) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -178,7 +178,7 @@ func (r *Ring) Reseal(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rootkey: current service key: %w", err)
 	}
-	return r.load(ctx) // the current one's record has a new revision
+	return r.load(ctx) // the current key's record has a new revision
 }
 
 func (r *Ring) reseal(ctx context.Context, e state.Entry, aad []byte) error {
@@ -217,13 +217,13 @@ func (r *Ring) load(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if revision >= r.revision { // an older reading must not take a newer one's place
+	if revision >= r.revision { // an older reading must not replace a newer
 		r.keys, r.current, r.revision = keys, current, revision
 	}
 	return nil
 }
 
-// loadCurrent reads which key is the current one. It comes before the keys are read: those that it may name are there.
+// loadCurrent reads the id of the current key. It comes before the keys are read, so the named key is among them.
 func (r *Ring) loadCurrent(ctx context.Context) (id uint32, revision int64, err error) {
 	e, err := r.store.Get(ctx, ServiceKeyCurrent)
 	if errors.Is(err, state.ErrNotFound) {

@@ -67,7 +67,7 @@ func TestSealer(t *testing.T) {
 	}
 }
 
-// TestSealedFormat opens what an earlier version sealed: the format cannot change.
+// TestSealedFormat opens a value sealed by an earlier version: the format cannot change.
 func TestSealedFormat(t *testing.T) {
 	sealed, err := hex.DecodeString(goldenSealed)
 	if err != nil {
@@ -179,7 +179,7 @@ func TestRootSecretFile(t *testing.T) {
 	}
 }
 
-// TestRootSecretFileChanges: what has come into the file since it was read stays there, and opens, whoever writes it next.
+// TestRootSecretFileChanges: a secret added to the file since it was read stays there, and opens, after every later write.
 func TestRootSecretFileChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root.key")
 	early := must(rootkey.Load("", path, true))
@@ -212,7 +212,7 @@ func TestRootSecretFileChanges(t *testing.T) {
 	opens(early, 1)
 	opens(must(rootkey.Load("", path, false)), 1)
 
-	// A file that cannot be read is left alone; one that is gone is written anew.
+	// An unreadable file is left alone; a removed file is written anew.
 	if err := os.WriteFile(path, []byte("not a root secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +304,7 @@ func TestServiceKeyRing(t *testing.T) {
 			t.Error("replicas have different keys")
 		}
 	}
-	// One rotates; another, which was not told, finds the new key by its id, and not what does not exist.
+	// A ring rotates; a second ring, without being told, finds the new key by its id, and no absent key.
 	second := must(rings[0].Rotate(t.Context()))
 	_, newer := rings[0].Current()
 	if k, ok := rings[1].ByID(second); !ok || second == first || !k.Equal(&newer) || newer.Equal(&key) {
@@ -319,7 +319,7 @@ func TestServiceKeyRing(t *testing.T) {
 	if _, ok := rings[2].ByID(77); ok {
 		t.Error("there is no such key")
 	}
-	// A rekey; the ring that made it can rotate afterwards.
+	// A rekey; its ring can rotate afterwards.
 	next := rootkey.New(secret(t, 2), secret(t, 1))
 	resealer := open(next)
 	if err := resealer.Reseal(t.Context()); err != nil {
@@ -348,7 +348,7 @@ func TestServiceKeyRing(t *testing.T) {
 	}
 }
 
-// TestServiceKeyIDs: two rings have no id in common, and a ring that was numbered from 1 keeps its keys and goes on with
+// TestServiceKeyIDs: two rings have no id in common, and a ring numbered from 1 keeps its keys and goes on with
 // a random id.
 func TestServiceKeyIDs(t *testing.T) {
 	ids := map[uint32]bool{}

@@ -17,11 +17,11 @@ import (
 	"waxseal/keystore/state"
 )
 
-// ErrNotSealed is returned by Open for what was not sealed by this root secret, for this purpose and place, or was
-// changed since.
+// ErrNotSealed is returned by Open unless the value was sealed by this root secret, for this purpose and place, and is
+// unchanged.
 var ErrNotSealed = errors.New("rootkey: does not open with this root secret")
 
-// Secret is the secret that everything at rest is sealed under. It is one random 256-bit secret, or, while it is
+// Secret is the root secret: it seals everything at rest. It is a single random 256-bit secret, or, while it is
 // being changed, a ring of them: the first seals, all open.
 //
 // A secret is never used as a key itself:
@@ -45,7 +45,7 @@ const (
 	sealOverhead = sealHeader + 16
 )
 
-// New makes a Secret of secrets, newest first. It is for tests and for secrets that are kept elsewhere.
+// New makes a Secret of secrets, newest first. It is for tests and for secrets kept elsewhere.
 func New(newest keystore.Secret, older ...keystore.Secret) *Secret {
 	r := &Secret{secrets: []*keystore.Secret{&newest}}
 	for _, s := range older {
@@ -54,11 +54,11 @@ func New(newest keystore.Secret, older ...keystore.Secret) *Secret {
 	return r
 }
 
-// Sealer returns what seals for a purpose. Different purposes use unrelated keys.
+// Sealer returns the sealer for a purpose. Different purposes use unrelated keys.
 func (r *Secret) Sealer(purpose string) state.Sealer { return &rootSealer{root: r, purpose: purpose} }
 
 // Derive returns a key for a purpose that needs a key and not a seal. It changes with the newest secret, so it is for
-// what is short-lived.
+// short-lived uses.
 func (r *Secret) Derive(purpose string) (keystore.Secret, error) {
 	secrets := r.all()
 	if len(secrets) == 0 {
@@ -84,7 +84,7 @@ func (r *Secret) Zero() {
 	r.secrets = nil
 }
 
-// Stale says that something was sealed by another than the newest secret, so that a rekey has to seal it again.
+// Stale reports whether a value was sealed by an older secret than the newest, so that a rekey has to seal it again.
 func (r *Secret) Stale(sealed []byte) (bool, error) {
 	secrets := r.all()
 	if len(secrets) == 0 || len(sealed) < sealOverhead || sealed[0] != sealVersion {
@@ -97,7 +97,7 @@ func (r *Secret) Stale(sealed []byte) (bool, error) {
 	return !bytes.Equal(id, sealed[1:1+sealIDSize]), nil
 }
 
-// Fingerprint names the newest secret. Everything that it sealed carries the same bytes, and nothing can be learned of
+// Fingerprint names the newest secret. Every value sealed by it carries the same bytes, and nothing can be learned of
 // the secret from them.
 func (r *Secret) Fingerprint() (string, error) {
 	secrets := r.all()
