@@ -23,6 +23,9 @@ func (c *parsed) addOrigin(h http.Header) {
 			h.Set(name, v)
 		}
 	}
+	if c.method == http.MethodHead && h.Get("Access-Control-Request-Method") == "" {
+		h.Set("Access-Control-Request-Method", http.MethodHead) // a HEAD is a GET at the store
+	}
 }
 
 // noteCORS keeps what the store's answer to a request with an Origin says of it: the last one that was allowed counts.

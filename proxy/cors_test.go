@@ -98,3 +98,20 @@ func TestPreflightsNeedNoSignature(t *testing.T) {
 		}
 	}
 }
+
+// TestCORSOfHEAD: a HEAD, which asks the store with GET, follows the rules for HEAD.
+func TestCORSOfHEAD(t *testing.T) {
+	k, _ := overMemory(t, proxytest.Options{}, nil)
+	k.mustDo(t, "PUT", "/bkt/key", nil, []byte("x"))
+	for _, allowed := range []string{"GET", "HEAD"} {
+		k.mustDo(t, "PUT", "/bkt?cors", nil, []byte("<CORSConfiguration><CORSRule><AllowedOrigin>*</AllowedOrigin><AllowedMethod>"+allowed+"</AllowedMethod></CORSRule></CORSConfiguration>"))
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, key := range []string{"key", "none"} {
+				resp, _ := k.do(t, method, "/bkt/"+key, hdr{"Origin": "https://a"}, nil)
+				if got := resp.Header.Get("Access-Control-Allow-Origin") != ""; got != (method == allowed) {
+					t.Errorf("%s of %s where %s is allowed: %v", method, key, allowed, resp.Header)
+				}
+			}
+		}
+	}
+}
