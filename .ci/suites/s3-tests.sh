@@ -69,7 +69,7 @@ run_suite() { # run_suite WHERE URL ACCESS_KEY SECRET_KEY
 		cd "$S3TESTS"
 		unset AWS_CA_BUNDLE AWS_CONFIG_FILE AWS_SHARED_CREDENTIALS_FILE AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY
 		S3TEST_CONF=$WORK/$where.conf PYTHONPATH=$ROOT/.ci/suites:${PYTHONPATH:-} AWS_EC2_METADATA_DISABLED=true \
-			"$PYTHON" -m pytest -p tolerant -p no:cacheprovider -n 2 --timeout 120 --tb=line -q -rA \
+			"$PYTHON" -m pytest -p tolerant -p no:cacheprovider -n 2 --timeout 300 --tb=line -q -rA \
 			--junitxml="$WORK/$where.xml" -m "$SELECTION" "${ARGUMENTS[@]}"
 	) >"$WORK/$where.log" 2>&1 || status=$?
 	[ -s "$WORK/$where.xml" ] || { tail -n 20 "$WORK/$where.log" >&2 && fail "the suite did not run ($status)"; }
