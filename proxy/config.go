@@ -10,6 +10,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/awsquery"
 	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/forwarded"
 	"waxseal/keystore/iam"
@@ -24,6 +25,8 @@ import (
 type Config struct {
 	Upstream store.Config
 	Users    *iam.Directory
+	// STS, where set, answers requests to STS on the S3 endpoint.
+	STS *awsquery.Port
 	// Used, where set, is told of each request that was signed rightly.
 	Used     func(who *iam.Requester, service, region string)
 	Provider keystore.Provider // KMS keys, for SSE-KMS and DSSE-KMS

@@ -201,7 +201,7 @@ var formHeaders = map[string]string{
 // formUnderstood are the x-amz-* fields that are read here. Those about encryption and checksums are in understood.
 var formUnderstood = map[string]bool{
 	"x-amz-algorithm": true, "x-amz-credential": true, "x-amz-date": true, "x-amz-signature": true,
-	"x-amz-sdk-checksum-algorithm": true,
+	"x-amz-sdk-checksum-algorithm": true, "x-amz-security-token": true,
 }
 
 // storeHeader is what of the form goes to the store. Fields that nobody knows are passed over, as S3 does, but for

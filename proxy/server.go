@@ -137,6 +137,9 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 // handle verifies, routes and runs a request. Expect already did the first two for a client that waits for 100.
 func (c *call) handle() (err error) {
 	defer caught(&err)
+	if c.isForSTS() {
+		return c.answerSTS()
+	}
 	if err := c.admit(); err != nil {
 		return err
 	}
@@ -176,6 +179,9 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 		return fasthttp.StatusExpectationFailed
 	}
 	c := s.callOf(ctx)
+	if c.isForSTS() {
+		return fasthttp.StatusContinue // its body is short, and signed
+	}
 	err := c.admit()
 	c.leavePlace() // until the body comes, if it ever does
 	if err != nil {

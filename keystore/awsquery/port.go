@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/valyala/fasthttp"
 
+	"waxseal/keystore"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/inbound"
 	"waxseal/keystore/sigv4"
@@ -74,8 +75,14 @@ func (p *Port) Head(ctx *fasthttp.RequestCtx) error {
 	return queryError(p.verifiers[p.api(ctx).Name].VerifyHead(inbound.Signed(ctx, nil)))
 }
 
+// Origin is where a request came from, by the word of proxies that are trusted, too.
+type Origin struct {
+	Address string
+	Secure  bool // it came over TLS
+}
+
 // Serve answers a request. proven is called when its signature was found to be right.
-func (p *Port) Serve(ctx *fasthttp.RequestCtx, body []byte, proven func()) {
+func (p *Port) Serve(ctx *fasthttp.RequestCtx, body []byte, from Origin, proven func()) {
 	a := p.api(ctx)
 	var who *iam.Requester
 	if len(ctx.Request.Header.Peek("Authorization")) > 0 {
@@ -91,7 +98,9 @@ func (p *Port) Serve(ctx *fasthttp.RequestCtx, body []byte, proven func()) {
 	// Not a child of fasthttp's context: that one says nothing of the client, and is used again for another request.
 	deadline, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	write(ctx, a.Serve(deadline, inbound.Caller(ctx, who), body))
+	caller := inbound.Caller(ctx, who)
+	caller.SourceIP, caller.Transport = from.Address, keystore.TransportOf(from.Secure)
+	write(ctx, a.Serve(deadline, caller, body))
 }
 
 // Refuse answers a request with an error.

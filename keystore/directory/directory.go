@@ -268,7 +268,7 @@ func (d *Directory) follow(ctx context.Context) error {
 			}
 		case <-flush.C:
 			d.flushUses(ctx)
-			if err := d.rotateRing(ctx); err != nil {
+			if err := d.RotateRing(ctx); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -332,3 +332,6 @@ func (d *Directory) IsPrincipal(arn string) bool {
 	_, ok := d.cfg.People.PrincipalID(arn)
 	return ok
 }
+
+// Trust is the parsed trust policy of a role.
+func (d *Directory) Trust(r *Role) (*iam.Policy, error) { return iam.ParseTrust([]byte(r.Trust)) }

@@ -57,7 +57,7 @@ type Claims struct {
 	Name      string   `json:"n"` // RoleSessionName
 	Issued    int64    `json:"i"`
 	Expires   int64    `json:"e"`
-	Chained   bool     `json:"c,omitempty"`
+	Chained   bool     `json:"c,omitempty"` // assumed by a session
 	Policy    string   `json:"p,omitempty"` // the inline session policy
 	Policies  []string `json:"a,omitempty"` // ARNs of managed session policies
 	Issuer    string   `json:"w,omitempty"` // of a web identity
@@ -340,8 +340,8 @@ func (m *Model) newestRingKey(before time.Time) (id string, key *tokenKey) {
 	return id, key
 }
 
-// rotateRing adds a key when the newest is a month old, and removes keys whose last token has expired.
-func (d *Directory) rotateRing(ctx context.Context) error {
+// RotateRing adds a key when the newest is a month old, and removes keys whose last token has expired.
+func (d *Directory) RotateRing(ctx context.Context) error {
 	now := d.cfg.Now()
 	_, newest := d.Model().newestRingKey(now)
 	if newest == nil || now.Sub(newest.Created) < ringPeriod && !d.Model().hasDeadKeys(now) {

@@ -120,7 +120,7 @@ func (h *Handler) serveQuery(ctx *fasthttp.RequestCtx) {
 		defer member.Leave()
 		var body []byte
 		if body, err = readBody(ctx, member); err == nil {
-			h.Query.Serve(ctx, body, func() { prove(ctx) })
+			h.Query.Serve(ctx, body, awsquery.Origin{Address: ctx.RemoteIP().String(), Secure: ctx.IsTLS()}, func() { prove(ctx) })
 			return
 		}
 	}

@@ -99,9 +99,12 @@ func (v *Verifier) checkScopeKMS(c credential, end string) error {
 	return nil
 }
 
+// globalRegion is what requests to global services are signed for.
+const globalRegion = "us-east-1"
+
 // inRegion reports whether a credential scope's region is one that the service takes.
 func (v *Verifier) inRegion(region string) bool {
-	return region != "" && (v.Region == "" || region == v.Region || v.Global && region == "us-east-1")
+	return v.Global && (region == globalRegion || region == "") || region != "" && (v.Region == "" || region == v.Region)
 }
 
 func validDate(date string) bool {

@@ -52,8 +52,8 @@ type Verifier struct {
 	Service string // the credential scope's service: "s3", "kms", "iam", "sts"
 	Region  string // the credential scope's region; "" takes any
 
-	// Global takes us-east-1 in the credential scope beside Region: SDKs sign requests to IAM, and to the global endpoint
-	// of STS, for it.
+	// Global takes us-east-1 in the credential scope beside Region, and an empty region: AWS's SDKs sign requests to IAM, and
+	// to the global endpoint of STS, for us-east-1; MinIO's sign those to STS for none.
 	Global bool
 
 	// Lookup resolves an access key with the session token that came with it, or "". An empty secret counts as not found.

@@ -43,6 +43,9 @@ func (v *Verifier) verify(r *Request) (*Auth, error) {
 	if count > 1 || count == 1 && query.form != noQueryAuth {
 		return nil, v.errMechanisms(authorization)
 	}
+	if query.form == queryV2 && !v.AllowV2 {
+		return nil, errPresignedV2() // with or without a token: version 1 of the aws CLI makes such URLs
+	}
 	token, tokens := r.header("X-Amz-Security-Token")
 	if tokens > 1 || tokens == 1 && query.hasToken || tokens == 1 && count == 0 && query.form == queryV2 ||
 		query.hasToken && query.form != queryV4 || tokens == 1 && count == 0 && query.form == noQueryAuth {

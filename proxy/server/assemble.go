@@ -18,6 +18,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
+	"waxseal/keystore/awsquery"
 	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/directory"
 	"waxseal/keystore/iam"
@@ -47,7 +48,8 @@ type App struct {
 	usage    *usage.Counter
 	users    *iam.Directory
 	people   *directory.Directory
-	own      []iam.User // of waxseal itself, beside root
+	sts      *awsquery.Port // on the S3 endpoint
+	own      []iam.User     // of waxseal itself, beside root
 	provider keystore.Provider
 	behind   keystore.Provider // the external key service; nil with the embedded one
 	sseRoot  keystore.Root
@@ -197,7 +199,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
 	}
 	p.S3, err = proxy.New(proxy.Config{
-		Upstream: up, Users: p.users, Used: p.people.Used, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
+		Upstream: up, Users: p.users, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
 		State: p.state, HeldDir: dataDir(c.DataDir).held(),
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),

@@ -73,6 +73,7 @@ type Config struct {
 
 	// Only in the file.
 	Users         []UserConfig        `yaml:"users"`
+	Issuers       []IssuerConfig      `yaml:"issuers"`
 	ReadThrough   []string            `yaml:"read_through"`
 	BucketAliases map[string]string   `yaml:"bucket_aliases"`
 	Compression   []CompressionConfig `yaml:"compression"`
@@ -81,6 +82,24 @@ type Config struct {
 
 	trustedProxies forwarded.Trusted
 	kmsTokenFile   string // from the environment
+}
+
+// IssuerConfig says how the keys of a web identity's issuer are read, where that is not by discovery over the network.
+type IssuerConfig struct {
+	URL       string `yaml:"url"`        // as its OpenID Connect provider has it
+	JWKSFile  string `yaml:"jwks_file"`  // the key set, read instead of the network
+	CAFile    string `yaml:"ca_file"`    // certificate authorities of the issuer
+	TokenFile string `yaml:"token_file"` // a bearer token for the issuer's documents, as Kubernetes asks for
+}
+
+func (i IssuerConfig) check() error {
+	switch {
+	case !strings.HasPrefix(i.URL, "https://"):
+		return fmt.Errorf("url %q does not begin with https://", i.URL)
+	case i.JWKSFile == "" && i.CAFile == "" && i.TokenFile == "":
+		return errors.New("name a jwks_file, ca_file or token_file: without, there is nothing to configure")
+	}
+	return nil
 }
 
 type CompressionConfig struct {
@@ -362,6 +381,11 @@ func (c *Config) checkFileOnly() (mistakes []error) {
 	for _, bucket := range slices.Sorted(maps.Keys(c.BucketAliases)) {
 		if sealedAs := c.BucketAliases[bucket]; bucket == "" || sealedAs == "" || bucket == sealedAs {
 			mistakes = append(mistakes, fmt.Errorf("config: bucket_aliases: %q: %q names no other bucket", bucket, sealedAs))
+		}
+	}
+	for n, i := range c.Issuers {
+		if err := i.check(); err != nil {
+			mistakes = append(mistakes, fmt.Errorf("config: issuers: issuer %d: %w", n+1, err))
 		}
 	}
 	return append(mistakes, c.checkUsers()...)

@@ -99,7 +99,8 @@ func mistakesOf(several *yaml.TypeError) (mistakes []error) {
 // keysIn are the keys that a mapping may have, by the name of the type that it is read into.
 var keysIn = map[string][]string{
 	"Config": keysOf[Config](), "UserConfig": keysOf[UserConfig](), "CompressionConfig": keysOf[CompressionConfig](),
-	"Credentials": keysOf[Credentials](),
+	"IssuerConfig": keysOf[IssuerConfig](),
+	"Credentials":  keysOf[Credentials](),
 }
 
 // keysOf are the YAML keys of a structure.

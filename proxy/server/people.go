@@ -12,6 +12,8 @@ import (
 	"waxseal/keystore/iamapi"
 	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/sigv4"
+	"waxseal/keystore/stsapi"
+	"waxseal/keystore/webidentity"
 	"waxseal/proxy"
 )
 
@@ -48,13 +50,26 @@ func (c *Config) checkPolicy(policy *iam.Policy) error {
 	return gate.CheckPolicy(policy)
 }
 
+// openSTS makes the API of STS, and its port on the S3 endpoint.
+func (p *App) openSTS(c *Config, log *slog.Logger) *awsquery.API {
+	sources := make(map[string]webidentity.Source, len(c.Issuers))
+	for _, i := range c.Issuers {
+		sources[i.URL] = webidentity.Source{JWKSFile: i.JWKSFile, CAFile: i.CAFile, TokenFile: i.TokenFile}
+	}
+	sts := stsapi.New(stsapi.Config{Directory: p.people, Keys: &webidentity.KeySets{Sources: sources}},
+		awsquery.API{Audit: p.audit, Region: c.Region, Account: c.Account, Now: time.Now, Log: log})
+	p.sts = awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, sts)
+	return sts
+}
+
 // openKMS makes the endpoint of the key service, which is that of IAM, too. With an external key service it has no KMS.
 func (p *App) openKMS(c *Config, log *slog.Logger) {
+	sts := p.openSTS(c, log)
 	base := awsquery.API{Audit: p.audit, Region: c.Region, Account: c.Account, Now: time.Now, Log: log}
 	h := kmsapi.Handler{
 		Service:      p.KeyService,
 		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Resolve, Now: time.Now}, p.people.Used),
-		Query:        awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, iamapi.New(p.people, base)),
+		Query:        awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, iamapi.New(p.people, base), sts),
 		Log:          log,
 
 		TrustedProxies: c.trustedProxies,
