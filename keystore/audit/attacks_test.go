@@ -232,3 +232,28 @@ func TestFilesAddedAfterACrash(t *testing.T) {
 		t.Errorf("%+v", report.Findings)
 	}
 }
+
+// TestSharedState has two processes keep chains in one state, each in a directory of its own: the other's is elsewhere, and
+// one that was kept here and is gone is missing all the same.
+func TestSharedState(t *testing.T) {
+	one := newYard(t)
+	two := &yard{dir: t.TempDir(), state: one.state, now: begin}
+	sinkOne, sinkTwo := one.open(t), two.open(t)
+	one.file(t, sinkOne, "A")
+	two.file(t, sinkTwo, "B")
+	trust := two.trust(t, sinkTwo)
+	if report, err := audit.Verify(two.dir, trust); err != nil || !has(report, audit.Missing) {
+		t.Errorf("the other's chain, where the state is not shared: %+v, %v", report, err)
+	}
+	trust.Shared = true
+	if report, err := audit.Verify(two.dir, trust); err != nil || report.Tampered() || !has(report, audit.Elsewhere) {
+		t.Errorf("the other's chain: %+v, %v", report, err)
+	}
+	removeAll(meddler{t, two.dir}, "*")
+	two.file(t, two.open(t), "C")
+	trust = two.trust(t, nil)
+	trust.Shared = true
+	if report, err := audit.Verify(two.dir, trust); err != nil || !has(report, audit.Missing) {
+		t.Errorf("the chain of a directory that was emptied: %+v, %v", report, err)
+	}
+}
