@@ -39,6 +39,8 @@ type chains struct {
 	Scope   string   `json:"scope"`
 	Key     string   `json:"key"`
 	Chains  []*chain `json:"chains"`
+
+	unusable bool // the record is damaged, or of a later version: there is no use in reading it again soon
 }
 
 // chain is the latest bucket key of a target under one material of its KMS key, the head, with the earlier bucket keys
@@ -101,8 +103,7 @@ func (c *chains) of(material string) *chain {
 // with returns chains with ch as the newest, in the place of the chain under the same material.
 func (c *chains) with(ch *chain) *chains {
 	others := slices.DeleteFunc(slices.Clone(c.Chains), func(old *chain) bool { return old.Material == ch.Material })
-	next := *c
-	next.Chains = []*chain{ch}
+	next := &chains{Version: c.Version, Scope: c.Scope, Key: c.Key, Chains: []*chain{ch}}
 	left := maxRows - ch.length()
 	for _, old := range others[:min(len(others), maxChains-1)] {
 		kept := *old
@@ -110,11 +111,11 @@ func (c *chains) with(ch *chain) *chains {
 		left -= kept.length()
 		next.Chains = append(next.Chains, &kept)
 	}
-	return &next
+	return next
 }
 
-// find returns the chain and the row of a blob. known reports whether the blob is in a chain, as head or predecessor;
-// the chain of a head is nil.
+// find returns the chain and the row of a blob. known reports whether the blob is in a chain, as head or predecessor, or no
+// chain is usable; the chain of a head is nil.
 func (c *chains) find(t *target, blob id) (ch *chain, row int, known bool) {
 	for _, ch := range c.Chains {
 		for row := range ch.length() {
@@ -126,7 +127,7 @@ func (c *chains) find(t *target, blob id) (ch *chain, row int, known bool) {
 			return nil, 0, true
 		}
 	}
-	return nil, 0, false
+	return nil, 0, c.unusable
 }
 
 func (c *chain) length() int { return len(c.Rows) / rowSize }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -367,6 +369,23 @@ func TestChainDamaged(t *testing.T) {
 	}
 }
 
+// TestChainDamagedIsSaidOnce: a damaged record is read, and said in the log, once in a window, however many blobs are read.
+func TestChainDamagedIsSaidOnce(t *testing.T) {
+	r := newRig(t)
+	all := r.days(r.Keys, photos, r.key, 40)
+	e, _ := r.chainsOf(photos, r.key)
+	r.put(e.Key, []byte("{"))
+	var log bytes.Buffer
+	b := r.replica(func(c *bucketkey.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	for _, w := range all {
+		r.reads(b, alice, photos, r.key, []written{w})
+		r.clock.Advance(7 * time.Second)
+	}
+	if n := strings.Count(log.String(), "a chain of bucket keys in the state is not used"); n != 1 {
+		t.Errorf("said %d times in less than a window:\n%s", n, log.String())
+	}
+}
+
 // TestChainOfLaterVersion: a record that a later version of waxseal wrote is neither used nor replaced.
 func TestChainOfLaterVersion(t *testing.T) {
 	r := newRig(t)
@@ -669,4 +688,35 @@ func TestChainOfAnotherMaterial(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	r.reads(r.replica(), alice, photos, r.key, all)
+}
+
+// BenchmarkForReadChained reads the oldest of a thousand bucket keys through the latest.
+func BenchmarkForReadChained(b *testing.B) {
+	kms, clock := keystoretest.NewFake(), &keystoretest.Clock{}
+	key := kms.AddKey()
+	keys := bucketkey.New(kms, state.NewMemory(), newSealer(), bucketkey.Config{Now: clock.Now})
+	defer keys.Close()
+	var oldest []byte
+	for range 1000 {
+		h, err := keys.ForWrite(b.Context(), carol, photos, key, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if oldest == nil {
+			oldest = h.Blob()
+		}
+		h.Release()
+		clock.Advance(24 * time.Hour)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		h, err := keys.ForRead(b.Context(), alice, photos, key, oldest, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if !h.Indirect() {
+			b.Fatal("the blob itself was decrypted")
+		}
+		h.Release()
+	}
 }

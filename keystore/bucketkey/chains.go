@@ -55,6 +55,7 @@ func (b *Keys) readChains(ctx context.Context, t *target) (*chainRecord, error) 
 			return &chainRecord{chains: c, revision: e.Revision}, nil
 		}
 	}
+	r.chains.unusable = true
 	r.later, r.damaged = errors.Is(err, errChainVersion), !errors.Is(err, errChainVersion)
 	b.cfg.Log.Warn("a chain of bucket keys in the state is not used", "key", chainKey(t), "scope", t.scope, "kms_key", t.keyARN, "err", err)
 	return r, nil
