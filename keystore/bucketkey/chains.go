@@ -292,6 +292,7 @@ func (b *Keys) dropChains(ctx context.Context) error {
 
 // putChains keeps the target's chains in memory.
 func (m *memory) putChains(t *target, c *chains, epoch uint64) {
+	c.indexRows()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.late(t.keyARN, epoch) {

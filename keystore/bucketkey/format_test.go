@@ -50,6 +50,7 @@ func TestArchivedChain(t *testing.T) {
 	}
 	head := filled(1)
 	for i, blob := range archivedBlobs[1:] {
+		c.indexRows()
 		ch, row, known := c.find(on, on.blobID([]byte(blob)))
 		if ch == nil || !known || row != i || ch.Material != "material-1" || string(ch.Head) != archivedBlobs[0] {
 			t.Fatalf("%q: found %+v, row %d", blob, ch, row)
