@@ -90,7 +90,7 @@ start_waxseal() {
 	export WAXSEAL_SECRET_KEY=${WAXSEAL_SECRET_KEY:-ci-secret-of-the-root-user-0123456789}
 	(umask 077 && principals >"$DATA.yaml")
 	# shellcheck disable=SC2086 # several arguments
-	"$WAXSEAL" serve --config "$DATA.yaml" --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --drain-delay 0 \
+	"$WAXSEAL" serve --config "$DATA.yaml" --data-dir "$DATA" --listen 127.0.0.1:0 --kms-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 ${DRAIN---drain-delay 0} \
 		${CI_SERVE_ARGS:-} "$@" \
 		>"$out" 2>"$log" &
 	WAXSEAL_PID=$!
