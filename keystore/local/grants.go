@@ -21,14 +21,17 @@ import (
 
 // grantRecord is kms/grant/<key id>/<grant id>.
 type grantRecord struct {
-	ID          string            `json:"id"`
-	KeyID       string            `json:"key_id"`
-	Account     string            `json:"account"` // of the key
-	Region      string            `json:"region"`  // of the key
-	Name        string            `json:"name,omitempty"`
-	Created     time.Time         `json:"created"`
-	Grantee     string            `json:"grantee"`
-	Retiring    string            `json:"retiring,omitempty"`
+	ID       string    `json:"id"`
+	KeyID    string    `json:"key_id"`
+	Account  string    `json:"account"` // of the key
+	Region   string    `json:"region"`  // of the key
+	Name     string    `json:"name,omitempty"`
+	Created  time.Time `json:"created"`
+	Grantee  string    `json:"grantee"`
+	Retiring string    `json:"retiring,omitempty"`
+	// Whom the two ARNs meant when the grant was made; empty in grants of earlier versions.
+	GranteeID   string            `json:"grantee_id,omitempty"`
+	RetiringID  string            `json:"retiring_id,omitempty"`
 	Issuer      string            `json:"issuer"` // account of whoever made it
 	Operations  []string          `json:"operations"`
 	Constraints *GrantConstraints `json:"constraints,omitempty"`
@@ -78,11 +81,25 @@ var contextOperations = []string{
 func (c *call) grantFor(k *key, req *iam.Request, own iam.Own, a access) *grantRecord {
 	op := strings.TrimPrefix(req.Action, "kms:")
 	for _, g := range k.grants.byGrantee[iam.RoleOf(req.Principal.ARN)] {
-		if own.Passes(req.Principal.NamedBy(g.Grantee)) && g.allows(op, a) {
+		if own.Passes(req.Principal.NamedBy(g.Grantee)) && sameID(g.GranteeID, req.Principal) && g.allows(op, a) {
 			return g
 		}
 	}
 	return nil
+}
+
+// sameID reports whether a principal is the one that a grant was made for, and not one that was made anew under its name.
+// Grants of earlier versions tell no id.
+func sameID(id string, who iam.Principal) bool {
+	id, _, _ = strings.Cut(id, ":") // a session's begins with its role's
+	now, _, _ := strings.Cut(who.UserID, ":")
+	return id == "" || id == now
+}
+
+// idOf returns the unique id of a principal; a service has none.
+func (c *call) idOf(principal string) string {
+	id, _ := c.s.identities.PrincipalID(principal)
+	return id
 }
 
 // allows tells whether a grant is for an operation with these particulars.
@@ -165,7 +182,7 @@ func (s *Service) CreateGrant(ctx context.Context, caller keystore.Caller, in *C
 			if err := grantable(k.record, in); err != nil {
 				return err
 			}
-			if same := k.grants.same(in, g.Issuer); same != nil && !in.DryRun {
+			if same := k.grants.same(in, g.Issuer, g.GranteeID); same != nil && !in.DryRun {
 				g = same
 				return errUnchanged
 			} else if same != nil {
@@ -237,6 +254,7 @@ func (c *call) newGrant(in *CreateGrantRequest) (*grantRecord, error) {
 	slices.Sort(ops)
 	return &grantRecord{
 		ID: hex.EncodeToString(id), Name: in.Name, Created: c.now, Grantee: in.GranteePrincipal, Retiring: in.RetiringPrincipal,
+		GranteeID: c.idOf(in.GranteePrincipal), RetiringID: c.idOf(in.RetiringPrincipal),
 		Issuer: c.caller.AccountID, Operations: slices.Compact(ops), Constraints: in.Constraints,
 	}, nil
 }
@@ -317,7 +335,7 @@ func grantable(r *record, in *CreateGrantRequest) error {
 }
 
 // same finds the grant that a named request would make again.
-func (set grantSet) same(in *CreateGrantRequest, issuer string) *grantRecord {
+func (set grantSet) same(in *CreateGrantRequest, issuer, granteeID string) *grantRecord {
 	if in.Name == "" {
 		return nil
 	}
@@ -325,7 +343,7 @@ func (set grantSet) same(in *CreateGrantRequest, issuer string) *grantRecord {
 	slices.Sort(ops)
 	ops = slices.Compact(ops)
 	for _, g := range set.byGrantee[iam.RoleOf(in.GranteePrincipal)] {
-		if g.Grantee == in.GranteePrincipal && g.Name == in.Name && g.Retiring == in.RetiringPrincipal && g.Issuer == issuer &&
+		if g.Grantee == in.GranteePrincipal && g.Name == in.Name && g.Retiring == in.RetiringPrincipal && g.Issuer == issuer && (g.GranteeID == "" || g.GranteeID == granteeID) &&
 			slices.Equal(g.Operations, ops) && sameConstraints(g.Constraints, in.Constraints) {
 			return g
 		}

@@ -79,7 +79,8 @@ func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
 		return nil
 	case g != nil && who.ARN == iam.RootARN(g.Issuer):
 		return nil
-	case g != nil && (by.Passes(who.NamedBy(g.Retiring)) || by.Passes(who.NamedBy(g.Grantee)) && has(g.Operations, "RetireGrant")):
+	case g != nil && (by.Passes(who.NamedBy(g.Retiring)) && sameID(g.RetiringID, who) ||
+		by.Passes(who.NamedBy(g.Grantee)) && sameID(g.GranteeID, who) && has(g.Operations, "RetireGrant")):
 		return nil
 	case own:
 		return c.denied(req.Action, req.Resource, deniedNoIdentity)

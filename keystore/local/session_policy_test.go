@@ -21,7 +21,7 @@ func TestSessionPolicyHoldsForKeysOfTheRole(t *testing.T) {
 		return []*iam.Policy{p}
 	}
 	session := func(limit []*iam.Policy) keystore.Caller {
-		return keystore.CallerOf(iam.Requester{ARN: sessionARN, AccountID: testAccount, ID: "AROAX:s", Rights: iam.Rights{
+		return keystore.CallerOf(iam.Requester{ARN: sessionARN, AccountID: testAccount, ID: who(sessionARN).Requester.ID, Rights: iam.Rights{
 			Policies: parsed(allowKMS("kms:DescribeKey")), Session: limit}}.Identify())
 	}
 	callers := map[string]keystore.Caller{
@@ -57,4 +57,26 @@ func TestSessionPolicyHoldsForKeysOfTheRole(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestGrantsOfTheGone: a grant is for whom its ARNs meant when it was made, and not for who is made anew under the name.
+func TestGrantsOfTheGone(t *testing.T) {
+	r := newRig(t)
+	md := r.newKey(nil)
+	bob := user(testAccount, "bob")
+	directory(t, map[string]string{bob.ARN: noPolicy})
+	g := must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: bob.ARN, RetiringPrincipal: bob.ARN, Operations: []string{"Encrypt"}}))(t)
+	anew := *bob.Requester
+	anew.ID = "AIDAANOTHERANOTHERANO"
+	again := keystore.CallerOf(anew.Identify())
+	for _, who := range []struct {
+		caller keystore.Caller
+		code   string
+	}{{bob, ""}, {again, codeAccessDenied}} {
+		_, err := r.Encrypt(background, who.caller, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte("x")})
+		wantCode(t, err, who.code)
+	}
+	_, err := r.RetireGrant(background, again, &RetireGrantRequest{KeyId: md.Arn, GrantId: g.GrantId})
+	wantCode(t, err, codeAccessDenied)
+	must(r.RetireGrant(background, bob, &RetireGrantRequest{KeyId: md.Arn, GrantId: g.GrantId}))(t)
 }
