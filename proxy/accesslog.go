@@ -31,6 +31,7 @@ func (c *call) logAccess() {
 // logFailure tells the operator what the client need not know: the cause of an error that is not the client's.
 func (c *call) logFailure(e *s3.Error, err error) {
 	switch {
+	case errors.Is(err, errArchived): // the client's to restore
 	case e.Code == s3.InvalidObjectState:
 		c.s.metrics.tampered.Inc()
 		c.s.log.Error("object refused", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)

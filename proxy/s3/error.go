@@ -61,10 +61,14 @@ func (e *Error) WithHeader(name, value string) *Error {
 // Error implements error.
 func (e *Error) Error() string { return string(e.Code) + ": " + e.Message }
 
-// Is makes errors.Is compare by code, so that a test or a caller needs no particular message.
+// Is reports whether the target has the same code and, where its message is not S3's own for the code, the same message. So
+// errors.Is(err, NewError(NoSuchKey)) finds NoSuchKey in any words, and a sentinel made with Errorf finds only itself.
 func (e *Error) Is(target error) bool {
 	t, ok := target.(*Error)
-	return ok && t.Code == e.Code
+	if !ok || t.Code != e.Code {
+		return false
+	}
+	return t.Message == "" || t.Message == t.Code.Message() || t.Message == e.Message
 }
 
 // Status is the HTTP status to answer with.

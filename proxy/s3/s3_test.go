@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/textproto"
 	"reflect"
@@ -288,4 +289,24 @@ func FuzzDecode(f *testing.F) {
 		}
 		_ = ParseError(400, doc)
 	})
+}
+
+// TestErrorIs: a code finds errors in any words, and a message of its own only itself.
+func TestErrorIs(t *testing.T) {
+	own := Errorf(InvalidRequest, "One of waxseal's refusals.")
+	for _, c := range []struct {
+		err, target *Error
+		want        bool
+	}{
+		{own, own, true},
+		{own, NewError(InvalidRequest), true},
+		{own, &Error{Code: InvalidRequest}, true},
+		{own, Errorf(InvalidRequest, "Another of its refusals."), false},
+		{NewError(InvalidRequest), own, false},
+		{own, NewError(NoSuchKey), false},
+	} {
+		if got := errors.Is(fmt.Errorf("wrapped: %w", c.err), c.target); got != c.want {
+			t.Errorf("%v is %v: %v", c.err, c.target, got)
+		}
+	}
 }
