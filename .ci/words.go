@@ -38,6 +38,7 @@ var done = []string{
 	"keystore/sigv4",
 	"keystore/state",
 	"keystore/transit",
+	"proxy/jobs",
 	"proxy/s3",
 	"sse",
 }

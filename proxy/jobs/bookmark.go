@@ -14,21 +14,21 @@ import (
 	"time"
 )
 
-// bookmark is how far a job has come: every key up to After is done. It lies in the data directory, so that a job that
-// was interrupted goes on where it was. A job does no harm when it does an object twice, so the bookmark may be behind.
+// bookmark records the progress of a job: all keys up to Last are done. It lies in the data directory, and an
+// interrupted job resumes there. A job may do an object twice without harm, so the bookmark may be behind.
 type bookmark struct {
 	path string // empty: none is kept
 	What string `json:"job"`
 	Last string `json:"after"`
 
 	mu    sync.Mutex
-	keys  []string // of the places that have begun, from first on
+	keys  []string // of the open places, from first on
 	ended []bool
 	first int // place of keys[0]
 	saved time.Time
 }
 
-// saveEvery bounds what is done twice after a crash.
+// saveEvery bounds the work repeated after a crash.
 const saveEvery = time.Second
 
 // bookmark is the job's own: of this store, this bucket and prefix, and how it changes them.
@@ -36,8 +36,8 @@ func (j *Job) bookmark(anew bool, name string, how ...string) (*bookmark, error)
 	return openBookmark(j.marks, anew, append([]string{name, j.s3.Store, j.bucket, j.prefix}, how...)...)
 }
 
-// openBookmark reads the bookmark of a job, which is known by everything that decides what it does. With anew it
-// begins from the front. Without a data directory there is no bookmark.
+// openBookmark reads a job's bookmark. The job's name and parameters identify it. With anew set, or without a data
+// directory, the job begins from the front.
 func openBookmark(dir string, anew bool, what ...string) (*bookmark, error) {
 	b := &bookmark{What: strings.Join(what, " ")}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
@@ -58,7 +58,7 @@ func openBookmark(dir string, anew bool, what ...string) (*bookmark, error) {
 	return b, nil
 }
 
-// noBookmark is for jobs that begin from the front every time.
+// noBookmark returns the bookmark of a job without resumption.
 func noBookmark() *bookmark { return new(bookmark) }
 
 func (b *bookmark) after() string { return b.Last }
@@ -71,8 +71,8 @@ func (b *bookmark) begin(key string) (place int) {
 	return b.first + len(b.keys) - 1
 }
 
-// end says that a place is done, and moves the bookmark over all that are done without a gap. It does not pass an
-// object that failed.
+// end marks a place as done and moves the bookmark over all done places without a gap. The bookmark stops before a
+// failed object.
 func (b *bookmark) end(place int, done bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -104,7 +104,7 @@ func (b *bookmark) save() error {
 	return os.Rename(next, b.path)
 }
 
-// close keeps the bookmark of a job that is to go on, and removes that of one that is through.
+// close keeps the bookmark of an interrupted job and removes the bookmark of a finished job.
 func (b *bookmark) close(through bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

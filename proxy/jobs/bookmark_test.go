@@ -12,7 +12,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// TestResume: a job that was interrupted goes on where it was, and one that failed goes on before the failure.
+// TestResume: an interrupted job resumes at its bookmark, and a failed job before its failure.
 func TestResume(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	for i := range 40 {
@@ -77,8 +77,7 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// TestBookmarksAreOfOneStore: a job goes on where it was in the same store only. A bucket of the same name elsewhere is
-// another one.
+// TestBookmarksAreOfOneStore: a job resumes in the same store only, not in a bucket of the same name elsewhere.
 func TestBookmarksAreOfOneStore(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	other := newKit(t, proxytest.Options{})

@@ -21,7 +21,7 @@ import (
 type Inspection struct {
 	Bucket, Prefix string
 	Versions       bool // all versions
-	JSON           bool // one JSON object a line
+	JSON           bool // a JSON object a line
 }
 
 // Run shows every object below the prefix, and the sums.
@@ -32,7 +32,7 @@ func (i Inspection) Run(ctx context.Context, store *minio.Core, w io.Writer) err
 	return i.table(ctx, store, w)
 }
 
-// sealing is how one object is sealed.
+// sealing describes the encryption of an object.
 type sealing struct {
 	Key        string            `json:"key"`
 	Version    string            `json:"version,omitempty"`
@@ -51,8 +51,8 @@ type sealing struct {
 	Problem    string            `json:"problem,omitempty"`
 }
 
-// each shows every object below the prefix. An object that cannot be read is shown with its problem, and makes the
-// whole fail at the end.
+// each shows every object below the prefix. An unreadable object is shown with its problem, and makes the whole fail at
+// the end.
 func (i Inspection) each(ctx context.Context, store *minio.Core, show func(sealing) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -80,7 +80,7 @@ func (i Inspection) each(ctx context.Context, store *minio.Core, show func(seali
 	return ctx.Err()
 }
 
-// look reads one object's envelope and, where there is one, its manifest's footer.
+// look reads an object's envelope and, where there is a manifest, its footer.
 func look(ctx context.Context, store *minio.Core, bucket string, o minio.ObjectInfo) sealing {
 	s := sealing{Key: o.Key, Version: o.VersionID, StoredSize: o.Size, Size: o.Size}
 	info, err := store.StatObject(ctx, bucket, o.Key, minio.StatObjectOptions{VersionID: o.VersionID})
@@ -163,7 +163,7 @@ func (i Inspection) table(ctx context.Context, store *minio.Core, w io.Writer) e
 	return errors.Join(err, sums.print(w))
 }
 
-// sealingSum is what objects come to: their plaintext, and what the store holds for it.
+// sealingSum adds up objects: their plaintext, and the store's bytes for it.
 type sealingSum struct {
 	objects       int
 	bytes, stored int64
@@ -194,7 +194,7 @@ func (m sealingSums) add(s sealing) {
 	m[s.mode()].add(1, s.Size, s.StoredSize)
 }
 
-// print has a line for each mode, where there are several, and a last one for all objects.
+// print has a line for each mode, where there are several, and a last line for all objects.
 func (m sealingSums) print(w io.Writer) error {
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err

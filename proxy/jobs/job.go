@@ -23,34 +23,34 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// Endpoint is the S3 endpoint of a waxseal, and who a job is there.
+// Endpoint is the S3 endpoint of a waxseal, with a job's credentials there.
 type Endpoint struct {
 	URL       *url.URL
-	Transport *http.Transport // that reaches it
+	Transport *http.Transport // reaches URL
 	Region    string
 	AccessKey string
 	SecretKey string
 
-	Store       string   // where the objects are: bookmarks are of one store
-	ReadThrough []string // buckets whose plaintext it serves
-	Operator    bool     // it is the operator's listener, which takes orders
+	Store       string   // name of the store behind: a bookmark is valid for a single store
+	ReadThrough []string // buckets with plaintext objects to serve
+	Operator    bool     // the endpoint is the operator's listener, and takes orders
 }
 
-// Options are those that all jobs have. The comments of failures name them as the program's flags.
+// Options are common to all jobs. Errors name them as the program's flags.
 type Options struct {
 	Bucket, Prefix string
 
 	Workers      int     // objects worked on at once
 	Rate         float64 // objects a second, at most; 0: no limit
 	Count        bool    // count the objects before the first is worked on
-	ShowFailures int     // objects that failed that are named; 0: all
+	ShowFailures int     // failed objects to name; 0: all
 	JSON         bool    // results and failures are JSON
 	Stdout       io.Writer
 	Stderr       io.Writer // failures and how far it is
-	Bookmarks    string    // directory for the bookmarks of jobs that are interrupted
+	Bookmarks    string    // directory for the bookmarks of interrupted jobs
 }
 
-// Check finds what cannot be meant, naming the flag.
+// Check refuses invalid values and names the flag.
 func (o *Options) Check() error {
 	switch {
 	case o.Workers < 1:
@@ -73,8 +73,8 @@ func ParseURL(text string) (bucket, prefix string, err error) {
 	return bucket, prefix, nil
 }
 
-// A Job works through the objects below a prefix, as an S3 client of waxseal: what it may do, what it sees and how it
-// is kept from overwriting a concurrent write are the proxy's business. It does one thing once.
+// A Job works through the objects below a prefix as an S3 client of waxseal: rights, decryption and protection of
+// concurrent writes are the proxy's business. A Job runs once.
 type Job struct {
 	s3       *access
 	bucket   string
@@ -85,7 +85,7 @@ type Job struct {
 	dryRun   bool
 
 	out      io.Writer // results
-	failures io.Writer // a line for each object that failed, up to shown
+	failures io.Writer // a line for each failed object, up to shown
 	shown    int       // 0: all
 	json     bool      // results and failures are JSON
 	progress io.Writer // how far it is
@@ -98,12 +98,12 @@ type Job struct {
 	total  int // objects to work on; 0: not known
 	seen   int
 	bytes  int64
-	counts map[string]int // by what came of an object
+	counts map[string]int // by result, for example "rewrapped"
 	failed int
-	keys   []keyUseCount // what objects hang on, for the summary in JSON
+	keys   []keyUseCount // key usage, for the summary in JSON
 }
 
-// New is a job that has not begun.
+// New returns a job for Verify, Migrate or Rewrap.
 func New(e Endpoint, o Options) (*Job, error) {
 	s3, err := newAccess(e)
 	if err != nil {
@@ -134,8 +134,8 @@ func newAccess(e Endpoint) (*access, error) {
 	return &access{Endpoint: e, client: &http.Client{Transport: e.Transport}, core: core}, err
 }
 
-// each hands every object below the prefix to do, several at once. An object that fails is counted and reported, and
-// the others go on; only a listing that fails, or the end of ctx, ends the job.
+// each hands every object below the prefix to do, several at once. A failed object is counted and reported, and the
+// work goes on; only a failed listing, or the end of ctx, ends the job.
 func (j *Job) each(ctx context.Context, mark *bookmark, do func(context.Context, minio.ObjectInfo) (string, error)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -180,8 +180,8 @@ func (j *Job) each(ctx context.Context, mark *bookmark, do func(context.Context,
 	return errors.Join(g.Wait(), ctx.Err())
 }
 
-// listedNames tells keys that the store lists under another name than the object's: whoever asks for that name finds
-// another object or none, and would take the object for one that was deleted.
+// listedNames detects keys listed under a wrong name: a request for such a name finds nothing, or another object, and
+// would look like a deletion. Example: a listing shows a key with invalid UTF-8 as U+FFFD.
 type listedNames struct{ last, lastVersion string }
 
 var errMisnamed = errors.New("the store lists this object under another name, which cannot be asked for: it was not looked at")
@@ -197,7 +197,7 @@ func (l *listedNames) check(j *Job, o minio.ObjectInfo) error {
 
 var errListedOnly = errors.New("is listed, and not there")
 
-// checkGone tells an object that was deleted since it was listed from one that the store lists and does not have.
+// checkGone distinguishes an object deleted since the listing from a listed object without data.
 func (j *Job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -216,7 +216,7 @@ func (j *Job) checkGone(ctx context.Context, o minio.ObjectInfo) error {
 	return nil
 }
 
-// head asks for all that waxseal says of an object: the header as it came, which minio-go does not show whole.
+// head returns the response header of HEAD as it came: minio-go shows only a part of it.
 func (a *access) head(ctx context.Context, bucket, key, version string) (http.Header, error) {
 	query := url.Values{}
 	if version != "" {
@@ -238,10 +238,10 @@ func (a *access) head(ctx context.Context, bucket, key, version string) (http.He
 	return nil, &headError{resp.StatusCode}
 }
 
-// errCustomerKey says that an object needs its client's key: for anything, and from anybody.
+// errCustomerKey reports an object under SSE-C: nobody can open it without its client's key.
 var errCustomerKey = errors.New("the object is under SSE-C, and its key is its client's")
 
-// refusal asks again for what HEAD answered 400, as the answer to a GET says why: a KMS key is disabled, for example.
+// refusal repeats a HEAD answered 400 as a GET, whose body has the reason: a disabled KMS key, for example.
 func (a *access) refusal(ctx context.Context, bucket, key, version string) error {
 	body, _, _, err := a.core.GetObject(ctx, bucket, key, minio.GetObjectOptions{VersionID: version})
 	if err != nil {
@@ -250,7 +250,7 @@ func (a *access) refusal(ctx context.Context, bucket, key, version string) error
 	return errors.Join(errOtherNow, body.Close())
 }
 
-// errOtherNow says that an object is not what it was a moment ago.
+// errOtherNow reports an object changed between two requests.
 var errOtherNow = errors.New("HEAD answered 400, and GET did not")
 
 // send sends a request without a body as it stands.
@@ -267,19 +267,19 @@ func (a *access) send(ctx context.Context, method, bucket, key string, query url
 	return a.client.Do(signer.SignV4(*req, a.AccessKey, a.SecretKey, "", a.Region))
 }
 
-// headError is the answer to a HEAD, which has no body to say more.
+// headError is a refused HEAD. Its answer has no body to say more.
 type headError struct{ status int }
 
 func (e *headError) Error() string { return fmt.Sprintf("HEAD answered %d", e.status) }
 
-// codeOf is the S3 error code of an error, empty for what is no answer of S3.
+// codeOf returns the S3 error code of an error. It is empty without an answer of S3.
 func codeOf(err error) string {
 	var e minio.ErrorResponse
 	errors.As(err, &e)
 	return e.Code
 }
 
-// changedMeanwhile says whether an object is not what it was when the job looked at it.
+// changedMeanwhile reports whether an object changed after the job looked at it.
 func changedMeanwhile(err error) bool {
 	switch codeOf(err) {
 	case "PreconditionFailed", "ConditionalRequestConflict":
@@ -294,8 +294,7 @@ func isGone(err error) bool {
 	return errors.As(err, &h) && h.status == http.StatusNotFound || codeOf(err) == "NoSuchKey"
 }
 
-// settle works on one object until it holds still: look says what there is to do, and an object that was written
-// between the look and the deed is looked at again. A deletion is as good as done.
+// settle repeats once while concurrent writes change the object in between, up to ten times. A deleted object is done.
 func settle(ctx context.Context, once func(context.Context) (string, error)) (string, error) {
 	var err error
 	for range 10 {

@@ -113,7 +113,7 @@ func TestJobsTellKMSErrorsFromSSEC(t *testing.T) {
 	}
 }
 
-// loseServiceKey starts it again on a state from before the newest key of what HEAD shows.
+// loseServiceKey restarts waxseal on a state without the newest service key.
 func (b *kit) loseServiceKey() {
 	b.t.Helper()
 	ctx := context.Background()
@@ -143,8 +143,8 @@ func (b *kit) jobsOver() map[string]func() error {
 	}
 }
 
-// TestMisnamed: an object that is listed under another name than its own, or twice under one, is a failure of every job,
-// and never "deleted meanwhile": whoever believed that would let its key go.
+// TestMisnamed: an object listed under a wrong name, or listed twice, is a failure of every job, and never "deleted
+// meanwhile": an operator would let its key go.
 func TestMisnamed(t *testing.T) {
 	for name, keys := range map[string][]string{
 		"U+FFFD":         {"a", "q\uFFFD"},
@@ -199,7 +199,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestFailuresAreCapped: a store that is away names a hundred objects, and says how many more there are.
+// TestFailuresAreCapped: the report names some failed objects, and the number of the rest.
 func TestFailuresAreCapped(t *testing.T) {
 	var out, failures bytes.Buffer
 	j := &Job{out: &out, failures: &failures, shown: 2, counts: map[string]int{}}
@@ -214,7 +214,7 @@ func TestFailuresAreCapped(t *testing.T) {
 	}
 }
 
-// TestListedAndNotThere: an object that the store lists and does not have is no deleted one.
+// TestListedAndNotThere: a listed object without data is not counted as deleted.
 func TestListedAndNotThere(t *testing.T) {
 	b := newKit(t, proxytest.Options{ListMetadata: true}) // else the listing itself looks for it, and leaves it out
 	jobs := map[string]func() error{
@@ -250,7 +250,7 @@ func TestListedAndNotThere(t *testing.T) {
 	}
 }
 
-// TestOrdersAreTheOperators: what the jobs may order, no client may, whatever its rights.
+// TestOrdersAreTheOperators: no client may give the orders of a job, whatever its rights.
 func TestOrdersAreTheOperators(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,13 +28,13 @@ type kit struct {
 	conf  server.Config
 	app   *server.App
 	s3    *access
-	store *proxytest.Upstream // nil: the embedded one
+	store *proxytest.Upstream // nil: the embedded store
 	out   bytes.Buffer
 }
 
 const jobBucket = "photos"
 
-// newKit is one in front of a store in memory. The bucket is one whose plaintext is served.
+// newKit starts waxseal in front of a store in memory. Its bucket is in read_through.
 func newKit(t *testing.T, options proxytest.Options, change ...func(*server.Config)) *kit {
 	t.Helper()
 	store, url := proxytest.StartUpstream(t, options, jobBucket)
@@ -57,7 +57,7 @@ func (b *kit) start() {
 	b.serve()
 }
 
-// serve puts it together on the data directory that there is.
+// serve starts waxseal on the present data directory.
 func (b *kit) serve() {
 	t := b.t
 	t.Helper()
@@ -66,7 +66,7 @@ func (b *kit) serve() {
 		t.Fatal(err)
 	}
 	b.app = app
-	<-app.Probed // until then keys that look like paths are refused
+	<-app.Probed // before the probe ends, keys with dot segments are refused
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -79,7 +79,7 @@ func (b *kit) serve() {
 	}
 }
 
-// accessBy is how a job reaches an endpoint; none: the waxseal that serves.
+// accessBy returns a job's access to an endpoint; without a URL, to the serving waxseal.
 func (b *kit) accessBy(endpoint string) (a *access) {
 	b.t.Helper()
 	err := server.WithS3(context.Background(), &b.conf, endpoint, server.Task{Name: "verify"}, io.Discard, func(s *server.S3Access) (err error) {
@@ -165,7 +165,7 @@ func (b *kit) rewrap(f RewrapOptions) error {
 	return (&rewrap{Job: j, RewrapOptions: f, keyUses: map[keyUse]int{}}).all(context.Background(), noBookmark())
 }
 
-// wantOut looks for lines in what the job printed.
+// wantOut looks for lines in the job's output.
 func (b *kit) wantOut(lines ...string) {
 	b.t.Helper()
 	for _, l := range lines {

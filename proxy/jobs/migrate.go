@@ -17,7 +17,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// What comes of an object that is migrated.
+// Results of an object in Migrate.
 const (
 	encrypted     = "encrypted"
 	keptVersion   = "encrypted, with an earlier version left in plaintext"
@@ -25,7 +25,7 @@ const (
 	alreadySealed = "encrypted already"
 )
 
-// MigrateOptions are those of Migrate.
+// MigrateOptions are the options of Migrate.
 type MigrateOptions struct {
 	DryRun  bool // only count
 	Restart bool // begin from the front, not where the last run was interrupted
@@ -47,8 +47,8 @@ func (j *Job) Migrate(ctx context.Context, o MigrateOptions) error {
 	return j.migrateAll(ctx, mark)
 }
 
-// servesPlaintext says whether the configuration names the bucket. Of a waxseal elsewhere that is not known: it will
-// say so itself.
+// servesPlaintext reports whether the configuration names the bucket in read_through. A waxseal elsewhere does not
+// tell: it refuses by itself.
 func (j *Job) servesPlaintext() bool {
 	return !j.s3.Operator || slices.Contains(j.s3.ReadThrough, j.bucket)
 }
@@ -74,7 +74,7 @@ func (j *Job) migrateAll(ctx context.Context, mark *bookmark) error {
 	return errors.Join(err, mark.close(err == nil))
 }
 
-// migrate encrypts one object: a copy onto itself that holds only for the plaintext that was looked at.
+// migrate encrypts an object by a copy onto itself, on condition of the same plaintext as before.
 func (j *Job) migrate(ctx context.Context, key string) (string, error) {
 	h, err := j.s3.head(ctx, j.bucket, key, "")
 	switch {
@@ -88,7 +88,7 @@ func (j *Job) migrate(ctx context.Context, key string) (string, error) {
 		return wouldEncrypt, nil
 	}
 	if err := j.copyOntoItself(ctx, key, h, nil); err != nil {
-		// The copy of an earlier run that was cut off may have ended since: what it sealed has the same ETag.
+		// An earlier run's copy may have ended since: the sealed object has the same ETag.
 		if now, again := j.s3.head(ctx, j.bucket, key, ""); again == nil && now.Get(s3.HeaderPlaintext) != "true" {
 			return alreadySealed, nil
 		}
@@ -100,10 +100,10 @@ func (j *Job) migrate(ctx context.Context, key string) (string, error) {
 	return encrypted, nil
 }
 
-// maxSingleCopy is below what one copy may have: 5 GiB, and sealed not more than that.
+// maxSingleCopy is below S3's limit of 5 GiB for a copy, also in the sealed form.
 const maxSingleCopy = 5_000_000_000
 
-// keptOnCopy is what S3's CopyObject does not take over by itself.
+// keptOnCopy are headers not copied by S3's CopyObject.
 var keptOnCopy = []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location", lockMode, lockUntil, "X-Amz-Object-Lock-Legal-Hold"}
 
 const (
@@ -111,7 +111,7 @@ const (
 	lockUntil = "X-Amz-Object-Lock-Retain-Until-Date"
 )
 
-// kept is what an object has of keptOnCopy. A retention that has run out is left behind: a store refuses to set one.
+// kept returns an object's headers of keptOnCopy. An expired retention is left out: a store refuses to set it.
 func kept(h http.Header, now time.Time) map[string]string {
 	set := make(map[string]string)
 	for _, name := range keptOnCopy {
@@ -126,8 +126,8 @@ func kept(h http.Header, now time.Time) map[string]string {
 	return set
 }
 
-// copyOntoItself has an object written anew in its place, unless it is another by then. h is what HEAD said of it, and
-// how says how it is to be encrypted.
+// copyOntoItself rewrites an object in its place, on condition of its ETag. h is the header of its HEAD, and how has
+// the encryption headers of the copy.
 func (j *Job) copyOntoItself(ctx context.Context, key string, h http.Header, how map[string]string) error {
 	size, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64)
 	if err != nil {
@@ -143,10 +143,10 @@ func (j *Job) copyOntoItself(ctx context.Context, key string, h http.Header, how
 	return err
 }
 
-// partOfCopy is what one part of a large copy has.
+// partOfCopy is the size of a part of a large copy.
 const partOfCopy = 1 << 30
 
-// copyInParts is copyOntoItself for what is too large for one copy.
+// copyInParts is copyOntoItself for objects above the limit of a copy.
 func (j *Job) copyInParts(ctx context.Context, key string, h http.Header, how map[string]string, size int64) error {
 	id, err := j.createCopy(ctx, key, h, how)
 	if err != nil {
@@ -170,7 +170,7 @@ func (j *Job) copyInParts(ctx context.Context, key string, h http.Header, how ma
 	return errors.Join(err, j.s3.core.AbortMultipartUpload(context.WithoutCancel(ctx), j.bucket, key, id))
 }
 
-// describes are the headers of an object that an upload must be given.
+// describes are the headers of an object to repeat in CreateMultipartUpload.
 var describes = []string{"Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires"}
 
 func (j *Job) createCopy(ctx context.Context, key string, h http.Header, how map[string]string) (id string, err error) {

@@ -55,8 +55,8 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// TestMigrateTakesNothingThatWasStripped: where read_through does not name the bucket, an object whose envelope the
-// store took away is refused and stays what it is. It is not sealed as if it were the client's.
+// TestMigrateTakesNothingThatWasStripped: outside read_through, an object without an envelope is refused and stays as
+// it is. It is not sealed like a client's plaintext: the store may have stripped it.
 func TestMigrateTakesNothingThatWasStripped(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	sealed := "sealed-only"
@@ -75,7 +75,7 @@ func TestMigrateTakesNothingThatWasStripped(t *testing.T) {
 	}
 }
 
-// TestMigrateVersioned: an earlier version cannot be changed, and the job says that it is there.
+// TestMigrateVersioned: an earlier version stays in plaintext, and the job reports it.
 func TestMigrateVersioned(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	if err := b.s3.core.EnableVersioning(context.Background(), jobBucket); err != nil {
@@ -100,7 +100,7 @@ func TestMigrateRace(t *testing.T) {
 	b.race(25, func(key string) { b.plain(key, []byte("OLD "+key+rand.Text())) }, func() error { return b.migrate(noBookmark()) })
 }
 
-// TestRetentionIsKept while it lasts: a store refuses to set one that is over.
+// TestRetentionIsKept while it lasts: a store refuses to set an expired retention.
 func TestRetentionIsKept(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	b.store.SetObjectLock(jobBucket)
@@ -132,7 +132,7 @@ func TestRetentionIsKept(t *testing.T) {
 	}
 }
 
-// TestLargeCopies: what is too large for one copy is copied in parts, pinned like the rest.
+// TestLargeCopies: an object above the limit of a copy is copied in parts, on condition of its ETag like the rest.
 func TestLargeCopies(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	body := bytes.Repeat([]byte("secret!!"), 1000)

@@ -14,7 +14,7 @@ import (
 	"github.com/minio/minio-go/v7"
 )
 
-// How often a long job says how far it is: on a terminal in one line that it writes anew, else in a line each.
+// Intervals of the progress report. On a terminal it is a single line, written anew; elsewhere each report is a line.
 const (
 	progressEvery    = 10 * time.Second
 	progressTerminal = time.Second
@@ -32,7 +32,8 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// countAll lists everything once: the total for percent and the time that is left. Versions count, delete markers do not.
+// countAll lists everything once, for the total behind percent and remaining time. Versions count, delete markers do
+// not.
 func (j *Job) countAll(ctx context.Context, list minio.ListObjectsOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -60,14 +61,14 @@ func (j *Job) wait(ctx context.Context) error {
 	return j.limit.Wait(ctx)
 }
 
-// failureReport is an object that failed, in JSON.
+// failureReport is a failed object in JSON.
 type failureReport struct {
 	Key     string `json:"key"`
 	Version string `json:"version,omitempty"`
 	Error   string `json:"error"`
 }
 
-// note counts what came of an object, and reports it when that is a failure.
+// note counts an object's result, and reports a failure.
 func (j *Job) note(o minio.ObjectInfo, what string, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -93,8 +94,7 @@ func (j *Job) note(o minio.ObjectInfo, what string, err error) {
 	fmt.Fprintf(j.failures, "FAILED  %s: %v\n", name, err)
 }
 
-// encode writes a line of JSON. What it is given can be encoded; of a reader that is gone the next write tells, as it
-// does of text.
+// encode writes a line of JSON. An error means a reader is gone: the next write fails, too, as it does for text.
 func (j *Job) encode(v any) {
 	if err := json.NewEncoder(j.out).Encode(v); err != nil {
 		fmt.Fprintln(j.failures, err)
@@ -113,7 +113,7 @@ func (j *Job) say(format string, args ...any) {
 	fmt.Fprintf(to, format+"\n", args...)
 }
 
-// clear takes the line of progress from a terminal, so that another has room.
+// clear removes the progress line from a terminal, to make room.
 func (j *Job) clear() {
 	if j.terminal {
 		fmt.Fprint(j.progress, clearLine)
@@ -156,7 +156,7 @@ func (j *Job) showProgress(now time.Time) {
 	}
 }
 
-// progressLine says how far the job is. The total, and with it percent and the time that is left, is known with --count.
+// progressLine describes the progress. Percent and remaining time need the total of --count.
 func (j *Job) progressLine(took time.Duration) string {
 	if j.count {
 		return fmt.Sprintf("counting: %d objects so far", j.total)
@@ -165,7 +165,7 @@ func (j *Job) progressLine(took time.Duration) string {
 	if j.total == 0 {
 		return line
 	}
-	done := min(j.seen, j.total) // others may have come since
+	done := min(j.seen, j.total) // objects may have come since
 	line += fmt.Sprintf(", %d%% of %d", 100*done/j.total, j.total)
 	if done == 0 {
 		return line

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// TestProgressLine: percent and the time that is left are there when the total is known, and never beyond it.
+// TestProgressLine: percent and remaining time are there with a known total, and never beyond it.
 func TestProgressLine(t *testing.T) {
 	for _, c := range []struct {
 		Job  *Job
@@ -29,8 +29,8 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
-// TestProgressOnTerminals: a terminal has one line that is written anew, and taken away before another comes; elsewhere
-// each is a line.
+// TestProgressOnTerminals: a terminal has a single line, written anew and removed before other output; elsewhere each
+// report is a line.
 func TestProgressOnTerminals(t *testing.T) {
 	for terminal, want := range map[bool]string{
 		true:  clearLine + "1s: 0 objects (0/s), 0 MB, 0 failed" + clearLine + "FAILED  k: no\n",
@@ -46,7 +46,7 @@ func TestProgressOnTerminals(t *testing.T) {
 	}
 }
 
-// TestJobRate: no more objects a second than the operator allows, and an end that does not wait for the next.
+// TestJobRate: no more objects a second than the rate, and an end without a wait for the next object.
 func TestJobRate(t *testing.T) {
 	j := &Job{limit: rate.NewLimiter(20, 1)}
 	begun := time.Now()

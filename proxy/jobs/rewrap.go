@@ -18,11 +18,11 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// What comes of an object that is rewrapped.
+// Results of an object in Rewrap.
 const (
 	rewrapped   = "rewrapped"
 	reencrypted = "encrypted anew"
-	leftVersion = ", with an earlier version left under the old key" // after one of the two above
+	leftVersion = ", with an earlier version left under the old key" // after rewrapped or reencrypted
 	wouldRewrap = "to be rewrapped"
 	asWanted    = "as wanted already"
 	unknown     = "under a version of their key that is not known"
@@ -32,7 +32,7 @@ const (
 // algorithms are the modes as people name them, and as S3 does.
 var algorithms = map[string]string{"sse-s3": "AES256", "sse-kms": "aws:kms", "dsse-kms": "aws:kms:dsse"}
 
-// RewrapOptions say what objects are to become.
+// RewrapOptions are the target of Rewrap.
 type RewrapOptions struct {
 	Mode      string // sse-s3, sse-kms or dsse-kms; none: as it is, or sse-kms with ToKey
 	ToKey     string // ARN of the KMS key to move to
@@ -43,7 +43,7 @@ type RewrapOptions struct {
 	Restart   bool   // begin from the front, not where the last run was interrupted
 }
 
-// Rewrap wraps the data keys of objects anew, and counts what hangs on which version of which key.
+// Rewrap wraps data keys anew, and reports the number of objects for each version of each key.
 func (j *Job) Rewrap(ctx context.Context, o RewrapOptions) error {
 	if err := o.check(j.s3.Operator); err != nil {
 		return err
@@ -89,8 +89,8 @@ func (f *RewrapOptions) check(operator bool) error {
 	return nil
 }
 
-// checkKey refuses a KMS key that nothing can be sealed under, before the first object is touched: an upload that is begun
-// under it, and given up, takes all that an object would.
+// checkKey refuses an unusable KMS key before the first object is touched: it begins an upload under the key, with all
+// checks of a write, and aborts it.
 func (j *Job) checkKey(ctx context.Context, key string) error {
 	if key == "" {
 		return nil
@@ -107,7 +107,7 @@ func (j *Job) checkKey(ctx context.Context, key string) error {
 	return j.s3.core.AbortMultipartUpload(context.WithoutCancel(ctx), j.bucket, name, id)
 }
 
-// newest says that there is no target but the newest version of the key that an object is under.
+// newest reports whether the only target is the newest version of an object's present key.
 func (f RewrapOptions) newest() bool {
 	return f.Mode == "" && f.ToKey == "" && f.BucketKey == "" && !f.Reencrypt
 }
@@ -118,7 +118,7 @@ type sealedAs struct {
 	bucketKey      bool
 }
 
-// keyUse is a version of a key that objects hang on.
+// keyUse is a version of a key in use by objects.
 type keyUse struct {
 	sealedAs
 	version string
@@ -162,7 +162,7 @@ func (r *rewrap) all(ctx context.Context, mark *bookmark) error {
 	return errors.Join(err, mark.close(err == nil))
 }
 
-// one looks at an object and moves it, if it is to be moved.
+// one rewraps an object, where its target differs.
 func (r *rewrap) one(ctx context.Context, key string) (string, error) {
 	h, err := r.s3.head(ctx, r.bucket, key, "")
 	switch {
@@ -218,7 +218,7 @@ var (
 	errOlderStill     = errors.New("it is rewrapped, but under an older version of its key still: Bucket Keys are renewed after --bucket-key-period")
 )
 
-// plan says what an object is to become.
+// plan returns an object's target and the result to report.
 func (r *rewrap) plan(now keyUse) (sealedAs, string) {
 	if r.FromKey != "" && now.key != r.FromKey {
 		return now.sealedAs, otherKey
@@ -249,7 +249,7 @@ func (r *rewrap) plan(now keyUse) (sealedAs, string) {
 	return want, rewrapped
 }
 
-// move has waxseal do it, in the way that keeps most of the object: UpdateObjectEncryption keeps the ETag.
+// move chooses the operation with the least change: UpdateObjectEncryption keeps the ETag, for example.
 func (r *rewrap) move(ctx context.Context, key string, h http.Header, now, want sealedAs) error {
 	if want.algorithm == "aws:kms" && now.algorithm != "aws:kms:dsse" && !r.Reencrypt {
 		_, err := r.s3.core.Client.UpdateObjectEncryption(ctx, r.bucket, key, minio.UpdateObjectEncryptionOptions{KMSKeyArn: want.key, BucketKeyEnabled: want.bucketKey})

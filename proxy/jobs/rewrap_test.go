@@ -128,7 +128,7 @@ func TestRewrapVersions(t *testing.T) {
 	}
 }
 
-// TestRewrapVersioned: an earlier version cannot be changed, and the job says that it hangs on its key still.
+// TestRewrapVersioned: an earlier version stays under its key, and the job reports it.
 func TestRewrapVersioned(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	old, next := b.newKey(), b.newKey()
@@ -159,8 +159,8 @@ func TestRewrapVersioned(t *testing.T) {
 	b.wantOut("2 objects: 2 encrypted anew, with an earlier version left under the old key", note)
 }
 
-// TestRewrapVersionsOfTransit: the engine rotates a key and tells nobody. An object under a Bucket Key cannot follow
-// before that is renewed, and the job does not end well.
+// TestRewrapVersionsOfTransit: the engine rotates a key without notice. An object under a Bucket Key cannot follow
+// before the Bucket Key's renewal, and the job fails.
 func TestRewrapVersionsOfTransit(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")
@@ -184,7 +184,7 @@ func TestRewrapVersionsOfTransit(t *testing.T) {
 	}
 	b.wantOut("1  aws:kms  "+key+"  version v1  (newest)", "2 objects: 2 as wanted already")
 	engine.Rotate("photos")
-	time.Sleep(1100 * time.Millisecond) // what the provider knows of a key's versions is a second old at most
+	time.Sleep(1100 * time.Millisecond) // the provider caches a key's versions for a second
 	if err := b.rewrap(RewrapOptions{DryRun: true}); err != nil {
 		t.Fatal(err, b.out.String())
 	}
@@ -208,7 +208,7 @@ func TestRewrapVersionsOfTransit(t *testing.T) {
 	b.wantOut("FAILED  kms: it is rewrapped, but under an older version of its key still")
 }
 
-// TestRewrapOfUnknownVersions: what hangs on a version that nobody tells is not "as wanted", unless a target is named.
+// TestRewrapOfUnknownVersions: an object under an unknown version is not "as wanted", unless a target is named.
 func TestRewrapOfUnknownVersions(t *testing.T) {
 	const key = "arn:aws:kms:us-east-1:000000000000:key/photos"
 	kms := keyUse{sealedAs: sealedAs{"aws:kms", key, true}}
@@ -263,7 +263,7 @@ func TestReencrypt(t *testing.T) {
 	}
 }
 
-// TestRewrapChecksItsKey: a key that nothing can be sealed under is refused before an object is touched.
+// TestRewrapChecksItsKey: an unusable key is refused before an object is touched.
 func TestRewrapChecksItsKey(t *testing.T) {
 	b := newKit(t, proxytest.Options{})
 	b.put("a", []byte("secret"), nil)

@@ -17,7 +17,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// What comes of an object that is verified.
+// Results of an object in Verify.
 const (
 	opened      = "opened"
 	inTheClear  = "not encrypted"
@@ -25,13 +25,13 @@ const (
 	gone        = "deleted meanwhile"
 )
 
-// VerifyOptions are those of Verify.
+// VerifyOptions are the options of Verify.
 type VerifyOptions struct {
 	Versions       bool // all versions
 	AllowPlaintext bool // plaintext of a read_through bucket is no error
 }
 
-// PlaintextError says that objects are whole and not encrypted.
+// PlaintextError reports intact objects without encryption.
 type PlaintextError struct{ Objects, Of int }
 
 func (e *PlaintextError) Error() string {
@@ -51,7 +51,7 @@ func (j *Job) Verify(ctx context.Context, o VerifyOptions) error {
 	return err
 }
 
-// verify reads one object. An answer that breaks off is asked for once more: it need not be the object's fault.
+// verify reads an object. An interrupted answer is repeated once: the cause may be the connection.
 func (j *Job) verify(ctx context.Context, o minio.ObjectInfo) (string, error) {
 	what, err := j.verifyOnce(ctx, o)
 	if err != nil && codeOf(err) == "" {
@@ -69,7 +69,7 @@ func (j *Job) verify(ctx context.Context, o minio.ObjectInfo) (string, error) {
 func (j *Job) verifyOnce(ctx context.Context, o minio.ObjectInfo) (string, error) {
 	body, info, header, err := j.s3.core.GetObject(ctx, j.bucket, o.Key, minio.GetObjectOptions{VersionID: o.VersionID, Checksum: true})
 	if codeOf(err) == string(s3.InvalidRequest) {
-		// minio-go shows no header of an error, which would tell whose key is missing.
+		// minio-go shows no header of an error: HEAD has the error's kind.
 		_, kind := j.s3.head(ctx, j.bucket, o.Key, o.VersionID)
 		return "", cmp.Or(kind, err)
 	}
@@ -94,7 +94,7 @@ func (j *Job) verifyOnce(ctx context.Context, o minio.ObjectInfo) (string, error
 	return opened, nil
 }
 
-// wantedSum is a checksum that an answer announced, and what its body comes to.
+// wantedSum is an announced checksum, with the hash of the body.
 type wantedSum struct {
 	hash.Hash
 	name, want string
