@@ -412,7 +412,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 	}
 	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "server": "server", "jobs": "jobs", "embedded": "embedded",
 		"store": "store", "uploads": "uploads", "keyed": "keyed", "objects": "objects"}
-	for _, name := range []string{"iam", "audit", "bucketkey", "rootkey", "gate", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven", "forwarded", "usage", "directory", "iamapi", "stsapi", "webidentity", "awsquery"} {
+	for _, name := range []string{"iam", "audit", "bucketkey", "rootkey", "enforce", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven", "forwarded", "usage", "directory", "iamapi", "stsapi", "webidentity", "awsquery"} {
 		folders[name] = "../keystore/" + name
 	}
 	folders["keystore"] = "../keystore"

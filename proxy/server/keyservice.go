@@ -8,7 +8,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/bucketkey"
-	"waxseal/keystore/gate"
+	"waxseal/keystore/enforce"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/local"
 	"waxseal/keystore/rootkey"
@@ -69,8 +69,8 @@ func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err e
 	return nil
 }
 
-// openExternal puts a gate in front of an external key service: that one knows waxseal only, so requesters are judged,
-// and their uses recorded, here. The root of SSE-S3 goes by the gate: it is the service's own, as an AWS owned key is,
+// openExternal puts policy enforcement in front of an external key service: that one knows waxseal only, so requesters are judged,
+// and their uses recorded, here. The root of SSE-S3 goes past it: it is the service's own, as an AWS owned key is,
 // and a record for each of its uses would make every delivery of records the cause of another.
 func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) error {
 	behind, err := c.externalProvider(ctx, log)
@@ -79,7 +79,7 @@ func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) err
 	}
 	p.atEnd(func(context.Context) error { return behind.Close() })
 	p.behind = behind
-	p.provider, err = gate.New(behind, gate.Config{Users: p.users.Users(), Audit: p.records(), Region: c.Region, Account: c.Account})
+	p.provider, err = enforce.New(behind, enforce.Config{Users: p.users.Users(), Audit: p.records(), Region: c.Region, Account: c.Account})
 	if err != nil {
 		return err
 	}

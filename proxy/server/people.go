@@ -7,7 +7,7 @@ import (
 
 	"waxseal/keystore/awsquery"
 	"waxseal/keystore/directory"
-	"waxseal/keystore/gate"
+	"waxseal/keystore/enforce"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/iamapi"
 	"waxseal/keystore/kmsapi"
@@ -47,7 +47,7 @@ func (c *Config) checkPolicy(policy *iam.Policy) error {
 	if err := proxy.CheckPolicy(policy); err != nil || !c.external() {
 		return err
 	}
-	return gate.CheckPolicy(policy)
+	return enforce.CheckPolicy(policy)
 }
 
 // openSTS makes the API of STS, and its port on the S3 endpoint.

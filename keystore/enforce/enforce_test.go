@@ -1,4 +1,4 @@
-package gate_test
+package enforce_test
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/audit"
-	"waxseal/keystore/gate"
+	"waxseal/keystore/enforce"
 	"waxseal/keystore/iam"
 	"waxseal/keystore/keystoretest"
 )
@@ -21,7 +21,7 @@ const (
 	viaS3   = "s3.us-east-1.amazonaws.com"
 )
 
-// rig is a gate in front of a key service in memory.
+// rig is an enforcer in front of a key service in memory.
 type rig struct {
 	keystore.Provider
 	fake  *keystoretest.Fake
@@ -50,7 +50,7 @@ func open(t *testing.T, policies map[string]string) *rig {
 		users = append(users, u)
 	}
 	var err error
-	r.Provider, err = gate.New(r.fake, gate.Config{Users: users, Audit: r.audit, Region: "us-east-1", Account: account})
+	r.Provider, err = enforce.New(r.fake, enforce.Config{Users: users, Audit: r.audit, Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +119,8 @@ func TestKeyVersion(t *testing.T) {
 		"it does not tell": {keystoretest.NewFake(), "", ""},
 	} {
 		var users []iam.User
-		g, err := gate.New(keystore.WithBreaker(row.behind, keystore.BreakerConfig{}),
-			gate.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+		g, err := enforce.New(keystore.WithBreaker(row.behind, keystore.BreakerConfig{}),
+			enforce.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -198,7 +198,7 @@ func TestResources(t *testing.T) {
 	users := []iam.User{{
 		Name: "u", ARN: iam.UserARN(account, "u"), AccountID: account, AccessKey: "AKIAu", Secret: iam.NewSecret("s"), Policy: only,
 	}}
-	p, err := gate.New(r.fake, gate.Config{Users: users, Audit: r.audit, Region: "us-east-1", Account: account})
+	p, err := enforce.New(r.fake, enforce.Config{Users: users, Audit: r.audit, Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -348,7 +348,7 @@ func TestManagedKey(t *testing.T) {
 	front.managed = front.AddKey()
 	front.SetAlias("alias/aws/s3", front.managed)
 	users := []iam.User{{Name: "alice", ARN: alice.ARN, AccountID: account, AccessKey: "AKIAalice", Secret: iam.NewSecret("s"), Everything: true}}
-	g, err := gate.New(front, gate.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+	g, err := enforce.New(front, enforce.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -369,12 +369,12 @@ func TestManagedKey(t *testing.T) {
 	}
 }
 
-// TestRecordOfSession: the gate's records show a session as the embedded key service's do.
+// TestRecordOfSession: its records show a session as the embedded key service's do.
 func TestRecordOfSession(t *testing.T) {
 	session := iam.User{Name: "s", ARN: "arn:aws:sts::" + account + ":assumed-role/app/s1", AccountID: account, AccessKey: "ASIAX", Secret: iam.NewSecret("s"), Everything: true}
 	users := []iam.User{session}
 	fake, log := keystoretest.NewFake(), new(audit.Memory)
-	p, err := gate.New(fake, gate.Config{Users: users, Audit: log, Region: "us-east-1", Account: account})
+	p, err := enforce.New(fake, enforce.Config{Users: users, Audit: log, Region: "us-east-1", Account: account})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -413,7 +413,7 @@ func TestKeysThatNobodyTells(t *testing.T) {
 		users := []iam.User{{
 			Name: "u", ARN: iam.UserARN(account, "u"), AccountID: account, AccessKey: "AKIAu", Secret: iam.NewSecret("s"), Policy: p,
 		}}
-		_, err = gate.New(keystoretest.NewFake(), gate.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
+		_, err = enforce.New(keystoretest.NewFake(), enforce.Config{Users: users, Audit: new(audit.Memory), Region: "us-east-1", Account: account})
 		if (err != nil) != c.refused {
 			t.Errorf("%s: %v", c.statement, err)
 		}

@@ -1,7 +1,7 @@
-// Package gate stands in front of a key service that knows waxseal's identity only, such as an external KMS: it decides
+// Package enforce stands in front of a key service that knows waxseal's identity only, such as an external KMS: it decides
 // by the requester's own IAM policy whether the requester may use a key, and keeps the audit record of every use, allowed
 // or denied. Key policies and grants stay with the key service, which sees one principal whoever asks.
-package gate
+package enforce
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Config is what a gate needs. Now has a default.
+// Config is what enforcement needs. Now has a default.
 type Config struct {
 	Users   []iam.User // of the configuration, whose policies are checked
 	Audit   audit.Sink
@@ -25,10 +25,10 @@ type Config struct {
 	Now     func() time.Time
 }
 
-// New puts a gate in front of a provider.
+// New puts enforcement in front of a provider.
 func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
 	if cfg.Audit == nil || cfg.Region == "" || cfg.Account == "" {
-		return nil, errors.New("keystore/gate: Audit, Region and Account are needed")
+		return nil, errors.New("keystore/enforce: Audit, Region and Account are needed")
 	}
 	if err := checkUsers(cfg.Users); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &gate{Provider: p, cfg: cfg}, nil
+	return &enforcer{Provider: p, cfg: cfg}, nil
 }
 
 // told are the condition keys of requests to a key service elsewhere. Facts about the key itself, for example kms:KeySpec
@@ -51,7 +51,7 @@ func checkUsers(users []iam.User) error {
 			continue
 		}
 		if err := CheckPolicy(u.Policy); err != nil {
-			return fmt.Errorf("keystore/gate: the policy of user %q: %w", u.Name, err)
+			return fmt.Errorf("keystore/enforce: the policy of user %q: %w", u.Name, err)
 		}
 	}
 	return nil
@@ -68,9 +68,9 @@ func CheckPolicy(p *iam.Policy) error {
 	return nil
 }
 
-// gate passes Health and Close through, and Resolve but for one name: which key a name means is told to the proxy, and to
+// enforcer passes Health and Close through, and Resolve but for one name: which key a name means is told to the proxy, and to
 // nobody else.
-type gate struct {
+type enforcer struct {
 	keystore.Provider
 	cfg     Config
 	managed sync.Map // ARNs that the alias of the AWS managed key turned out to mean: string -> true
@@ -78,12 +78,12 @@ type gate struct {
 
 // use is one use of a key under way: who asks for what, and what the record will say.
 type use struct {
-	gate   *gate
-	caller keystore.Caller
-	action keystore.Action
-	keyARN string
-	ec     keystore.Context
-	now    time.Time
+	enforcer *enforcer
+	caller   keystore.Caller
+	action   keystore.Action
+	keyARN   string
+	ec       keystore.Context
+	now      time.Time
 }
 
 // managedAlias is what SSE-KMS without a key id asks for. At AWS it is a key that only S3 itself may use, not even this
@@ -94,7 +94,7 @@ const nameKey = "SSE-KMS without a key id needs the AWS managed key alias/aws/s3
 	"Name a KMS key in x-amz-server-side-encryption-aws-kms-key-id, or name one in the bucket's default encryption and leave the encryption out of the request."
 
 // Resolve implements keystore.Provider.
-func (g *gate) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
+func (g *enforcer) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
 	info, err := g.Provider.Resolve(ctx, caller, keyID)
 	if keyID != managedAlias && !strings.HasSuffix(keyID, ":"+managedAlias) {
 		return info, err
@@ -112,7 +112,7 @@ func (g *gate) Resolve(ctx context.Context, caller keystore.Caller, keyID string
 }
 
 // explain says what to do about a refusal of the AWS managed key.
-func (g *gate) explain(keyARN string, err error) error {
+func (g *enforcer) explain(keyARN string, err error) error {
 	if keystore.KindOf(err) != keystore.AccessDenied {
 		return err
 	}
@@ -122,19 +122,19 @@ func (g *gate) explain(keyARN string, err error) error {
 	return &keystore.Error{Kind: keystore.AccessDenied, KeyARN: keyARN, Message: fmt.Sprintf(nameKey, "does not let this service use"), Err: err}
 }
 
-func (g *gate) GenerateDataKey(ctx context.Context, caller keystore.Caller, keyID string, ec keystore.Context) (keystore.DataKey, error) {
+func (g *enforcer) GenerateDataKey(ctx context.Context, caller keystore.Caller, keyID string, ec keystore.Context) (keystore.DataKey, error) {
 	return g.dataKey(ctx, caller, keystore.GenerateDataKey, keyID, ec, func(arn string) (keystore.DataKey, error) {
 		return g.Provider.GenerateDataKey(ctx, caller, arn, ec)
 	})
 }
 
-func (g *gate) Decrypt(ctx context.Context, caller keystore.Caller, blob []byte, keyARN string, ec keystore.Context) (keystore.DataKey, error) {
+func (g *enforcer) Decrypt(ctx context.Context, caller keystore.Caller, blob []byte, keyARN string, ec keystore.Context) (keystore.DataKey, error) {
 	return g.dataKey(ctx, caller, keystore.Decrypt, keyARN, ec, func(arn string) (keystore.DataKey, error) {
 		return g.Provider.Decrypt(ctx, caller, blob, arn, ec)
 	})
 }
 
-func (g *gate) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {
+func (g *enforcer) Authorize(ctx context.Context, caller keystore.Caller, action keystore.Action, keyARN string, blob []byte, ec keystore.Context) error {
 	_, err := g.dataKey(ctx, caller, action, keyARN, ec, func(arn string) (keystore.DataKey, error) {
 		return keystore.DataKey{}, g.Provider.Authorize(ctx, caller, action, arn, blob, ec)
 	})
@@ -142,18 +142,18 @@ func (g *gate) Authorize(ctx context.Context, caller keystore.Caller, action key
 }
 
 // KeyVersion implements keystore.KeyVersions, if the key service does. No key is used, so there is nothing to record.
-func (g *gate) KeyVersion(ctx context.Context, keyARN string, blob []byte) (version, newest string, err error) {
+func (g *enforcer) KeyVersion(ctx context.Context, keyARN string, blob []byte) (version, newest string, err error) {
 	return keystore.KeyVersion(ctx, g.Provider, keyARN, blob)
 }
 
 // dataKey authorises, makes the call, and records it. Without a record there is no key.
-func (g *gate) dataKey(ctx context.Context, caller keystore.Caller, action keystore.Action, keyID string, ec keystore.Context,
+func (g *enforcer) dataKey(ctx context.Context, caller keystore.Caller, action keystore.Action, keyID string, ec keystore.Context,
 	call func(keyARN string) (keystore.DataKey, error),
 ) (keystore.DataKey, error) {
 	if caller.AccountID == "" {
 		caller.AccountID = g.cfg.Account
 	}
-	u := &use{gate: g, caller: caller, action: action, keyARN: keyID, ec: ec, now: g.cfg.Now().UTC()}
+	u := &use{enforcer: g, caller: caller, action: action, keyARN: keyID, ec: ec, now: g.cfg.Now().UTC()}
 	dk, err := u.run(ctx, call)
 	// A client that hangs up does not escape the record.
 	if failed := g.cfg.Audit.Write(context.WithoutCancel(ctx), u.record(dk, err)); failed != nil {
@@ -169,7 +169,7 @@ func (g *gate) dataKey(ctx context.Context, caller keystore.Caller, action keyst
 func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, error)) (keystore.DataKey, error) {
 	if _, _, ok := parseKeyARN(u.keyARN); !ok {
 		// Policies name keys by ARN, so a name has to become one before they are asked.
-		info, err := u.gate.Resolve(ctx, u.caller, u.keyARN)
+		info, err := u.enforcer.Resolve(ctx, u.caller, u.keyARN)
 		if err != nil {
 			return keystore.DataKey{}, err
 		}
@@ -179,7 +179,7 @@ func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, erro
 		return keystore.DataKey{}, err
 	}
 	dk, err := call(u.keyARN)
-	return dk, u.gate.explain(u.keyARN, err)
+	return dk, u.enforcer.explain(u.keyARN, err)
 }
 
 // authorize asks the requester's own policies. A user of waxseal's account without one in the configuration file may use
@@ -193,7 +193,7 @@ func (u *use) authorize() error {
 		return keystore.Errorf(keystore.AccessDenied, u.keyARN, "EncryptionContext has two keys that differ in case only.")
 	}
 	who := u.caller.Requester
-	if who == nil || who.Rights.Everything && u.caller.AccountID != u.gate.cfg.Account {
+	if who == nil || who.Rights.Everything && u.caller.AccountID != u.enforcer.cfg.Account {
 		return u.denied("because no identity-based policy allows the %s action")
 	}
 	switch own := who.Decide(u.request()); {
@@ -218,7 +218,7 @@ func (u *use) denied(why string) error {
 
 // request is the use as policies see it.
 func (u *use) request() *iam.Request {
-	v := u.caller.Conditions(u.now, u.gate.cfg.Region)
+	v := u.caller.Conditions(u.now, u.enforcer.cfg.Region)
 	v.Set("kms:CallerAccount", u.caller.AccountID)
 	v.Set("kms:EncryptionAlgorithm", "SYMMETRIC_DEFAULT")
 	if u.caller.ViaService != "" {

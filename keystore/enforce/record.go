@@ -1,4 +1,4 @@
-package gate
+package enforce
 
 import (
 	"context"
@@ -22,8 +22,8 @@ var exceptions = map[keystore.Kind]string{
 func (u *use) record(dk keystore.DataKey, result error) *audit.Record {
 	r := &audit.Record{
 		UserIdentity: u.identity(), EventTime: audit.At(u.now), EventSource: audit.KMSSource, EventName: string(u.action),
-		AWSRegion: u.gate.cfg.Region, RequestParameters: u.parameters(), RequestID: u.caller.RequestID, ReadOnly: true,
-		ManagementEvent: true, RecipientAccountID: u.gate.cfg.Account,
+		AWSRegion: u.enforcer.cfg.Region, RequestParameters: u.parameters(), RequestID: u.caller.RequestID, ReadOnly: true,
+		ManagementEvent: true, RecipientAccountID: u.enforcer.cfg.Account,
 	}
 	if u.caller.ViaService != "" || u.caller.Service {
 		r.From(audit.Internal, audit.Internal, audit.TLSDetails{})
