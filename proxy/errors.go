@@ -35,6 +35,7 @@ func (c *call) fail(err error) {
 
 // refuse is the one place where an error becomes a status.
 func (c *call) refuse(err error) {
+	c.answeredUnknown()
 	e := c.toS3(err)
 	if errors.Is(err, store.ErrCredentialsRefused) && c.storeTakesCredentials() {
 		e = s3.Errorf(s3.InvalidRequest, "The store behind waxseal does not take this request, though it takes waxseal's credentials: a name or a header of it has characters that the store reads otherwise.")

@@ -46,10 +46,23 @@ func (c *call) prove() {
 	}
 }
 
+// answeredUnknown tells the connection that its client gets an answer without having shown who it is.
+func (c *call) answeredUnknown() {
+	if conn := unproven.Of(c.ctx.Conn()); conn != nil {
+		conn.Answered()
+	}
+}
+
 // takePlace takes a place among the requests in flight, once the sender is known and before anything is done for it.
 // CORS preflights have a pool of their own, and forms have one until their fields are read.
 func (c *call) takePlace() error {
 	anonymous := c.auth.Kind == sigv4.Anonymous
+	if anonymous && c.method == http.MethodOptions {
+		c.answeredUnknown() // whatever the answer will be
+	}
+	if conn := unproven.Of(c.ctx.Conn()); conn != nil {
+		conn.Rest() // what follows may wait for the store
+	}
 	switch {
 	case c.leave != nil, anonymous && c.route.name == "PostObject":
 		return nil

@@ -48,20 +48,23 @@ func (b *bodies) enter(ctx *fasthttp.RequestCtx) *unproven.Member {
 }
 
 // authenticated reads a request's body, and tells who sent it.
-func (h *Handler) authenticated(ctx *fasthttp.RequestCtx) ([]byte, keystore.Caller, error) {
+func (h *Handler) authenticated(ctx *fasthttp.RequestCtx) (body []byte, caller keystore.Caller, err error) {
+	defer func() {
+		if err == nil {
+			prove(ctx)
+		} else {
+			unknown(ctx)
+		}
+	}()
 	if err := h.Authenticate.Head(ctx); err != nil {
 		return nil, keystore.Caller{}, err
 	}
 	member := h.bodies.enter(ctx)
 	defer member.Leave()
-	body, err := readBody(ctx, member)
-	if err != nil {
+	if body, err = readBody(ctx, member); err != nil {
 		return nil, keystore.Caller{}, err
 	}
-	caller, err := h.Authenticate.Request(ctx, body)
-	if err == nil {
-		prove(ctx)
-	}
+	caller, err = h.Authenticate.Request(ctx, body)
 	return body, caller, err
 }
 
@@ -69,6 +72,13 @@ func (h *Handler) authenticated(ctx *fasthttp.RequestCtx) ([]byte, keystore.Call
 func prove(ctx *fasthttp.RequestCtx) {
 	if conn := unproven.Of(ctx.Conn()); conn != nil {
 		conn.Prove()
+	}
+}
+
+// unknown lets another client take the place of a connection that has just been refused.
+func unknown(ctx *fasthttp.RequestCtx) {
+	if conn := unproven.Of(ctx.Conn()); conn != nil {
+		conn.Answered()
 	}
 }
 

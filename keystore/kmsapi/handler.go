@@ -114,13 +114,22 @@ func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 
 // serveQuery hands a request on to the query protocol, with its body.
 func (h *Handler) serveQuery(ctx *fasthttp.RequestCtx) {
+	known := false
+	defer func() {
+		if !known {
+			unknown(ctx)
+		}
+	}()
 	err := h.Query.Head(ctx)
 	if err == nil {
 		member := h.bodies.enter(ctx)
 		defer member.Leave()
 		var body []byte
 		if body, err = readBody(ctx, member); err == nil {
-			h.Query.Serve(ctx, body, awsquery.Origin{Address: ctx.RemoteIP().String(), Secure: ctx.IsTLS()}, func() { prove(ctx) })
+			h.Query.Serve(ctx, body, awsquery.Origin{Address: ctx.RemoteIP().String(), Secure: ctx.IsTLS()}, func() {
+				known = true
+				prove(ctx)
+			})
 			return
 		}
 	}

@@ -395,11 +395,14 @@ func (v *Verifier) compare(w *work, a *Auth, r *Request, key *signingKey, withou
 	if key.matches(w.toSign, a.signature) {
 		return nil
 	}
-	toSign := slices.Clone(w.toSign)
-	if err := v.build(w, a, r.redacted(), without, inPath); err != nil {
-		return err
+	toSign, shown := slices.Clone(w.toSign), []byte(nil)
+	if len(w.canonical) <= maxShown { // else the refusal does not show it
+		if err := v.build(w, a, r.redacted(), without, inPath); err != nil {
+			return err
+		}
+		shown = w.canonical
 	}
-	refusal := v.errMismatch(a.AccessKey, a.signature, toSign, w.canonical)
+	refusal := v.errMismatch(a.AccessKey, a.signature, toSign, shown)
 	if !v.s3() || !strings.Contains(r.RawPath, "%2F") && !strings.Contains(r.RawPath, "%2f") {
 		return refusal
 	}

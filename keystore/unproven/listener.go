@@ -8,11 +8,13 @@ import (
 )
 
 // A burst of clients that are all about to send their requests is no flood, and a server that is busy has not been kept
-// waiting by them. So another may take a connection's room only when the server has waited for its client for grace, or
-// when its client has shown nothing within patience.
+// waiting by them. So another may take a connection's room only when the server has waited for its client for grace, when
+// its client has shown nothing within patience, or pause after a request of it was answered for which it had shown nothing.
 const (
 	grace    = 250 * time.Millisecond
 	patience = 2 * time.Second
+	// pause is between two requests of such a client, where connections are scarce.
+	pause = 250 * time.Millisecond
 )
 
 // Listen counts the connections of l in a pool until their clients have shown who they are.
@@ -43,17 +45,20 @@ type Conn struct {
 
 	mu     sync.Mutex
 	member *Member
+	turn   *turn // of the work on what the last Read brought; nil once it is over
 
-	final   atomic.Bool  // proven, or closed
-	waited  atomic.Int64 // for the client, since the connection has been in the pool
-	waiting atomic.Int64 // since when the server waits for the client, in nanoseconds since 1970; 0: it does not
+	final    atomic.Bool  // proven, or closed
+	waited   atomic.Int64 // for the client, since the connection has been in the pool
+	answered atomic.Int64 // when a request was answered first, in nanoseconds since 1970; 0: none was
+	waiting  atomic.Int64 // since when the server waits for the client, in nanoseconds since 1970; 0: it does not
 }
 
 func (c *Conn) enter() {
 	c.waited.Store(0)
+	c.answered.Store(0)
 	since := time.Now()
 	c.member = c.pool.enter(1, c.Cut, func(now time.Time) bool {
-		return now.Sub(since) >= patience || c.kept(now) >= grace
+		return now.Sub(since) >= patience || c.kept(now) >= grace || c.paused(now)
 	})
 }
 
@@ -66,11 +71,75 @@ func (c *Conn) kept(now time.Time) time.Duration {
 	return kept
 }
 
-// Read implements net.Conn.
-func (c *Conn) Read(p []byte) (int, error) { return c.await(c.Conn.Read, p) }
+// Read implements net.Conn. Until the client is known, work on the bytes has to wait for its turn; the turn lasts to
+// the next Read or Write, or to Rest.
+func (c *Conn) Read(p []byte) (int, error) {
+	c.Rest()
+	n, err := c.await(c.Conn.Read, p)
+	if n > 0 && !c.final.Load() {
+		c.takeBreath()
+		c.beginTurn()
+	}
+	return n, err
+}
 
 // Write implements net.Conn.
-func (c *Conn) Write(p []byte) (int, error) { return c.await(c.Conn.Write, p) }
+func (c *Conn) Write(p []byte) (int, error) {
+	c.Rest()
+	return c.await(c.Conn.Write, p)
+}
+
+func (c *Conn) beginTurn() {
+	t := processors.begin()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.final.Load() || c.turn != nil {
+		t.end()
+		return
+	}
+	c.turn = t
+}
+
+// Rest ends the connection's turn at the processors: the work that follows is not the client's signature's.
+func (c *Conn) Rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rest()
+}
+
+func (c *Conn) rest() {
+	if c.turn != nil {
+		c.turn.end()
+		c.turn = nil
+	}
+}
+
+// Answered tells that the client gets an answer without having shown who it is. Unknown clients wait the longer for the
+// next turn. After pause another may take the connection's room; where room is scarce, each further request waits as long.
+func (c *Conn) Answered() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.final.Load() {
+		return
+	}
+	c.answered.CompareAndSwap(0, time.Now().UnixNano())
+	if c.turn != nil {
+		c.turn.refuse()
+	}
+}
+
+// paused reports whether the first such answer was pause ago.
+func (c *Conn) paused(now time.Time) bool {
+	at := c.answered.Load()
+	return at != 0 && now.Sub(time.Unix(0, at)) >= pause
+}
+
+// takeBreath waits before a request that follows such an answer, where connections are scarce.
+func (c *Conn) takeBreath() {
+	if c.answered.Load() != 0 && c.pool.scarce() {
+		time.Sleep(pause)
+	}
+}
 
 // await counts the time that move takes as waiting for the client, until the client is known. When a Read and a Write
 // overlap, that of the later one counts.
@@ -106,6 +175,7 @@ func (c *Conn) Prove() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.final.Store(true)
+	c.rest()
 	c.member.Leave()
 }
 
@@ -113,6 +183,7 @@ func (c *Conn) Prove() {
 func (c *Conn) Hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.rest()
 	c.member.Leave()
 }
 

@@ -121,3 +121,6 @@ func (p *Pool) takes(units int64) bool {
 	defer p.mu.Unlock()
 	return p.used+units <= p.limit || p.firstDue(nil) != nil
 }
+
+// scarce reports whether half of the room is taken.
+func (p *Pool) scarce() bool { return 2*p.Used() >= p.limit }

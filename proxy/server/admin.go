@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -13,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"waxseal/keystore/unproven"
 )
 
 // Connections of the endpoints that ask nobody who they are; the oldest is closed for the youngest.
@@ -51,13 +54,31 @@ func newPprof(names []string, log *slog.Logger) *http.Server {
 // newUnauthenticated is a server for clients that need no name.
 func newUnauthenticated(mux *http.ServeMux, names []string, log *slog.Logger) *http.Server {
 	return &http.Server{
-		Handler:           onlyHosts(mux, names, log),
+		Handler: answeringUnknown(onlyHosts(mux, names, log)),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, conn)
+		},
 		MaxHeaderBytes:    16 << 10,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       time.Minute,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+}
+
+// connKey is where a request's context has its connection.
+type connKey struct{}
+
+// answeringUnknown tells each connection that it answers a client that has not shown who it is: nobody does here.
+func answeringUnknown(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+			if counted := unproven.Of(conn); counted != nil {
+				counted.Answered()
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // onlyHosts answers requests whose Host is no name of somebody else's: a web page can have its own name resolve to this
