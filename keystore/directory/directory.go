@@ -296,9 +296,6 @@ func (d *Directory) CheckDocument(document string) error {
 	return err
 }
 
-// invalidPrincipal is what AWS IAM says of a trust policy for nobody.
-const invalidPrincipal = "Invalid principal in policy"
-
 // CheckTrust refuses a trust policy that is malformed or names who does not exist.
 func (d *Directory) CheckTrust(document string) (*iam.Policy, error) {
 	p, err := iam.ParseTrust([]byte(document))
@@ -306,11 +303,11 @@ func (d *Directory) CheckTrust(document string) (*iam.Policy, error) {
 		return nil, err
 	}
 	if p.NamesNobody(d.cfg.People) {
-		return nil, errors.New(invalidPrincipal)
+		return nil, &iam.MalformedError{Message: "Invalid principal in policy"}
 	}
 	for _, arn := range p.Federated() {
 		if d.Model().ProviderByARN(d.cfg.Account, arn) == nil {
-			return nil, fmt.Errorf("%s: there is no identity provider %s", invalidPrincipal, arn)
+			return nil, &iam.MalformedError{Message: "Invalid principal in policy: there is no identity provider " + arn}
 		}
 	}
 	return p, nil

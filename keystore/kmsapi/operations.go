@@ -2,7 +2,9 @@ package kmsapi
 
 import (
 	"context"
+	"maps"
 	"reflect"
+	"slices"
 
 	"waxseal/keystore"
 	"waxseal/keystore/local"
@@ -132,3 +134,6 @@ func index(rows ...operation) map[string]*operation {
 	}
 	return byName
 }
+
+// Operations are the names of all operations that AWS KMS has, in alphabetical order.
+func Operations() []string { return slices.Sorted(maps.Keys(operations)) }

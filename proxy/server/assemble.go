@@ -22,6 +22,7 @@ import (
 	"waxseal/keystore/bucketkey"
 	"waxseal/keystore/directory"
 	"waxseal/keystore/iam"
+	"waxseal/keystore/kmsapi"
 	"waxseal/keystore/local"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
@@ -183,7 +184,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	p.registry = newRegistry()
 	collectors := append(p.operatorMetrics(), metrics, newKeyMetrics(p.BucketKeys.Stats))
 	if p.KeyService != nil {
-		collectors = append(collectors, newServiceMetrics(p.KeyService.Counts))
+		collectors = append(collectors, newServiceMetrics(kmsapi.Operations(), p.KeyService.Counts))
 	}
 	p.openKMS(c, log)
 	for _, c := range collectors {

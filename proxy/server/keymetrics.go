@@ -67,12 +67,13 @@ func (m *keyMetrics) Collect(ch chan<- prometheus.Metric) {
 
 // serviceMetrics shows how often each operation of the embedded key service was asked for, and how it ended.
 type serviceMetrics struct {
-	counts   func() []local.Count
-	requests *prometheus.Desc
+	operations []string
+	counts     func() []local.Count
+	requests   *prometheus.Desc
 }
 
-func newServiceMetrics(counts func() []local.Count) *serviceMetrics {
-	return &serviceMetrics{counts: counts, requests: prometheus.NewDesc("waxseal_kms_requests_total",
+func newServiceMetrics(operations []string, counts func() []local.Count) *serviceMetrics {
+	return &serviceMetrics{operations: operations, counts: counts, requests: prometheus.NewDesc("waxseal_kms_requests_total",
 		"Requests to the embedded key service, by operation and exception (none: success); ThrottlingException counts what --kms-rate refused.",
 		[]string{"operation", "exception"}, nil)}
 }
@@ -87,12 +88,14 @@ const throttled = "ThrottlingException"
 // see the first event of a counter that begins with it.
 func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
 	refused := make(map[string]uint64)
+	for _, name := range m.operations {
+		refused[name] = 0
+	}
 	for _, c := range m.counts() {
 		if c.Code == throttled {
 			refused[c.Operation] = c.N
 			continue
 		}
-		refused[c.Operation] += 0
 		ch <- prometheus.MustNewConstMetric(m.requests, prometheus.CounterValue, float64(c.N), c.Operation, c.Code)
 	}
 	for operation, n := range refused {

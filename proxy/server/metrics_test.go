@@ -111,15 +111,16 @@ type failingWriter struct{}
 
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
 
-// TestThrottlingIsPreset: the first refusal of an operation that was asked for before is an increase.
+// TestThrottlingIsPreset: the first refusal of an operation is an increase.
 func TestThrottlingIsPreset(t *testing.T) {
 	counts := []local.Count{{Operation: "Decrypt", N: 7}, {Operation: "Encrypt", Code: "DisabledException", N: 1}}
 	r := prometheus.NewRegistry()
-	r.MustRegister(newServiceMetrics(func() []local.Count { return counts }))
+	r.MustRegister(newServiceMetrics([]string{"Decrypt", "Encrypt", "Sign"}, func() []local.Count { return counts }))
 	got := series(t, r)
 	for name, want := range map[string]float64{
 		"waxseal_kms_requests_total ThrottlingException Decrypt": 0, "waxseal_kms_requests_total ThrottlingException Encrypt": 0,
-		"waxseal_kms_requests_total  Decrypt": 7, "waxseal_kms_requests_total DisabledException Encrypt": 1,
+		"waxseal_kms_requests_total ThrottlingException Sign": 0, // nobody has asked for it yet
+		"waxseal_kms_requests_total  Decrypt":                 7, "waxseal_kms_requests_total DisabledException Encrypt": 1,
 	} {
 		if n, ok := got[name]; !ok || n != want {
 			t.Errorf("%s: %v, want %v", name, got, want)
