@@ -96,7 +96,7 @@ func (c *call) putBucketPolicy() error {
 	if err != nil {
 		return err
 	}
-	policy, err := c.s.checkedPolicy(body)
+	policy, err := c.s.checkedPolicy(body, c.bucket)
 	if err != nil {
 		return c.unlessRefused(err)
 	}
@@ -123,14 +123,17 @@ func (c *call) unlessRefused(wrong error) error {
 	return wrong
 }
 
-// checkedPolicy reads a policy that a client puts, and refuses what waxseal could not hold to.
-func (s *Server) checkedPolicy(document []byte) (*iam.Policy, error) {
+// checkedPolicy reads a policy that a client puts on a bucket, and refuses what waxseal could not hold to.
+func (s *Server) checkedPolicy(document []byte, bucket string) (*iam.Policy, error) {
 	policy, err := iam.ParsePolicy(document, bucketPolicyOptions)
 	if err != nil {
 		return nil, malformedPolicy(err)
 	}
 	if policy.NamesNobody(s.cfg.Users) {
 		return nil, s3.Errorf(s3.MalformedPolicy, "Invalid principal in policy")
+	}
+	if err := checkScope(policy, bucket); err != nil {
+		return nil, err
 	}
 	return policy, s.checkConditions(policy)
 }

@@ -137,6 +137,9 @@ func (p pattern) matches(r *Request, s []rune, fold bool) bool {
 	return ok && glob(runes, s, fold)
 }
 
+// Matches reports whether s is one that a pattern with the wildcards * and ? stands for; with fold, in any case.
+func Matches(pattern, s string, fold bool) bool { return glob(wild(pattern), []rune(s), fold) }
+
 // glob matches from asterisk to asterisk: the text before the first and after the last asterisk has a fixed place,
 // and for each piece in between the first matching place is as good as any.
 func glob(p, s []rune, fold bool) bool {
