@@ -181,10 +181,11 @@ func (w *partWrite) keep(p *uploads.Part, sealed io.Reader) (http.Header, error)
 	return resp.Header, nil
 }
 
-// mayStage asks the store whether anybody may write a part, where the requester is anonymous: the store alone evaluates such
-// requests, and a staged part goes there with Complete only. What is sent is no part, because its Content-MD5 is another body's.
+// mayStage asks the store whether the requester may write a part, where the store alone knows: of an anonymous requester, and of
+// a user with credentials of its own there. A staged part goes to the store with Complete only, signed by waxseal. The request is no
+// part, because its Content-MD5 is another body's.
 func (w *partWrite) mayStage(p *uploads.Part) error {
-	if w.user != nil {
+	if w.user != nil && w.user.Upstream == nil {
 		return nil
 	}
 	h := w.ownerHeader()

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"waxseal/keystore/iam"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 )
@@ -140,6 +141,40 @@ func TestAnonymousPartsAreTheStoresToAllow(t *testing.T) {
 	k.mustDo(t, "POST", "/the-bucket/open/key?uploadId="+upload, nil, []byte("<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>"+etag+"</ETag></Part></CompleteMultipartUpload>"))
 	if _, got := k.mustDo(t, "GET", "/the-bucket/open/key", nil, nil); string(got) != "a small part" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestStagedPartsAreTheStoresToAllow: a user with credentials of its own at the store adds no part to an upload where the store
+// would not let it, be the part ever so small.
+func TestStagedPartsAreTheStoresToAllow(t *testing.T) {
+	k, u := overMemory(t, proxytest.Options{}, func(c *Config) {
+		users, err := iam.NewDirectory([]iam.User{
+			{Name: "root", ARN: iam.RootARN("000000000000"), AccountID: "000000000000", AccessKey: testAccess, Secret: iam.NewSecret(testSecret), Root: true},
+			{Name: "writer", ARN: iam.UserARN("000000000000", "writer"), AccountID: "000000000000", AccessKey: "WRITER", Secret: iam.NewSecret("s"),
+				Everything: true, Upstream: &iam.Credentials{AccessKey: "store-writer", Secret: iam.NewSecret("s")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Users = users
+	})
+	u.SetHook(func(op proxytest.Op) proxytest.Fault {
+		if strings.Contains(op.Header.Get("Authorization"), "=store-writer/") && op.Key == "closed" {
+			return proxytest.Fault{Before: s3.NewError(s3.AccessDenied)}
+		}
+		return proxytest.Fault{}
+	})
+	for key, want := range map[string]int{"closed": http.StatusForbidden, "open": http.StatusOK} {
+		_, body := k.mustDo(t, "POST", "/bkt/"+key+"?uploads", nil, nil)
+		upload := reply[s3.InitiateMultipartUploadResult](t, body).UploadID
+		resp, body := k.doAs(t, "WRITER", "s", "PUT", "/bkt/"+key+"?partNumber=1&uploadId="+upload, nil, []byte("a small part"))
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s %s", key, resp.Status, body)
+		}
+		_, list := k.mustDo(t, "GET", "/bkt/"+key+"?uploadId="+upload, nil, nil)
+		if got := len(reply[s3.ListPartsResult](t, list).Parts); (got == 1) != (want == http.StatusOK) {
+			t.Errorf("%s: %d parts are there", key, got)
+		}
 	}
 }
 
