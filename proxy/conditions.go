@@ -167,6 +167,32 @@ func (c *call) lookupTarget(at sealTarget, version string) (*stored, error) {
 	return o, err
 }
 
+// pinLost tells a condition that failed from a pin that was lost. A copy in place replaces the store's object, to whose ETag
+// a conditional write is pinned, and may leave the ETag that clients see: then their condition holds, and the store's 412
+// becomes S3's 409 for a conflict with a concurrent request. A client sends such a write again.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+func (c *call) pinLost(err error, at sealTarget) error {
+	match, came := c.condition("If-Match")
+	if !came || match == "*" || changedError(err) != errChanged {
+		return err
+	}
+	if o, failed := c.lookupTarget(at, ""); failed != nil || !matches(match, o) {
+		return err
+	}
+	return s3.NewError(s3.ConditionalRequestConflict)
+}
+
+// deletePinLost is pinLost for a DELETE.
+func (c *call) deletePinLost(err error, d deleteConditions, at sealTarget, version string) error {
+	if !d.any() || changedError(err) != errChanged {
+		return err
+	}
+	if _, failed := c.pinDelete(d, at, version); failed != nil {
+		return err
+	}
+	return s3.NewError(s3.ConditionalRequestConflict)
+}
+
 // deleteConditions are the conditions on what is deleted, nil where there is none. Size and time are S3's for
 // directory buckets; here they hold everywhere.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html

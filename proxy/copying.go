@@ -90,7 +90,7 @@ func (p *copying) pin(h http.Header) {
 // was written meanwhile.
 func (p *copying) targetChanged(err error) error {
 	if p.conditional() && !p.inPlace() {
-		return err // it is the client's own
+		return p.pinLost(err, p.to) // it is the client's own
 	}
 	return changedError(err)
 }

@@ -212,7 +212,7 @@ func (d *deletion) sendConditional(o s3.DeleteObject) error {
 		return err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return store.Failure(resp)
+		return d.deletePinLost(store.Failure(resp), conditionsOf(o), sealTarget{d.bucket, o.Key}, o.VersionID)
 	}
 	store.Drain(resp)
 	done := s3.Deleted{Key: o.Key, VersionID: o.VersionID, DeleteMarker: resp.Header.Get(s3.HeaderDeleteMarker) == "true"}

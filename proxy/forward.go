@@ -212,7 +212,7 @@ func (c *call) deleteObject() error {
 		return err
 	}
 	c.unread = false
-	return c.relay(resp)
+	return c.deletePinLost(c.relay(resp), conditions, c.place(), c.query.Get("versionId"))
 }
 
 // storeTakesCredentials reports whether the store takes the requester's credentials for a request without anything of

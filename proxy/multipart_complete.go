@@ -281,7 +281,7 @@ func (p *completion) afterFailure(err error) error {
 	if out, header, other := p.recognise(); out != nil || other != nil {
 		return p.recognised(out, header, other)
 	}
-	return err
+	return p.pinLost(err, p.place())
 }
 
 // recognised answers from an object that is there already.

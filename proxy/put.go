@@ -61,7 +61,7 @@ func (c *call) putObject() error {
 	}
 	done, err := w.send()
 	if err != nil {
-		return err
+		return c.pinLost(err, w.at)
 	}
 	c.copyHeaders(done.resp.Header)
 	h := &c.res.Header
