@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """killed.py WAXSEAL [ROUNDS]: waxseal with its embedded store is killed in the middle of a mixed load, over and over. After each
 kill `waxseal fsck` must find nothing, and everything that was acknowledged must be there: objects, versions, delete markers, copies,
-parts of unfinished uploads, retentions, legal holds. A request that was under way may have happened or not. SEED repeats a run's
+parts of unfinished uploads, retentions, legal holds. A request that was under way may have happened or not. The ledger is never below
+a full walk of all objects, and equal to it afterwards. SEED repeats a run's
 requests, as far as threads and the time of a kill can be repeated."""
 import hashlib
+import json
 import os
 import random
 import re
@@ -59,6 +61,24 @@ class Server:
         done = subprocess.run([PROGRAM, "fsck", "--data-dir", self.directory + "/data", "--read-data"], capture_output=True, text=True, env=os.environ | KEYS)
         assert done.returncode == 0, f"fsck: {done.returncode} {done.stdout} {done.stderr}"
         return done.stdout
+
+    def inventory(self, *more):
+        done = subprocess.run([PROGRAM, "inventory", "--format", "json", "--data-dir", self.directory + "/data", *more], capture_output=True, text=True, env=os.environ | KEYS)
+        assert done.returncode == 0, f"inventory: {done.returncode} {done.stdout} {done.stderr}"
+        return {(r["bucket"], r["encryption"], r.get("key")): (r["objects"], r["bytes"]) for r in json.loads(done.stdout)}
+
+    def check_ledger(self):
+        """No write is under way. The walk replaces the estimate, and uploads under way count as objects without bytes."""
+        before, walk, after = self.inventory("--estimate"), self.inventory(), self.inventory("--estimate")
+        for at, (objects, size) in walk.items():
+            has = before.get(at, (0, 0))
+            assert has[0] >= objects and has[1] >= size, f"the ledger had {has} of {at}, and there are {objects} objects with {size} bytes"
+        uploads = len(self.client.list_multipart_uploads(Bucket="plain").get("Uploads", []))
+        extra = sum(n for n, _ in after.values()) - sum(n for n, _ in walk.values())
+        assert extra == uploads, f"after the walk the ledger has {extra} objects more than there are, and {uploads} uploads are under way"
+        for at, (_, size) in after.items():
+            assert size == walk.get(at, (0, 0))[1], f"after the walk the ledger has {size} bytes of {at}, the walk {walk.get(at)}"
+        return sum(n for n, _ in before.values()) - sum(n for n, _ in after.values())
 
 
 class Worker:
@@ -258,14 +278,17 @@ def main():
         try:
             for bucket in ("plain", "versions", "locked"):
                 s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=bucket == "locked")
+            default = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+            s3.put_bucket_encryption(Bucket="versions", ServerSideEncryptionConfiguration={"Rules": [default]})
             s3.put_bucket_versioning(Bucket="versions", VersioningConfiguration={"Status": "Enabled"})
             for number in range(1, ROUNDS + 1):
                 load(workers, s3, chance.uniform(0.2, 2), server)
                 found = server.check().strip().splitlines()
                 s3 = server.start()
+                over = server.check_ledger()
                 for w in workers:
                     w.verify(s3)
-                print(f"round {number}: {sum(w.acknowledged for w in workers)} requests acknowledged; fsck: {found[-1] if found else ''}", flush=True)
+                print(f"round {number}: {sum(w.acknowledged for w in workers)} requests acknowledged; fsck: {found[-1] if found else ''}; the ledger was {over} objects too high", flush=True)
         finally:
             server.kill()
 

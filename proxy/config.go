@@ -17,6 +17,7 @@ import (
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
 	"waxseal/proxy/keyed"
+	"waxseal/proxy/ledger"
 	"waxseal/proxy/store"
 	"waxseal/proxy/uploads"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	State    state.Store       // uploads in flight and bucket configuration
 	Replicas *state.Replicas   // who shares State; nil: nobody
 	Window   time.Duration     // how long a replica goes on with what it knows of State while State does not answer
+	Ledger   *ledger.Ledger    // counts what is sealed under which key; nil: nothing is counted
 	HeldDir  string            // where short last parts wait for Complete
 	MaxHeld  int64             // bytes that may wait there; default 64 GiB
 
@@ -167,7 +169,7 @@ const (
 )
 
 func newVault(cfg *Config) *vault {
-	v := &vault{provider: cfg.Provider, keys: cfg.Keys, root: cfg.Root, aliases: cfg.BucketAliases, ceph: cfg.CompatCeph,
+	v := &vault{provider: cfg.Provider, keys: cfg.Keys, root: cfg.Root, ledger: cfg.Ledger, aliases: cfg.BucketAliases, ceph: cfg.CompatCeph,
 		readThrough: make(map[string]bool)}
 	for _, b := range cfg.ReadThrough {
 		v.readThrough[b] = true

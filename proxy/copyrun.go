@@ -103,7 +103,7 @@ func (p *copying) rewrap() error {
 		p.env.NameChecksum(facts)
 		facts, tag = nil, nil
 	}
-	s := &sealing{env: p.env, keys: src.keys, kek: kek}
+	s := &sealing{env: p.env, keys: src.keys, kek: kek, size: p.source.size}
 	defer s.keys.Zero()
 	text, err := p.sealEnvelope(s, p.to, knownFacts{facts, tag})
 	if err != nil {

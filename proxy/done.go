@@ -21,6 +21,7 @@ func (c *call) done() {
 }
 
 func (c *call) finish() {
+	c.endCharges()
 	c.close()
 	c.abandon(nil)
 	c.leavePlace()

@@ -119,7 +119,8 @@ func (c *call) toS3(err error) *s3.Error {
 	case errors.Is(err, errChanged):
 		return s3.Errorf(s3.SlowDown, "The object changes faster than it can be read. Please try again.")
 	case errors.Is(err, errNotSealed):
-		return s3.Errorf(s3.InvalidObjectState, "The object was not written through waxseal, and its bucket is not one that plaintext is read from")
+		return s3.Errorf(s3.InvalidObjectState, "The object was not written through waxseal, and its bucket is not one that plaintext is read from").
+			WithHeader(s3.HeaderErrorKind, s3.KindNotSealed)
 	case errors.Is(err, errTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
 		return s3.Errorf(s3.InvalidObjectState, "The stored object failed authentication: it was altered, cut short, or moved since it was written")
 	case errors.Is(err, sse.ErrUnsupportedVersion):

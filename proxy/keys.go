@@ -200,6 +200,7 @@ type sealing struct {
 	env  *sse.Envelope
 	keys sse.Keys
 	kek  *keks
+	size int64 // of the plaintext, where it is known: 0 of an upload's, which Complete charges
 }
 
 // knownFacts are the digests and the ETag that are known when an envelope is sealed; both are nil if a manifest will have
@@ -209,8 +210,12 @@ type knownFacts struct {
 	tag   *sse.Tag
 }
 
-// sealEnvelope wraps the keys for an object at a place and returns the metadata value.
+// sealEnvelope wraps the keys for an object at a place and returns the metadata value. It charges the object to the ledger:
+// no envelope reaches the store uncounted.
 func (s *session) sealEnvelope(o *sealing, at sealTarget, known knownFacts) (string, error) {
+	if err := s.charge(o.env, at, o.size); err != nil {
+		return "", err
+	}
 	svc, err := s.serviceKey()
 	if err != nil {
 		return "", err

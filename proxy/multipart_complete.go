@@ -143,6 +143,9 @@ func (p *completion) prepare() error {
 	if err := p.s.honouredOnComplete(p.header); err != nil {
 		return err
 	}
+	if err := p.chargeParts(); err != nil {
+		return err
+	}
 	p.upload.Phase, p.upload.Changed, p.upload.Outcome = uploads.Completing, p.s.cfg.Now().UTC(), p.out
 	return p.s.uploads.Save(p.up, p.upload, heldOf(p.chosen))
 }

@@ -77,7 +77,7 @@ func (w *write) send() (*written, error) {
 	if err := w.call.s.honouredOnPut(w.header); err != nil {
 		return nil, err
 	}
-	s := &sealing{env: &sse.Envelope{Size: w.size}, keys: sse.NewKeys(w.enc.mode.Double())}
+	s := &sealing{env: &sse.Envelope{Size: w.size}, keys: sse.NewKeys(w.enc.mode.Double()), size: w.size}
 	defer s.keys.Zero()
 	kek, err := w.call.newKEK(s.env, w.enc, w.at)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/bucketkey"
+	"waxseal/proxy/ledger"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -18,6 +19,7 @@ type session struct {
 	up   context.Context // for requests to the store and the KMS; ends with the request
 
 	cleanups []func()
+	charges  []*ledger.Charge // of the objects that the request writes
 }
 
 // requester is the request as a session sees it.
@@ -37,6 +39,7 @@ type vault struct {
 	provider keystore.Provider
 	keys     *bucketkey.Keys
 	root     keystore.Root
+	ledger   *ledger.Ledger // nil: objects are not counted
 
 	aliases     map[string]string // bucket -> the name its objects were sealed under
 	readThrough map[string]bool   // buckets whose plaintext objects are served

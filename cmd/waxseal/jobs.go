@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -12,35 +13,63 @@ import (
 // storeFlags are those of serve's that say where the store is.
 var storeFlags = []string{"upstream-endpoint", "upstream-region", "upstream-ca", "upstream-path-style"}
 
-// jobCommand is an operatorCommand with a job in it.
-func jobCommand(cmd *cobra.Command, run func(context.Context, *jobs.Job) error) *cobra.Command {
-	var endpoint string
-	var o jobs.Options
-	cmd.Args = cobra.ExactArgs(1)
+// jobRun is a job that the command line describes.
+type jobRun struct {
+	endpoint string // of a waxseal elsewhere
+	options  jobs.Options
+	task     server.Task
+	stderr   io.Writer
+}
+
+// jobCommand is a command with a job for the objects below one URL.
+func jobCommand(cmd *cobra.Command, do func(context.Context, *jobs.Job) error) *cobra.Command {
+	return newJobCommand(cmd, cobra.ExactArgs(1), func(cmd *cobra.Command, c *server.Config, run jobRun) error {
+		return run.with(cmd.Context(), c, func(_ *server.S3Access, e jobs.Endpoint) error {
+			j, err := jobs.New(e, run.options)
+			if err != nil {
+				return err
+			}
+			return do(cmd.Context(), j)
+		})
+	})
+}
+
+// newJobCommand is an operatorCommand with the flags of jobs. Without an argument the job is for all buckets.
+func newJobCommand(cmd *cobra.Command, args cobra.PositionalArgs, do func(*cobra.Command, *server.Config, jobRun) error) *cobra.Command {
+	var run jobRun
+	cmd.Args = args
 	cmd = operatorCommand(cmd, func(cmd *cobra.Command, c *server.Config, args []string) (err error) {
-		if o.Bucket, o.Prefix, err = jobs.ParseURL(args[0]); err != nil {
-			return err
+		run.task = server.Task{Name: cmd.Name(), URL: "s3://"}
+		o := &run.options
+		if len(args) > 0 {
+			run.task.URL = args[0]
+			if o.Bucket, o.Prefix, err = jobs.ParseURL(args[0]); err != nil {
+				return err
+			}
 		}
 		if err := o.Check(); err != nil {
 			return err
 		}
+		run.stderr = cmd.ErrOrStderr()
 		o.Stdout, o.Stderr, o.Bookmarks = cmd.OutOrStdout(), cmd.ErrOrStderr(), c.DataDir
-		return server.WithS3(cmd.Context(), c, endpoint, server.Task{Name: cmd.Name(), URL: args[0]}, cmd.ErrOrStderr(), func(a *server.S3Access) error {
-			j, err := jobs.New(jobs.Endpoint{
-				URL: a.URL, Transport: a.Transport, Region: a.Region, AccessKey: a.AccessKey, SecretKey: a.SecretKey,
-				Store: a.Store, ReadThrough: a.ReadThrough, Operator: a.Operator,
-			}, o)
-			if err != nil {
-				return err
-			}
-			return run(cmd.Context(), j)
-		})
+		return do(cmd, c, run)
 	}, storeFlags...)
-	cmd.Flags().StringVar(&endpoint, "endpoint", "", "`URL` of a waxseal that serves elsewhere; credentials from WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY")
+	o := &run.options
+	cmd.Flags().StringVar(&run.endpoint, "endpoint", "", "`URL` of a waxseal that serves elsewhere; credentials from WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY")
 	cmd.Flags().IntVar(&o.Workers, "workers", 8, "`NUMBER` of objects worked on at once")
 	cmd.Flags().IntVar(&o.ShowFailures, "show-failures", 100, "`NUMBER` of objects that failed to be named on stderr; 0: all")
 	cmd.Flags().BoolVar(&o.JSON, "json", false, "a JSON object a line for each object that failed, and a last one with the sums")
 	cmd.Flags().BoolVar(&o.Count, "count", false, "count the objects first, for percent and the time that is left")
 	cmd.Flags().Float64Var(&o.Rate, "rate", 0, "`NUMBER` of objects a second, at most; 0: no limit")
 	return cmd
+}
+
+// with gives the job the waxseal that it works at.
+func (r jobRun) with(ctx context.Context, c *server.Config, do func(*server.S3Access, jobs.Endpoint) error) error {
+	return server.WithS3(ctx, c, r.endpoint, r.task, r.stderr, func(a *server.S3Access) error {
+		return do(a, jobs.Endpoint{
+			URL: a.URL, Transport: a.Transport, Region: a.Region, AccessKey: a.AccessKey, SecretKey: a.SecretKey,
+			Store: a.Store, ReadThrough: a.ReadThrough, Operator: a.Operator,
+		})
+	})
 }

@@ -68,7 +68,7 @@ func newRoot() *cobra.Command {
 	root.Flags().BoolP("version", "v", false, "print the version")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(unknownFlag)
-	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(),
+	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(), inventoryCommand(),
 		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(), usageCommand(),
 		checkConfigCommand(), healthcheckCommand(), speedCommand(), versionCommand())
 	return root

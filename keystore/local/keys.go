@@ -231,6 +231,9 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, caller keystore.Calle
 		}
 		facts := facts{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(window)}}
 		e, err := c.change(ctx, in.KeyId, access{facts: facts}, func(e *edit) error {
+			if err := s.checkKept(e.arn()); err != nil {
+				return err
+			}
 			e.State = keystore.StatePendingDeletion
 			e.DeletionDate = c.now.Add(time.Duration(window) * day)
 			return nil
@@ -242,6 +245,17 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, caller keystore.Calle
 		c.reply["keyState"], c.reply["pendingWindowInDays"] = e.State, window
 		return &ScheduleKeyDeletionResponse{e.arn(), at(e.DeletionDate), e.State, window}, nil
 	})
+}
+
+// checkKept refuses the deletion of a key that the operator's guard keeps.
+func (s *Service) checkKept(arn string) error {
+	if s.kept == nil {
+		return nil
+	}
+	if why := s.kept(arn); why != "" {
+		return failf(codeInvalidState, "%s is not scheduled for deletion: %s.", arn, why)
+	}
+	return nil
 }
 
 // CancelKeyDeletion takes a scheduled deletion back. The key is disabled then; one without its imported material

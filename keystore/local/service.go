@@ -39,6 +39,9 @@ type Config struct {
 	// Replicas are the processes that share State; nil: this one is alone.
 	Replicas *state.Replicas
 
+	// Kept says why a key must not be scheduled for deletion, or is empty. Nil keeps none.
+	Kept func(keyARN string) string
+
 	// NoSweep leaves what is due undone, at the start and after: for a look at a state that is not in service, where
 	// a deletion or a rotation would happen without anybody's knowing.
 	NoSweep bool
@@ -86,6 +89,8 @@ type Service struct {
 
 	// sealing is held for reading from the sealing of a secret until it is in the state or given up: see Rekey.
 	sealing sync.RWMutex
+
+	kept func(keyARN string) string // nil: no key is kept from deletion
 
 	keys  *lru.Cache[string, *key]
 	root  rootCache
@@ -140,7 +145,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s := &Service{
 		state: cfg.State, secrets: cfg.Secrets, sealer: cfg.Secrets.Sealer("kms/material"), audit: cfg.Audit, region: cfg.Region, account: cfg.AccountID,
 		identities: cfg.Identities, now: cfg.Now, log: cfg.Log, limits: cfg.Limits,
-		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys, replicas: cfg.Replicas,
+		throttle: newThrottle(cfg.RequestsPerSecond), keys: keys, replicas: cfg.Replicas, kept: cfg.Kept,
 	}
 	s.mono = time.Now
 	s.watch.wall, s.watch.mono = s.now(), time.Now()

@@ -232,6 +232,8 @@ func (a *access) head(ctx context.Context, bucket, key, version string) (http.He
 		return resp.Header, nil
 	case resp.Header.Get(s3.HeaderErrorKind) == s3.KindCustomerKey:
 		return nil, errCustomerKey
+	case resp.Header.Get(s3.HeaderErrorKind) == s3.KindNotSealed:
+		return nil, errNotSealed
 	case resp.StatusCode == http.StatusBadRequest:
 		return nil, a.refusal(ctx, bucket, key, version)
 	}
@@ -240,6 +242,9 @@ func (a *access) head(ctx context.Context, bucket, key, version string) (http.He
 
 // errCustomerKey reports an object under SSE-C: nobody can open it without its client's key.
 var errCustomerKey = errors.New("the object is under SSE-C, and its key is its client's")
+
+// errNotSealed reports an object in plaintext in a bucket that is not read through.
+var errNotSealed = errors.New("the object was not written through waxseal, and its bucket is not one that plaintext is read from")
 
 // refusal repeats a HEAD answered 400 as a GET, whose body has the reason: a disabled KMS key, for example.
 func (a *access) refusal(ctx context.Context, bucket, key, version string) error {

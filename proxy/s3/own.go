@@ -18,10 +18,12 @@ const (
 )
 
 // HeaderErrorKind distinguishes errors with the same S3 code, for clients without a look at the message. KindCustomerKey
-// marks the InvalidRequest of a request for an SSE-C object without its key.
+// marks the InvalidRequest of a request for an SSE-C object without its key, KindNotSealed the InvalidObjectState of an
+// object that was not written through waxseal.
 const (
 	HeaderErrorKind = "x-waxseal-error-kind"
 	KindCustomerKey = "customer-key"
+	KindNotSealed   = "not-sealed"
 )
 
 // MetaPrefix begins the names of user metadata.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/valyala/fasthttp"
@@ -29,6 +30,7 @@ import (
 	"waxseal/keystore/usage"
 	"waxseal/proxy"
 	"waxseal/proxy/embedded"
+	"waxseal/proxy/ledger"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -47,6 +49,8 @@ type App struct {
 	state    *state.Sealed
 	audit    *audit.FileSink
 	usage    *usage.Counter
+	ledger   *ledger.Ledger // nil: the App was opened for its keys alone
+	walkable time.Time      // when a walk for the ledger may begin
 	users    *iam.Directory
 	people   *directory.Directory
 	sts      *awsquery.Port // on the S3 endpoint
@@ -81,7 +85,7 @@ func Assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, error) {
 
 func (p *App) assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, error) {
 	for _, step := range []func(context.Context, *Config, *slog.Logger) error{
-		p.openData, p.openKeys, p.begun, p.openStore, p.openControl, p.openEndpoints, p.openJobs,
+		p.openData, p.openLedger, p.openKeys, p.begun, p.openStore, p.openControl, p.openEndpoints, p.openJobs,
 	} {
 		if err := step(ctx, c, log); err != nil {
 			return nil, errors.Join(err, p.Shutdown(ctx))
@@ -201,7 +205,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	}
 	p.S3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
-		State: p.state, HeldDir: dataDir(c.DataDir).held(),
+		State: p.state, Ledger: p.ledger, HeldDir: dataDir(c.DataDir).held(),
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
 		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, BlockSSEC: c.BlockSSEC, Anonymous: c.Anonymous,

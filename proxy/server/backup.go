@@ -18,6 +18,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
+	"waxseal/proxy/ledger"
 )
 
 // A backup is the whole state: KMS keys, the roots of SSE-S3, service keys, bucket configuration, uploads in flight.
@@ -131,7 +132,9 @@ func restoreThrough(ctx context.Context, c *Config, scratch dataDir, r io.Reader
 		return err
 	}
 	// Its own records go with the scratch directory.
-	err = withState(ctx, c, scratch, scratch, func(p *App) error { return audit.MarkRestored(ctx, p.state, time.Now()) })
+	err = withState(ctx, c, scratch, scratch, func(p *App) error {
+		return errors.Join(audit.MarkRestored(ctx, p.state, time.Now()), ledger.MarkRestored(ctx, p.state))
+	})
 	if err != nil {
 		return fmt.Errorf("the backup does not open: %w", err)
 	}

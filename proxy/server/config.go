@@ -57,6 +57,7 @@ type Config struct {
 	KMSRootKey       string   `yaml:"kms_root_key"`
 	KMSFormerRootKey []string `yaml:"kms_former_root_key"`
 	KMSRate          float64  `yaml:"kms_rate"`
+	GuardKeyDeletion bool     `yaml:"guard_key_deletion"`
 
 	AuditBucket   string        `yaml:"audit_bucket"`
 	AuditInterval time.Duration `yaml:"audit_interval"`

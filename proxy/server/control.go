@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,8 +46,11 @@ func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 //	GET  /s3?job=&url=  how jobs reach the S3 endpoint
 //	POST /job/end?job=&url=&error=  a job has ended
 //	GET  /usage?month=  calls of the key service: usage.Report
+//	GET  /ledger        what is sealed under which key: LedgerReport
+//	POST /ledger/begin  a full walk begins
+//	POST /ledger/commit?id=  its result, as JSON, replaces the ledger's estimate
 //
-// Each but /audit, /usage and /store has an audit record, before anything is done.
+// Each but /audit, /usage, /ledger and /store has an audit record, before anything is done; a walk has that of its job.
 
 // maxControlPath is below every system's limit for a unix socket's address.
 const maxControlPath = 100
@@ -111,6 +115,9 @@ func (p *App) control(c *Config) http.Handler {
 	mux.HandleFunc("GET /s3", p.tellJobs(c))
 	mux.HandleFunc("POST /job/end", p.endJob(c))
 	mux.HandleFunc("GET /usage", p.tellUsage)
+	mux.HandleFunc("GET /ledger", p.tellLedger)
+	mux.HandleFunc("POST /ledger/begin", p.beginWalkOnControl)
+	mux.HandleFunc("POST /ledger/commit", p.commitWalkOnControl)
 	return mux
 }
 
@@ -135,10 +142,15 @@ var errNobodyServes = errors.New("no waxseal serves from this data directory")
 
 // ask sends a request to the waxseal that serves from the data directory.
 func ask(ctx context.Context, dir dataDir, method, path string) (io.ReadCloser, error) {
+	return askWith(ctx, dir, method, path, nil)
+}
+
+// askWith is ask with a body.
+func askWith(ctx context.Context, dir dataDir, method, path string, content []byte) (io.ReadCloser, error) {
 	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", dir.control())
 	}}
-	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://control"+path, bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}

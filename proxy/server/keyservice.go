@@ -60,6 +60,7 @@ func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err e
 	p.KeyService, err = local.Open(ctx, local.Config{
 		State: p.state, Secrets: p.secret, Audit: p.records(), Region: c.Region, AccountID: c.Account,
 		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate, NoSweep: p.looking, Now: p.with.Now,
+		Kept: p.deletionGuard(c),
 	})
 	if err != nil {
 		return err

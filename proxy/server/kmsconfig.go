@@ -40,6 +40,7 @@ func (c *Config) kmsFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.KMSNamespace, "kms-namespace", c.KMSNamespace, "`NAMESPACE` of the transit engine")
 	f.StringVar(&c.KMSRootKey, "kms-root-key", c.KMSRootKey, "`KEY` (id, ARN or alias) of the external key service that SSE-S3 stands on")
 	f.Var((*list)(&c.KMSFormerRootKey), "kms-former-root-key", "`ARN` of a key that was --kms-root-key earlier; may be repeated")
+	f.BoolVar(&c.GuardKeyDeletion, "guard-key-deletion", c.GuardKeyDeletion, "refuse ScheduleKeyDeletion while objects may be encrypted under the key, or the last waxseal inventory is older than a day")
 	f.Float64Var(&c.KMSRate, "kms-rate", c.KMSRate, "`NUMBER` of requests a second that the embedded key service grants one principal; 0: no limit")
 }
 
@@ -61,6 +62,7 @@ func (c *Config) checkKMS() error {
 		{"kms-mount", c.KMSMount != "", []string{providerTransit}},
 		{"kms-namespace", c.KMSNamespace != "", []string{providerTransit}},
 		{"kms-rate", c.KMSRate != 0, []string{providerLocal}},
+		{"guard-key-deletion", c.GuardKeyDeletion, []string{providerLocal}},
 	} {
 		if f.set && oneOf("", c.KMSProvider, f.with...) != nil {
 			return fmt.Errorf("--%s: --kms-provider %s has no use for it", f.name, c.KMSProvider)

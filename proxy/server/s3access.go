@@ -28,10 +28,14 @@ type S3Access struct {
 	SecretKey string `json:"secret_key"`
 	Store     string `json:"store"` // where the objects are: its URL, the embedded one, or a waxseal elsewhere
 
-	ReadThrough []string        `json:"read_through"` // buckets whose plaintext it serves
-	Operator    bool            `json:"-"`            // it is the operator's listener
-	URL         *url.URL        `json:"-"`
-	Transport   *http.Transport `json:"-"` // that reaches it
+	ReadThrough []string `json:"read_through"` // buckets whose plaintext it serves
+	Operator    bool     `json:"-"`            // it is the operator's listener
+
+	// BeginWalk begins a walk for the ledger; nil for a waxseal elsewhere.
+	BeginWalk func(context.Context) (*LedgerWalk, error) `json:"-"`
+
+	URL       *url.URL        `json:"-"`
+	Transport *http.Transport `json:"-"` // that reaches it
 }
 
 // WithS3 gives a job the waxseal that serves from the data directory; where none does, one that is put together for
@@ -63,6 +67,7 @@ func WithS3(ctx context.Context, c *Config, endpoint string, task Task, stderr i
 		return err
 	}
 	a.Operator = true
+	a.BeginWalk = func(ctx context.Context) (*LedgerWalk, error) { return beginServedWalk(ctx, dataDir(c.DataDir)) }
 	begun := time.Now()
 	err = do(a)
 	return errors.Join(err, task.ended(ctx, dataDir(c.DataDir), time.Since(begun), err))
@@ -132,7 +137,7 @@ func withOwnS3(ctx context.Context, c *Config, task Task, stderr io.Writer, do f
 	ended := make(chan error, 1)
 	go func() { ended <- p.S3.ServeOperator(l) }()
 	a := &S3Access{Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey, Store: c.storeName(),
-		ReadThrough: c.ReadThrough, Operator: true}
+		ReadThrough: c.ReadThrough, Operator: true, BeginWalk: p.beginWalk}
 	err = a.open("http://operator", nil, func(context.Context, string, string) (net.Conn, error) { return l.Dial() })
 	if err == nil {
 		err = p.record(ctx, c, thisOperator(), task.event("StartJob"))

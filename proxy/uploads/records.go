@@ -127,6 +127,25 @@ func (s *Records) Save(ctx context.Context, u *Upload, also []*Part) error {
 	return nil
 }
 
+// Unfinished returns the uploads that began before a time and are not completed.
+func (s *Records) Unfinished(ctx context.Context, before time.Time) ([]*Upload, error) {
+	entries, err := s.state.Range(ctx, UploadPrefix, "", 0)
+	if err != nil {
+		return nil, fmt.Errorf("uploads: %w", err)
+	}
+	var all []*Upload
+	for _, e := range entries {
+		u, err := DecodeUpload(e)
+		if err != nil {
+			return nil, err
+		}
+		if u.Phase != Done && u.Created.Before(before) {
+			all = append(all, u)
+		}
+	}
+	return all, nil
+}
+
 // Get reads an upload; state.ErrNotFound when there is none.
 func (s *Records) Get(ctx context.Context, bucket, key, id string) (*Upload, error) {
 	e, err := s.state.Get(ctx, UploadPrefix+UploadName(bucket, key, id))

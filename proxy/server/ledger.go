@@ -1,0 +1,197 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"waxseal/proxy/ledger"
+)
+
+// guardWalkAge is how old a full walk may be for --guard-key-deletion. Only a walk knows of objects that came to the
+// store past waxseal: replicated or restored there, for example.
+const guardWalkAge = 24 * time.Hour
+
+// lateCommits is how long a store may take to commit what it received of a waxseal that was killed.
+const lateCommits = 10 * time.Second
+
+// openLedger opens the ledger of what is sealed under which key.
+func (p *App) openLedger(ctx context.Context, c *Config, _ *slog.Logger) (err error) {
+	if p.ledger, err = ledger.Open(ctx, p.state, func() bool { return false }, time.Now); err != nil {
+		return err
+	}
+	p.atEnd(p.ledger.Close)
+	crashed, err := p.ledger.Start(ctx)
+	if crashed && c.UpstreamEndpoint != "" {
+		p.walkable = time.Now().Add(lateCommits)
+	}
+	return err
+}
+
+// beginLedger begins a walk of the ledger, once no write of a former process can come any more.
+func (p *App) beginLedger(ctx context.Context) (id string, err error) {
+	select {
+	case <-ctx.Done():
+		return "", ctx.Err()
+	case <-time.After(time.Until(p.walkable)):
+		return p.ledger.Begin()
+	}
+}
+
+// deletionGuard returns what keeps KMS keys with objects from deletion, where the operator asks for it.
+func (p *App) deletionGuard(c *Config) func(keyARN string) string {
+	if !c.GuardKeyDeletion || p.ledger == nil {
+		return nil
+	}
+	return func(keyARN string) string { return whyKept(p.ledger, keyARN, time.Now()) }
+}
+
+// whyKept says why a key must not be deleted; it is empty when nothing hangs on the key.
+func whyKept(l *ledger.Ledger, keyARN string, now time.Time) string {
+	walk, walked := l.LastWalk()
+	switch rows := l.OfKey(keyARN); {
+	case len(rows) > 0:
+		return "up to " + sumOf(rows) + " are encrypted under it (run waxseal inventory for the exact number)"
+	case !walked:
+		return "it is not known which objects are encrypted under it: run waxseal inventory first"
+	case now.Sub(walk.Begun) > guardWalkAge:
+		return fmt.Sprintf("the last full inventory is of %s: run waxseal inventory again", walk.Begun.Format(time.RFC3339))
+	}
+	return ""
+}
+
+// sumOf describes the holdings of a key, as "3 objects (12 bytes) in photos, videos". Of many buckets it names ten.
+func sumOf(rows []ledger.Row) string {
+	var sum ledger.Sum
+	var buckets []string
+	for _, r := range rows {
+		sum = sum.Plus(r.Sum)
+		if len(buckets) == 0 || buckets[len(buckets)-1] != r.Bucket {
+			buckets = append(buckets, r.Bucket)
+		}
+	}
+	const named = 10
+	more := ""
+	if len(buckets) > named {
+		more = fmt.Sprintf(" and %d more buckets", len(buckets)-named)
+		buckets = buckets[:named]
+	}
+	return fmt.Sprintf("%d objects (%d bytes) in %s%s", sum.Objects, sum.Bytes, strings.Join(buckets, ", "), more)
+}
+
+// LedgerWalk is a full walk of all buckets whose result replaces the ledger's estimate.
+type LedgerWalk struct {
+	Commit func(ctx context.Context, found []ledger.Row) error
+}
+
+// beginWalk begins a walk in a waxseal of this process.
+func (p *App) beginWalk(ctx context.Context) (*LedgerWalk, error) {
+	id, err := p.beginLedger(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &LedgerWalk{func(ctx context.Context, found []ledger.Row) error { return p.commitWalk(ctx, id, found) }}, nil
+}
+
+func (p *App) commitWalk(ctx context.Context, id string, found []ledger.Row) error {
+	sums := make(map[ledger.Holding]ledger.Sum, len(found))
+	for _, r := range found {
+		sums[r.Holding] = sums[r.Holding].Plus(r.Sum)
+	}
+	return p.ledger.Commit(ctx, id, sums, p.S3.UploadsUnderWay)
+}
+
+// beginServedWalk begins a walk in the waxseal that serves from the data directory.
+func beginServedWalk(ctx context.Context, dir dataDir) (*LedgerWalk, error) {
+	body, err := ask(ctx, dir, http.MethodPost, "/ledger/begin")
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	var begun struct{ ID string }
+	if err := json.NewDecoder(body).Decode(&begun); err != nil {
+		return nil, err
+	}
+	return &LedgerWalk{func(ctx context.Context, found []ledger.Row) error {
+		text, err := json.Marshal(found)
+		if err != nil {
+			return err
+		}
+		body, err := askWith(ctx, dir, http.MethodPost, "/ledger/commit?"+url.Values{"id": {begun.ID}}.Encode(), text)
+		if err != nil {
+			return err
+		}
+		return body.Close()
+	}}, nil
+}
+
+func (p *App) beginWalkOnControl(w http.ResponseWriter, r *http.Request) {
+	id, err := p.beginLedger(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	if err := json.NewEncoder(w).Encode(struct{ ID string }{id}); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (p *App) commitWalkOnControl(w http.ResponseWriter, r *http.Request) {
+	var found []ledger.Row
+	err := json.NewDecoder(r.Body).Decode(&found)
+	if err == nil {
+		err = p.commitWalk(r.Context(), r.URL.Query().Get("id"), found)
+	}
+	switch {
+	case errors.Is(err, ledger.ErrOtherWalk):
+		http.Error(w, err.Error(), http.StatusConflict)
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+	}
+}
+
+// LedgerReport is the ledger as an operator reads it without a walk.
+type LedgerReport struct {
+	Walk *ledger.Walk `json:"walk,omitempty"` // none: there was none
+	Rows []ledger.Row `json:"rows"`
+}
+
+func reportOf(l *ledger.Ledger) LedgerReport {
+	r := LedgerReport{Rows: l.Rows()}
+	if walk, ok := l.LastWalk(); ok {
+		r.Walk = &walk
+	}
+	return r
+}
+
+func (p *App) tellLedger(w http.ResponseWriter, _ *http.Request) {
+	if err := json.NewEncoder(w).Encode(reportOf(p.ledger)); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// Ledger reads the ledger, in the waxseal that serves or, when there is none, here.
+func Ledger(ctx context.Context, c *Config) (report LedgerReport, err error) {
+	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/ledger")
+	if err == nil {
+		defer body.Close()
+		return report, json.NewDecoder(body).Decode(&report)
+	}
+	if !errors.Is(err, errNobodyServes) {
+		return report, err
+	}
+	err = withSealed(ctx, c, func(p *App) error {
+		l, err := ledger.Open(ctx, p.state, func() bool { return false }, time.Now)
+		if err == nil {
+			report = reportOf(l)
+		}
+		return err
+	})
+	return report, err
+}
