@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// The canonical request of
-// https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html: every part of the request that is
-// signed, in one spelling.
+// The canonical request of https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html: every signed
+// part of the request, in its canonical spelling.
 
 const upperHex = "0123456789ABCDEF"
 
@@ -40,7 +39,8 @@ func unhex(c byte) int {
 	return -1
 }
 
-// decodeAt reads the byte at s[i], which may be percent-encoded, and tells how long its spelling is; 0 is a bad one.
+// decodeAt reads the byte at s[i], which may be percent-encoded, and returns the length of its spelling: 0 for a bad
+// spelling.
 func decodeAt(s string, i int) (c byte, size int) {
 	if s[i] != '%' {
 		return s[i], 1
@@ -69,7 +69,7 @@ const (
 // in a query plus is a space, as S3 reads it.
 func appendReencoded(dst []byte, s string, in place) ([]byte, bool) {
 	for i := 0; i < len(s); {
-		// Runs of bytes that keep their spelling go in one piece: who has proven nothing may send 30 KB.
+		// Runs of unreserved bytes are copied in one piece: an unauthenticated client may send 30 KB.
 		if n := plainRun(s[i:]); n > 0 {
 			dst = append(dst, s[i:i+n]...)
 			i += n
@@ -91,7 +91,7 @@ func appendReencoded(dst []byte, s string, in place) ([]byte, bool) {
 	return dst, true
 }
 
-// plainRun is the length of the unreserved bytes that s begins with.
+// plainRun returns the length of the run of unreserved bytes at the start of s.
 func plainRun(s string) int {
 	for i := range len(s) {
 		if !unreserved[s[i]] {

@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// FuzzVerify looks for a crash, and for a request that passes without being the signed one.
+// FuzzVerify looks for a crash, and for an unsigned request that passes.
 func FuzzVerify(f *testing.F) {
 	v := docVerifier()
 	v.AllowV2 = true
@@ -40,7 +40,7 @@ func FuzzVerify(f *testing.F) {
 			}
 			return
 		}
-		// What passed must be one of the two requests that were signed.
+		// A request that passes must equal one of the two signed requests.
 		same := func(want *sigv4.Request) bool {
 			return r.Method == want.Method && decodes(r.RawPath) == decodes(want.RawPath) && strings.TrimSpace(r.Host) == want.Host
 		}

@@ -53,7 +53,7 @@ func headers(pairs ...string) []sigv4.Header {
 	return list
 }
 
-// wire turns a signed client request into what a server reads from the connection, and its body.
+// wire turns a signed client request into the request and body as a server reads them from the connection.
 func wire(t testing.TB, req *http.Request) (*sigv4.Request, []byte) {
 	t.Helper()
 	var b bytes.Buffer
@@ -130,7 +130,7 @@ func get(r *sigv4.Request, name string) string {
 	return ""
 }
 
-// wantCode checks that err is an Error of this code and of a status that fits it.
+// wantCode checks that err is an Error with this code and a fitting status.
 func wantCode(t testing.TB, err error, code string) *sigv4.Error {
 	t.Helper()
 	e, ok := errors.AsType[*sigv4.Error](err)

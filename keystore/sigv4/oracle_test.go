@@ -78,7 +78,7 @@ func s3Signer() *v4.Signer {
 
 var oracleCredentials = aws.Credentials{AccessKeyID: docKey, SecretAccessKey: docSecret}
 
-// everyCase runs fn for every key with one query, and every query with one key.
+// everyCase runs fn for every key with the same query, and for every query with the same key.
 func everyCase(t *testing.T, fn func(t *testing.T, key, query string)) {
 	for i, key := range oracleKeys {
 		t.Run(fmt.Sprintf("key%d", i), func(t *testing.T) { fn(t, key, oracleQueries[i%len(oracleQueries)]) })
@@ -186,7 +186,7 @@ func TestOracleMinioV2(t *testing.T) {
 	v.AllowV2 = true
 	everyCase(t, func(t *testing.T, key, query string) {
 		req := request(t, "PUT", key, query, true, []byte("x"))
-		req.Header.Set("X-Amz-Meta-Spaces", "a   b") // minio-go signs the spaces around a value that HTTP drops
+		req.Header.Set("X-Amz-Meta-Spaces", "a   b") // minio-go signs the spaces around a value; HTTP drops them
 		r, _ := wire(t, signer.SignV2(*req, docKey, docSecret, false))
 		mustVerify(t, v, r, sigv4.HeaderV2)
 		req = request(t, "GET", key, query, true, nil)
@@ -274,7 +274,7 @@ func refuseChanges(t *testing.T, v *sigv4.Verifier, r *sigv4.Request) {
 	change("path", c)
 	c = clone(r)
 	c.RawPath = "/" + r.RawPath
-	if v.Service == "s3" { // the others normalise paths
+	if v.Service == "s3" { // services other than S3 normalise paths
 		change("path", c)
 	}
 	c = clone(r)

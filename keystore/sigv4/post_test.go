@@ -139,7 +139,7 @@ func postWith(t *testing.T, v2 bool, document string, fields ...string) (*sigv4.
 	return p, form, err
 }
 
-// TestS3TestsPost holds what ceph/s3-tests' test_post_object_* ask, which sign with Version 2.
+// TestS3TestsPost covers the cases of ceph/s3-tests' test_post_object_*, signed with Version 2.
 func TestS3TestsPost(t *testing.T) {
 	const expires = `"expiration": "2013-05-24T01:00:00Z"`
 	const usual = `{"bucket": "b"}, ["starts-with", "$key", "foo"], {"acl": "private"}, ["starts-with", "$Content-Type", "text/plain"]`

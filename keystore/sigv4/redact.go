@@ -11,8 +11,8 @@ import (
 
 const redacted = "[redacted]"
 
-// SecretName reports whether a header, query parameter or form field holds a secret: an SSE-C key (the target's or a
-// copy source's), a session token, another proof of who asks.
+// SecretName reports whether a header, query parameter or form field holds a secret: an SSE-C key (for the target or
+// the copy source), a session token, another proof of identity.
 func SecretName(name string) bool {
 	name = strings.ToLower(name)
 	switch strings.TrimSpace(name) {
@@ -60,7 +60,7 @@ func secretIn(policy string) bool {
 	})
 }
 
-// schemeOf is an authorization scheme as errors show it. A word that looks like none may be a credential.
+// schemeOf returns an authorization scheme as errors show it. Any other word is hidden: it may be a credential.
 func schemeOf(word string) string {
 	if len(word) > 32 || strings.Trim(word, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 		return redacted

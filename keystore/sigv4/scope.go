@@ -22,8 +22,8 @@ type credential struct {
 	scope                            string // all after the access key
 }
 
-// complain builds an error in the words of the place where the credential stands; region is set where S3 names the
-// one to use.
+// complain builds an error that names the place of the credential, such as header or query; region is set where S3
+// names the expected region.
 type complain func(detail, region string) *Error
 
 func complainHeader(detail, region string) *Error {
@@ -99,10 +99,10 @@ func (v *Verifier) checkScopeKMS(c credential, end string) error {
 	return nil
 }
 
-// globalRegion is what requests to global services are signed for.
+// globalRegion is the region in signatures for global services.
 const globalRegion = "us-east-1"
 
-// inRegion reports whether a credential scope's region is one that the service takes.
+// inRegion reports whether the service takes a credential scope with this region.
 func (v *Verifier) inRegion(region string) bool {
 	return v.Global && (region == globalRegion || region == "") || region != "" && (v.Region == "" || region == v.Region)
 }

@@ -16,12 +16,12 @@ type Signer struct {
 	keys keyCache
 }
 
-// Outgoing is a request that is to be signed. Path and query are percent-encoded as they will stand on the wire.
+// Outgoing is a request to sign. Path and query are percent-encoded as they will stand on the wire.
 type Outgoing struct {
 	Method, Path, Query string
 
-	// Headers are those that are signed: lower-case names, each once, in any order. They must have host,
-	// x-amz-date (Timestamp of the same time), x-amz-content-sha256 and every other x-amz-* header. Sign sorts them.
+	// Headers are the headers to sign: lower-case names, each once, in any order. They must have host, x-amz-date
+	// (Timestamp of the same time), x-amz-content-sha256 and every x-amz-* header of the request. Sign sorts them.
 	Headers []Header
 	Payload string // the value of x-amz-content-sha256
 }
@@ -95,7 +95,7 @@ func (r *Outgoing) appendCanonical(b []byte) (canonical []byte, names string) {
 	return append(b, r.Payload...), names
 }
 
-// appendSortedQuery sorts a query by name and value; a name without "=" gets one.
+// appendSortedQuery sorts a query by name and value; a name without "=" gets the "=".
 func appendSortedQuery(b []byte, query string) []byte {
 	if query == "" {
 		return b

@@ -11,7 +11,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// TestSignVerifies: what Signer signs, Verifier takes; and a change of anything signed, it refuses.
+// TestSignVerifies: Verifier accepts a request signed by Signer, and refuses it after a change to any signed part.
 func TestSignVerifies(t *testing.T) {
 	now := time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
 	s := &Signer{Service: "s3", Region: "eu-central-1"}

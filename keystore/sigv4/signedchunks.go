@@ -10,14 +10,14 @@ import (
 	"sync"
 )
 
-// signedChunks is a body of signed chunks, each signature computed over the one before. A chunk of an SDK's size is
-// held until its signature is checked, so that no byte leaves unverified. A larger chunk passes as it comes, except
-// its last piece: memory does not grow with chunks, and nobody reads a whole unverified chunk. In any case a body is
-// valid only with io.EOF.
+// signedChunks is a body of signed chunks, with each signature computed over the signature before. A chunk of an SDK's
+// size is held until its signature is checked, so that no byte leaves unverified. A larger chunk passes as it comes,
+// except its last piece: memory does not grow with chunks, and no reader gets a whole unverified chunk. In any case a
+// body is valid only with io.EOF.
 type signedChunks struct {
 	frame
 	key       *signingKey
-	previous  string // the signature before the next one
+	previous  string // the signature that the next chunk's signature covers
 	prefix    string // timestamp and scope, lines of all strings to sign
 	accessKey string
 	signedEnd bool // a trailer signature must follow
@@ -26,7 +26,7 @@ type signedChunks struct {
 	signature string    // of the current chunk so far
 	passing   int64     // bytes left of a chunk not held
 	buffer    *[]byte   // of a held chunk
-	verified  []byte    // checked bytes that have not been read
+	verified  []byte    // checked bytes, not yet read
 	toSign    []byte
 }
 
@@ -69,7 +69,7 @@ func (s *signedChunks) read(p []byte) (int, error) {
 	return n, nil
 }
 
-// pass reads from a chunk that is not held. Its last piece is there only once the chunk was checked.
+// pass reads from a chunk too large to hold. The chunk's last piece is released only after the check of its signature.
 func (s *signedChunks) pass(p []byte) (int, error) {
 	n, err := s.in.Read(p[:min(int64(len(p)), s.passing)])
 	s.sum.Write(p[:n])
@@ -124,7 +124,7 @@ func (s *signedChunks) next() error {
 	return nil
 }
 
-// checkChunk checks the signature of the chunk whose bytes have all come.
+// checkChunk checks the signature of a chunk after its last byte.
 func (s *signedChunks) checkChunk() error {
 	var sum [sha256.Size]byte
 	s.sum.Sum(sum[:0])
@@ -137,7 +137,7 @@ func (s *signedChunks) checkChunk() error {
 	return s.compare(s.signature)
 }
 
-// compare checks a signature over toSign, which the next one is then chained to.
+// compare checks a signature over toSign. The next signature is chained to it.
 func (s *signedChunks) compare(signature string) error {
 	want := s.key.sign(s.toSign)
 	if !hmac.Equal(want[:], []byte(signature)) {
@@ -149,7 +149,7 @@ func (s *signedChunks) compare(signature string) error {
 	return nil
 }
 
-// end checks the trailers: first which there are, then the signature that comes last among them where they are signed.
+// end checks the trailers: first their names, then the signature at their end if the trailers are signed.
 func (s *signedChunks) end() error {
 	lines, err := s.finish()
 	if err != nil {

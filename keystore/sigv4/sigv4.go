@@ -1,14 +1,15 @@
-// Package sigv4 authenticates inbound requests: AWS Signature Version 4 for S3 and KMS, in the Authorization header,
-// in a presigned URL, in the chunks and trailers of an aws-chunked body, and in a POST form's policy; and, where it
-// is switched on, Signature Version 2.
+// Package sigv4 authenticates inbound requests: AWS Signature Version 4 for S3 and KMS, in the Authorization header, in
+// a presigned URL, in the chunks and trailers of an aws-chunked body, and in a POST form's policy; and, where it is
+// switched on, Signature Version 2.
 //
 // The package is pure: it opens no socket, reads no clock and keeps no user. The clock and the look-up of an access key
-// are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can feed it. [Auth.Owner] is
-// the identity that the look-up found beside the secret: who asks is resolved once, with the proof. The caller must pass the path, the query and the headers exactly as on the wire: a cleaned-up path has a
-// different signature.
+// are fields of [Verifier]; a request is the plain struct [Request], so that any HTTP server can feed it. [Auth.Owner]
+// is the identity that the look-up returned beside the secret: identity and proof are resolved together, once. The
+// caller must pass the path, the query and the headers exactly as on the wire: a cleaned-up path has a different
+// signature.
 //
-// Every refusal is an [*Error] with AWS's code, message and status. No error, and no value of this package printed
-// with any verb, holds a secret, a signing key or a customer's encryption key.
+// Every refusal is an [*Error] with AWS's code, message and status. No error, and no value of this package printed with
+// any verb, holds a secret, a signing key or a customer's encryption key.
 package sigv4
 
 import (
@@ -24,7 +25,7 @@ type Header struct {
 	Value string
 }
 
-// Request is what the client sent, undecoded.
+// Request is the request as sent by the client, undecoded.
 type Request struct {
 	Method   string
 	RawPath  string // as on the wire: percent-encoded, not cleaned, without the query
@@ -52,8 +53,8 @@ type Verifier struct {
 	Service string // the credential scope's service: "s3", "kms", "iam", "sts"
 	Region  string // the credential scope's region; "" takes any
 
-	// Global takes us-east-1 in the credential scope beside Region, and an empty region: AWS's SDKs sign requests to IAM, and
-	// to the global endpoint of STS, for us-east-1; MinIO's sign those to STS for none.
+	// Global takes us-east-1 in the credential scope beside Region, and an empty region. AWS's SDKs sign requests to
+	// IAM, and to the global endpoint of STS, for us-east-1; MinIO's SDKs sign requests to STS for an empty region.
 	Global bool
 
 	// Lookup resolves an access key with the session token that came with it, or "". An empty secret counts as not found.
@@ -68,7 +69,7 @@ type Verifier struct {
 
 const defaultSkew = 15 * time.Minute
 
-// Kind says how a request proved who sent it.
+// Kind is the way in which a request proved its sender.
 type Kind uint8
 
 // The kinds of proof.
@@ -86,7 +87,7 @@ var kindNames = [...]string{"anonymous", "header", "presigned", "post", "header-
 
 func (k Kind) String() string { return kindNames[k] }
 
-// V4 tells whether the proof is a Signature Version 4 one, which S3 demands for SSE-KMS.
+// V4 reports whether the proof is a Signature Version 4 one, as S3 demands for SSE-KMS.
 func (k Kind) V4() bool { return k == HeaderV4 || k == PresignedV4 || k == PostV4 }
 
 // SignatureVersion is CloudTrail's name of the scheme: "SigV4", "SigV2", or "" for an anonymous request.
@@ -113,7 +114,7 @@ func (k Kind) Method() string {
 	}
 }
 
-// Payload says what x-amz-content-sha256 promised about the body.
+// Payload is the promise of x-amz-content-sha256 about the body.
 type Payload uint8
 
 // The promises, in the words of x-amz-content-sha256.
@@ -137,7 +138,7 @@ const (
 // Streaming tells whether the body is aws-chunked.
 func (p Payload) Streaming() bool { return p >= StreamingSigned }
 
-// Auth is a request whose proof was checked.
+// Auth is a request with a checked proof.
 type Auth struct {
 	AccessKey     string // "" for an anonymous request
 	Owner         *iam.Requester
@@ -147,11 +148,11 @@ type Auth struct {
 	Expires       time.Time // when a presigned request ends; else zero
 	SignedHeaders []string  // lower case
 	Payload       Payload
-	ContentSHA256 string   // the value that was signed for the body
+	ContentSHA256 string   // the signed value for the body
 	ContentLength int64    // of the body on the wire, or -1
 	DecodedLength int64    // of the body's content, or -1 where it is not known
 	TrailerNames  []string // lower case, as x-amz-trailer announced them
-	Hoisted       []Header // x-amz-* parameters of a PresignedV2 request, which were signed as headers
+	Hoisted       []Header // x-amz-* parameters of a PresignedV2 request, signed as headers
 
 	key       *signingKey // a pointer, so that no print verb shows the key
 	signature string      // hex, the seed of the chunk signatures
@@ -178,7 +179,7 @@ func (v *Verifier) s3() bool { return v.Service == "s3" }
 // MaxToken bounds a session token. Proxies in front take lines of 8 KiB.
 const MaxToken = 4 << 10
 
-// credential resolves who signed.
+// credential resolves the signer's access key.
 func (v *Verifier) credential(accessKey, token string) (c iam.Credential, secret string, err error) {
 	if len(token) > MaxToken {
 		return c, "", v.errToken()

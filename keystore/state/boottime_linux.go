@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// boottime returns a clock that nobody can set and that goes on while the machine sleeps. Go's own monotonic clock stands
-// still then: a replica that was suspended would take its caches for fresh.
+// boottime returns a clock that cannot be set and goes on while the machine sleeps. Go's own monotonic clock stands
+// still then: a suspended replica would take its caches for fresh.
 func boottime() func() time.Duration {
 	return func() time.Duration {
 		var t unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-			panic("clock_gettime(CLOCK_BOOTTIME): " + err.Error()) // every Linux that Go runs on has it
+			panic("clock_gettime(CLOCK_BOOTTIME): " + err.Error()) // every Linux that Go supports has it
 		}
 		return time.Duration(t.Nano())
 	}

@@ -55,8 +55,9 @@ func checkOp(op Op) error {
 
 func size(op Op) int { return len(op.Key) + len(op.Value) }
 
-// Chunks splits operations that need not happen at once into transactions within the limits, also when the store seals
-// their values. Half of each transaction's size stays free for conditions: at most one for each operation.
+// Chunks splits operations into transactions within the limits, also when the store seals their values. The operations
+// are applied transaction by transaction, not all at once. Half of each transaction's size stays free for conditions:
+// at most one for each operation.
 func Chunks(ops []Op) iter.Seq[[]Op] {
 	return func(yield func([]Op) bool) {
 		begin, total := 0, 0

@@ -22,22 +22,23 @@ const (
 	FreshFor = 5 * time.Second
 	// MaxSkew is how far the clocks of live replicas may differ where something that cannot be undone goes by them.
 	MaxSkew = 2 * time.Minute
-	// forgottenAfter is the age at which the record of a replica that is gone is removed.
+	// forgottenAfter is the age at which the record of a departed replica is removed.
 	forgottenAfter = time.Hour
 )
 
-// ErrReplaced ends a replica whose record was changed by somebody else: a second process has its name, or the state is
-// an older one, brought back.
+// ErrReplaced ends a replica whose record was changed by another process: a second process runs under its name, or the
+// state was restored from an older copy.
 var ErrReplaced = errors.New("state: another process runs under this replica's name, or the state was restored from a backup: restart this process, under a name of its own")
 
-// Replicas is this process among those that share a state. It proves how fresh the caches of the process are, and tells
-// when the other replicas have seen a change.
+// Replicas is this process's membership of the processes that share a state. It measures how fresh the process's caches
+// are, and waits until the other replicas have seen a change.
 //
 // A beat is a transaction that writes the replica's own record. The change comes back through the watch that all caches
-// follow: whoever sees it has seen everything that was in the state when the beat was sent. So the caches are as fresh as
-// the sending of the last beat that came back. A lease would prove less: it lives on while its owner's watch stands still.
+// follow. Watch events arrive in order: once the beat is back, the caches have seen every change made before the beat
+// was sent. So the caches are as fresh as the send time of the last returned beat. A lease would prove less: it lives
+// on while its owner's watch stands still.
 //
-// A nil Replicas is that of a process alone: always fresh, nobody to wait for.
+// A nil Replicas is a process without a shared state: always fresh, with no replica to wait for.
 type Replicas struct {
 	store  Store
 	name   string
@@ -48,8 +49,8 @@ type Replicas struct {
 
 	mu       sync.Mutex
 	seen     int64                    // every cache has followed the state up to this revision
-	beats    map[int64]time.Duration  // when the beats that have not come back were sent, by revision
-	fresh    time.Duration            // when the last beat was sent that came back
+	beats    map[int64]time.Duration  // send times of the beats still on their way back, by revision
+	fresh    time.Duration            // send time of the last returned beat
 	others   map[string]*otherReplica // by name
 	revision int64                    // of our record
 	unknown  []byte                   // the value of the last beat whose answer was lost
@@ -74,8 +75,8 @@ type otherReplica struct {
 	skew     time.Duration // its clock against ours
 }
 
-// Join makes this process a replica, under a name that no other process has. A change of a key under an urgent prefix is
-// acknowledged at once: others wait for it.
+// Join makes this process a replica, under a name that no other process has. A change of a key under an urgent prefix
+// is acknowledged at once, because another replica waits for the acknowledgement.
 func Join(ctx context.Context, s Store, name string, log *slog.Logger, urgent ...string) (*Replicas, error) {
 	if err := CheckKey(replicaPrefix + name); err != nil || name == "" || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("state: %q is not a replica's name", name)
@@ -86,7 +87,7 @@ func Join(ctx context.Context, s Store, name string, log *slog.Logger, urgent ..
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	r.revision = e.Revision // of a process before, or of one that is replaced now
+	r.revision = e.Revision // the record of an earlier process, or of a live one that is replaced now
 	unfollow := s.Follow("", r.follow)
 	if err := r.beat(ctx); err != nil {
 		unfollow()
@@ -133,7 +134,7 @@ func (r *Replicas) Err() error {
 // Shared reports whether other processes may use the state.
 func (r *Replicas) Shared() bool { return r != nil }
 
-// Age returns how old what this process knows of the state may be.
+// Age returns how old this process's knowledge of the state may be.
 func (r *Replicas) Age() time.Duration {
 	if r == nil {
 		return 0
@@ -146,8 +147,8 @@ func (r *Replicas) Age() time.Duration {
 // Fresh reports whether this process follows the state.
 func (r *Replicas) Fresh() bool { return r.Age() < FreshFor }
 
-// ClocksAgree reports whether the clocks of all live replicas agree with this one's, as far as something that cannot be
-// undone needs it, and this replica is fresh.
+// ClocksAgree reports whether this replica is fresh and the clocks of all live replicas agree with its own closely
+// enough for an act that cannot be undone.
 func (r *Replicas) ClocksAgree() bool {
 	if r == nil {
 		return true
@@ -172,9 +173,9 @@ func (r *Replicas) live(o *otherReplica) bool { return r.clock()-o.progress < Fr
 // settlePause is how often Settle looks.
 const settlePause = 10 * time.Millisecond
 
-// Settle waits until every other live replica has seen a revision, or has gone without a sign of life for FreshFor: such
-// a replica asks the state in place of its caches. What a caller changed is in force everywhere then. An ended context
-// ends the wait, and is no error: the change is made.
+// Settle waits until every other live replica has seen a revision, or has gone without a sign of life for FreshFor:
+// such a replica asks the state in place of its caches. The caller's change is in force everywhere then. An ended
+// context ends the wait without an error: the change itself is made.
 func (r *Replicas) Settle(ctx context.Context, rev int64) {
 	if r == nil {
 		return
@@ -278,8 +279,9 @@ func (r *Replicas) beat(ctx context.Context) error {
 	return nil
 }
 
-// readBack finds out why a beat failed. A beat whose answer was lost may be there, or come later: the next one needs its
-// revision. Such a beat proves nothing of freshness. Any other change of our record is somebody else's.
+// readBack finds out why a beat failed. A beat with a lost answer may be in the state, or arrive later: the next beat
+// needs its revision. Such a beat proves nothing of freshness. Any other change of the record comes from another
+// process.
 func (r *Replicas) readBack(ctx context.Context, value []byte, cause error) error {
 	r.mu.Lock()
 	lost := r.unknown
@@ -325,7 +327,7 @@ func (r *Replicas) end(err error) {
 	}
 }
 
-// look reads the other replicas' records, and removes those of replicas that are long gone.
+// look reads the records of the other replicas, and removes the records of long departed replicas.
 func (r *Replicas) look(ctx context.Context) error {
 	entries, err := r.store.Range(ctx, replicaPrefix, "", 0)
 	if err != nil {
@@ -369,7 +371,7 @@ func (r *Replicas) note(o *otherReplica, e Entry) (*otherReplica, error) {
 		return nil, fmt.Errorf("state: %s: %w", e.Key, err)
 	}
 	now := &otherReplica{seen: record.Seen, revision: e.Revision, progress: r.clock()}
-	if o != nil { // of a record that was found just now it is not known how old it is
+	if o != nil { // the age of a record found just now is unknown
 		now.skew = record.Time.Sub(r.wall())
 		if record.Seen <= o.seen {
 			now.progress = o.progress

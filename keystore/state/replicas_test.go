@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// stalling is a store whose watch can stand still for one process, while its reads and writes go on.
+// stalling is a store with a watch that can stand still for one process, while its reads and writes go on.
 type stalling struct {
 	Store
 	mu    sync.Mutex
@@ -64,8 +64,8 @@ func (r *Replicas) beatNow(t *testing.T) {
 	}
 }
 
-// TestFreshness (attack R7): a replica whose watch stands still is out of date after FreshFor, although it can write and
-// renew whatever it has; as soon as its watch goes on it is fresh again.
+// TestFreshness (attack R7): a replica with a stalled watch is out of date after FreshFor, although its writes and
+// lease renewals go on; as soon as the watch goes on the replica is fresh again.
 func TestFreshness(t *testing.T) {
 	s := &stalling{Store: NewMemory()}
 	r := join(t, s, "a")
@@ -94,8 +94,8 @@ func TestFreshness(t *testing.T) {
 	}
 }
 
-// TestSettle (attack R11): Settle returns when the others have seen the change: a live replica is waited for, one that is
-// out of date is not.
+// TestSettle (attack R11): Settle waits until every live replica has seen the change, and does not wait for a replica
+// that is out of date.
 func TestSettle(t *testing.T) {
 	raw := NewMemory()
 	slow := &stalling{Store: raw}
@@ -117,7 +117,7 @@ func TestSettle(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 	slow.stand(false)
-	b.beatNow(t) // comes back, and tells in the next one
+	b.beatNow(t) // comes back, and tells in the next beat
 	b.beatNow(t)
 	<-settled
 
@@ -134,8 +134,8 @@ func TestSettle(t *testing.T) {
 	a.Settle(ended, rev+1000)
 }
 
-// TestReplicaReplaced (attack R13): a replica ends when its record is not the one that it wrote: a second process has its
-// name, or a snapshot was brought back. A beat whose answer was lost is its own.
+// TestReplicaReplaced (attack R13): a replica ends when its record is not its own last write: a second process has its
+// name, or a snapshot was restored. A beat with a lost answer counts as its own.
 func TestReplicaReplaced(t *testing.T) {
 	s := NewMemory()
 	first := join(t, s, "a")
@@ -191,7 +191,7 @@ func TestBeatAnswerLost(t *testing.T) {
 	}
 }
 
-// TestClocksAgree (attack R1): with a replica whose clock is days ahead nothing that cannot be undone is done, by either.
+// TestClocksAgree (attack R1): while the clock of one replica is days ahead, neither replica may act irrevocably.
 func TestClocksAgree(t *testing.T) {
 	s := NewMemory()
 	a, b := join(t, s, "a"), join(t, s, "b")

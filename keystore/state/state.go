@@ -80,20 +80,20 @@ type Store interface {
 	Range(ctx context.Context, prefix, after string, limit int) ([]Entry, error)
 
 	// Txn applies all operations or, when a condition does not hold, none, and returns ErrConflict. When it returns
-	// nil, the change is durable. It returns the new revision; without operations, the current revision. No key may be in
-	// two operations. ErrUnknown: see there.
+	// nil, the change is durable. It returns the new revision; without operations, the current revision. No key may be
+	// in two operations. ErrUnknown is returned as described there.
 	//
 	// A context that ends before the transaction begins cancels it. After the begin Txn waits for the outcome:
-	// "cancelled" for a change that happened would help nobody.
+	// "cancelled" for a change that happened would mislead.
 	Txn(ctx context.Context, conds []Cond, ops []Op) (rev int64, err error)
 
 	// Watch sends every change under prefix after its return, in order of revision, until ctx or the store ends, and
 	// then closes the channel. A slow reader never delays a writer: see Event.Lagged.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 
-	// Follow calls see with the key and the revision of every change under prefix, in order, until stop. With an empty key
-	// changes were lost: anything may have changed up to that revision. Followers of the empty prefix are called last: what
-	// they are called with, every cache has dropped. see must be quick and must not call the store.
+	// Follow calls see with the key and the revision of every change under prefix, in order, until stop. An empty key
+	// means lost changes: any key may have changed up to that revision. Followers of the empty prefix are called last:
+	// by then every cache has dropped the entry. see must be quick and must not call the store.
 	Follow(prefix string, see func(key string, rev int64)) (stop func())
 
 	// Backup writes a consistent copy for OpenBolt. Reads and writes go on meanwhile, however slow w is.

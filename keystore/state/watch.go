@@ -17,7 +17,7 @@ type Hub struct {
 	watchers map[*watcher]struct{}
 
 	following sync.Mutex
-	followers []*follower // those of the empty prefix behind all others
+	followers []*follower // followers of the empty prefix stand last
 }
 
 // follower is called for each change, before watchers hear of it.
@@ -164,7 +164,7 @@ func (w *watcher) signal() {
 	}
 }
 
-// take empties the queue. A watcher that lagged gets a single Lagged event and starts anew.
+// take empties the queue. A lagging watcher gets a single Lagged event and starts anew.
 func (w *watcher) take() (events []Event, closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
