@@ -1,6 +1,6 @@
-// Package enforce stands in front of a key service that knows waxseal's identity only, such as an external KMS: it decides
-// by the requester's own IAM policy whether the requester may use a key, and keeps the audit record of every use, allowed
-// or denied. Key policies and grants stay with the key service, which sees one principal whoever asks.
+// Package enforce authorizes requests in front of an external key service. Such a service knows waxseal's identity only
+// and sees the same principal for every requester. So enforce evaluates the requester's own IAM policy before a key is
+// used, and writes an audit record of every use, allowed or denied. Key policies and grants stay with the key service.
 package enforce
 
 import (
@@ -16,12 +16,12 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Config is what enforcement needs. Now has a default.
+// Config configures enforcement. Now has a default.
 type Config struct {
-	Users   []iam.User // of the configuration, whose policies are checked
+	Users   []iam.User // users of the configuration file; New checks their policies
 	Audit   audit.Sink
-	Region  string // of the records, and aws:RequestedRegion
-	Account string // waxseal's own
+	Region  string // for records and aws:RequestedRegion
+	Account string // waxseal's own account
 	Now     func() time.Time
 }
 
@@ -39,12 +39,12 @@ func New(p keystore.Provider, cfg Config) (keystore.Provider, error) {
 	return &enforcer{Provider: p, cfg: cfg}, nil
 }
 
-// told are the condition keys of requests to a key service elsewhere. Facts about the key itself, for example kms:KeySpec
-// and its tags, stay with that service.
+// told holds the condition keys known for a request to an external key service. Facts about the key itself, for example
+// kms:KeySpec and its tags, stay with that service.
 var told = iam.NewKeys("kms:CallerAccount", "kms:EncryptionAlgorithm", "kms:EncryptionContext:*", "kms:EncryptionContextKeys", "kms:ViaService")
 
-// checkUsers refuses a user's policy with a condition on a fact that only the key service knows: a Deny on it would never
-// hold. Keys of other services are the proxy's to check.
+// checkUsers refuses a user's policy with a condition on a fact known to the key service only: a Deny on it would never
+// hold. The proxy checks the condition keys of other services.
 func checkUsers(users []iam.User) error {
 	for _, u := range users {
 		if u.Policy == nil {
@@ -57,7 +57,7 @@ func checkUsers(users []iam.User) error {
 	return nil
 }
 
-// CheckPolicy is checkUsers for one policy.
+// CheckPolicy is checkUsers for a single policy.
 func CheckPolicy(p *iam.Policy) error {
 	known := func(_ *iam.Statement, key string) bool { return told.Has(key) || !iam.KMSKeys.Has(key) }
 	for _, st := range p.Statements() {
@@ -68,15 +68,15 @@ func CheckPolicy(p *iam.Policy) error {
 	return nil
 }
 
-// enforcer passes Health and Close through, and Resolve but for one name: which key a name means is told to the proxy, and to
-// nobody else.
+// enforcer passes Health and Close through. Resolve is passed through without authorization, since its answer goes to the
+// proxy and not to the requester; only its refusals of the AWS managed key get a text with advice.
 type enforcer struct {
 	keystore.Provider
 	cfg     Config
-	managed sync.Map // ARNs that the alias of the AWS managed key turned out to mean: string -> true
+	managed sync.Map // ARNs found behind the alias of the AWS managed key: string -> true
 }
 
-// use is one use of a key under way: who asks for what, and what the record will say.
+// use is a use of a key under way: requester, action and key, as policies and the audit record need them.
 type use struct {
 	enforcer *enforcer
 	caller   keystore.Caller
@@ -86,8 +86,8 @@ type use struct {
 	now      time.Time
 }
 
-// managedAlias is what SSE-KMS without a key id asks for. At AWS it is a key that only S3 itself may use, not even this
-// service's identity; of the other key services most have none.
+// managedAlias is the key of an SSE-KMS request without a key id. At AWS only S3 itself may use this key: even
+// waxseal's own identity may not. Most other key services have no such key.
 const managedAlias = "alias/aws/s3"
 
 const nameKey = "SSE-KMS without a key id needs the AWS managed key alias/aws/s3, which the external key service %s. " +
@@ -111,7 +111,7 @@ func (g *enforcer) Resolve(ctx context.Context, caller keystore.Caller, keyID st
 	return info, err
 }
 
-// explain says what to do about a refusal of the AWS managed key.
+// explain adds advice to a refusal of the AWS managed key.
 func (g *enforcer) explain(keyARN string, err error) error {
 	if keystore.KindOf(err) != keystore.AccessDenied {
 		return err
@@ -155,7 +155,7 @@ func (g *enforcer) dataKey(ctx context.Context, caller keystore.Caller, action k
 	}
 	u := &use{enforcer: g, caller: caller, action: action, keyARN: keyID, ec: ec, now: g.cfg.Now().UTC()}
 	dk, err := u.run(ctx, call)
-	// A client that hangs up does not escape the record.
+	// A client cannot escape the record by hanging up.
 	if failed := g.cfg.Audit.Write(context.WithoutCancel(ctx), u.record(dk, err)); failed != nil {
 		err = &keystore.Error{Kind: keystore.Internal, KeyARN: u.keyARN, Err: fmt.Errorf("the audit record was not written: %w", failed)}
 	}
@@ -168,7 +168,7 @@ func (g *enforcer) dataKey(ctx context.Context, caller keystore.Caller, action k
 
 func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, error)) (keystore.DataKey, error) {
 	if _, _, ok := parseKeyARN(u.keyARN); !ok {
-		// Policies name keys by ARN, so a name has to become one before they are asked.
+		// Policies name keys by ARN, so an alias or key id is resolved first.
 		info, err := u.enforcer.Resolve(ctx, u.caller, u.keyARN)
 		if err != nil {
 			return keystore.DataKey{}, err
@@ -182,12 +182,12 @@ func (u *use) run(ctx context.Context, call func(string) (keystore.DataKey, erro
 	return dk, u.enforcer.explain(u.keyARN, err)
 }
 
-// authorize asks the requester's own policies. A user of waxseal's account without one in the configuration file may use
-// every key; a user of another account only what a policy allows, because the key policy that would let the user in is
-// not waxseal's to read.
+// authorize evaluates the requester's own policies. A user of waxseal's account without a policy in the configuration
+// file may use every key. A user of another account may do only what a policy allows: the key policy to admit that user
+// stands in the key service, out of waxseal's sight.
 func (u *use) authorize() error {
 	if u.caller.Service {
-		return nil // the service opens what it made, once it has authorised the requester
+		return nil // the service decrypts its own data keys after it has authorized the requester
 	}
 	if differInCase(u.ec) {
 		return keystore.Errorf(keystore.AccessDenied, u.keyARN, "EncryptionContext has two keys that differ in case only.")
@@ -216,7 +216,7 @@ func (u *use) denied(why string) error {
 		u.caller.ARN, action, u.keyARN, why)
 }
 
-// request is the use as policies see it.
+// request returns the use as a request for policy evaluation.
 func (u *use) request() *iam.Request {
 	v := u.caller.Conditions(u.now, u.enforcer.cfg.Region)
 	v.Set("kms:CallerAccount", u.caller.AccountID)
@@ -235,8 +235,8 @@ func (u *use) request() *iam.Request {
 	return &iam.Request{Principal: u.caller.Requester.Principal(), Action: "kms:" + string(u.action), Resource: u.keyARN, Conditions: v}
 }
 
-// differInCase finds two names that differ in case only: policies compare names without it, and could be told one thing
-// while the key is bound to another.
+// differInCase reports whether two names of the encryption context differ in case only. Policies compare names without
+// case: they could see the value of Team while the key is bound to the value of team.
 func differInCase(ec keystore.Context) bool {
 	seen := make(map[string]bool, len(ec))
 	for name := range ec {
@@ -249,7 +249,7 @@ func differInCase(ec keystore.Context) bool {
 	return false
 }
 
-// parseKeyARN takes arn:aws:kms:<region>:<account>:key/<id> apart.
+// parseKeyARN splits arn:aws:kms:<region>:<account>:key/<id>.
 func parseKeyARN(arn string) (region, account string, ok bool) {
 	f := strings.SplitN(arn, ":", 6)
 	if len(f) != 6 || f[0] != "arn" || f[2] != "kms" || !strings.HasPrefix(f[5], "key/") {

@@ -29,7 +29,7 @@ type rig struct {
 	key   string
 }
 
-// open makes a rig whose users have these policies: account/name -> document, empty for none.
+// open makes a rig with users and their policies: account/name -> document, empty for none.
 func open(t *testing.T, policies map[string]string) *rig {
 	t.Helper()
 	r := &rig{fake: keystoretest.NewFake(), audit: new(audit.Memory)}
@@ -58,7 +58,7 @@ func open(t *testing.T, policies map[string]string) *rig {
 	return r
 }
 
-// callerOf is a user with a policy, "" for none, who asks through S3.
+// callerOf returns a user with a policy, "" for none, as the caller of a request through S3.
 func callerOf(account, name, document string) keystore.Caller {
 	u := iam.User{Name: name, ARN: iam.UserARN(account, name), AccountID: account, AccessKey: "AKIA" + name, Everything: document == ""}
 	if document != "" {
@@ -73,10 +73,10 @@ func callerOf(account, name, document string) keystore.Caller {
 	return c
 }
 
-// caller is a user without a policy.
+// caller returns a user without a policy.
 func caller(account, name string) keystore.Caller { return callerOf(account, name, "") }
 
-// statement is an identity policy of one statement.
+// statement returns an identity policy with a single statement.
 func statement(effect, action, rest string) string {
 	return `{"Effect":"` + effect + `","Action":"` + action + `","Resource":"*"` + rest + `}`
 }
@@ -102,14 +102,14 @@ func TestProvider(t *testing.T) {
 	})
 }
 
-// versions is a key service that tells versions of its keys.
+// versions is a key service with versions of its keys.
 type versions struct{ keystore.Provider }
 
 func (versions) KeyVersion(_ context.Context, keyARN string, blob []byte) (version, newest string, err error) {
 	return keyARN + " " + string(blob), "newest", nil
 }
 
-// TestKeyVersion: what a key service tells of versions comes through what stands in front of it.
+// TestKeyVersion: an enforcer passes the key versions of its key service through.
 func TestKeyVersion(t *testing.T) {
 	for name, row := range map[string]struct {
 		behind          keystore.Provider
@@ -131,7 +131,7 @@ func TestKeyVersion(t *testing.T) {
 	}
 }
 
-// TestPolicies: who may do what, by the requester's own policy. The key service is not asked for a use that is denied.
+// TestPolicies: the requester's own policy decides every action. The key service gets no call for a denied use.
 func TestPolicies(t *testing.T) {
 	bucket := keystore.Context{"aws:s3:arn": "arn:aws:s3:::photos", "team": "blue"}
 	for name, c := range map[string]struct {
@@ -212,7 +212,7 @@ func TestResources(t *testing.T) {
 	}
 }
 
-// TestRecords: every use, allowed or denied, good or bad, has one record in the embedded key service's shape.
+// TestRecords: every use, allowed or denied, good or bad, has a record in the embedded key service's shape.
 func TestRecords(t *testing.T) {
 	r := open(t, map[string]string{account + "/alice": "", account + "/eve": policy(statement("Allow", "s3:*", ""))})
 	ec := keystore.Context{"aws:s3:arn": "arn:aws:s3:::photos"}
@@ -258,7 +258,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// TestNoRecordNoKey: a use that cannot be recorded does not happen, as far as the requester can tell.
+// TestNoRecordNoKey: without a written record the requester gets an error and no key.
 func TestNoRecordNoKey(t *testing.T) {
 	r := open(t, map[string]string{account + "/alice": ""})
 	r.audit.Fail(errors.New("the disk is full"))
@@ -296,7 +296,7 @@ func TestStrangersAndOddContexts(t *testing.T) {
 	}
 }
 
-// amazon is a key service that has the AWS managed key of S3, for S3 alone.
+// amazon is a key service with the AWS managed key of S3, usable by S3 alone.
 type amazon struct {
 	*keystoretest.Fake
 	managed string
@@ -317,8 +317,8 @@ func (a amazon) GenerateDataKey(ctx context.Context, c keystore.Caller, keyID st
 	return a.Fake.GenerateDataKey(ctx, c, keyID, ec)
 }
 
-// TestManagedKey: a request without a key id learns what to do when the key service has no key for it, or has one that is
-// S3's own. Other refusals are passed on as they are.
+// TestManagedKey: a request without a key id is told what to do when the key service has no such key, or keeps it for
+// S3 alone. All further refusals pass unchanged.
 func TestManagedKey(t *testing.T) {
 	told := func(err error, kind keystore.Kind) {
 		t.Helper()
@@ -353,7 +353,7 @@ func TestManagedKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = g.GenerateDataKey(t.Context(), alice, front.managed, nil)
-	plain(err, keystore.AccessDenied) // named by its ARN, by somebody who knows it
+	plain(err, keystore.AccessDenied) // named by its ARN
 	info, err := g.Resolve(t.Context(), alice, "alias/aws/s3")
 	if err != nil || info.ARN != front.managed {
 		t.Fatalf("got %+v, %v", info, err)
@@ -361,7 +361,7 @@ func TestManagedKey(t *testing.T) {
 	_, err = g.GenerateDataKey(t.Context(), alice, info.ARN, nil)
 	told(err, keystore.AccessDenied)
 
-	// A key service where the name means a key like any other serves it.
+	// A key service with an ordinary key of that name serves it.
 	own := r.fake.AddKey()
 	r.fake.SetAlias("alias/aws/s3", own)
 	if dk, err := r.GenerateDataKey(t.Context(), alice, "alias/aws/s3", nil); err != nil || dk.KeyARN != own {
@@ -389,7 +389,7 @@ func TestRecordOfSession(t *testing.T) {
 	}
 }
 
-// TestKeysThatNobodyTells: a user's policy with a condition on a fact that only the external service knows stops the
+// TestKeysThatNobodyTells: a condition on a fact known to the external service only, in a user's policy, stops the
 // start, unless the condition cannot make the statement misleading.
 func TestKeysThatNobodyTells(t *testing.T) {
 	for _, c := range []struct {

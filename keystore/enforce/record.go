@@ -18,7 +18,7 @@ var exceptions = map[keystore.Kind]string{
 	keystore.Unavailable: "KeyUnavailableException", keystore.Internal: "KMSInternalException",
 }
 
-// record is the event in the shape that the embedded key service gives it, so that one reader serves both.
+// record returns the audit record, in the shape of the embedded key service's records: a single reader serves both.
 func (u *use) record(dk keystore.DataKey, result error) *audit.Record {
 	r := &audit.Record{
 		UserIdentity: u.identity(), EventTime: audit.At(u.now), EventSource: audit.KMSSource, EventName: string(u.action),
@@ -40,7 +40,8 @@ func (u *use) record(dk keystore.DataKey, result error) *audit.Record {
 	return r
 }
 
-// failure is an error as the log shows it. What the cause was is for waxseal's own log: it may name machines.
+// failure returns an error as the audit record shows it. The cause goes to waxseal's own log only: it may name
+// machines.
 func failure(err error) (code, message string) {
 	var e *keystore.Error
 	switch {

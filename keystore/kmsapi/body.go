@@ -14,12 +14,12 @@ import (
 	"waxseal/keystore/unproven"
 )
 
-// Bounds of what clients get before their signature has been checked. The body's hash is a part of what is signed, so
-// that a body is read first.
+// Bounds for clients before their signature is checked. The signature covers the body's hash, so the body is read
+// first.
 const (
 	MaxConnections = 4096     // of the endpoint
-	MaxUnproven    = 256      // connections whose client has not been known yet
-	MaxUnverified  = 16 << 20 // bytes of bodies whose signature has not been checked, of the whole endpoint
+	MaxUnproven    = 256      // connections of unproven clients
+	MaxUnverified  = 16 << 20 // bytes of unverified bodies, for the whole endpoint
 
 	prefetchBytes = 8 << 10 // read before the handler is called, on each connection
 	bodyTime      = 20 * time.Second
@@ -27,12 +27,12 @@ const (
 	drainTime     = 5 * time.Second
 )
 
-// Listen limits the connections of l whose client has not been known yet.
+// Listen limits the connections of l from unproven clients.
 func Listen(l net.Listener) net.Listener {
 	return unproven.Listen(l, unproven.NewPool(MaxUnproven))
 }
 
-// bodies are the bytes of bodies that are being read.
+// bodies counts the bytes of the bodies under way.
 type bodies struct {
 	once sync.Once
 	pool *unproven.Pool
@@ -40,14 +40,14 @@ type bodies struct {
 
 func (b *bodies) enter(ctx *fasthttp.RequestCtx) *unproven.Member {
 	b.once.Do(func() { b.pool = unproven.NewPool(MaxUnverified) })
-	cut := func() { _ = ctx.Conn().Close() } // the read that is under way fails, which is all there is to it
+	cut := func() { _ = ctx.Conn().Close() } // all that matters is that the read under way fails
 	if conn := unproven.Of(ctx.Conn()); conn != nil {
 		cut = conn.Cut
 	}
 	return b.pool.Enter(0, cut)
 }
 
-// authenticated reads a request's body, and tells who sent it.
+// authenticated reads a request's body and returns the authenticated caller.
 func (h *Handler) authenticated(ctx *fasthttp.RequestCtx) (body []byte, caller keystore.Caller, err error) {
 	defer func() {
 		if err == nil {
@@ -68,21 +68,21 @@ func (h *Handler) authenticated(ctx *fasthttp.RequestCtx) (body []byte, caller k
 	return body, caller, err
 }
 
-// prove frees a connection from the limits of those whose client is not known.
+// prove frees a connection from the limits for unproven clients.
 func prove(ctx *fasthttp.RequestCtx) {
 	if conn := unproven.Of(ctx.Conn()); conn != nil {
 		conn.Prove()
 	}
 }
 
-// unknown lets another client take the place of a connection that has just been refused.
+// unknown lets a newcomer take the place of a connection after a refusal.
 func unknown(ctx *fasthttp.RequestCtx) {
 	if conn := unproven.Of(ctx.Conn()); conn != nil {
 		conn.Answered()
 	}
 }
 
-// readBody reads a whole body. Memory grows with what has come, not with what Content-Length announces.
+// readBody reads a whole body. Memory grows with the received bytes, not with the announced Content-Length.
 func readBody(ctx *fasthttp.RequestCtx, member *unproven.Member) ([]byte, error) {
 	announced := ctx.Request.Header.ContentLength()
 	if announced > MaxBody {
@@ -108,7 +108,7 @@ func readBody(ctx *fasthttp.RequestCtx, member *unproven.Member) ([]byte, error)
 		case len(b) > MaxBody:
 			return nil, errTooLarge()
 		case err == io.EOF && announced >= 0 && len(b) < announced:
-			return nil, errCutBody() // fasthttp takes a connection that was closed early for the body's end
+			return nil, errCutBody() // fasthttp takes an early close of the connection for the body's end
 		case err == io.EOF:
 			return b, nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -127,8 +127,8 @@ func errCutBody() error {
 	return &exception{400, "SerializationException", "The request could not be read."}
 }
 
-// drain reads what is left of a refused body, within limits: a client that is still sending would see a reset instead
-// of the answer.
+// drain reads the rest of a refused body, within limits: a client still sending would see a reset instead of the
+// answer.
 func drain(ctx *fasthttp.RequestCtx) {
 	stream := ctx.RequestBodyStream()
 	if stream == nil {

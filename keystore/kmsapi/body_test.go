@@ -12,7 +12,7 @@ import (
 	"waxseal/keystore/unproven"
 )
 
-// head is a request's head with a signature by the access key that is not good.
+// head returns a request's head with an invalid signature by the access key.
 func (e *endpoint) head(accessKey string, length int) string {
 	now := time.Now().UTC().Format("20060102T150405Z")
 	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: %s\r\nX-Amz-Target: TrentService.ListKeys\r\nX-Amz-Date: %s\r\nContent-Length: %d\r\n"+
@@ -20,8 +20,8 @@ func (e *endpoint) head(accessKey string, length int) string {
 		e.host, now, length, accessKey, now[:8], strings.Repeat("0", 64))
 }
 
-// TestUnverifiedBodies: connections that announce bodies and do not prove who sends them hold little memory, and whoever
-// signs is served among them.
+// TestUnverifiedBodies: connections with announced bodies and no proof of identity hold little memory, and a client
+// with a valid signature is served among them.
 func TestUnverifiedBodies(t *testing.T) {
 	const connections = 600
 	e := start(t)
@@ -61,7 +61,7 @@ func TestUnverifiedBodies(t *testing.T) {
 	}
 }
 
-// heap is what is alive.
+// heap returns the bytes of live objects.
 func heap() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
@@ -69,7 +69,7 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestBodiesShareABudget: of bodies that are not verified, the oldest gives way, and its memory is counted by what came.
+// TestBodiesShareABudget: the oldest of the unverified bodies gives way, and received bytes count as its memory.
 func TestBodiesShareABudget(t *testing.T) {
 	cut := 0
 	pool := unproven.NewPool(MaxUnverified)
@@ -81,7 +81,7 @@ func TestBodiesShareABudget(t *testing.T) {
 	}
 }
 
-// TestCutBody: a body that ends early is no shorter body.
+// TestCutBody: a body cut short is refused, not taken for a shorter body.
 func TestCutBody(t *testing.T) {
 	e := start(t)
 	c, err := net.Dial("tcp", strings.TrimPrefix(open(t, e), "http://"))

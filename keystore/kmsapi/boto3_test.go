@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestBoto3 runs testdata/boto3_client.py against the endpoint: the calls of the source documents and the rest, by
-// the client that most people use.
+// TestBoto3 runs testdata/boto3_client.py against the endpoint: the calls of the AWS documents and the rest, with the
+// most widely used client.
 func TestBoto3(t *testing.T) {
 	if err := exec.Command("python3", "-c", "import boto3").Run(); err != nil {
 		t.Skip("python3 with boto3 is not installed: ", err)
@@ -22,7 +22,7 @@ func TestBoto3(t *testing.T) {
 	t.Logf("%s", out)
 }
 
-// TestOpenSSLImport walks through the import of key material with the openssl command, as the source document does.
+// TestOpenSSLImport imports key material with the openssl command, as AWS's documentation does.
 func TestOpenSSLImport(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")

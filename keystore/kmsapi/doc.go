@@ -2,7 +2,6 @@
 //
 //	serve -> authenticate -> look up the operation -> decode and validate -> call -> reply
 //
-// Every operation is one row of a table (operations.go), with the request's type, whose tags hold the constraints
-// that AWS documents for its members, and the method of local.Service that does it. One funnel turns an error into
-// an exception (errors.go).
+// Every operation is a row of a table (operations.go): the request's type and the method of local.Service. Tags on the
+// type's fields hold AWS's documented constraints. All errors become exceptions in the same place (errors.go).
 package kmsapi

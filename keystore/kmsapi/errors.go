@@ -9,7 +9,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// exception is an error as it goes out: {"__type": code, "message": message}.
+// exception is an error in its wire form: {"__type": code, "message": message}.
 type exception struct {
 	status  int
 	code    string
@@ -24,7 +24,7 @@ func serialization(format string, args ...any) error {
 
 func unknownOperation() error { return &exception{400, "UnknownOperationException", ""} }
 
-// exceptionOf is the one place that turns errors into exceptions.
+// exceptionOf turns every error into an exception.
 func exceptionOf(err error) *exception {
 	var ours *exception
 	var kms *local.Error

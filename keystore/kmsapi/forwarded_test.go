@@ -12,7 +12,7 @@ import (
 	"waxseal/keystore/kmsapi"
 )
 
-// sources is an authenticator that notes where requests come from, and knows nobody.
+// sources is an authenticator that refuses every request and records its source address.
 type sources struct{ seen []string }
 
 func (s *sources) Head(ctx *fasthttp.RequestCtx) error {
@@ -24,7 +24,7 @@ func (s *sources) Request(*fasthttp.RequestCtx, []byte) (keystore.Caller, error)
 	return keystore.Caller{}, fasthttp.ErrNoMultipartForm
 }
 
-// TestClientBehindTrustedProxies has each request of a connection come from the client that the proxy names.
+// TestClientBehindTrustedProxies: each request of a connection counts as from the client in the proxy's header.
 func TestClientBehindTrustedProxies(t *testing.T) {
 	_, loopback, err := net.ParseCIDR("127.0.0.0/8")
 	if err != nil {

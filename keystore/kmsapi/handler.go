@@ -27,7 +27,7 @@ const (
 	contentType  = "application/x-amz-json-1.1"
 	targetPrefix = "TrentService."
 
-	// MaxBody bounds a request: the largest legitimate one carries a policy of 131,072 characters.
+	// MaxBody bounds a request: the largest legitimate request carries a policy of 131,072 characters.
 	MaxBody = 1 << 20
 
 	defaultTimeout = time.Minute // RSA_4096 keys take a while
@@ -35,51 +35,51 @@ const (
 
 // Handler serves the KMS API.
 type Handler struct {
-	Service *local.Service // nil: the keys are with another key service
+	Service *local.Service // nil: the keys are with an external key service
 
-	// Authenticate tells who sent a request, or why that is not known. SigV4 makes one.
+	// Authenticate authenticates requests: see SigV4.
 	Authenticate Authenticator
 
-	// Query, where set, answers the requests to IAM and STS.
+	// Query, if set, answers requests to IAM and STS.
 	Query *awsquery.Port
 
-	Timeout time.Duration // of one operation; a minute when zero
+	Timeout time.Duration // for a single operation; a minute when zero
 	Log     *slog.Logger  // slog.Default() when nil
 
-	// TrustedProxies say where requests came from, in X-Forwarded-For.
+	// TrustedProxies are the proxies trusted to name a request's client in X-Forwarded-For.
 	TrustedProxies forwarded.Trusted
 
 	bodies bodies
 }
 
-// Authenticator tells who sent a request, or why that is not known.
+// Authenticator returns a request's caller, or an error with the reason of the refusal.
 type Authenticator interface {
-	// Head refuses what is wrong whatever the body is: nothing is read of a body that cannot be a known client's.
+	// Head refuses requests invalid with any body: no byte is read of a body without a known client.
 	Head(ctx *fasthttp.RequestCtx) error
 	Request(ctx *fasthttp.RequestCtx, body []byte) (keystore.Caller, error)
 }
 
-// Server returns a server for the handler, with limits that fit the protocol.
+// Server returns a server for the handler, with limits fit for the protocol.
 func (h *Handler) Server() *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler: h.fromClient, Name: "waxseal", NoDefaultServerHeader: true, Concurrency: MaxConnections,
-		// The handler reads the body; this bounds what is read ahead of it.
+		// The handler reads the body; this bounds the bytes read ahead of it.
 		StreamRequestBody: true, MaxRequestBodySize: prefetchBytes, ReadBufferSize: 32 << 10,
 		ReadTimeout: time.Minute, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
 		ErrorHandler: h.badRequest, CloseOnShutdown: true, Logger: serverLog{h},
 	}
 }
 
-// fromClient answers one request, which has the address of its client also behind a trusted proxy.
+// fromClient answers a request under the address of its client, also behind a trusted proxy.
 func (h *Handler) fromClient(ctx *fasthttp.RequestCtx) {
-	ctx.SetRemoteAddr(nil) // an earlier request of the connection may have had another client
+	ctx.SetRemoteAddr(nil) // an earlier request on this connection may have had a different client
 	if client := h.TrustedProxies.Client(ctx.RemoteIP(), ctx.Request.Header.PeekAll("X-Forwarded-For")...); !client.Equal(ctx.RemoteIP()) {
 		ctx.SetRemoteAddr(&net.TCPAddr{IP: client})
 	}
 	h.ServeFastHTTP(ctx)
 }
 
-// ServeFastHTTP answers one request.
+// ServeFastHTTP answers a request.
 func (h *Handler) ServeFastHTTP(ctx *fasthttp.RequestCtx) {
 	requestID := uuid.NewString()
 	ctx.Response.Header.Set("x-amzn-RequestId", requestID)
@@ -134,7 +134,7 @@ func (h *Handler) serveQuery(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	var ours *exception
-	if errors.As(err, &ours) { // of a body that did not come
+	if errors.As(err, &ours) { // the body did not arrive
 		err = awsquery.Fail(ours.status, ours.code, "%s", ours.message)
 	}
 	h.Query.Refuse(ctx, err)
@@ -167,21 +167,22 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err 
 	if timeout == 0 {
 		timeout = defaultTimeout
 	}
-	// Not a child of fasthttp's context: that one says nothing of the client, and is used again for another request.
+	// Not a child of fasthttp's context: that context does not end with the client's connection, and is reused for the
+	// next request.
 	deadline, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	request, err := decode(body)
 	if err == nil {
 		err = op.request.check(request, op.strict)
 	}
-	if err != nil { // whoever asks is known, so this has a record as all else has
+	if err != nil { // the caller is known, so the request is recorded like any other
 		e := exceptionOf(err)
 		return nil, h.Service.RefuseInvalid(deadline, caller, op.name, e.code, e.message)
 	}
 	return op.call(deadline, h.Service, caller, op.request, request)
 }
 
-// decode reads a body: one JSON object. What it holds decides about keys, so it is read strictly.
+// decode reads a body, a JSON object. The body decides about keys, so decode is strict.
 func decode(body []byte) (tree, error) {
 	document, err := strictjson.Decode(body)
 	if err != nil {
@@ -202,7 +203,7 @@ func (h *Handler) fail(ctx *fasthttp.RequestCtx, err error) {
 	ctx.SetStatusCode(e.status)
 	body, err := json.Marshal(struct {
 		Type    string `json:"__type"`
-		Message string `json:"message,omitempty"` // AWS leaves it out where it says nothing
+		Message string `json:"message,omitempty"` // AWS leaves out an empty message
 	}{e.code, e.message})
 	if err != nil {
 		panic("kmsapi: internal error: an exception cannot be encoded: " + err.Error())
@@ -210,7 +211,7 @@ func (h *Handler) fail(ctx *fasthttp.RequestCtx, err error) {
 	ctx.SetBody(body)
 }
 
-// badRequest answers what is not HTTP, or too large for the server to read.
+// badRequest answers bytes that are not HTTP, and requests too large for the server to read.
 func (h *Handler) badRequest(ctx *fasthttp.RequestCtx, err error) {
 	ctx.Response.Header.Set("x-amzn-RequestId", uuid.NewString())
 	ctx.SetContentType(contentType)
@@ -229,8 +230,8 @@ func (h *Handler) log() *slog.Logger {
 	return h.Log
 }
 
-// SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms". used, where set, is told of each
-// request that was signed rightly.
+// SigV4 authenticates with AWS Signature Version 4. The verifier's service must be "kms". used, if set, is called for
+// each request with a valid signature.
 func SigV4(v *sigv4.Verifier, used func(who *iam.Requester, service, region string)) Authenticator {
 	return signatures{v, used}
 }
@@ -255,7 +256,7 @@ func (s signatures) Request(ctx *fasthttp.RequestCtx, body []byte) (keystore.Cal
 	return inbound.Caller(ctx, auth.Owner), nil
 }
 
-// serverLog takes what fasthttp says about single connections: of interest to whoever debugs one.
+// serverLog logs fasthttp's messages about single connections, at the level for debugging.
 type serverLog struct{ h *Handler }
 
 func (l serverLog) Printf(format string, args ...any) {

@@ -59,7 +59,7 @@ func start(t *testing.T) *endpoint {
 	return startTLS(t, nil)
 }
 
-// startTLS starts one with TLS, where conf is not nil.
+// startTLS starts an endpoint, with TLS if conf is not nil.
 func startTLS(t *testing.T, conf *tls.Config) *endpoint {
 	t.Helper()
 	users := testUsers(t)
@@ -96,7 +96,7 @@ func startTLS(t *testing.T, conf *tls.Config) *endpoint {
 	return e
 }
 
-// client is the AWS SDK for Go as one of the users.
+// client returns an AWS SDK for Go client for a user.
 func (e *endpoint) client(name string) *kms.Client {
 	keys := map[string]string{"root": "AKIAROOT", "alice": "AKIAALICE", "eve": "AKIAEVE"}
 	// The certificate is the test's own.
@@ -128,7 +128,7 @@ func wantException(t *testing.T, err error, code, message string) {
 
 var background = context.Background()
 
-// post sends a request that an SDK would not, signed by nobody: the handler under test gets a caller as a gift.
+// post sends an unsigned request that no SDK would send: the handler under test authenticates every request as alice.
 func post(t *testing.T, url, target, body string) (int, string, http.Header) {
 	t.Helper()
 	req, err := http.NewRequest("POST", url, bytes.NewReader([]byte(body)))

@@ -11,7 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// sdkOperations are the operations of the newest KMS model that the SDK has, with their input types.
+// sdkOperations returns the operations of the SDK's newest KMS model, with their input types.
 func sdkOperations(t *testing.T) map[string]reflect.Type {
 	t.Helper()
 	found := map[string]reflect.Type{}
@@ -41,7 +41,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// isRefused tells operations that are refused whatever their members are. TestRefusedByName sends each.
+// isRefused reports whether an operation is refused with any members. TestRefusedByName sends each.
 func isRefused(name string) bool { return len(operations[name].request.members) == 0 }
 
 func compareModel(t *testing.T, path string, input reflect.Type, s *schema) {
@@ -71,7 +71,7 @@ func compareModel(t *testing.T, path string, input reflect.Type, s *schema) {
 	}
 }
 
-// valuesOf are the values of an enumeration, none of another type.
+// valuesOf returns the values of an enumeration, and none for any further type.
 func valuesOf(t reflect.Type) (values []string) {
 	method := reflect.New(t).Elem().MethodByName("Values")
 	if t.Kind() != reflect.String || !method.IsValid() {
@@ -84,7 +84,8 @@ func valuesOf(t reflect.Type) (values []string) {
 	return values
 }
 
-// TestRefusedByName: what the newest model has and this service has not is refused with an exception that names it.
+// TestRefusedByName: an operation or value of the newest model without support here is refused, and the exception names
+// it.
 func TestRefusedByName(t *testing.T) {
 	e := start(t)
 	url := open(t, e)
@@ -141,7 +142,7 @@ func wantRefused(t *testing.T, what, answer, named string) {
 	}
 }
 
-// wantNamed wants an exception with a name in it: of what is not supported, or of what does not go together.
+// wantNamed wants an exception that names the unsupported feature, or the conflicting members.
 func wantNamed(t *testing.T, what, answer, named string) {
 	t.Helper()
 	if !strings.Contains(answer, `"__type":"UnsupportedOperationException"`) && !strings.Contains(answer, `"__type":"ValidationException"`) || !strings.Contains(answer, named) {
@@ -149,8 +150,8 @@ func wantNamed(t *testing.T, what, answer, named string) {
 	}
 }
 
-// TestUnknownMembers sends a member that nobody knows at each level of each operation's input. Where an operation changes
-// something it is refused: it may be a limit of a newer model. Elsewhere it is passed over, as AWS's JSON protocol has it.
+// TestUnknownMembers sends an unknown member at each level of each operation's input. An operation that changes state
+// refuses it: it may be a limit of a newer model. Elsewhere it is ignored, as in AWS's JSON protocol.
 func TestUnknownMembers(t *testing.T) {
 	e := start(t)
 	url, key := open(t, e), e.newKey(t)
@@ -180,7 +181,7 @@ func TestUnknownMembers(t *testing.T) {
 	}
 }
 
-// withUnknown are requests with an unknown member, by its path: at the top, and in each structure.
+// withUnknown returns requests with an unknown member, by its path: at the top, and in each structure.
 func withUnknown(s *schema, key string) map[string]tree {
 	requests := map[string]tree{"newMember": filled(s, key)}
 	requests["newMember"]["NewMember"] = "x"

@@ -10,15 +10,15 @@ import (
 	"waxseal/keystore/local"
 )
 
-// operation is one row of the table.
+// operation is a row of the table.
 type operation struct {
 	name    string
 	request *schema
-	strict  bool // members that are not known are refused: they may limit what the operation does
+	strict  bool // unknown members are refused: they may limit the operation's effect
 	call    func(context.Context, *local.Service, keystore.Caller, *schema, tree) (any, error)
 }
 
-// row makes the table's entry for a method of the service.
+// row returns the table's entry for a method of the service.
 func row[In, Out any](name string, method func(*local.Service, context.Context, keystore.Caller, *In) (*Out, error)) operation {
 	return operation{
 		name:    name,
@@ -36,7 +36,7 @@ func row[In, Out any](name string, method func(*local.Service, context.Context, 
 	}
 }
 
-// refused makes the entry of an operation that AWS has and this service does not offer.
+// refused returns the table's entry for an AWS operation without support here.
 func refused(name, why string) operation {
 	return operation{
 		name:    name,
@@ -135,5 +135,5 @@ func index(rows ...operation) map[string]*operation {
 	return byName
 }
 
-// Operations are the names of all operations that AWS KMS has, in alphabetical order.
+// Operations returns the names of all AWS KMS operations, in alphabetical order.
 func Operations() []string { return slices.Sorted(maps.Keys(operations)) }

@@ -18,7 +18,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// gift authenticates everybody as alice.
+// gift authenticates every request as alice.
 type gift struct{}
 
 func (gift) Head(*fasthttp.RequestCtx) error { return nil }
@@ -28,7 +28,7 @@ func (gift) Request(*fasthttp.RequestCtx, []byte) (keystore.Caller, error) {
 	return keystore.CallerOf(alice.Requester()), nil
 }
 
-// open starts the handler with a caller as a gift, for requests that no SDK would make.
+// open starts the handler with gift as its authenticator, for requests that no SDK would make.
 func open(t *testing.T, e *endpoint) string {
 	t.Helper()
 	h := &Handler{Service: e.service, Log: slog.New(slog.DiscardHandler), Authenticate: gift{}}
@@ -98,7 +98,7 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
-// An authenticated request has its record also when it is not one that the operation could be asked with.
+// An authenticated request is recorded also if it is invalid for its operation.
 func TestInvalidRequestsAreRecorded(t *testing.T) {
 	e := start(t)
 	alice := e.client("alice")

@@ -20,7 +20,7 @@ import (
 // tree is a decoded JSON object; numbers are json.Number.
 type tree = map[string]any
 
-// schema is what a request type demands, read once from its fields and their `kms` tags.
+// schema holds the constraints of a request type, read once from its fields and their `kms` tags.
 type schema struct{ members []member }
 
 type member struct {
@@ -48,7 +48,7 @@ const (
 	kindStructs // list of structures
 )
 
-// rules are the constraints of one value.
+// rules are the constraints of a single value.
 type rules struct {
 	hasLen, hasRange bool
 	min, max         int
@@ -62,7 +62,7 @@ var unicodeEscape = regexp.MustCompile(`\\u([0-9A-F]{4})`)
 
 var timeType, blobType = reflect.TypeFor[*local.Time](), reflect.TypeFor[[]byte]()
 
-// schemaOf reads a request type. A tag that it cannot read is a mistake in this program.
+// schemaOf reads a request type. An unreadable tag is a mistake in this program.
 func schemaOf(t reflect.Type) *schema {
 	s := new(schema)
 	for i := range t.NumField() {
@@ -149,9 +149,9 @@ func (r *rules) read(rule string) {
 	}
 }
 
-// check validates a request. Values of a wrong JSON type are a SerializationException; all other faults together are
-// one ValidationException, as AWS words it. AWS's JSON protocol passes over members that it does not know; strict
-// refuses them.
+// check validates a request. A value of a wrong JSON type is a SerializationException; all further faults together are
+// a single ValidationException in AWS's words. Unknown members are ignored as in AWS's JSON protocol, or refused if
+// strict.
 func (s *schema) check(in tree, strict bool) error {
 	v := &violations{strict: strict}
 	if err := s.walk(v, "", in); err != nil {
@@ -201,8 +201,8 @@ func (s *schema) walk(v *violations, prefix string, in tree) error {
 	return nil
 }
 
-// refuseUnknown adds a violation for each member that s does not know. It may be a newer limit of what the request
-// gives, which must not be dropped in silence: SourceArn of a grant once was.
+// refuseUnknown adds a violation for each member unknown to s. The member may be a newer limit on the permission that
+// the request gives, such as SourceArn of a grant. A limit dropped in silence would give more than was asked for.
 func (s *schema) refuseUnknown(v *violations, prefix string, in tree) {
 	for _, name := range slices.Sorted(maps.Keys(in)) {
 		known := slices.ContainsFunc(s.members, func(m member) bool { return m.name == name })
@@ -318,7 +318,7 @@ func (m *member) checkList(v *violations, path string, value any) error {
 	return nil
 }
 
-// showList is a list as AWS's messages show it. Entries that are no strings are on their way to another error.
+// showList returns a list as AWS's messages show it. Entries that are no strings are on their way to another error.
 func showList(list []any) string {
 	texts := make([]string, 0, len(list))
 	for _, item := range list {
@@ -361,7 +361,7 @@ func (r *rules) checkLength(v *violations, shown, path string, n int) {
 	}
 }
 
-// fill copies a request that passed check into its struct.
+// fill copies a checked request into its struct.
 func (s *schema) fill(into reflect.Value, from tree) {
 	for i := range s.members {
 		m := &s.members[i]
@@ -423,7 +423,7 @@ func intOf(value any) (int, bool) {
 	return int(n), err == nil
 }
 
-// timeOf reads seconds since the epoch, as AWS's clients send them; years beyond 9999 are no time.
+// timeOf reads seconds since the epoch, as sent by AWS's clients; years beyond 9999 are refused.
 func timeOf(value any) (time.Time, bool) {
 	number, ok := value.(json.Number)
 	if !ok {

@@ -68,7 +68,7 @@ func TestSDKRotation(t *testing.T) {
 	must(c.DisableKeyRotation(background, &kms.DisableKeyRotationInput{KeyId: md.KeyId}))(t)
 	signing := newKey(t, c, &kms.CreateKeyInput{KeySpec: types.KeySpecEccNistP256, KeyUsage: types.KeyUsageTypeSignVerify})
 	if out := must(c.GetKeyRotationStatus(background, &kms.GetKeyRotationStatusInput{KeyId: signing.KeyId}))(t); out.KeyRotationEnabled {
-		t.Errorf("a key for signing rotates: %+v", out) // it does not, and Terraform wants to hear so of every key
+		t.Errorf("a key for signing rotates: %+v", out) // such a key does not rotate; Terraform asks this of every key
 	}
 	must(c.DisableKeyRotation(background, &kms.DisableKeyRotationInput{KeyId: signing.KeyId}))(t)
 	old := must(c.Encrypt(background, &kms.EncryptInput{KeyId: md.KeyId, Plaintext: []byte("old")}))(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
 )
 
-// The tests here drive every operation with the AWS SDK for Go, which nobody here wrote.
+// The tests here drive every operation with the AWS SDK for Go, a client independent of this code.
 
 func newKey(t *testing.T, c *kms.Client, in *kms.CreateKeyInput) *types.KeyMetadata {
 	t.Helper()
@@ -55,7 +55,7 @@ func TestSDKKeys(t *testing.T) {
 	_, err = c.GenerateDataKey(background, &kms.GenerateDataKeyInput{KeyId: id, KeySpec: types.DataKeySpecAes256})
 	wantException(t, err, "KMSInvalidStateException", *md.Arn+" is pending deletion.")
 	got = must(c.DescribeKey(background, &kms.DescribeKeyInput{KeyId: id}))(t).KeyMetadata
-	// The window is of primary keys in PendingReplicaDeletion only, whose deletion has no date yet.
+	// The window is for primary keys in PendingReplicaDeletion only: their deletion has no date yet.
 	if got.DeletionDate == nil || got.PendingDeletionWindowInDays != nil {
 		t.Errorf("described %+v", got)
 	}
@@ -296,7 +296,7 @@ func TestSDKRSAEncryption(t *testing.T) {
 		_, err := c.Encrypt(background, &kms.EncryptInput{KeyId: md.KeyId, Plaintext: make([]byte, limit+1), EncryptionAlgorithm: alg})
 		wantException(t, err, "ValidationException", "")
 	}
-	// What the public key encrypted outside opens inside.
+	// A ciphertext made outside with the public key decrypts inside.
 	der := must(c.GetPublicKey(background, &kms.GetPublicKeyInput{KeyId: md.KeyId}))(t).PublicKey
 	public := must(x509.ParsePKIXPublicKey(der))(t).(*rsa.PublicKey)
 	outside := must(rsa.EncryptOAEP(sha256.New(), rand.Reader, public, []byte("from outside"), nil))(t)

@@ -18,8 +18,8 @@ import (
 // secretText stands where a request can hold a secret: plaintext, key material, messages, tokens.
 const secretText = "0TOP-SECRET-VALUE-0123456789abcd"
 
-// TestNoSecretInKMSAnswers sends a secret in every member that holds bytes, of every operation, in all the ways in
-// which such a member can be wrong, and right. No refusal, record or line of the log shows it.
+// TestNoSecretInKMSAnswers sends a secret in every member that holds bytes, of every operation, with valid values and
+// with every kind of invalid value. No refusal, record or line of the log shows the secret.
 func TestNoSecretInKMSAnswers(t *testing.T) {
 	e := start(t)
 	var log bytes.Buffer
@@ -68,7 +68,7 @@ func badSecrets(k kind) []any {
 	return values
 }
 
-// filled is a request with a value of the right type in each member that is required.
+// filled returns a request with a value of the right type in each required member.
 func filled(s *schema, key string) tree {
 	body := tree{}
 	for _, m := range s.members {

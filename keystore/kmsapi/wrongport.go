@@ -11,8 +11,8 @@ import (
 	"waxseal/keystore/inbound"
 )
 
-// isForS3 reports whether a request is one of an S3 client that has the wrong port: every request to KMS is a POST of /
-// with X-Amz-Target.
+// isForS3 reports whether a request comes from an S3 client at the wrong port: every request to KMS is a POST of / with
+// X-Amz-Target.
 func isForS3(ctx *fasthttp.RequestCtx) bool {
 	h := &ctx.Request.Header
 	if bytes.HasPrefix(h.Peek("X-Amz-Target"), []byte(targetPrefix)) {
@@ -23,13 +23,13 @@ func isForS3(ctx *fasthttp.RequestCtx) bool {
 		bytes.HasPrefix(h.ContentType(), []byte("multipart/form-data")) // S3's POST form
 }
 
-// signedForS3 reports whether a header Authorization is S3's: of Signature Version 2, which KMS never had, or with S3 in
-// the credential's scope.
+// signedForS3 reports whether an Authorization header is S3's: Signature Version 2, never accepted by KMS, or S3 in the
+// credential's scope.
 func signedForS3(authorization string) bool {
 	return strings.HasPrefix(authorization, "AWS ") || inbound.Service(authorization) == "s3"
 }
 
-// wrongPort is an error as S3 clients print it.
+// wrongPort is an error in S3's XML form, as S3 clients print it.
 type wrongPort struct {
 	XMLName   xml.Name `xml:"Error"`
 	Code      string
@@ -37,7 +37,7 @@ type wrongPort struct {
 	RequestID string `xml:"RequestId"`
 }
 
-// sayS3 answers an S3 client. Nothing is read of its request, and its signature says nothing here.
+// sayS3 answers an S3 client without reading its body or checking its signature.
 func (h *Handler) sayS3(ctx *fasthttp.RequestCtx, requestID string) {
 	body, err := xml.Marshal(wrongPort{
 		Code: "InvalidRequest", RequestID: requestID,

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Gone reports whether the client has closed its side of the connection. It reads nothing, so that it also sees behind
-// bytes that nobody has read yet, such as the rest of a body or TLS's own farewell.
+// Gone reports whether the client has closed its side of the connection. It reads nothing from the connection, so it
+// works behind unread bytes, such as the rest of a body or TLS's close_notify.
 func (c *Conn) Gone() bool {
 	raw, ok := c.Conn.(syscall.Conn)
 	if !ok {

@@ -2,5 +2,5 @@
 
 package unproven
 
-// Gone is false where the system cannot tell without reading: the next read or write will.
+// Gone returns false on systems without a way to tell short of reading: the next read or write will fail instead.
 func (c *Conn) Gone() bool { return false }

@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// A burst of clients that are all about to send their requests is no flood, and a server that is busy has not been kept
-// waiting by them. So another may take a connection's room only when the server has waited for its client for grace, when
-// its client has shown nothing within patience, or pause after a request of it was answered for which it had shown nothing.
+// A burst of clients about to send their requests is no flood, and a connection does not lose its room because the
+// server is busy. So a newcomer may take the room of a connection only in three cases: the server has waited for the
+// client for grace in total, the client has proven nothing within patience, or pause has passed since its first answer
+// without proof.
 const (
 	grace    = 250 * time.Millisecond
 	patience = 2 * time.Second
-	// pause is between two requests of such a client, where connections are scarce.
+	// pause is also the delay before the next request of an answered, unproven client while connections are scarce.
 	pause = 250 * time.Millisecond
 )
 
-// Listen counts the connections of l in a pool until their clients have shown who they are.
+// Listen counts the connections of l in a pool until their clients have proven their identity.
 func Listen(l net.Listener, pool *Pool) net.Listener { return &listener{l, pool} }
 
 type listener struct {
@@ -38,18 +39,18 @@ func (l *listener) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Conn is a connection that another may push out until its client has shown who it is.
+// Conn is a connection of a pool: a newcomer may take its room until the client has proven its identity.
 type Conn struct {
 	net.Conn
 	pool *Pool
 
 	mu     sync.Mutex
 	member *Member
-	turn   *turn // of the work on what the last Read brought; nil once it is over
+	turn   *turn // for the work on the bytes of the last Read; nil after its end
 
 	final    atomic.Bool  // proven, or closed
-	waited   atomic.Int64 // for the client, since the connection has been in the pool
-	answered atomic.Int64 // when a request was answered first, in nanoseconds since 1970; 0: none was
+	waited   atomic.Int64 // for the client, since the connection entered the pool
+	answered atomic.Int64 // when the first request was answered without proof, in nanoseconds since 1970; 0: none was
 	waiting  atomic.Int64 // since when the server waits for the client, in nanoseconds since 1970; 0: it does not
 }
 
@@ -62,7 +63,7 @@ func (c *Conn) enter() {
 	})
 }
 
-// kept is how long the server has waited for the client so far.
+// kept returns how long the server has waited for the client so far.
 func (c *Conn) kept(now time.Time) time.Duration {
 	kept := time.Duration(c.waited.Load())
 	if begin := c.waiting.Load(); begin != 0 {
@@ -71,7 +72,7 @@ func (c *Conn) kept(now time.Time) time.Duration {
 	return kept
 }
 
-// Read implements net.Conn. Until the client is known, work on the bytes has to wait for its turn; the turn lasts to
+// Read implements net.Conn. Work on an unproven client's bytes waits for a turn at the processors; the turn lasts to
 // the next Read or Write, or to Rest.
 func (c *Conn) Read(p []byte) (int, error) {
 	c.Rest()
@@ -100,7 +101,7 @@ func (c *Conn) beginTurn() {
 	c.turn = t
 }
 
-// Rest ends the connection's turn at the processors: the work that follows is not the client's signature's.
+// Rest ends the connection's turn at the processors: the work after it has nothing to do with the client's signature.
 func (c *Conn) Rest() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,8 +115,9 @@ func (c *Conn) rest() {
 	}
 }
 
-// Answered tells that the client gets an answer without having shown who it is. Unknown clients wait the longer for the
-// next turn. After pause another may take the connection's room; where room is scarce, each further request waits as long.
+// Answered records an answer to a client without proof of its identity. It lengthens the wait of unproven clients for
+// the next turn. After pause a newcomer may take the connection's room; while room is scarce, each further request
+// waits for pause.
 func (c *Conn) Answered() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -128,21 +130,21 @@ func (c *Conn) Answered() {
 	}
 }
 
-// paused reports whether the first such answer was pause ago.
+// paused reports whether pause has passed since the first answer without proof.
 func (c *Conn) paused(now time.Time) bool {
 	at := c.answered.Load()
 	return at != 0 && now.Sub(time.Unix(0, at)) >= pause
 }
 
-// takeBreath waits before a request that follows such an answer, where connections are scarce.
+// takeBreath delays the next request of an answered, unproven client while connections are scarce.
 func (c *Conn) takeBreath() {
 	if c.answered.Load() != 0 && c.pool.scarce() {
 		time.Sleep(pause)
 	}
 }
 
-// await counts the time that move takes as waiting for the client, until the client is known. When a Read and a Write
-// overlap, that of the later one counts.
+// await counts the duration of move as waiting for the client, while the client is unproven. When a Read and a Write
+// overlap, the later begin counts.
 func (c *Conn) await(move func([]byte) (int, error), p []byte) (int, error) {
 	if c.final.Load() {
 		return move(p)
@@ -156,7 +158,7 @@ func (c *Conn) await(move func([]byte) (int, error), p []byte) (int, error) {
 	return move(p)
 }
 
-// Of finds the connection that a server's own, be it TLS, stands on; nil when its listener counts none.
+// Of returns the Conn beneath a server's connection, for example beneath TLS; nil if its listener has no pool.
 func Of(conn net.Conn) *Conn {
 	for {
 		switch c := conn.(type) {
@@ -170,7 +172,7 @@ func Of(conn net.Conn) *Conn {
 	}
 }
 
-// Prove says that the client has shown who it is: nobody takes the connection's room any more.
+// Prove records that the client has proven its identity: no newcomer takes the connection's room from then on.
 func (c *Conn) Prove() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,7 +181,7 @@ func (c *Conn) Prove() {
 	c.member.Leave()
 }
 
-// Hold keeps the connection for a request of a client without a name that was let in; Release ends that.
+// Hold keeps the connection during an admitted anonymous request; Release ends the hold.
 func (c *Conn) Hold() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -187,7 +189,7 @@ func (c *Conn) Hold() {
 	c.member.Leave()
 }
 
-// Release counts a held connection again.
+// Release returns a held connection to the pool.
 func (c *Conn) Release() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -197,9 +199,10 @@ func (c *Conn) Release() {
 	}
 }
 
-// Cut closes the connection at once, without a word of TLS. Who serves it sees a read or a write fail, and closes it.
+// Cut closes the connection at once, without TLS's close_notify. The server's next read or write fails, and the server
+// then closes its side.
 func (c *Conn) Cut() {
-	_ = c.Conn.Close() // closed or not, nothing comes of it any more
+	_ = c.Conn.Close() // an error of Close changes nothing: the connection is given up
 }
 
 // Close closes the connection, and gives its room back.
@@ -208,5 +211,5 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn is the connection beneath.
+// NetConn returns the connection beneath.
 func (c *Conn) NetConn() net.Conn { return c.Conn }

@@ -1,9 +1,9 @@
-// Package unproven bounds what a process gives to clients that have not shown who they are: connections, and the bytes
-// of bodies that must be read before their signature can be checked.
+// Package unproven bounds the resources of clients without proof of their identity: connections, and the bytes of
+// bodies read before their signature can be checked.
 //
-// A full pool takes from the member that came first, of connections from the first one that has kept the server waiting.
-// A flood that sends nothing to the point has come first, so that a client with a signature, which needs milliseconds,
-// finds room in the middle of a flood.
+// A full pool evicts its oldest member; of connections, the oldest that has kept the server waiting. The silent
+// connections of a flood are older than a client with a valid signature, because that client needs a few milliseconds
+// only. So the client finds room in the middle of the flood.
 package unproven
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Pool has room for a number of units, which its members hold: connections, or bytes.
+// Pool has room for a number of units, held by its members: connections, or bytes.
 type Pool struct {
 	limit int64
 
@@ -28,17 +28,17 @@ func NewPool(limit int64) *Pool { return &Pool{limit: limit} }
 type Member struct {
 	pool  *Pool
 	evict func()
-	due   func(now time.Time) bool // whether another may take the member's room already; nil: always
+	due   func(now time.Time) bool // reports whether a newcomer may take the member's room already; nil: always
 
 	units int64
-	at    *list.Element // nil once it has left, or was evicted
+	at    *list.Element // nil after Leave or eviction
 }
 
-// Enter lets a member in. When the pool needs its room for a younger one, it calls evict, which must end what the
-// member does without waiting, and must not call the pool.
+// Enter adds a member. When the pool needs the member's room it calls evict. evict must end the member's work without
+// waiting, and must not call the pool.
 func (p *Pool) Enter(units int64, evict func()) *Member { return p.enter(units, evict, nil) }
 
-// enter is Enter of a member whose room is taken first once it is due.
+// enter is Enter with due: a member that is due loses its room first.
 func (p *Pool) enter(units int64, evict func(), due func(now time.Time) bool) *Member {
 	m := &Member{pool: p, evict: evict, due: due}
 	p.mu.Lock()
@@ -48,7 +48,7 @@ func (p *Pool) enter(units int64, evict func(), due func(now time.Time) bool) *M
 	return m
 }
 
-// Grow gives a member more units, and reports whether it is still in the pool.
+// Grow gives a member more units, and reports whether the member is still in the pool.
 func (m *Member) Grow(units int64) bool {
 	m.pool.mu.Lock()
 	defer m.pool.mu.Unlock()
@@ -59,7 +59,7 @@ func (m *Member) Grow(units int64) bool {
 	return m.at != nil
 }
 
-// grow evicts members until there is room, the growing one last.
+// grow evicts members until there is room, the growing member last.
 func (m *Member) grow(units int64) {
 	p := m.pool
 	m.units += units
@@ -74,7 +74,7 @@ func (m *Member) grow(units int64) {
 	}
 }
 
-// firstDue is the oldest member that is due, but for the growing one; nil where there is none.
+// firstDue returns the oldest due member other than the growing one, or nil.
 func (p *Pool) firstDue(growing *Member) *Member {
 	now := time.Now()
 	for e := p.members.Front(); e != nil; e = e.Next() {
@@ -85,7 +85,7 @@ func (p *Pool) firstDue(growing *Member) *Member {
 	return nil
 }
 
-// oldest is the oldest member, but for the growing one where there is another.
+// oldest returns the oldest member; the growing member only if it is alone.
 func (p *Pool) oldest(growing *Member) *Member {
 	e := p.members.Front()
 	if e.Value.(*Member) == growing && p.members.Len() > 1 {
@@ -94,7 +94,7 @@ func (p *Pool) oldest(growing *Member) *Member {
 	return e.Value.(*Member)
 }
 
-// Leave gives a member's units back. It may be called again, and after an eviction.
+// Leave gives a member's units back. Further calls, and calls after an eviction, do nothing.
 func (m *Member) Leave() {
 	m.pool.mu.Lock()
 	defer m.pool.mu.Unlock()
@@ -108,19 +108,19 @@ func (m *Member) remove() {
 	}
 }
 
-// Used is the number of units that members hold.
+// Used returns the number of units in use.
 func (p *Pool) Used() int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.used
 }
 
-// takes reports whether there is room for a newcomer's units, or a member that is due.
+// takes reports whether a newcomer finds room: free units, or a member that is due.
 func (p *Pool) takes(units int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.used+units <= p.limit || p.firstDue(nil) != nil
 }
 
-// scarce reports whether half of the room is taken.
+// scarce reports whether at least half of the room is taken.
 func (p *Pool) scarce() bool { return 2*p.Used() >= p.limit }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestPool: the oldest member makes room for the youngest, the one that grows comes last, and units come back.
+// TestPool: the oldest member makes room for the youngest, the growing member goes last, and units come back.
 func TestPool(t *testing.T) {
 	p := NewPool(10)
 	var evicted []string
@@ -41,7 +41,7 @@ func TestPool(t *testing.T) {
 	}
 }
 
-// TestConnections: of many silent connections the youngest stay; one whose client was proven stays whatever comes.
+// TestConnections: of many silent connections the youngest stay; the connection of a proven client always stays.
 func TestConnections(t *testing.T) {
 	const room = 4
 	raw, err := net.Listen("tcp", "127.0.0.1:0")
@@ -91,9 +91,9 @@ func TestConnections(t *testing.T) {
 	settles(t, "a closed connection gives its room back", func() bool { return pool.Used() == room-1 })
 }
 
-// TestBusyServer: a connection whose client has sent its request is not closed for another while the server is busy,
-// however long that takes; newcomers wait. A client that the server has waited for makes room at once, and so does
-// one that sends a little now and then.
+// TestBusyServer: while the server is busy, a connection with a complete request keeps its room, however long that
+// takes, and newcomers wait. A connection makes room at once if the server has waited for its client, also for a client
+// that sends a little now and then.
 func TestBusyServer(t *testing.T) {
 	pool := NewPool(2)
 	connection := func() (*Conn, net.Conn) {
@@ -109,7 +109,7 @@ func TestBusyServer(t *testing.T) {
 	if _, err := prompt.Read(make([]byte, 100)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * grace) // the server is busy with others
+	time.Sleep(2 * grace) // the server is busy with other clients
 	if pool.takes(1) {
 		t.Error("a newcomer would take the room of a client that has sent its request")
 	}

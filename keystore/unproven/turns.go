@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// Turns of the processors: requests of clients that have shown nothing are worked on a few at a time, on all ports of the
-// process together, so that a flood of wrong signatures leaves a processor to clients that are known.
+// Turns at the processors: all ports of the process together work on the requests of only a few unproven clients at a
+// time. So a flood of wrong signatures leaves a processor to proven clients.
 const (
-	// longestTurn ends a turn whose work waits for something else than the client.
+	// longestTurn ends a turn when its work waits for something besides the client, such as a look-up.
 	longestTurn = 50 * time.Millisecond
 	// refusalRest is how long the next turn waits after a refusal, as a multiple of the refusal's own time.
 	refusalRest = 3
@@ -17,7 +17,7 @@ const (
 
 var processors = newTurns(max(1, runtime.GOMAXPROCS(0)-1), longestTurn)
 
-// turns has a place for each turn that is under way. Who waits gets one in the order of coming.
+// turns has a place for each turn under way. Waiting goroutines get places in the order of arrival.
 type turns struct {
 	places  chan struct{}
 	longest time.Duration
@@ -27,7 +27,7 @@ func newTurns(n int, longest time.Duration) *turns {
 	return &turns{make(chan struct{}, n), longest}
 }
 
-// turn is the work on what one read of a connection brought.
+// turn covers the work on the bytes of a single read.
 type turn struct {
 	of    *turns
 	begin time.Time
@@ -48,14 +48,14 @@ func (ts *turns) begin() *turn {
 	return t
 }
 
-// refuse has the next turn wait, once this one ends.
+// refuse makes the next turn wait longer after this turn's end.
 func (t *turn) refuse() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.refused = true
 }
 
-// end gives the turn to the next. It may be called again.
+// end gives the place to the next turn. Further calls do nothing.
 func (t *turn) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

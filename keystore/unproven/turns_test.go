@@ -13,7 +13,7 @@ func began(ts *turns) <-chan *turn {
 	return c
 }
 
-// TestTurns: a turn waits for the one before it, and after a refusal for a multiple of the refusal's time more.
+// TestTurns: a turn waits for the turn before it, and after a refusal for a multiple of the refusal's time more.
 func TestTurns(t *testing.T) {
 	const work = 10 * time.Millisecond
 	ts := newTurns(1, time.Hour)
@@ -26,7 +26,7 @@ func TestTurns(t *testing.T) {
 	}
 	first.end()
 	second := <-next
-	first.end() // of no effect any more
+	first.end() // of no effect: it has ended
 	if len(ts.places) != 1 {
 		t.Fatalf("%d turns are under way", len(ts.places))
 	}
@@ -40,7 +40,7 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// TestTurnEndsByItself: a turn whose work waits for something else does not last for ever.
+// TestTurnEndsByItself: a turn does not last for ever when its work waits for something besides the client.
 func TestTurnEndsByItself(t *testing.T) {
 	ts := newTurns(1, time.Millisecond)
 	ts.begin()
@@ -48,8 +48,8 @@ func TestTurnEndsByItself(t *testing.T) {
 	ts.begin()
 }
 
-// TestTurnOfAConnection: work on what an unknown client sends is a turn until the connection is used again, its client
-// is known, it is held, or closed. Work for known clients is none.
+// TestTurnOfAConnection: work on the bytes of an unproven client is a turn until the connection is used again, held or
+// closed, or the client is proven. Work for proven clients is no turn.
 func TestTurnOfAConnection(t *testing.T) {
 	for name, end := range map[string]func(c *Conn){
 		"Write": func(c *Conn) { c.Write([]byte("x")) }, "Read": func(c *Conn) { c.Read(make([]byte, 1)) }, "Rest": (*Conn).Rest,
@@ -86,7 +86,7 @@ func TestTurnOfAConnection(t *testing.T) {
 	}
 }
 
-// TestAnsweredUnknown: a client that was answered without showing who it is makes room, though the server never waits for
+// TestAnsweredUnknown: a client answered without proof of its identity makes room, though the server never waits for
 // it; where room is scarce its next request waits.
 func TestAnsweredUnknown(t *testing.T) {
 	pool := NewPool(2)
