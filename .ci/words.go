@@ -30,6 +30,7 @@ const (
 var done = []string{
 	"bench",
 	"keystore",
+	"keystore/audit",
 	"keystore/awskms",
 	"keystore/bucketkey",
 	"keystore/enforce",
@@ -41,6 +42,7 @@ var done = []string{
 	"keystore/state",
 	"keystore/transit",
 	"keystore/unproven",
+	"keystore/usage",
 	"proxy/jobs",
 	"proxy/s3",
 	"sse",

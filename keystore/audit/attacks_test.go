@@ -12,8 +12,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// TestA2NewestFileRemoved removes the newest closed file, which no digest outside knows, and starts again: its number is
-// not given to another file, and Verify says that it is missing, then and later.
+// TestA2NewestFileRemoved removes the newest closed file, unknown to any digest outside, and starts again: its number
+// is not given to another file, and Verify reports it missing, then and later.
 func TestA2NewestFileRemoved(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -31,7 +31,7 @@ func TestA2NewestFileRemoved(t *testing.T) {
 	}
 }
 
-// TestA2PrunedIsNoAlarm removes old files as the documents say, and wants no alarm; by hand, and wants one.
+// TestA2PrunedIsNoAlarm: files pruned as documented raise no alarm; files removed by hand do.
 func TestA2PrunedIsNoAlarm(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -85,8 +85,8 @@ func TestRestoreIsNoAlarm(t *testing.T) {
 	}
 }
 
-// TestStateTakenBack brings back an older state without a word of it, as who can write to it may: the digests in the
-// directory still hold, and go on.
+// TestStateTakenBack restores an older state without a mark of the restore, as an attacker with write access to the
+// state can: the digests in the directory still hold, and go on.
 func TestStateTakenBack(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -102,7 +102,7 @@ func TestStateTakenBack(t *testing.T) {
 	if got := fmt.Sprint(names(t, y.dir, audit.Filter{})); got != "[A B C D]" {
 		t.Error(got)
 	}
-	// An anchor that was written down outside finds what such a state could hide.
+	// An anchor written down outside shows what such a state could hide.
 	head := old.verify(t, s).Heads[0]
 	trust := old.trust(t, s)
 	trust.Anchors = []audit.Head{{Chain: head.Chain, Sequence: head.Sequence + 5, Hash: head.Hash}}
@@ -111,8 +111,8 @@ func TestStateTakenBack(t *testing.T) {
 	}
 }
 
-// TestA3SignerIsNoKMSKey closes files and counts records: a signature makes none. The signing key stays the same over
-// starts, and digests are of the files' own bytes, which no compressor has a say in.
+// TestA3SignerIsNoKMSKey closes files and counts records: signing makes no record. The signing key stays the same over
+// starts, and digests cover the files' own bytes, so that a compressor cannot change them.
 func TestA3SignerIsNoKMSKey(t *testing.T) {
 	y := newYard(t)
 	_, before := y.register(t).PublicKeys()
@@ -136,7 +136,7 @@ func TestA3SignerIsNoKMSKey(t *testing.T) {
 	}
 }
 
-// TestRegisterRefuses refuses records of the register that are not what they are named.
+// TestRegisterRefuses refuses register records with content that does not belong to their name.
 func TestRegisterRefuses(t *testing.T) {
 	for key, value := range map[string]string{
 		"audit/signer/0123456789abcdef": `{"seed":"AAAA"}`,
@@ -169,7 +169,7 @@ func TestRegisterRefuses(t *testing.T) {
 	}
 }
 
-// TestOneWriter refuses to take a chain back that another process has gone on with.
+// TestOneWriter refuses to take a chain back after another process has extended it.
 func TestOneWriter(t *testing.T) {
 	y := newYard(t)
 	first, second := y.open(t), y.open(t)
@@ -181,8 +181,8 @@ func TestOneWriter(t *testing.T) {
 	}
 }
 
-// TestBranch puts digests of a branch in the place of others: signed by the same key, of the same chain, made by a copy
-// of the data directory that went its own way.
+// TestBranch replaces digests by digests of a branch: the same key signed them for the same chain, in a copy of the
+// data directory that went its own way.
 func TestBranch(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -215,7 +215,7 @@ func TestBranch(t *testing.T) {
 	}
 }
 
-// TestFilesAddedAfterACrash adds closed files where a rotation can have left one.
+// TestFilesAddedAfterACrash adds closed files at the numbers of interrupted rotations.
 func TestFilesAddedAfterACrash(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -233,8 +233,8 @@ func TestFilesAddedAfterACrash(t *testing.T) {
 	}
 }
 
-// TestSharedState has two processes keep chains in one state, each in a directory of its own: the other's is elsewhere, and
-// one that was kept here and is gone is missing all the same.
+// TestSharedState has two processes keep chains in one state, each in its own directory. For each process the second
+// chain is elsewhere; a chain kept in this directory and now gone is missing all the same.
 func TestSharedState(t *testing.T) {
 	one := newYard(t)
 	two := &yard{dir: t.TempDir(), state: one.state, now: begin}

@@ -13,22 +13,22 @@ import (
 	"time"
 )
 
-// chainName is the file that says which chain a directory of records belongs to.
+// chainName is the file with the id of the chain of a directory of records.
 const chainName = "chain.json"
 
-// registerTimeout bounds one look at the state, or one change of it.
+// registerTimeout bounds a single read or change of the state.
 const registerTimeout = 5 * time.Second
 
-// chain is the chain of digests that a FileSink writes.
+// chain is the chain of digests written by a FileSink.
 type chain struct {
 	dir    string
 	reg    *Register
 	now    func() time.Time
-	report func(error)        // an error that does not stop records
-	fault  func(string) error // of tests: what becomes of the process at a step
+	report func(error)        // for errors that do not stop records
+	fault  func(string) error // for tests: ends the process at a step
 
 	head   Head // the newest link in the directory
-	behind bool // the state does not know that head yet
+	behind bool // the state does not know head yet
 }
 
 // chainID is the content of chainName.
@@ -36,8 +36,8 @@ type chainID struct {
 	Chain string `json:"chain"`
 }
 
-// openChain goes on with the chain of a directory, or begins one. found says where records come from that have no digest
-// and are in the directory.
+// openChain continues the chain of a directory, or begins a chain. found is the origin of the records without a digest
+// in the directory.
 func openChain(ctx context.Context, dir string, o FileOptions) (c *chain, found Found, err error) {
 	c = &chain{dir: dir, reg: o.Register, now: o.Now, report: o.Report, fault: o.fault}
 	heads, err := c.reg.Heads(ctx)
@@ -59,7 +59,7 @@ func openChain(ctx context.Context, dir string, o FileOptions) (c *chain, found 
 		found = FoundAfterClose
 	}
 	c.head.Closed, c.head.Directory = false, directoryName(dir)
-	// The directory knows its chain before the state does: a chain that only the state knows is one that was removed.
+	// The directory names its chain before the state does: so a chain known to the state alone has been removed here.
 	if found == FoundBeforeChain || mended != "" {
 		if err := c.writeID(); err != nil {
 			return nil, "", err
@@ -97,8 +97,8 @@ func directoryName(dir string) string {
 	return host + ":" + dir
 }
 
-// findHead finds the chain of the directory and its newest link. It leaves head empty where a chain begins. mended says
-// what was wrong with chainName.
+// findHead finds the chain of the directory and its newest link. head stays empty if a chain begins. mended is the
+// fault found in chainName, if any.
 func (c *chain) findHead(heads []Head) (mended string, err error) {
 	here, err := digestsIn(c.dir)
 	if err != nil {
@@ -158,8 +158,8 @@ func (c *chain) writeID() error {
 	return writeFile(c.dir, chainName, append(content, '\n'))
 }
 
-// extend takes in the links that follow the head in the directory: a crash came before the state knew of them, or an
-// older state was restored. They are as good as the head, because each is signed and names the link before.
+// extend adds the links after the head in the directory: a crash came before the state knew of them, or an older state
+// was restored. They are as trustworthy as the head, because each is signed and names the link before.
 func (c *chain) extend() error {
 	for {
 		l, err := readLink(c.dir, c.head.Chain, c.head.Sequence+1, c.reg.keys)
@@ -183,7 +183,7 @@ func (h Head) after(l link) Head {
 	return h
 }
 
-// signRestore signs that the state is a backup's, and which chains it knows whose directories are not here.
+// signRestore signs the fact that the state is a backup's, with the chains whose directories are absent.
 func (c *chain) signRestore(ctx context.Context, heads []Head) error {
 	restored, err := c.reg.restored(ctx)
 	if err != nil || !restored {
@@ -214,7 +214,7 @@ func lastNumber(dir string) (uint64, error) {
 	return files[len(files)-1].number, nil
 }
 
-// takeIn signs digests of closed files without one, and says where they come from.
+// takeIn signs digests of closed files without a digest, with the files' origin.
 func (c *chain) takeIn(ctx context.Context, found Found) error {
 	files, err := closedFiles(c.dir)
 	if err != nil {
@@ -239,8 +239,8 @@ func (c *chain) takeIn(ctx context.Context, found Found) error {
 	return nil
 }
 
-// origin says where a closed file without a digest comes from. A rotation that was cut short left one file, the next
-// after the newest; any other is somebody else's.
+// origin returns the origin of a closed file without a digest. An interrupted rotation leaves a single file, the next
+// after the newest; any further file was added by somebody else.
 func (h Head) origin(number uint64, found Found) Found {
 	switch {
 	case number <= h.Before:
@@ -251,8 +251,8 @@ func (h Head) origin(number uint64, found Found) Found {
 	return FoundAfterClose
 }
 
-// add signs the next link and puts it into the directory, and then makes it the head in the state. A state that is away
-// does not stop records: the head is published with the next link, or by retry.
+// add signs the next link, writes it to the directory, and makes it the head in the state. An unreachable state does
+// not stop records: the head is published with the next link, or by retry.
 func (c *chain) add(ctx context.Context, d Digest) error {
 	d.Chain, d.Sequence, d.Previous, d.Time = c.head.Chain, c.head.Sequence+1, c.head.Hash, At(c.now())
 	content, hash, err := d.sign(c.reg.key)
@@ -285,7 +285,7 @@ func (c *chain) publish(ctx context.Context) error {
 	return err
 }
 
-// retry publishes a head that could not be published.
+// retry publishes the head if its first publication failed.
 func (c *chain) retry(ctx context.Context) error {
 	if !c.behind {
 		return nil

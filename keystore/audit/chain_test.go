@@ -16,7 +16,7 @@ import (
 
 var begin = start.Truncate(time.Second)
 
-// yard is a directory of records with the state that knows its chain.
+// yard is a directory of records with the state of its chain.
 type yard struct {
 	dir   string
 	state state.Store
@@ -37,7 +37,7 @@ func (y *yard) register(t testing.TB) *audit.Register {
 	return r
 }
 
-// open opens the sink. Nothing closes it but the test: what is left open has crashed.
+// open opens the sink. Only the test closes it: a sink left open stands for a crash.
 func (y *yard) open(t testing.TB) *audit.FileSink {
 	t.Helper()
 	s, err := y.tryOpen(t)
@@ -119,8 +119,8 @@ func closeSink(t testing.TB, s *audit.FileSink) {
 	}
 }
 
-// lived is a yard with all that happens to one: closed files, a start after a close, a crash, a prune, a restore; it was
-// closed at last.
+// lived returns a closed yard with every event in the life of a directory: closed files, a start after a close, a
+// crash, a prune, a restore.
 func lived(t testing.TB) *yard {
 	t.Helper()
 	y := newYard(t)
@@ -163,7 +163,7 @@ func TestChainOfALife(t *testing.T) {
 	if got := fmt.Sprint(names(t, y.dir, audit.Filter{})); got != "[C1 C2 C3 D1 D2 D3 D4 E1 E2 F1 F2 G1 G2 H1 H2 H3]" {
 		t.Error(got)
 	}
-	// An auditor has a copy, the public key and a head that was written down, and no state.
+	// An auditor has a copy, the public key and a head written down earlier, and no state.
 	trust := y.trust(t, nil)
 	outside := audit.Trust{Keys: trust.Keys, Anchors: report.Heads}
 	if report, err := audit.Verify(y.dir, outside); err != nil || report.Tampered() {
@@ -171,7 +171,7 @@ func TestChainOfALife(t *testing.T) {
 	}
 }
 
-// TestLiveTail compares the file that is written with what its writer knows.
+// TestLiveTail compares the current file with its writer's tally.
 func TestLiveTail(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -204,7 +204,7 @@ func TestLiveTail(t *testing.T) {
 	y.wantWhole(t, s)
 }
 
-// TestEditedWhileWritten changes the current file under its writer: the digest is of what the writer wrote.
+// TestEditedWhileWritten changes the current file under its writer: the digest covers the bytes of the writer.
 func TestEditedWhileWritten(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -382,7 +382,7 @@ func TestCrashAfterAStart(t *testing.T) {
 	}
 }
 
-// TestPruneKeeps keeps what is younger, and what is not delivered.
+// TestPruneKeeps: Prune keeps files that are too young or not yet delivered.
 func TestPruneKeeps(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -415,7 +415,7 @@ func TestPruneKeeps(t *testing.T) {
 	}
 }
 
-// TestPruneRefusesABrokenChain does not sign away what somebody has removed.
+// TestPruneRefusesABrokenChain: Prune does not sign away files removed by somebody else.
 func TestPruneRefusesABrokenChain(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)

@@ -24,33 +24,33 @@ type Deliverer struct {
 	Account string
 	Region  string
 
-	// Deliver stores one object. An error makes the batch come again later.
+	// Deliver stores an object. After an error the batch is delivered again later.
 	Deliver func(ctx context.Context, key string, body []byte) error
 
 	// Rotate, where set, is called before each look at the directory: FileSink.Rotate.
 	Rotate func() error
 
-	// Report, where set, is told of what does not stop the work: a failed round, a line that is no record.
+	// Report, if set, is called with errors that do not stop the work: a failed round, or a line that is no record.
 	Report func(error)
 
-	// Progress is the file in Dir that says how far the delivery has come; empty: delivered.json. Each of several
-	// Deliverers of a directory needs its own.
+	// Progress is the file in Dir with the progress of the delivery; empty: delivered.json. Each of several Deliverers
+	// of a directory needs its own.
 	Progress string
 
 	Plain      bool          // the body is JSON; else JSON in gzip, as CloudTrail's files are
 	Interval   time.Duration // between two looks at the directory; 0: a minute
-	BatchBytes int           // of JSON in one object; 0: 8 MiB
+	BatchBytes int           // of JSON in an object; 0: 8 MiB
 }
 
 const deliveredName = "delivered.json"
 
-// progress is how far a Deliverer has come: all files before File, and Offset bytes of that one.
+// progress is a Deliverer's position: all files before File, and the first Offset bytes of File, are delivered.
 type progress struct {
 	File   uint64 `json:"file"`
 	Offset int64  `json:"offset"`
 }
 
-// Run delivers until ctx ends, and returns ctx's error. A round that fails is reported and tried again.
+// Run delivers until ctx ends, and returns ctx's error. A failed round is reported and tried again.
 func (d *Deliverer) Run(ctx context.Context) error {
 	interval := d.Interval
 	if interval == 0 {
@@ -76,7 +76,7 @@ func (d *Deliverer) report(err error) {
 	}
 }
 
-// Once delivers what the closed files hold now, and tells how many records that were.
+// Once delivers the records of the files closed so far, and returns their number.
 func (d *Deliverer) Once(ctx context.Context) (records int, err error) {
 	if d.Rotate != nil {
 		if err := d.Rotate(); err != nil {
@@ -136,11 +136,11 @@ func loadProgress(dir, name string) (progress, error) {
 
 // Delivery is how far a Deliverer has come.
 type Delivery struct {
-	Below   uint64 // number of the first file that may not be delivered as a whole
-	Backlog int64  // bytes of closed files that are not delivered
+	Below   uint64 // number of the first file not delivered completely
+	Backlog int64  // undelivered bytes of closed files
 }
 
-// DeliveryOf returns how far the Deliverer of a directory has come that keeps its progress in a file; empty: delivered.json.
+// DeliveryOf returns the progress of a Deliverer of a directory. name is its progress file; empty: delivered.json.
 func DeliveryOf(dir, name string) (d Delivery, err error) {
 	if name == "" {
 		name = deliveredName
@@ -177,7 +177,7 @@ func (d *Deliverer) save(p progress) error {
 	return writeFile(d.Dir, d.progressName(), b)
 }
 
-// file delivers what is left of one closed file, batch by batch.
+// file delivers the rest of a closed file, batch by batch.
 func (d *Deliverer) file(ctx context.Context, path string, done *progress) (records int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -221,7 +221,7 @@ func (d *Deliverer) batchBytes() int {
 	return d.BatchBytes
 }
 
-// deliveryBatch is what goes into one object.
+// deliveryBatch is the content of an object.
 type deliveryBatch struct {
 	records []json.RawMessage
 	size    int
@@ -270,8 +270,8 @@ func delivery(err error) error {
 	return nil
 }
 
-// key is the name of a batch: CloudTrail's, with 16 characters drawn from the content in the place of its random
-// ones, so that the same batch always has the same name.
+// key returns the object key of a batch: CloudTrail's, with 16 characters derived from the content in place of its
+// random characters, so that the same batch always has the same key.
 func (d *Deliverer) key(last time.Time, document []byte) string {
 	sum := sha256.Sum256(document)
 	unique := base32.StdEncoding.EncodeToString(sum[:10])

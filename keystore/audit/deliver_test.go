@@ -105,7 +105,7 @@ func TestDelivery(t *testing.T) {
 			t.Fatal(key)
 		}
 	}
-	// A new Deliverer goes on where the old one was.
+	// A new Deliverer continues where the earlier Deliverer stopped.
 	calls := b.calls
 	again := &audit.Deliverer{Dir: dir, Account: "111122223333", Region: "us-east-1", Deliver: b.deliver}
 	if n, err := again.Once(t.Context()); err != nil || n != 0 || b.calls != calls {
@@ -165,7 +165,7 @@ func TestDeliveryFaults(t *testing.T) {
 	}
 }
 
-// TestDeliveredFilesMayBeRemoved: what is written after that, and after a restart, is delivered all the same.
+// TestDeliveredFilesMayBeRemoved: records written after the removal, and after a restart, are delivered all the same.
 func TestDeliveredFilesMayBeRemoved(t *testing.T) {
 	dir := t.TempDir()
 	b := newBucket(t)

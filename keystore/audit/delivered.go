@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// maxDelivered bounds the JSON of a delivered file: a batch and a record more. Whoever can write to the bucket can put
-// anything there.
+// maxDelivered bounds the JSON of a delivered file: a batch and a record more. Anybody with write access to the bucket
+// can put any object there.
 const maxDelivered = 64 << 20
 
 var errTooLarge = errors.New("audit: is larger than a delivered file can be")
 
-// ReadDelivered calls fn with the records of one delivered file that the filter picks, until fn returns false.
+// ReadDelivered calls fn with the matching records of a delivered file, until fn returns false.
 func ReadDelivered(r io.Reader, f Filter, fn func(Record) bool) (more bool, err error) {
 	z, err := gzip.NewReader(r)
 	if err != nil {
@@ -43,8 +43,8 @@ func ReadDelivered(r io.Reader, f Filter, fn func(Record) bool) (more bool, err 
 // deliveredTime is how a delivered file's name shows the minute of its last record.
 const deliveredTime = "20060102T1504Z"
 
-// DeliveredBefore reports whether all records of a delivered file are older than t, by its name. It reports false of a name
-// that says nothing.
+// DeliveredBefore reports whether all records of a delivered file are older than t, by the time in its name. It returns
+// false for a name without a time.
 func DeliveredBefore(key string, t time.Time) bool {
 	fields := strings.Split(path.Base(key), "_")
 	if len(fields) != 5 {

@@ -13,7 +13,7 @@ import (
 	"waxseal/keystore/audit"
 )
 
-// TestReadDelivered reads what a Deliverer has delivered, and passes over files by their names.
+// TestReadDelivered reads the files of a Deliverer, and skips files by their names.
 func TestReadDelivered(t *testing.T) {
 	y := newYard(t)
 	s := y.open(t)
@@ -47,7 +47,7 @@ func TestReadDelivered(t *testing.T) {
 	}
 }
 
-// TestReadDeliveredRefuses refuses what no Deliverer has written.
+// TestReadDeliveredRefuses refuses files that no Deliverer has written.
 func TestReadDeliveredRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"no JSON": "nonsense", "nothing": "", "no records": `{"Records":5}`, "too much": `{"Records":[],"x":"` + strings.Repeat("x", 65<<20) + `"}`,

@@ -15,9 +15,9 @@ import (
 	"strings"
 )
 
-// Digest is a signed link of a chain. Each link names the link before by its hash, so that none can be taken out of the
-// middle, and the head of the chain stands in the state, so that none can be taken off the end. The order of links is
-// their sequence; clocks have no say.
+// Digest is a signed link of a chain. Each link names the link before by its hash, so that no link can be taken out of
+// the middle. The head of the chain stands in the state, so that no link can be taken off the end. The order of links
+// is their sequence; clocks have no say.
 //
 //	<chain>-000000000042.digest = digest in JSON || "\n" || {"key": id, "signature": base64} || "\n"
 //	signature                   = Ed25519("waxseal/v1/audit-digest\n" || digest in JSON)
@@ -30,11 +30,11 @@ type Digest struct {
 	Previous string      `json:"previous,omitempty"` // hash of the link before
 	File     *FileDigest `json:"file,omitempty"`     // of KindFile
 	Pruned   *PruneMark  `json:"pruned,omitempty"`   // of KindPruned
-	Absent   []Head      `json:"absent,omitempty"`   // of KindRestored: chains whose directories are gone
-	Text     string      `json:"text,omitempty"`     // of KindMended: what was missing
+	Absent   []Head      `json:"absent,omitempty"`   // for KindRestored: chains with absent directories
+	Text     string      `json:"text,omitempty"`     // for KindMended: the fault found
 }
 
-// Kind says what a link of a chain is about.
+// Kind is the subject of a link.
 type Kind string
 
 // The kinds of links.
@@ -46,22 +46,23 @@ const (
 	KindMended   Kind = "mended"   // a start found the directory's own files damaged
 )
 
-// FileDigest is what a link says of a closed file.
+// FileDigest describes a closed file in a link.
 type FileDigest struct {
 	Number  uint64 `json:"number"`
 	Name    string `json:"name"`
 	Size    int64  `json:"size"`
 	Records int    `json:"records"`
-	SHA256  string `json:"sha256"` // of the file's bytes, which are never compressed
+	SHA256  string `json:"sha256"` // hash of the file's bytes, never compressed
 	First   Time   `json:"first"`  // eventTime of the first record
 	Last    Time   `json:"last"`   // eventTime of the last record
 
-	// Found says of the first FoundSize bytes that a start found them, so that the digest attests them from then on only.
+	// Found is the origin of the first FoundSize bytes: a start found them, so the digest attests them from then on
+	// only.
 	Found     Found `json:"found,omitempty"`
 	FoundSize int64 `json:"foundSize,omitempty"`
 }
 
-// Found says where records come from that a start found without a digest.
+// Found is the origin of records found by a start without a digest.
 type Found string
 
 // Where records without a digest come from.
@@ -71,10 +72,10 @@ const (
 	FoundAfterClose  Found = "after-close"  // put there by somebody else: the process before had closed its chain
 )
 
-// PruneMark says which links and files an operator had removed.
+// PruneMark names the links and files removed on an operator's order.
 type PruneMark struct {
 	Through uint64 `json:"through"` // sequence of the last link of these
-	Hash    string `json:"hash"`    // of that link
+	Hash    string `json:"hash"`    // of the link
 	File    uint64 `json:"file"`    // number of the last file of these
 }
 
@@ -100,7 +101,7 @@ func digestName(chain string, sequence uint64) string {
 	return fmt.Sprintf("%s-%012d%s", chain, sequence, digestSuffix)
 }
 
-// parseDigestName takes a name apart. It takes no name that digestName would not make.
+// parseDigestName parses a file name. It accepts only names made by digestName.
 func parseDigestName(name string) (chain string, sequence uint64, ok bool) {
 	rest, ok := strings.CutSuffix(name, digestSuffix)
 	if !ok {

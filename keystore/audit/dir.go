@@ -29,7 +29,7 @@ func closedFiles(dir string) ([]closedFile, error) {
 	}
 	var files []closedFile
 	for _, e := range entries {
-		if number, ok := parseClosedName(e.Name()); ok { // else it is some other file that an operator put here
+		if number, ok := parseClosedName(e.Name()); ok { // else an operator put an unrelated file here
 			files = append(files, closedFile{number, filepath.Join(dir, e.Name())})
 		}
 	}
@@ -37,8 +37,8 @@ func closedFiles(dir string) ([]closedFile, error) {
 	return files, nil
 }
 
-// maxNumber is the greatest number of a closed file. Whoever can write to the directory can leave a file of that number,
-// and then there is none for the next.
+// maxNumber is the greatest number of a closed file. An attacker with write access to the directory can leave a file
+// with that number: the next file then gets no number, and opening fails.
 const maxNumber = 1e18
 
 // parseClosedName returns the number in a closed file's name.

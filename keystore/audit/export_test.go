@@ -2,7 +2,7 @@ package audit
 
 import "os"
 
-// Wrap puts a file of the test's own over the sink's current one.
+// Wrap replaces the sink's current file by a file of the test.
 func (s *FileSink) Wrap(wrap func(*os.File) interface {
 	Write(p []byte) (int, error)
 	Sync() error

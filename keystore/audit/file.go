@@ -16,27 +16,27 @@ import (
 //
 //	current.jsonl                          records are appended here
 //	000000000001-20060102T150405Z.jsonl    closed files, by number; they do not change any more
-//	chain.json                             which chain of digests the directory belongs to
+//	chain.json                             the id of the directory's chain of digests
 //	<chain>-000000000001.digest            links of the chain: see Digest
-//	delivered.json                         how far a Deliverer has come; of another, Deliverer.Progress
+//	delivered.json                         the progress of a Deliverer; see Deliverer.Progress
 const currentName = "current.jsonl"
 
 // FileOptions are the limits of a FileSink. Zero fields take their defaults.
 type FileOptions struct {
-	MaxBytes int64         // size at which a file is closed; 64 MiB
-	MaxAge   time.Duration // age at which a file is closed; 5 minutes, as CloudTrail delivers
+	MaxBytes int64         // a file is closed at this size; 64 MiB
+	MaxAge   time.Duration // a file is closed at this age; 5 minutes, as CloudTrail delivers
 	Now      func() time.Time
 
-	// Register, where set, makes the sink sign a digest of each file that it closes: see Digest.
+	// Register, if set, makes the sink sign a digest of each closed file: see Digest.
 	Register *Register
-	// Report is told of errors that stop no record, for example that the state is away. It may be nil.
+	// Report is called with errors that do not stop records, for example an unreachable state. It may be nil.
 	Report func(error)
 
 	fault func(step string) error // of tests
 }
 
-// FileSink writes records into files. Write returns when the record is on the disk; writers that come while one
-// fsync runs share the next.
+// FileSink writes records into files. Write returns after the record is on disk; writers that arrive during an fsync
+// share the next fsync.
 type FileSink struct {
 	dir string
 	o   FileOptions
@@ -46,19 +46,19 @@ type FileSink struct {
 	mu      sync.Mutex
 	pending *batch // takes records; nil: none waits
 
-	// commit is held while a batch is written; it guards what is below.
+	// commit is held while a batch is written; it guards the fields below.
 	commit sync.Mutex
 	file   file      // nil: a rotation failed half-way
 	tally  *tally    // of the file, all of it durable
 	chain  *chain    // nil: no digests
-	signed *Digest   // of a file that is closed and has no digest yet; nil: none
+	signed *Digest   // of a closed file without a digest yet; nil: none
 	opened time.Time // when the first record of the file was written
 	next   uint64    // number of the file when it is closed
-	broken bool      // a failed write may have left bytes behind those of tally
+	broken bool      // a failed write may have left bytes after the tally's
 	closed bool
 }
 
-// file is what a FileSink needs of an *os.File; tests put their own beneath.
+// file is the part of *os.File in use here; tests replace it.
 type file interface {
 	Write(p []byte) (int, error)
 	Sync() error
@@ -67,7 +67,7 @@ type file interface {
 	Close() error
 }
 
-// batch is a group of records that share one write and one fsync.
+// batch is a group of records written and fsynced together.
 type batch struct {
 	lines       []byte
 	records     int
@@ -79,8 +79,8 @@ type batch struct {
 // ErrClosed is returned by a Write after Close.
 var ErrClosed = errors.New("audit: the sink is closed")
 
-// OpenFileSink opens dir, which it makes if needed, for one process. What a crash left of a last line is cut off:
-// no Write had returned for it.
+// OpenFileSink opens dir for a single process, and makes it if needed. A partial last line after a crash is cut off: no
+// Write had returned for it.
 func OpenFileSink(dir string, o FileOptions) (*FileSink, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = 64 << 20
@@ -111,8 +111,8 @@ func OpenFileSink(dir string, o FileOptions) (*FileSink, error) {
 	return s, s.attestFound(found)
 }
 
-// nextNumber is the number that the current file gets. A number that was given once must not come again, also after
-// its file was removed: it counts as delivered, and as signed.
+// nextNumber returns the number for the current file. A number must never be used twice, even after its file was
+// removed: the number counts as delivered, and as signed.
 func (s *FileSink) nextNumber() (uint64, error) {
 	last, err := lastNumber(s.dir)
 	if err != nil {
@@ -199,8 +199,8 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Write makes r durable. It completes r, so that the caller knows its EventID. When ctx ends first, the record may
-// or may not be kept.
+// Write makes r durable. It completes r, so that the caller knows its EventID. If ctx ends first, the record may or may
+// not be kept.
 func (s *FileSink) Write(ctx context.Context, r *Record) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -212,7 +212,8 @@ func (s *FileSink) Write(ctx context.Context, r *Record) error {
 	}
 	b, first := s.join(append(line, '\n'), r.EventTime)
 	if first {
-		// The first of a batch writes it, also after its own ctx has ended: the others wait for it.
+		// The first writer of a batch writes all of it, also after its own ctx has ended: the remaining writers wait
+		// for it.
 		s.commitBatch(b)
 		return b.err
 	}
@@ -236,7 +237,7 @@ func (s *FileSink) join(line []byte, at Time) (b *batch, first bool) {
 	return b, first
 }
 
-// commitBatch waits for the batch before, and then writes b and all that has joined it until then.
+// commitBatch waits for the batch before, and then writes b with every record added until then.
 func (s *FileSink) commitBatch(b *batch) {
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -275,7 +276,7 @@ func (s *FileSink) append(b *batch) error {
 	return nil
 }
 
-// ready makes sure that there is a file, that it ends with a whole line, and that the file before has its digest.
+// ready opens a file if there is none, cuts off a partial last line, and signs the digest of the file before.
 func (s *FileSink) ready() error {
 	if err := s.signPending(); err != nil {
 		return err
@@ -286,8 +287,8 @@ func (s *FileSink) ready() error {
 	return s.mend()
 }
 
-// mend cuts off what a failed write left, so that a refused request leaves no record of a success and the next
-// record begins on a line of its own.
+// mend cuts off the bytes of a failed write. So a refused request leaves no record of a success, and the next record
+// begins on its own line.
 func (s *FileSink) mend() error {
 	if !s.broken {
 		return nil

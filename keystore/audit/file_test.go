@@ -185,7 +185,7 @@ type faultyFile struct {
 	*os.File
 	writes, syncs atomic.Int64
 	delay         time.Duration
-	room          atomic.Int64 // bytes that still fit; negative: no end
+	room          atomic.Int64 // bytes of free room; negative: no limit
 	syncErr       atomic.Bool
 }
 
@@ -260,7 +260,7 @@ func TestGroupedSync(t *testing.T) {
 	}
 }
 
-// TestDiskFull wants an error for every record that did not reach the disk, and a sound file when there is room.
+// TestDiskFull wants an error for every record not on disk, and a sound file when there is room.
 func TestDiskFull(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, audit.FileOptions{})
@@ -361,7 +361,7 @@ func TestWriteContextAndClose(t *testing.T) {
 	}
 }
 
-// TestKilled kills a writing process and wants every record that it said was kept.
+// TestKilled kills a writing process and wants every acknowledged record.
 func TestKilled(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")
@@ -408,7 +408,7 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// writeForEver is the process that is killed. It says a record's name once the record is kept.
+// writeForEver is the process to kill. It prints a record's name after the record is kept.
 func writeForEver(dir string) {
 	s, err := audit.OpenFileSink(dir, audit.FileOptions{MaxBytes: 20000})
 	if err != nil {
@@ -433,8 +433,8 @@ func writeForEver(dir string) {
 	select {}
 }
 
-// TestReadWhileWriting reads a directory that is written and rotated. The writer ends after so many records: every
-// reading starts at the first one, so that a writer without an end would make each reading longer than the last.
+// TestReadWhileWriting reads a directory during writes and rotations. The writer stops after a fixed number of records:
+// every read starts at the first record, so an endless writer would make each read longer than the last.
 func TestReadWhileWriting(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")

@@ -7,9 +7,9 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Principal is who made a request, and for whom.
+// Principal is the requester of a request, or the service that acts for a requester or by itself.
 type Principal struct {
-	Requester  *iam.Requester // nil: nobody has proven to be one
+	Requester  *iam.Requester // nil: anonymous
 	AccountID  string         // of the service, for its own calls
 	Service    bool           // the service itself
 	ViaService bool           // a service makes the request for the principal
@@ -44,14 +44,14 @@ func Identify(p Principal) UserIdentity {
 	return id
 }
 
-// WebIdentity is the bearer of an identity provider's token, as CloudTrail shows who calls AssumeRoleWithWebIdentity.
+// WebIdentity is the bearer of an identity provider's token, in CloudTrail's form for AssumeRoleWithWebIdentity.
 func WebIdentity(provider, audience, subject string) UserIdentity {
 	return UserIdentity{Type: "WebIdentityUser", PrincipalID: strings.Join([]string{provider, audience, subject}, ":"),
 		UserName: subject, IdentityProvider: provider}
 }
 
-// sessionOf tells whose session it is. name is the role's and the session's, with a slash between. A role of the
-// configuration file has no more than its session's ARN.
+// sessionOf describes the role of a session. name is the role's and the session's, with a slash between. For a role of
+// the configuration file only the session's ARN is known.
 func sessionOf(who *iam.Requester, name string) *SessionContext {
 	role, _, _ := strings.Cut(name, "/")
 	roleID, _, _ := strings.Cut(who.ID, ":")

@@ -53,7 +53,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// TestFindSessions: who looks for a role finds its sessions.
+// TestFindSessions: a filter for a role finds its sessions.
 func TestFindSessions(t *testing.T) {
 	session := Identify(Principal{Requester: &iam.Requester{ARN: "arn:aws:sts::111122223333:assumed-role/app/s1", ID: "AROAX:s1", AccountID: "111122223333"}})
 	for name, want := range map[string]bool{

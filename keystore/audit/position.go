@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Position is a place between two records of closed files: behind all files before File, and Offset bytes of that one.
+// Position is a place between two records of closed files: after all files before File, and after Offset bytes of File.
 type Position struct {
 	File   uint64 `json:"file"`
 	Offset int64  `json:"offset"`
@@ -24,8 +24,9 @@ func ChainOf(dir string) (string, error) {
 	return id, nil
 }
 
-// ReadClosed calls fn with each record of the closed files from a position on, and with the position behind it. A line that
-// is no record is a nil record: a digest attests bytes, whatever they are. It returns the position behind all of them.
+// ReadClosed calls fn with each record of the closed files from a position on, and with the position behind it. A line
+// that is no record is passed as nil: a digest attests bytes of any kind. ReadClosed returns the position behind the
+// last line.
 func ReadClosed(dir string, from Position, fn func(*Record, Position) error) (Position, error) {
 	files, err := closedFiles(dir)
 	if err != nil {
@@ -46,9 +47,9 @@ func ReadClosed(dir string, from Position, fn func(*Record, Position) error) (Po
 	return from, nil
 }
 
-// ReadAll calls fn with each record from a position on, those of the current file included.
+// ReadAll calls fn with each record from a position on, including the records of the current file.
 func ReadAll(dir string, from Position, fn func(*Record) error) error {
-	// The current file is opened first, so that a file closed meanwhile is met once, not missed.
+	// The current file is opened first, so that a file closed meanwhile is read once, not missed.
 	current, err := os.Open(filepath.Join(dir, currentName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("audit: %w", err)

@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// PruneOptions say which closed files are to go: the oldest ones, up to the first that has to stay.
+// PruneOptions limit the removal of closed files: it takes the oldest files, up to the first file to keep.
 type PruneOptions struct {
-	Before time.Time // a file stays whose last record is not older
-	Below  uint64    // a file stays whose number is not less; 0: no such limit
+	Before time.Time // keeps a file unless its last record is older
+	Below  uint64    // keeps a file unless its number is less; 0: no such limit
 }
 
-// Pruned is what Prune did.
+// Pruned is the result of Prune.
 type Pruned struct {
 	Files   int    `json:"files"`
-	Through uint64 `json:"through,omitempty"` // number of the last file that was removed
+	Through uint64 `json:"through,omitempty"` // number of the last removed file
 }
 
 // ErrNoChain is returned by Prune where files have no digests.
 var ErrNoChain = errors.New("audit: the records have no digests")
 
-// Prune removes old files and their digests. First it signs a mark, so that Verify knows them for removed by the
-// operator. A crash in between leaves files that the next Prune removes.
+// Prune removes old files and their digests. First it signs a mark, so that Verify knows that the operator removed
+// them. A crash in between leaves files for the next Prune to remove.
 func (s *FileSink) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	if s.chain == nil {
 		return Pruned{}, ErrNoChain
@@ -52,7 +52,7 @@ func (s *FileSink) Prune(ctx context.Context, o PruneOptions) (Pruned, error) {
 	return Pruned{Files: n, Through: mark.File}, err
 }
 
-// headNow is the newest link, once what is under way is in the directory. The links up to it change no more.
+// headNow returns the newest link, after pending digests are in the directory. The links up to it change no more.
 func (s *FileSink) headNow() (Head, error) {
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -95,8 +95,8 @@ func (c *chain) linksOf(id string) ([]link, error) {
 	return links, nil
 }
 
-// prunable finds the last link before the first file that has to stay. Links that an earlier mark covers need not be
-// whole: a crash left them.
+// prunable finds the last link before the first file to keep. Links under an earlier mark need not be whole: a crash
+// left them.
 func prunable(links []link, head Head, o PruneOptions) (PruneMark, error) {
 	var earlier, mark PruneMark
 	for _, l := range links {
@@ -127,8 +127,8 @@ func (o PruneOptions) covers(f *FileDigest) bool {
 	return f.Last.Before(o.Before) && (o.Below == 0 || f.Number < o.Below)
 }
 
-// removePruned removes what a mark covers. The files are gone for good before the first digest goes: a file without a
-// digest is one that somebody put there.
+// removePruned removes the files and digests under a mark. The files are durably removed before the first digest goes:
+// a file without a digest counts as added by somebody else.
 func (c *chain) removePruned(links []link, mark PruneMark) (files int, err error) {
 	for _, l := range links {
 		if l.File == nil || l.Sequence > mark.Through {
@@ -156,7 +156,7 @@ func (c *chain) removePruned(links []link, mark PruneMark) (files int, err error
 	return files, nil
 }
 
-// remove removes a file that may be gone already.
+// remove removes a file; a missing file is no error.
 func (c *chain) remove(name string) error {
 	err := os.Remove(filepath.Join(c.dir, name))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -15,11 +15,11 @@ import (
 // Filter picks records. Empty fields pick all.
 type Filter struct {
 	Since     time.Time // the first instant
-	Until     time.Time // the first instant that is too late
+	Until     time.Time // exclusive
 	EventName string
 	Key       string // a key's ARN or id, as a resource or a request parameter
 	User      string // a user's name, ARN, access key or principal id
-	Bucket    string // the bucket whose object, or whose bucket key, the use was for
+	Bucket    string // the bucket of the object or of the bucket key
 	ErrorOnly bool
 }
 
@@ -35,7 +35,7 @@ func (f *Filter) Match(r *Record) bool {
 	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.Bucket() == f.Bucket)
 }
 
-// Bucket returns the bucket of a data event of S3, or of the encryption context that S3 makes; else it is empty.
+// Bucket returns the bucket of a data event of S3, or of the encryption context made by S3; else it is empty.
 func (r *Record) Bucket() string {
 	if r.EventSource == S3Source {
 		bucket, _ := r.RequestParameters["bucketName"].(string)
@@ -63,7 +63,8 @@ func (r *Record) about(key string) bool {
 
 func isKey(arn, key string) bool { return arn == key || strings.HasSuffix(arn, "/"+key) }
 
-// is takes "root" for the root user, who has no name in records, and a role for all of its sessions.
+// is reports whether the identity is user: "root" for the root user, nameless in records, or a role for any of its
+// sessions.
 func (u *UserIdentity) is(user string) bool {
 	if u.SessionContext != nil {
 		for _, name := range []string{"userName", "arn", "principalId"} {
@@ -75,11 +76,11 @@ func (u *UserIdentity) is(user string) bool {
 	return u.Type == "Root" && user == "root" || user == u.UserName || user == u.ARN || user == u.AccessKeyID || user == u.PrincipalID
 }
 
-// Read calls fn with the records of a FileSink's directory that the filter picks, oldest first, until fn returns
-// false. A writer may be at work. A last line without an end, which a crash or a writer in the middle of its work
-// leaves, is no record; any other line that is not one is an error.
+// Read calls fn with the matching records of a FileSink's directory, oldest first, until fn returns false. A writer may
+// be at work. A partial last line, left by a crash or by a writer in the middle of its work, is no record; any further
+// line that is no record is an error.
 func Read(dir string, f Filter, fn func(Record) bool) error {
-	// The current file comes first, so that a file closed meanwhile is met once more in the list, not missed.
+	// The current file is opened first, so that a file closed meanwhile appears again in the list, and is not missed.
 	current, err := os.Open(filepath.Join(dir, currentName))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("audit: %w", err)
@@ -104,7 +105,7 @@ func Read(dir string, f Filter, fn func(Record) bool) error {
 	return err
 }
 
-// readClosed reads one closed file, unless it is the one that was current when the reading began.
+// readClosed reads a closed file, unless it is the file opened as current when the reading began.
 func readClosed(path string, current *os.File, f Filter, fn func(Record) bool) (more bool, err error) {
 	file, err := os.Open(path)
 	if err != nil {

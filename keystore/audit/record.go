@@ -1,7 +1,7 @@
 // Package audit keeps the record of every use of a key: records in the shape of AWS CloudTrail
-// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html),
-// written durably before the use is answered, readable with [Read], and delivered in CloudTrail's own files by
-// [Deliverer]. A record never holds key material; what goes into its parameters is its maker's responsibility.
+// (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html), written
+// durably before the use is answered, readable with [Read], and delivered in CloudTrail's own files by [Deliverer]. A
+// record never holds key material; the maker of a record answers for the content of its parameters.
 package audit
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Record is one event. Its fields are in CloudTrail's order.
+// Record is an event. Its fields are in CloudTrail's order.
 type Record struct {
 	EventVersion        string         `json:"eventVersion"`
 	UserIdentity        UserIdentity   `json:"userIdentity"`
@@ -39,7 +39,7 @@ type Record struct {
 	TLSDetails          *TLSDetails    `json:"tlsDetails,omitempty"`
 }
 
-// UserIdentity is who made the request.
+// UserIdentity identifies the requester.
 type UserIdentity struct {
 	Type           string          `json:"type"` // "IAMUser", "Root", "Role", "AssumedRole", "FederatedUser", "AWSService", "AWSAccount"
 	PrincipalID    string          `json:"principalId,omitempty"`
@@ -50,7 +50,7 @@ type UserIdentity struct {
 	SessionContext *SessionContext `json:"sessionContext,omitempty"`
 	// IdentityProvider is the issuer of a WebIdentityUser's token.
 	IdentityProvider string `json:"identityProvider,omitempty"`
-	InvokedBy        string `json:"invokedBy,omitempty"` // "AWS Internal" for a request that S3 makes for a user
+	InvokedBy        string `json:"invokedBy,omitempty"` // "AWS Internal" for a request made by S3 for a user
 }
 
 // SessionContext tells about temporary credentials.
@@ -60,7 +60,7 @@ type SessionContext struct {
 	Attributes          map[string]any `json:"attributes,omitempty"`
 }
 
-// Resource is what the request was about.
+// Resource is a resource of the request, such as a key.
 type Resource struct {
 	AccountID string `json:"accountId,omitempty"`
 	Type      string `json:"type,omitempty"` // "AWS::KMS::Key"
@@ -82,23 +82,23 @@ func (r *Record) From(address, agent string, t TLSDetails) {
 	}
 }
 
-// Values of the fields that most records share.
+// Values of fields shared by most records.
 const (
 	EventVersion  = "1.11"
 	APICall       = "AwsApiCall"
 	OperatorEvent = "OperatorEvent"
 	OSUser        = "OperatingSystemUser" // the type of an operator's identity
-	ServiceEvent  = "AwsServiceEvent"     // what a service did by itself: RotateKey, DeleteKey
+	ServiceEvent  = "AwsServiceEvent"     // an act of the service itself: RotateKey, DeleteKey
 	Management    = "Management"
 	Data          = "Data"
 	KMSSource     = "kms.amazonaws.com"
-	OwnSource     = "waxseal" // what an operator does to a waxseal
+	OwnSource     = "waxseal" // an operator's act on a waxseal
 	S3Source      = "s3.amazonaws.com"
 	Internal      = "AWS Internal"
 	KMSKey        = "AWS::KMS::Key"
 )
 
-// Time is an instant that JSON shows in UTC and in whole seconds, as CloudTrail does.
+// Time is an instant, in JSON in UTC and whole seconds as in CloudTrail.
 type Time struct{ time.Time }
 
 // At is t as a Time.
@@ -137,7 +137,7 @@ func NewID() string {
 	return string(out[:])
 }
 
-// Complete fills the fields that are still empty and have a usual value: version, time, ids, type, category.
+// Complete fills empty fields that have a usual value: version, time, ids, type, category.
 func (r *Record) Complete(now time.Time) {
 	setDefault(&r.EventVersion, EventVersion)
 	setDefault(&r.EventType, APICall)

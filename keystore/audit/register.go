@@ -16,7 +16,7 @@ import (
 // Keys of the register in the state. The program's state seals every value and binds it to its key.
 const (
 	signerPrefix  = "audit/signer/"        // and the key's id: a signing key
-	signerCurrent = "audit/signer-current" // the id of the key that signs
+	signerCurrent = "audit/signer-current" // the id of the signing key
 	chainPrefix   = "audit/chain/"         // and the chain's id: its Head
 	restoredKey   = "audit/restored"       // the state is a backup's, and no chain says so yet
 )
@@ -27,20 +27,20 @@ type Head struct {
 	Sequence  uint64 `json:"sequence"` // of the newest link; 0: there is none yet
 	Hash      string `json:"hash,omitempty"`
 	File      uint64 `json:"file"`             // number of the newest closed file
-	Before    uint64 `json:"before,omitempty"` // number of the newest file that is older than the chain
+	Before    uint64 `json:"before,omitempty"` // number of the newest file older than the chain
 	Closed    bool   `json:"closed"`           // nothing is written before the next start
 	Directory string `json:"directory"`
 	Updated   Time   `json:"updated"`
 }
 
-// Register keeps, in the state, what proves chains of digests: the keys that sign them and the head of each chain. So
-// whoever can write to the directory of records can neither sign nor set a head.
+// Register keeps the proof of chains of digests in the state: the signing keys and the head of each chain. So write
+// access to the directory of records is not enough to sign a digest or set a head.
 //
-// The key is no KMS key: one of these can be disabled, and each use of it would be a record to sign in turn.
+// The signing key is no KMS key: a KMS key can be disabled, and each use of it would be a record to sign in turn.
 type Register struct {
 	state state.Store
 	keys  map[string]ed25519.PublicKey
-	key   ed25519.PrivateKey // signs; nil in a register that was opened to read
+	key   ed25519.PrivateKey // signs; nil in a register opened to read
 }
 
 // signer is a signing key in the state.
@@ -105,7 +105,7 @@ func ReadRegister(ctx context.Context, s state.Store) (*Register, error) {
 	return r, nil
 }
 
-// PublicKeys returns the keys that links may be signed with, by id, and the id of the key that signs now.
+// PublicKeys returns the valid signing keys for links, by id, and the id of the current signing key.
 func (r *Register) PublicKeys() (keys map[string]ed25519.PublicKey, current string) {
 	if r.key != nil {
 		current = KeyID(r.key.Public().(ed25519.PublicKey))
@@ -139,8 +139,8 @@ func parseHead(e state.Entry) (Head, error) {
 	return h, nil
 }
 
-// publish makes h the head of its chain. It never takes a chain back: one that the state knows to be longer has another
-// writer.
+// publish makes h the head of its chain. It never takes a chain back: if the chain in the state is longer, it has
+// another writer.
 func (r *Register) publish(ctx context.Context, h Head) error {
 	value, err := json.Marshal(h)
 	if err != nil {
@@ -167,7 +167,7 @@ func (r *Register) publish(ctx context.Context, h Head) error {
 	return nil
 }
 
-// MarkRestored notes in a state that it is a backup's: the next start signs that in its chain.
+// MarkRestored marks a state as restored from a backup: the next start signs the restore in its chain.
 func MarkRestored(ctx context.Context, s state.Store, now time.Time) error {
 	_, err := s.Txn(ctx, nil, []state.Op{{Key: restoredKey, Value: []byte(now.UTC().Format(timeFormat))}})
 	if err != nil {
@@ -196,7 +196,7 @@ func (r *Register) restoreSigned(ctx context.Context) error {
 	return nil
 }
 
-// TrustOf returns what the register in a state knows, and makes nothing there.
+// TrustOf returns the keys and heads in a state's register, and changes nothing there.
 func TrustOf(ctx context.Context, s state.Store) (Trust, error) {
 	r, err := ReadRegister(ctx, s)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// A rotation has five steps, and a crash after each of them leaves a directory that the next start completes:
+// A rotation has five steps. A crash after a step leaves a directory for the next start to complete:
 //
 //	current.jsonl gets its number     a closed file without a digest: the start signs one
 //	the digest is signed              the same
@@ -16,8 +16,8 @@ import (
 //	the state knows the digest        nothing is missing
 //	there is a new current.jsonl      nothing is missing
 
-// openChain opens the chain of digests, if there is to be one. found says where records come from that are in the current
-// file already.
+// openChain opens the chain of digests, if there is to be one. found is the origin of the records already in the
+// current file.
 func (s *FileSink) openChain() (found Found, err error) {
 	if s.o.Register == nil {
 		return "", nil
@@ -26,8 +26,8 @@ func (s *FileSink) openChain() (found Found, err error) {
 	return found, err
 }
 
-// attestFound says of records in the current file where they come from. Those that came after a close are closed off at
-// once, so that they do not stand among this process's own.
+// attestFound attests the origin of the records found in the current file. Records added after a close are closed off
+// at once, apart from this process's own records.
 func (s *FileSink) attestFound(found Found) error {
 	if s.chain == nil || s.tally.size == 0 {
 		return nil
@@ -44,7 +44,7 @@ func (s *FileSink) due(more int64) bool {
 	return s.tally.size > 0 && (s.tally.size+more > s.o.MaxBytes || s.o.Now().Sub(s.opened) >= s.o.MaxAge)
 }
 
-// rotate gives the current file its number and its digest, and opens a new one. After a failure there may be no file;
+// rotate gives the current file its number and its digest, and opens a new file. After a failure there may be no file;
 // the next write then opens it.
 func (s *FileSink) rotate() error {
 	if err := s.closeFile(); err != nil {
@@ -78,7 +78,7 @@ func (s *FileSink) closeFile() error {
 	return s.signPending()
 }
 
-// signPending signs the digest of the file that was closed last, unless that is done.
+// signPending signs the digest of the last closed file, unless that is done.
 func (s *FileSink) signPending() error {
 	if s.signed == nil {
 		return nil
@@ -86,7 +86,7 @@ func (s *FileSink) signPending() error {
 	if err := s.chain.at("rename"); err != nil {
 		return err
 	}
-	// The file's name must be durable before a digest says that it is there.
+	// The file's name must be durable before a digest names the file.
 	if err := syncDir(s.dir); err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
@@ -97,7 +97,7 @@ func (s *FileSink) signPending() error {
 	return nil
 }
 
-// Rotate closes the current file if it is old enough, so that a quiet day's records are delivered too.
+// Rotate closes the current file if it is old enough. So the records of a quiet day are delivered too.
 func (s *FileSink) Rotate() error {
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -116,8 +116,8 @@ func (s *FileSink) Rotate() error {
 	return s.chain.retry(context.Background())
 }
 
-// Close waits for the running writes and closes the file, and with it the chain: what is found in the directory at the
-// next start, and has no digest, is somebody else's. Later writes fail.
+// Close waits for the running writes and closes the file and the chain. Records that the next start finds in the
+// directory without a digest then count as added by somebody else. Later writes fail.
 func (s *FileSink) Close() error {
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -134,7 +134,7 @@ func (s *FileSink) Close() error {
 	return errors.Join(s.mend(), s.file.Close())
 }
 
-// closeChain closes the current file, which needs no successor, and the chain.
+// closeChain closes the current file, without a successor, and the chain.
 func (s *FileSink) closeChain() error {
 	if err := s.ready(); err != nil {
 		return err

@@ -13,7 +13,7 @@ type Sink interface {
 	Write(ctx context.Context, r *Record) error
 }
 
-// Multi writes each record to all sinks, in their order, and fails when one fails.
+// Multi writes each record to all sinks, in their order, and fails when any of them fails.
 func Multi(sinks ...Sink) Sink { return multi(sinks) }
 
 type multi []Sink
@@ -46,14 +46,14 @@ func (m *Memory) Write(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// Fail makes every later Write return err; nil ends that.
+// Fail makes every later Write return err; nil ends the failures.
 func (m *Memory) Fail(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.err = err
 }
 
-// Records returns what was written so far.
+// Records returns the records written so far.
 func (m *Memory) Records() []Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -14,8 +14,8 @@ import (
 	"path/filepath"
 )
 
-// tally is what the digest of a file will say, kept while the file is written: bytes that somebody else changes later
-// are not the ones that are signed.
+// tally collects the contents of a file's digest while the file is written. So the digest covers the writer's own
+// bytes, even if somebody changes the file later.
 type tally struct {
 	sum         hash.Hash
 	size        int64
@@ -40,7 +40,7 @@ func (t *tally) add(lines []byte, records int, first, last Time) {
 
 func (t *tally) hash() string { return hex.EncodeToString(t.sum.Sum(nil)) }
 
-// digest is the link of a file that is closed under a name.
+// digest returns the link for a file closed under a name.
 func (t *tally) digest(number uint64, name string) Digest {
 	return Digest{Kind: KindFile, File: &FileDigest{
 		Number: number, Name: name, Size: t.size, Records: t.records, SHA256: t.hash(), First: t.first, Last: t.last,
@@ -48,7 +48,7 @@ func (t *tally) digest(number uint64, name string) Digest {
 	}}
 }
 
-// tallyOf counts the bytes of a file, also those of a last line without an end.
+// tallyOf counts the bytes of a file, including a partial last line.
 func tallyOf(path string) (*tally, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -79,8 +79,8 @@ func tallyFrom(r io.Reader) (*tally, error) {
 	}
 }
 
-// timeOf is the eventTime of a line, or zero where the line is no record: a digest attests the bytes of a file, whatever
-// they are.
+// timeOf returns the eventTime of a line, or zero if the line is no record: a digest attests the bytes of a file,
+// records or not.
 func timeOf(line []byte) Time {
 	var r struct {
 		EventTime Time `json:"eventTime"`
@@ -91,7 +91,7 @@ func timeOf(line []byte) Time {
 	return r.EventTime
 }
 
-// writeFile puts a whole, durable file into a directory, in the place of one of that name.
+// writeFile writes a file durably and as a whole; it replaces an earlier file of this name.
 func writeFile(dir, name string, content []byte) error {
 	to := filepath.Join(dir, name)
 	f, err := os.OpenFile(to+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)

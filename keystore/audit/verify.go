@@ -14,42 +14,42 @@ import (
 	"slices"
 )
 
-// Trust is what Verify knows from elsewhere than the directory.
+// Trust is knowledge of Verify from outside the directory.
 type Trust struct {
 	Keys    map[string]ed25519.PublicKey `json:"keys"`    // by KeyID
 	Heads   []Head                       `json:"heads"`   // of the state
 	State   bool                         `json:"state"`   // the state is at hand: a chain without a head is not this waxseal's
 	Shared  bool                         `json:"shared"`  // several processes share the state, each with a directory of its own
-	Tail    *Tail                        `json:"tail"`    // of the process that writes the directory; nil: none does
-	Anchors []Head                       `json:"anchors"` // heads that were written down outside, earlier
+	Tail    *Tail                        `json:"tail"`    // from the process at work on the directory; nil: there is none
+	Anchors []Head                       `json:"anchors"` // heads written down outside, earlier
 }
 
-// Tail is what the process that writes a directory knows of its current file.
+// Tail describes the current file of a directory, from the writing process itself.
 type Tail struct {
-	Number uint64 `json:"number"` // that the file will get
+	Number uint64 `json:"number"` // the number of the file after its close
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"` // of the first Size bytes
 }
 
-// Result is what Verify found of something.
+// Result is the verdict of Verify on a file or digest.
 type Result string
 
-// Results. The first three say that somebody has tampered with records; the rest is as it should be.
+// Results. The first three mean that somebody has tampered with records; all further results are no alarm.
 const (
 	Edited    Result = "edited"
 	Missing   Result = "missing"
 	Added     Result = "added"
 	WasPruned Result = "pruned"    // an operator had files removed, and a signed mark says so
 	Restored  Result = "restored"  // the state is a backup's, and a signed mark says so
-	OpenTail  Result = "open tail" // records that no digest attests yet
-	Unclosed  Result = "unclosed"  // a process ended without closing: what it wrote last is attested from the next start on
-	Elsewhere Result = "elsewhere" // a chain that another process keeps
+	OpenTail  Result = "open tail" // records without a digest so far
+	Unclosed  Result = "unclosed"  // a process ended without closing: its last records are attested from the next start on
+	Elsewhere Result = "elsewhere" // another process keeps this chain
 )
 
-// Alarm reports whether a result means that somebody has tampered with records.
+// Alarm reports whether a result is a sign of tampering.
 func (r Result) Alarm() bool { return r == Edited || r == Missing || r == Added }
 
-// Finding is one thing that Verify has to say.
+// Finding is a single result, with its subject.
 type Finding struct {
 	Result   Result `json:"result"`
 	Chain    string `json:"chain,omitempty"`
@@ -60,9 +60,9 @@ type Finding struct {
 
 // Report is the outcome of a verification.
 type Report struct {
-	Findings []Finding `json:"findings"` // those that are alarms first
-	Digests  int       `json:"digests"`  // that hold
-	Files    int       `json:"files"`    // whose bytes are those of their digest
+	Findings []Finding `json:"findings"` // alarms first
+	Digests  int       `json:"digests"`  // valid digests
+	Files    int       `json:"files"`    // files that match their digest
 	Records  int       `json:"records"`  // in these files
 	Heads    []Head    `json:"heads"`    // newest digests here: anchors to write down outside
 }
@@ -72,13 +72,13 @@ func (r *Report) Tampered() bool {
 	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Result.Alarm() })
 }
 
-// Trust returns what the register knows.
+// Trust returns the register's keys and heads.
 func (r *Register) Trust(ctx context.Context) (Trust, error) {
 	heads, err := r.Heads(ctx)
 	return Trust{Keys: r.keys, Heads: heads, State: true}, err
 }
 
-// Tail returns what the sink knows of its current file.
+// Tail returns the sink's tally of its current file.
 func (s *FileSink) Tail() Tail {
 	s.commit.Lock()
 	defer s.commit.Unlock()
@@ -95,8 +95,8 @@ func (s *FileSink) Head() Head {
 	return s.chain.head
 }
 
-// Verify compares a directory of records with its digests, the digests with their signatures and with each other, and
-// the newest with the state's head.
+// Verify checks the records of a directory against the digests, the digests against their signatures and each other,
+// and the newest digest against the head in the state.
 func Verify(dir string, trust Trust) (*Report, error) {
 	v := &verification{dir: dir, trust: trust, named: make(map[string]bool), absent: make(map[string]bool)}
 	for _, step := range []func() error{v.chains, v.otherFiles, v.current, v.chainFile, v.gone} {
@@ -125,8 +125,8 @@ type verification struct {
 	report Report
 
 	walks  []*walk
-	named  map[string]bool // files that a digest names
-	absent map[string]bool // chains that a signed restore says are not here
+	named  map[string]bool // files named by a digest
+	absent map[string]bool // chains absent according to a signed restore
 }
 
 func (v *verification) find(f Finding) { v.report.Findings = append(v.report.Findings, f) }
@@ -140,7 +140,7 @@ func (v *verification) head(chain string) (Head, bool) {
 	return v.trust.Heads[i], true
 }
 
-// chains walks every chain that has digests here.
+// chains walks every chain with digests here.
 func (v *verification) chains() error {
 	here, err := digestsIn(v.dir)
 	if err != nil {
@@ -159,7 +159,7 @@ func (v *verification) chains() error {
 	return nil
 }
 
-// otherFiles looks at closed files that no digest names.
+// otherFiles judges the closed files without a digest.
 func (v *verification) otherFiles() error {
 	files, err := closedFiles(v.dir)
 	if err != nil {
@@ -178,7 +178,7 @@ func (v *verification) otherFiles() error {
 	return nil
 }
 
-// mayBeOpen reports whether a file of this number can be one whose rotation is under way, or was cut short.
+// mayBeOpen reports whether a file of this number may belong to a rotation under way, or to an interrupted rotation.
 func (v *verification) mayBeOpen(number uint64) bool {
 	if v.trust.State && len(v.trust.Heads) == 0 {
 		return true // written before there were digests
@@ -187,7 +187,7 @@ func (v *verification) mayBeOpen(number uint64) bool {
 	return !closed && number > newest.File && newest.origin(number, FoundUnclosed) != FoundAfterClose
 }
 
-// newest is the head of the directory's own chain, and whether that is closed.
+// newest returns the head of the directory's own chain, and whether the chain is closed.
 func (v *verification) newest() (h Head, closed bool) {
 	id, err := readChainID(v.dir)
 	if err != nil {
@@ -203,7 +203,7 @@ func (v *verification) newest() (h Head, closed bool) {
 	return h, h.Closed
 }
 
-// current looks at the file that is written.
+// current judges the current file.
 func (v *verification) current() error {
 	f, err := os.Open(filepath.Join(v.dir, currentName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -231,7 +231,7 @@ func (v *verification) current() error {
 	return nil
 }
 
-// liveTail compares the current file with what the process that writes it knows.
+// liveTail compares the current file with the tally of its writer.
 func (v *verification) liveTail(f *os.File) error {
 	known := v.trust.Tail
 	t, err := tallyFrom(io.NewSectionReader(f, 0, known.Size))
@@ -246,7 +246,7 @@ func (v *verification) liveTail(f *os.File) error {
 	return nil
 }
 
-// chainFile checks the file that says which chain the directory belongs to.
+// chainFile checks the file that names the directory's chain.
 func (v *verification) chainFile() error {
 	if len(v.walks) == 0 && len(v.trust.Heads) == 0 {
 		return nil
@@ -267,7 +267,7 @@ func (v *verification) chainFile() error {
 	return nil
 }
 
-// gone looks for chains that the state knows and that have no digest here.
+// gone looks for chains of the state without digests here.
 func (v *verification) gone() error {
 	own, err := readChainID(v.dir)
 	if err != nil {
@@ -291,7 +291,7 @@ func (v *verification) gone() error {
 	return nil
 }
 
-// anchors compares the chains with heads that were written down earlier.
+// anchors compares the chains with heads written down earlier.
 func (v *verification) anchors() {
 	for _, a := range v.trust.Anchors {
 		f := Finding{Result: Missing, Chain: a.Chain, Sequence: a.Sequence, Text: "this digest was written down outside, and is not here"}

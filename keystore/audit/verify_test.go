@@ -15,13 +15,13 @@ import (
 	"waxseal/keystore/state"
 )
 
-// meddler is somebody who can write to a directory of records, and has neither the state nor its key.
+// meddler is an attacker with write access to a directory of records, but not to the state and its key.
 type meddler struct {
 	t   testing.TB
 	dir string
 }
 
-// path finds the one file of a pattern: "4-" is the closed file of number 4, "#9" digest 9.
+// path finds the only file of a pattern: "4-" is the closed file of number 4, "#9" digest 9.
 func (m meddler) path(name string) string {
 	m.t.Helper()
 	switch {
@@ -98,7 +98,7 @@ func (m meddler) swap(a, b string) {
 	m.write(m.path(b), contentA)
 }
 
-// forged signs a digest anew, with a key of the meddler's own that takes the id of the real one.
+// forged signs a digest anew, with the meddler's own key under the id of the real key.
 func (m meddler) forged(name string, edit func(d *audit.Digest)) {
 	m.t.Helper()
 	own := state.NewMemory()
@@ -136,8 +136,8 @@ func (m meddler) signature(name string, edit func(sig string) string) {
 
 func last(lines [][]byte) int { return len(lines) - 2 } // behind the last line end there is nothing
 
-// madeGood are edits that the next start makes good: what they added is neither a record nor a digest. The start cuts it
-// off, or writes over it.
+// madeGood are edits repaired by the next start: they add neither a record nor a digest. The start cuts the bytes off,
+// or writes over them.
 var madeGood = []string{"half a record after the close", "a digest twice"}
 
 // edits are ways to tamper with the records of lived. Its digests: 1 to 3 files (1 and 2 pruned), 4 closed, 5 file 4,

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// walk is the verification of one chain.
+// walk is the verification of a single chain.
 type walk struct {
 	v          *verification
 	id         string
@@ -15,18 +15,18 @@ type walk struct {
 	registered bool
 
 	links  map[uint64]link
-	bad    map[uint64]bool   // sequences whose digest is there and does not hold
-	hashes map[uint64]string // of digests, also of those that only the next one or a mark knows
+	bad    map[uint64]bool   // sequences with an invalid digest
+	hashes map[uint64]string // of digests, including absent digests with a hash in the next link or in a mark
 	pruned PruneMark         // the latest
-	last   uint64            // the greatest sequence that there should be
-	tip    Head              // the newest that is here
+	last   uint64            // the greatest expected sequence
+	tip    Head              // the newest link here
 }
 
 func (w *walk) find(r Result, sequence uint64, file, text string) {
 	w.v.find(Finding{Result: r, Chain: w.id, Sequence: sequence, File: file, Text: text})
 }
 
-// run checks the links that are here, and which there should be.
+// run checks the links here against the expected sequences.
 func (w *walk) run(sequences []uint64) error {
 	w.links, w.bad, w.hashes = make(map[uint64]link), make(map[uint64]bool), make(map[uint64]string)
 	w.last, w.tip = w.head.Sequence, Head{Chain: w.id, Directory: w.head.Directory}
@@ -41,7 +41,7 @@ func (w *walk) run(sequences []uint64) error {
 	}
 	for _, sequence := range sequences {
 		if sequence <= w.pruned.Through {
-			w.check(sequence) // left by a prune that was cut short
+			w.check(sequence) // left by an interrupted prune
 		}
 	}
 	for sequence := w.pruned.Through + 1; sequence <= w.last; sequence++ {
@@ -57,7 +57,7 @@ func (w *walk) run(sequences []uint64) error {
 // maxFindings bounds a report: a sequence in a name can be any number.
 const maxFindings = 100_000
 
-// read reads one digest. One that does not hold is found, and counts as absent.
+// read reads a digest. An invalid digest becomes a finding, and counts as absent.
 func (w *walk) read(sequence uint64) error {
 	l, err := readLink(w.v.dir, w.id, sequence, w.v.trust.Keys)
 	var failed *fs.PathError
@@ -81,7 +81,7 @@ func (w *walk) read(sequence uint64) error {
 	return nil
 }
 
-// check checks one link, its place in the chain, and the file that it is about.
+// check checks a link, its place in the chain, and its file.
 func (w *walk) check(sequence uint64) {
 	l, ok := w.links[sequence]
 	if !ok {
@@ -145,8 +145,8 @@ func (w *walk) checkHead() {
 	}
 }
 
-// closed reports whether nothing is written before the next start. A head in the state that is open, and not older than
-// the newest link, is a process's that has started since.
+// closed reports whether no record is written before the next start. If the head in the state is open, and not older
+// than the newest link, then a process has started since.
 func (w *walk) closed() bool {
 	return w.registered && w.tip.Closed && (w.head.Closed || w.tip.Sequence > w.head.Sequence)
 }

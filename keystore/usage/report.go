@@ -45,8 +45,8 @@ func ParseMonth(text string) (string, error) {
 // MonthOf is the month of an instant.
 func MonthOf(t time.Time) string { return t.UTC().Format(monthFormat) }
 
-// Report counts a month up to now: what is in the state, of all processes that share it, and what this directory has
-// beyond that.
+// Report counts a month up to now: the rows in the state, from all processes that share it, and this directory's
+// records after them.
 func (c *Counter) Report(ctx context.Context, month string) (*Report, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

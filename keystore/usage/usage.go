@@ -1,7 +1,8 @@
 // Package usage counts calls of the key service by month, KMS key, bucket and requester.
 //
-// The counts are derived from the audit records, and kept in the state together with the position in the records up to
-// which they go, in one transaction. So they are exact, also after a crash: what is behind the position is counted again.
+// The counts are derived from the audit records. A transaction writes the counts to the state together with the
+// position in the records up to which they go. So they are exact, also after a crash: the records after the position
+// are counted again.
 package usage
 
 import (
@@ -22,18 +23,18 @@ import (
 // Keys in the state. Each directory of records, and so each process, has counts of its own, under its chain's name.
 const (
 	rowPrefix      = "usage/row/"      // month / chain / hash of key, bucket and requester: a Row
-	positionPrefix = "usage/position/" // chain: the audit.Position up to which rows go
-	avoidedPrefix  = "usage/avoided/"  // month / chain: calls that bucket keys have saved
+	positionPrefix = "usage/position/" // chain: the audit.Position after the last counted record
+	avoidedPrefix  = "usage/avoided/"  // month / chain: calls saved by bucket keys
 )
 
-// Row is what one requester did with one key for one bucket in a month.
+// Row counts the calls of a requester with a key for a bucket in a month.
 type Row struct {
-	Key        string `json:"key"`       // ARN; empty for calls that concern no key
-	Bucket     string `json:"bucket"`    // empty for calls that S3 has not made
+	Key        string `json:"key"`       // ARN; empty for calls without a key
+	Bucket     string `json:"bucket"`    // empty for calls not made by S3
 	Requester  string `json:"requester"` // ARN; of a session, its role's
 	Calls      uint64 `json:"calls"`
 	Refused    uint64 `json:"refused"`    // of these, with an error
-	Asymmetric uint64 `json:"asymmetric"` // of these, with asymmetric keys, which have prices of their own
+	Asymmetric uint64 `json:"asymmetric"` // of these, with asymmetric keys, priced separately
 }
 
 func (r *Row) add(more Row) {
@@ -57,7 +58,7 @@ const monthFormat = "2006-01"
 // asymmetric are the operations of asymmetric keys and of pairs of data keys.
 var asymmetric = []string{"Sign", "Verify", "GetPublicKey", "DeriveSharedSecret", "GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext"}
 
-// rowOf returns what a record counts for. A call across accounts has a record in each: the requester's counts.
+// rowOf returns the row of a record. A call across accounts has a record in each: the requester's record counts.
 func rowOf(r *audit.Record) (rowID, Row, bool) {
 	if r == nil || r.EventSource != audit.KMSSource || r.EventType != audit.APICall ||
 		r.SharedEventID != "" && r.RecipientAccountID != r.UserIdentity.AccountID {
@@ -90,7 +91,7 @@ func requesterOf(u *audit.UserIdentity) string {
 	return u.Type
 }
 
-// Counter derives the counts of one directory of records. It is safe for concurrent use.
+// Counter derives the counts for a directory of records. It is safe for concurrent use.
 type Counter struct {
 	state state.Store
 	dir   string
@@ -99,7 +100,7 @@ type Counter struct {
 	mu sync.Mutex
 }
 
-// NewCounter returns a counter of a directory whose chain is open.
+// NewCounter returns a counter for a directory with an open chain.
 func NewCounter(s state.Store, dir string) (*Counter, error) {
 	chain, err := audit.ChainOf(dir)
 	if err != nil {
@@ -111,7 +112,7 @@ func NewCounter(s state.Store, dir string) (*Counter, error) {
 // batchRows bounds the rows of a transaction: each is a condition and an operation.
 const batchRows = 50
 
-// Update counts the files that were closed since the last time.
+// Update counts the files closed since the last Update.
 func (c *Counter) Update(ctx context.Context) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,13 +142,13 @@ func (c *Counter) position(ctx context.Context) (at audit.Position, revision int
 	return at, e.Revision, nil
 }
 
-// CountedBelow returns the number of the first file that may not be counted as a whole: it has to stay.
+// CountedBelow returns the number of the first file not counted completely: it must be kept.
 func (c *Counter) CountedBelow(ctx context.Context) (uint64, error) {
 	at, _, err := c.position(ctx)
 	return at.File, err
 }
 
-// batch is what one transaction adds.
+// batch collects the additions of a transaction.
 type batch struct {
 	c        *Counter
 	ctx      context.Context
@@ -169,7 +170,7 @@ func (b *batch) add(r *audit.Record, behind audit.Position) error {
 	return b.commit(behind)
 }
 
-// commit adds the rows to those of the state, and moves the position.
+// commit adds the rows to the rows in the state, and moves the position.
 func (b *batch) commit(to audit.Position) error {
 	if to == b.done {
 		return nil
@@ -218,7 +219,7 @@ func (c *Counter) row(ctx context.Context, key string) (row Row, revision int64,
 	return row, e.Revision, nil
 }
 
-// Avoid adds calls that bucket keys have saved in a month.
+// Avoid adds the calls saved by bucket keys in a month.
 func (c *Counter) Avoid(ctx context.Context, month string, calls uint64) error {
 	if calls == 0 {
 		return nil

@@ -86,8 +86,8 @@ func (p *place) report(t *testing.T, month string) *usage.Report {
 	return r
 }
 
-// TestRows counts by key, bucket, requester and month, sessions under their role, a call across accounts once, and
-// nothing that is no call.
+// TestRows counts by key, bucket, requester and month, sessions under their role, a call across accounts once, and no
+// event besides calls.
 func TestRows(t *testing.T) {
 	p := newPlace(t)
 	session := record("Decrypt", "x", "photos", begin)
@@ -131,7 +131,7 @@ func TestRows(t *testing.T) {
 	}
 }
 
-// TestManyRows counts more rows than a transaction takes, and a line that is no record.
+// TestManyRows counts more rows than fit a transaction, and skips a line that is no record.
 func TestManyRows(t *testing.T) {
 	p := newPlace(t)
 	for i := range 170 {
@@ -184,8 +184,8 @@ func TestParseMonth(t *testing.T) {
 	}
 }
 
-// TestA4CountEqualsRecords kills a process that writes records and counts them, again and again: the count is that of the
-// audit records, to the call.
+// TestA4CountEqualsRecords kills a process while it writes records and counts them, again and again: the count equals
+// the number of audit records exactly.
 func TestA4CountEqualsRecords(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")
@@ -249,7 +249,7 @@ func wantCounted(t *testing.T, dir string) {
 	}
 }
 
-// countForEver is the process that is killed.
+// countForEver is the process to kill.
 func countForEver(dir string) {
 	ctx := context.Background()
 	s, err := state.OpenBolt(filepath.Join(dir, "state.db"))
