@@ -18,7 +18,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// The operations that AWS has, by service: what is one of them and not offered here is refused by name.
+// AWS's operations, by service. An operation without support here is refused by name.
 var (
 	//go:embed iam.txt
 	iamOperations string
@@ -62,7 +62,7 @@ type Request struct {
 	Caller keystore.Caller
 	Now    time.Time
 
-	Identity *audit.UserIdentity // who asks, where no signature tells
+	Identity *audit.UserIdentity // the requester of an unsigned request, such as the bearer of a token
 	Reply    map[string]any      // responseElements of the record
 }
 
@@ -71,7 +71,7 @@ func (a *API) Namespace() string {
 	return "https://" + a.Name + ".amazonaws.com/doc/" + a.Version + "/"
 }
 
-// Answer is what goes back to a client.
+// Answer is the response to a client.
 type Answer struct {
 	Status    int
 	Body      []byte // XML
@@ -79,7 +79,8 @@ type Answer struct {
 	Code      string // of an error, or ""
 }
 
-// Serve answers a request whose signature, if it has one, has been checked: without it the caller has no Requester.
+// Serve answers a request after the check of its signature. If the request has no signature, the caller has no
+// Requester.
 func (a *API) Serve(ctx context.Context, caller keystore.Caller, body []byte) Answer {
 	if caller.RequestID == "" {
 		caller.RequestID = uuid.NewString()
@@ -155,7 +156,7 @@ func (a *API) record(op *Operation, r *Request, form *Form, err error) *audit.Re
 	return record
 }
 
-// parameters are those of a request as the log shows them.
+// parameters returns a request's parameters for the audit record.
 func (o *Operation) parameters(form *Form) map[string]any {
 	params := map[string]any{}
 	for _, p := range o.Params {
@@ -220,7 +221,7 @@ type errorDocument struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-// Refusal is the answer to a request that fails.
+// Refusal returns the answer to a failed request.
 func (a *API) Refusal(requestID string, err error) Answer {
 	e := visible(err)
 	if e.Status >= 500 && e.Status != 501 {
@@ -237,7 +238,7 @@ func (a *API) Refusal(requestID string, err error) Answer {
 	return Answer{Status: e.Status, Body: body, RequestID: requestID, Code: e.Code}
 }
 
-// Authorize refuses what the caller's own policies do not allow.
+// Authorize refuses an action that the caller's own policies do not allow.
 func (r *Request) Authorize(action, resource string, more iam.Values) error {
 	conditions := r.Caller.Conditions(r.Now, r.API.Region)
 	for key, values := range more {

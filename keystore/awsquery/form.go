@@ -1,5 +1,5 @@
-// Package awsquery speaks AWS's query protocol: a request is a urlencoded body with an Action and its parameters, an answer
-// is XML. IAM and STS are APIs of it. The package knows the protocol; what an operation does is the API's.
+// Package awsquery speaks AWS's query protocol: a request is a urlencoded body with an Action and its parameters, an
+// answer is XML. IAM and STS are such APIs. The package knows the protocol; the API implements the operations.
 package awsquery
 
 import (
@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBody bounds a request: the largest legitimate one carries a policy of 131,072 characters, percent-encoded.
+// MaxBody bounds a request: the largest legitimate request carries a policy of 131,072 characters, percent-encoded.
 const MaxBody = 512 << 10
 
 const maxParameters = 500
@@ -22,8 +22,8 @@ type Form struct {
 	names  []string // in the order of the body
 }
 
-// ParseForm reads a body. What another reader could take in another way is refused: a parameter that comes twice, bytes
-// that are no UTF-8, an escape that is none.
+// ParseForm reads a body. A body open to a second reading is refused: a parameter that comes twice, invalid UTF-8, an
+// invalid escape.
 func ParseForm(body []byte) (*Form, error) {
 	f := &Form{values: make(map[string]string)}
 	if len(body) == 0 {
@@ -69,7 +69,7 @@ func (f *Form) Has(name string) bool {
 }
 
 // list returns the members of a list: name.member.1 and so on, each with a suffix or none. Members are numbered from 1
-// without a hole: with one, two readers could see two lists.
+// without a hole: with a hole, two readers could see two lists.
 func (f *Form) list(name, suffix string) ([]string, error) {
 	var numbers []int
 	for _, given := range f.names {

@@ -20,7 +20,7 @@ type Param struct {
 	Secret bool
 }
 
-// Rule is what a value must be: AWS's models have the same.
+// Rule is a constraint on a value, in the terms of AWS's models.
 type Rule struct {
 	Min, Max int // characters, or the value of a number; 0: no bound
 	Pattern  *regexp.Regexp
@@ -30,7 +30,7 @@ type Rule struct {
 	Bool     bool
 }
 
-// escapedRune is a character in a pattern of AWS's models, which Go writes otherwise.
+// escapedRune matches an escaped character in a pattern of AWS's models; Go spells the escape differently.
 var escapedRune = regexp.MustCompile(`\\u([0-9A-F]{4})`)
 
 // Match returns the rule of a pattern and its lengths.
@@ -75,7 +75,7 @@ func (p *Param) check(value string) error {
 	return nil
 }
 
-// maxShownValue bounds what an error repeats of a value. A secret is never repeated.
+// maxShownValue bounds the part of a value repeated in an error. A secret is never repeated.
 const maxShownValue = 128
 
 func (p *Param) invalid(value, constraint string) error {
@@ -113,7 +113,8 @@ func (v *Values) Number(name string, without int) int {
 	return n
 }
 
-// read checks the parameters of an operation: each that came must be one that it has, and each that it needs must be there.
+// read checks the parameters of an operation: each parameter of the request must belong to the operation, and no
+// required parameter may be missing.
 func (o *Operation) read(f *Form) (*Values, error) {
 	v := &Values{form: f, lists: make(map[string][]string)}
 	for _, name := range f.names {
@@ -156,7 +157,7 @@ func (v *Values) readParam(p *Param) error {
 	return nil
 }
 
-// has reports whether a name is one of the operation's parameters, or a member of one of its lists.
+// has reports whether a name is a parameter of the operation, or a member of a list parameter.
 func (o *Operation) has(name string) bool {
 	return slices.ContainsFunc(o.Params, func(p Param) bool {
 		return name == p.Name && !p.List || p.List && strings.HasPrefix(name, p.Name+".member.")

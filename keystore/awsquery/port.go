@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// timeout bounds one operation.
+// timeout bounds an operation.
 const timeout = 30 * time.Second
 
 // Port serves APIs beside KMS on its port: they are told apart by the service in the credential's scope.
@@ -25,7 +25,7 @@ type Port struct {
 	used      func(who *iam.Requester, service, region string)
 }
 
-// NewPort returns a port for APIs. used is told of each request that was signed rightly.
+// NewPort returns a port for APIs. used is called for each request with a valid signature.
 func NewPort(lookup func(accessKey, token string) (iam.Credential, error), region string, now func() time.Time,
 	used func(who *iam.Requester, service, region string), apis ...*API,
 ) *Port {
@@ -38,10 +38,10 @@ func NewPort(lookup func(accessKey, token string) (iam.Credential, error), regio
 
 const urlencoded = "application/x-www-form-urlencoded"
 
-// Takes reports whether a request is for one of the APIs: signed for it, or unsigned and urlencoded.
+// Takes reports whether a request is for an API of the port: signed for it, or unsigned and urlencoded.
 func (p *Port) Takes(ctx *fasthttp.RequestCtx) bool { return p.api(ctx) != nil }
 
-// api is the API of a request. Unsigned ones are for STS, which alone has operations without a signature.
+// api returns the API of a request. An unsigned request is for STS: no other API has operations without a signature.
 func (p *Port) api(ctx *fasthttp.RequestCtx) *API {
 	h := &ctx.Request.Header
 	if !h.IsPost() || len(h.Peek("X-Amz-Target")) > 0 {
@@ -59,7 +59,7 @@ func (p *Port) api(ctx *fasthttp.RequestCtx) *API {
 	return nil
 }
 
-// Head refuses what is wrong whatever the body is, before it is read.
+// Head refuses a request that is wrong with any body, before the body is read.
 func (p *Port) Head(ctx *fasthttp.RequestCtx) error {
 	path, query, _ := strings.Cut(string(ctx.Request.Header.RequestURI()), "?")
 	switch {
@@ -75,7 +75,7 @@ func (p *Port) Head(ctx *fasthttp.RequestCtx) error {
 	return queryError(p.verifiers[p.api(ctx).Name].VerifyHead(inbound.Signed(ctx, nil)))
 }
 
-// Origin is where a request came from, by the word of proxies that are trusted, too.
+// Origin is the origin of a request, behind a trusted proxy as the proxy names it.
 type Origin struct {
 	Address string
 	Secure  bool // it came over TLS
@@ -95,7 +95,8 @@ func (p *Port) Serve(ctx *fasthttp.RequestCtx, body []byte, from Origin, proven 
 		who = auth.Owner
 		p.used(who, a.Name, auth.Region)
 	}
-	// Not a child of fasthttp's context: that one says nothing of the client, and is used again for another request.
+	// Not a child of fasthttp's context: that context does not end with the client's connection, and is reused for the
+	// next request.
 	deadline, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	caller := inbound.Caller(ctx, who)
@@ -116,7 +117,7 @@ func write(ctx *fasthttp.RequestCtx, a Answer) {
 	clear(a.Body) // it may hold a secret key
 }
 
-// queryErrors are the names that the query protocol has for what KMS calls otherwise.
+// queryErrors maps KMS's error names to the query protocol's.
 // https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html
 var queryErrors = map[string]Error{
 	"UnrecognizedClientException":         {Code: "InvalidClientTokenId", Status: 403},

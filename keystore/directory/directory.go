@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Config is what a directory needs. Now and Log have defaults.
+// Config configures a directory. Now and Log have defaults.
 type Config struct {
 	State      state.Store // sealed
 	People     *iam.Directory
@@ -24,23 +24,23 @@ type Config struct {
 	Now        func() time.Time
 	Log        *slog.Logger
 
-	// CheckPolicy refuses an identity policy that waxseal would not hold to, such as a Deny on a condition key that it does
-	// not know. It is asked when a policy is put, not of those that are there.
+	// CheckPolicy refuses an identity policy that waxseal could not enforce, such as a Deny on an unknown condition
+	// key. It is called for a new policy, not for policies in the state.
 	CheckPolicy func(*iam.Policy) error
 }
 
-// Directory is who may use waxseal.
+// Directory resolves the users, roles and sessions of waxseal's account.
 type Directory struct {
 	cfg  Config
 	now  atomic.Pointer[snapshot]
 	file atomic.Pointer[[]iam.User]
 
-	loading sync.Mutex // one load at a time, so that an older one never replaces a newer one
+	loading sync.Mutex // serialises loads, so that an older load never replaces a newer
 	uses    uses
 	tokens  tokens
 }
 
-// snapshot is the model with what follows from it.
+// snapshot is a model with its parsed policies.
 type snapshot struct {
 	*Model
 	parsed map[string]*iam.Policy // by document
@@ -86,7 +86,7 @@ func (d *Directory) Reload(ctx context.Context) error {
 	return d.show(m, *d.file.Load())
 }
 
-// SetFile replaces the users of the configuration file in one step, and nothing on an error.
+// SetFile replaces the users of the configuration file in one step. On an error it replaces nothing.
 func (d *Directory) SetFile(file []iam.User) error {
 	d.loading.Lock()
 	defer d.loading.Unlock()
@@ -105,14 +105,14 @@ func (d *Directory) load(ctx context.Context) (*Model, error) {
 	return readModel(entries)
 }
 
-// show makes a model and the file's users what requests are resolved by.
+// show puts a model and the file's users in force for all requests.
 func (d *Directory) show(m *Model, file []iam.User) error {
 	s := &snapshot{Model: m, parsed: make(map[string]*iam.Policy)}
 	contents := iam.Contents{Users: file, Principals: map[string]string{}, Credentials: map[string]iam.Credential{}, Session: d.resolveSession}
 	taken := fileNames(file, d.cfg.Account)
 	for _, u := range m.Users {
 		if taken[lower(u.Name)] {
-			// The file's user came later; the one of the state is not served until the file's is gone.
+			// The file's user came later; the state's user is not served until the file's user is gone.
 			d.cfg.Log.Warn("a user of the state has the name of a user of the configuration file, and is not served", "user", u.Name)
 			continue
 		}
@@ -138,7 +138,7 @@ func (d *Directory) show(m *Model, file []iam.User) error {
 	return nil
 }
 
-// fileNames are the names of users that the configuration file has taken, in lower case.
+// fileNames returns the names of the configuration file's users, in lower case.
 func fileNames(file []iam.User, account string) map[string]bool {
 	names := map[string]bool{}
 	for _, u := range file {
@@ -149,7 +149,7 @@ func fileNames(file []iam.User, account string) map[string]bool {
 	return names
 }
 
-// Reserved reports whether a user's name is one of the configuration file.
+// Reserved reports whether the configuration file has a user of this name.
 func (d *Directory) Reserved(name string) bool {
 	return fileNames(*d.file.Load(), d.cfg.Account)[lower(name)]
 }
@@ -165,7 +165,7 @@ func (s *snapshot) userPolicies(u *User) []*iam.Policy {
 	return all
 }
 
-// denyAll stands for a policy that cannot be read: it may have been a Deny.
+// denyAll stands for an unreadable policy: it may have been a Deny.
 var denyAll = func() *iam.Policy {
 	p, err := iam.ParsePolicy([]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`), iam.Options{Kind: iam.Identity})
 	if err != nil {
@@ -182,7 +182,7 @@ func (s *snapshot) policiesOf(p Policies) []*iam.Policy {
 	for _, arn := range p.Attached {
 		managed := s.PolicyByARN(arn)
 		if managed == nil {
-			all = append(all, denyAll) // a policy that is attached is not deleted
+			all = append(all, denyAll) // an attached policy cannot be deleted: this state is damaged
 			continue
 		}
 		all = append(all, s.parse(managed.Document))
@@ -204,11 +204,11 @@ func (s *snapshot) parse(document string) *iam.Policy {
 
 var errWatchEnded = errors.New("the watch ended")
 
-// ErrBusy is returned for a change that too many others got ahead of.
+// ErrBusy is returned for a change after too many lost races with concurrent changes.
 var ErrBusy = errors.New("directory: too many changes at once")
 
-// Change reads the state, has f change a fresh model of it, and writes what f put and removed, all or nothing. It returns
-// when requests are resolved by the change.
+// Change reads the state, has f change a fresh model of it, and writes the records put and removed by f, all or
+// nothing. On return the change is in force in this process.
 func (d *Directory) Change(ctx context.Context, f func(*Model) error) error {
 	for range 100 {
 		m, err := d.load(ctx)
@@ -224,14 +224,14 @@ func (d *Directory) Change(ctx context.Context, f func(*Model) error) error {
 		conds := []state.Cond{{Key: revisionKey, Revision: m.revision}}
 		ops := append(m.changed, state.Op{Key: revisionKey, Value: []byte(strconv.FormatInt(d.cfg.Now().UnixNano(), 10))})
 		if _, err = d.cfg.State.Txn(ctx, conds, ops); !errors.Is(err, state.ErrConflict) {
-			// Also where the outcome is not known: what is in force is read back.
+			// Also after an unknown outcome: the reload shows which state is in force.
 			return errors.Join(err, d.Reload(context.WithoutCancel(ctx)))
 		}
 	}
 	return ErrBusy
 }
 
-// Follow keeps the directory up to date with what other processes change, until ctx ends.
+// Follow keeps the directory up to date with changes by other processes, until ctx ends.
 func (d *Directory) Follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := d.follow(ctx); err != nil && ctx.Err() == nil {
@@ -241,7 +241,7 @@ func (d *Directory) Follow(ctx context.Context) {
 	}
 }
 
-// follow watches first and reads then, so that no change falls between.
+// follow watches first and reads then, so that no change is missed in between.
 func (d *Directory) follow(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -287,7 +287,7 @@ func sleep(ctx context.Context, t time.Duration) {
 
 func base64Text(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
-// CheckDocument refuses an identity policy that is malformed, or that waxseal would not hold to.
+// CheckDocument refuses a malformed identity policy, and a policy that waxseal could not enforce.
 func (d *Directory) CheckDocument(document string) error {
 	p, err := iam.ParsePolicy([]byte(document), iam.Options{Kind: iam.Identity})
 	if err == nil && d.cfg.CheckPolicy != nil {
@@ -296,7 +296,7 @@ func (d *Directory) CheckDocument(document string) error {
 	return err
 }
 
-// CheckTrust refuses a trust policy that is malformed or names who does not exist.
+// CheckTrust refuses a trust policy that is malformed or names an unknown principal.
 func (d *Directory) CheckTrust(document string) (*iam.Policy, error) {
 	p, err := iam.ParseTrust([]byte(document))
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Keys of the state. Every change of one of the others also writes revisionKey, on the condition that nobody else has since
-// it was read: what a change depends on, such as a group's having no members, then holds when it is made.
+// Keys of the state. Every change also writes revisionKey, on the condition that revisionKey has not changed since the
+// read. So the premises of a change still hold when it is made: for example, that a group to delete has no members.
 const (
 	prefix         = "iam/"
 	revisionKey    = prefix + "revision"
@@ -23,9 +23,9 @@ const (
 	tokenPrefix    = prefix + "token-key/"
 )
 
-// Model is everything of the state at one revision. It is read-only but for the copy that a change gets.
+// Model is the directory's state at a revision. It is read-only, except for the copy passed to a change.
 type Model struct {
-	Users     map[string]*User // by lower-case name, as the three that follow
+	Users     map[string]*User // by lower-case name, like the next three fields
 	Groups    map[string]*Group
 	Roles     map[string]*Role
 	Policies  map[string]*Policy
@@ -91,7 +91,7 @@ func decode[T any](value []byte) (*T, error) {
 	return v, json.Unmarshal(value, v)
 }
 
-// put makes a record a part of the change. The record must not be one of the model that was read: see edit.
+// put adds a record to the change. The record must not belong to the model as read: see edit.
 func (m *Model) put(key string, record any) {
 	value, err := json.Marshal(record)
 	if err != nil {

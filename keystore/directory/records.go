@@ -1,7 +1,7 @@
-// Package directory keeps who may use waxseal: the users of the configuration file, read-only, and in the state users with
-// their access keys, groups, roles, managed policies and OpenID Connect providers, as AWS IAM has them. It resolves access
-// keys and session tokens to requesters with their effective policies, and follows the state, so that every process over
-// one state sees a change.
+// Package directory keeps the identities of waxseal's account. The users of the configuration file are read-only. The
+// state holds users with their access keys, groups, roles, managed policies and OpenID Connect providers, as AWS IAM
+// has them. The package resolves access keys and session tokens to requesters with their effective policies. It follows
+// the state, so that every process over the same state sees a change.
 package directory
 
 import (
@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// Record is what users, groups, roles and policies have in common.
+// Record holds the common fields of users, groups, roles and policies.
 type Record struct {
 	Name    string    `json:"name"`
 	Path    string    `json:"path"`
-	ID      string    `json:"id"` // random: who is made anew under a name is somebody else
+	ID      string    `json:"id"` // random: a record made anew under an old name is a new identity
 	Created time.Time `json:"created"`
 }
 
@@ -53,7 +53,7 @@ type Group struct {
 	Policies
 }
 
-// Role is a role, which sessions assume.
+// Role is a role for sessions to assume.
 type Role struct {
 	Record
 	Policies
@@ -84,7 +84,7 @@ const idLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 var idEncoding = base32.NewEncoding(idLetters).WithPadding(base32.NoPadding)
 
-// newID returns a unique id of IAM's form: a prefix of four letters, and 17 random ones.
+// newID returns a unique id of IAM's form: a prefix of four letters, and 17 random letters.
 func newID(prefix string) string { return prefix + randomLetters(17) }
 
 // newKeyID returns an access key id of AWS's form: 20 characters.
@@ -103,19 +103,19 @@ func newSecret() string {
 	return base64Text(b)
 }
 
-// ARN returns the ARN of what is of a kind ("user", "role", ...).
+// ARN returns the ARN of a record of a kind ("user", "role", ...).
 func (r *Record) ARN(account, kind string) string {
 	return "arn:aws:iam::" + account + ":" + kind + r.Path + r.Name
 }
 
-// lower is the form in which names are unique: IAM's names differ in more than case.
+// lower returns a name in its form for uniqueness: IAM's names must differ in more than case.
 func lower(name string) string { return strings.ToLower(name) }
 
 func newRecord(name, path, idPrefix string, now time.Time) Record {
 	return Record{Name: name, Path: path, ID: newID(idPrefix), Created: now.UTC().Truncate(time.Second)}
 }
 
-// NewUser returns a user without keys and policies, who may do nothing.
+// NewUser returns a user without keys and policies, and so without rights.
 func NewUser(name, path string, now time.Time) *User {
 	return &User{Record: newRecord(name, path, "AIDA", now)}
 }
@@ -140,7 +140,7 @@ func NewAccessKey(now time.Time) AccessKey {
 	return AccessKey{ID: newKeyID("AKIA"), Secret: newSecret(), Created: now.UTC().Truncate(time.Second)}
 }
 
-// Removable returns what must be done before the holder of policies may be removed, "" for nothing.
+// Removable returns the step still needed before the holder of the policies may be removed, "" for none.
 func (p Policies) Removable() string {
 	switch {
 	case len(p.Attached) > 0:

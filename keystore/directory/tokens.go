@@ -21,9 +21,10 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// A session token is, in base64url: a version, the id of a key of the ring, a salt, a commitment and a ciphertext of the
-// claims under AES-256-GCM. Cipher key and commitment are derived from the ring's key and the token's own salt, so that a
-// token opens under one key only, and no key seals twice. The associated data names the account and the deployment.
+// A session token is, in base64url: a version, the id of a key of the ring, a salt, a commitment and a ciphertext of
+// the claims under AES-256-GCM. The cipher's key and the commitment are derived from the ring's key and the token's own
+// salt. So a token opens under one key only, and no key seals twice. The associated data names the account and the
+// deployment.
 const (
 	tokenVersion  = 1
 	tokenKeyBytes = 4
@@ -34,7 +35,7 @@ const (
 	// MaxToken bounds a token: with it in a header or a presigned URL a request fits through proxies.
 	MaxToken = 4 << 10
 
-	// MaxSession is the longest session that IAM has. A key of the ring is kept for as long after it was replaced.
+	// MaxSession is IAM's longest session. A key of the ring is kept this long after its replacement.
 	MaxSession = 12 * time.Hour
 
 	ringPeriod = 30 * 24 * time.Hour
@@ -43,13 +44,13 @@ const (
 	ringSlack   = time.Hour
 )
 
-// tokenKey is a key of the ring that seals session tokens.
+// tokenKey is a key of the ring for sealing session tokens.
 type tokenKey struct {
 	Secret  []byte    `json:"secret"`
 	Created time.Time `json:"created"`
 }
 
-// Claims are what a session token says.
+// Claims are the contents of a session token.
 type Claims struct {
 	AccessKey string   `json:"k"`
 	Secret    string   `json:"s"`
@@ -71,13 +72,13 @@ func (c Claims) String() string { return c.AccessKey }
 // GoString shows no secret.
 func (c Claims) GoString() string { return c.AccessKey }
 
-// tokens remember the tokens that were opened.
+// tokens caches the opened tokens.
 type tokens struct {
 	once   sync.Once
 	opened *lru.Cache[[sha256.Size]byte, openedToken]
 
 	mu       sync.Mutex
-	reloaded time.Time // when the ring was last read for a key that was not there
+	reloaded time.Time // last read of the ring for an unknown key
 }
 
 // openedToken is a session as it was resolved by a snapshot.
@@ -90,7 +91,7 @@ type openedToken struct {
 
 const maxOpenedTokens = 4096
 
-// ErrTokenTooLarge is returned for claims that make a token of more than MaxToken.
+// ErrTokenTooLarge is returned for claims too long for a token of MaxToken.
 var ErrTokenTooLarge = errors.New("directory: the session policy makes the session token too large")
 
 // NewSession makes the credentials of a session. The claims get an access key, a secret and the time of issue.
@@ -129,7 +130,7 @@ func (d *Directory) sealToken(id string, key *tokenKey, salt, plain []byte) (str
 	return base64.RawURLEncoding.EncodeToString(out), nil
 }
 
-// tokenCipher derives the cipher of one token. Its key is used once, so its nonce is zero.
+// tokenCipher derives the cipher of a single token. Its key is used once, so its nonce is zero.
 func tokenCipher(key *tokenKey, salt []byte) (cipher.AEAD, []byte, error) {
 	derived, err := hkdf.Key(sha256.New, key.Secret, salt, tokenLabel, 2*sha256.Size)
 	if err != nil {
@@ -153,7 +154,7 @@ func (d *Directory) tokenContext() []byte {
 	return b
 }
 
-// openToken returns the claims of a token that this deployment sealed.
+// openToken returns the claims of a token of this deployment.
 func (d *Directory) openToken(s *snapshot, token string) (*Claims, error) {
 	if len(token) > MaxToken {
 		return nil, iam.ErrInvalidToken
@@ -185,10 +186,10 @@ func (d *Directory) openToken(s *snapshot, token string) (*Claims, error) {
 	return c, nil
 }
 
-// errUnknownRingKey is that of a token under a key that this process does not have, perhaps not yet.
+// errUnknownRingKey means that this process does not have the token's key, perhaps not yet.
 var errUnknownRingKey = errors.New("directory: a session token under an unknown key")
 
-// resolveSession resolves an access key of a session. It is iam.Directory's for every key that is no user's.
+// resolveSession resolves an access key of a session. iam.Directory calls it for every access key without a user.
 func (d *Directory) resolveSession(accessKey, token string) (iam.Credential, error) {
 	if token == "" {
 		if isSessionKey(accessKey) {
@@ -220,7 +221,8 @@ func (d *Directory) resolveSession(accessKey, token string) (iam.Credential, err
 
 func isSessionKey(accessKey string) bool { return len(accessKey) > 4 && accessKey[:4] == "ASIA" }
 
-// mayReload lets a token under an unknown key cause one read of the state a second, whoever sends it.
+// mayReload allows one read of the state a second for tokens under unknown keys. So a client with forged tokens cannot
+// flood the state.
 func (d *Directory) mayReload() bool {
 	d.tokens.mu.Lock()
 	defer d.tokens.mu.Unlock()
@@ -232,7 +234,7 @@ func (d *Directory) mayReload() bool {
 	return true
 }
 
-// opened opens a token, or finds what it said; a session is resolved anew when anything of the directory has changed.
+// opened opens a token, or finds its claims in the cache. After any change of the directory a session is resolved anew.
 func (d *Directory) opened(s *snapshot, token string) (openedToken, error) {
 	d.tokens.once.Do(func() {
 		cache, err := lru.New[[sha256.Size]byte, openedToken](maxOpenedTokens)
@@ -262,7 +264,8 @@ func (d *Directory) opened(s *snapshot, token string) (openedToken, error) {
 	return now, nil
 }
 
-// sessionOf is the requester of a session, nil when its role is gone. A role that was made anew under the name is another.
+// sessionOf returns the requester of a session, nil if its role is gone. A role made anew under the old name does not
+// count: its id differs.
 func (d *Directory) sessionOf(s *snapshot, c *Claims) *iam.Requester {
 	role := s.roleByID(c.RoleID)
 	if role == nil {
@@ -273,7 +276,7 @@ func (d *Directory) sessionOf(s *snapshot, c *Claims) *iam.Requester {
 		rights.Session = append(rights.Session, s.parse(c.Policy))
 	}
 	for _, arn := range c.Policies {
-		p := denyAll // a session policy that was deleted limited the session
+		p := denyAll // a deleted session policy did limit the session
 		if managed := s.PolicyByARN(arn); managed != nil {
 			p = s.parse(managed.Document)
 		}
@@ -303,7 +306,7 @@ func (m *Model) roleByID(id string) *Role {
 	return nil
 }
 
-// sealingKey is the newest key of the ring that every process has; the first one is made when it is needed.
+// sealingKey returns the newest key of the ring known to every process. It makes the first key on demand.
 func (d *Directory) sealingKey(ctx context.Context) (string, *tokenKey, error) {
 	if len(d.Model().ring) == 0 {
 		err := d.Change(ctx, func(m *Model) error {
@@ -327,7 +330,7 @@ func (m *Model) addRingKey(now time.Time) {
 	m.put(tokenPrefix+base64.RawURLEncoding.EncodeToString(id), &tokenKey{secret, now.UTC()})
 }
 
-// newestRingKey is the newest key that was made before a time, or the oldest if all are newer.
+// newestRingKey returns the newest key made before a time, or the oldest if all are newer.
 func (m *Model) newestRingKey(before time.Time) (id string, key *tokenKey) {
 	for thisID, this := range m.ring {
 		switch settled := !this.Created.After(before); {
@@ -340,7 +343,7 @@ func (m *Model) newestRingKey(before time.Time) (id string, key *tokenKey) {
 	return id, key
 }
 
-// RotateRing adds a key when the newest is a month old, and removes keys whose last token has expired.
+// RotateRing adds a key when the newest is a month old, and removes keys after their last token's expiry.
 func (d *Directory) RotateRing(ctx context.Context) error {
 	now := d.cfg.Now()
 	_, newest := d.Model().newestRingKey(now)
@@ -369,7 +372,7 @@ func (m *Model) hasDeadKeys(now time.Time) bool {
 	return false
 }
 
-// isDead reports whether a newer key has sealed all tokens that are still good.
+// isDead reports whether all valid tokens were sealed by newer keys.
 func (m *Model) isDead(id string, now time.Time) bool {
 	for _, other := range m.ring {
 		if other.Created.After(m.ring[id].Created) && now.Sub(other.Created) > MaxSession+ringSlack {

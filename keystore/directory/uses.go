@@ -13,8 +13,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// usePrefix is where the state has what keys were last used for. It is apart from the directory: a use changes nothing that
-// requests are resolved by.
+// usePrefix is the prefix for the last uses of keys in the state. It lies outside the directory's prefix, because a use
+// changes nothing in how requests are resolved.
 const usePrefix = "iam-use/"
 
 // useInterval is how long a use may be in memory only.
@@ -27,13 +27,13 @@ type Use struct {
 	Region  string    `json:"region"`
 }
 
-// uses are the uses that the state does not have yet.
+// uses holds the uses not yet written to the state.
 type uses struct {
 	mu      sync.Mutex
 	pending map[string]Use
 }
 
-// Used notes that a requester has made a request that was signed rightly.
+// Used records a request with a valid signature as the last use of the requester's key.
 func (d *Directory) Used(who *iam.Requester, service, region string) {
 	if who == nil || who.Session != nil || who.Root {
 		return
@@ -65,7 +65,7 @@ func (d *Directory) LastUse(ctx context.Context, accessKey string) (Use, error) 
 	return use, err
 }
 
-// flushUses writes the uses of keys of the state. What fails is tried again a minute later.
+// flushUses writes the pending uses to the state. After a failure they are tried again a minute later.
 func (d *Directory) flushUses(ctx context.Context) {
 	d.uses.mu.Lock()
 	pending := d.uses.pending
@@ -108,7 +108,7 @@ func (u *uses) keep(key string, use Use) {
 	}
 }
 
-// ForgetUse removes what is known of a key that is deleted.
+// ForgetUse removes the last use of a deleted key.
 func (m *Model) ForgetUse(key string) {
 	m.changed = append(m.changed, state.Op{Key: usePrefix + key, Delete: true})
 }

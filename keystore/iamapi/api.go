@@ -1,5 +1,5 @@
-// Package iamapi is AWS IAM's query API over a directory: users, access keys, groups, roles, policies and OpenID Connect
-// providers. What IAM has and waxseal does not is refused by name.
+// Package iamapi is AWS IAM's query API over a directory: users, access keys, groups, roles, policies and OpenID
+// Connect providers. IAM operations without support here are refused by name.
 package iamapi
 
 import (
@@ -14,10 +14,10 @@ import (
 
 const version = "2010-05-08"
 
-// api has what the operations need.
+// api holds the directory for the operations.
 type api struct{ dir *directory.Directory }
 
-// New returns the IAM API. The fields of base that say where it runs are taken over.
+// New returns the IAM API at the place described by base, such as its account and region.
 func New(dir *directory.Directory, base awsquery.API) *awsquery.API {
 	a := &api{dir}
 	base.Name, base.Version = "iam", version
@@ -49,7 +49,7 @@ func may(name string, rule awsquery.Rule) awsquery.Param {
 	return awsquery.Param{Name: name, Rule: rule}
 }
 
-// paged are the parameters of a list that comes in pages.
+// paged are the parameters of a paged list.
 var paged = []awsquery.Param{
 	may("Marker", awsquery.Match(`[\u0020-\u00FF]+`, 1, 320)), may("MaxItems", awsquery.Rule{Number: true, Min: 1, Max: 1000}),
 }
@@ -58,30 +58,30 @@ func with(list []awsquery.Param, more ...awsquery.Param) []awsquery.Param {
 	return append(slices.Clone(more), list...)
 }
 
-// op makes an operation that changes something, and has no result.
+// op returns an operation with a change and without a result.
 func op(name string, do func(context.Context, *awsquery.Request) error, params ...awsquery.Param) awsquery.Operation {
 	return awsquery.Operation{Name: name, Params: params, NoResult: true, Do: func(ctx context.Context, r *awsquery.Request) (any, error) {
 		return nil, do(ctx, r)
 	}}
 }
 
-// making makes an operation that changes something and has a result.
+// making returns an operation with a change and a result.
 func making[T any](name string, do func(context.Context, *awsquery.Request) (T, error), params ...awsquery.Param) awsquery.Operation {
 	return awsquery.Operation{Name: name, Params: params, Do: func(ctx context.Context, r *awsquery.Request) (any, error) { return do(ctx, r) }}
 }
 
-// reading makes an operation that changes nothing.
+// reading returns an operation without a change.
 func reading[T any](name string, do func(context.Context, *awsquery.Request) (T, error), params ...awsquery.Param) awsquery.Operation {
 	o := making(name, do, params...)
 	o.Reads = true
 	return o
 }
 
-// arn is the ARN of what the account has of a kind: "user/path/name".
+// arn returns the ARN of a resource of the account, such as "user/path/name".
 func (a *api) arn(resource string) string { return "arn:aws:iam::" + a.dir.Account() + ":" + resource }
 
-// authorize refuses a request that the caller's policies do not allow, and callers of other accounts, whose users are not
-// waxseal's to keep.
+// authorize refuses a request that the caller's policies do not allow, and callers from foreign accounts: this API
+// manages waxseal's own account only.
 func (a *api) authorize(r *awsquery.Request, resource string) error {
 	if r.Caller.AccountID != a.dir.Account() {
 		return awsquery.Fail(403, "AccessDenied", "User: %s is not authorized to perform: iam:%s on resource: %s of another account", r.Caller.ARN, r.Name, resource)
@@ -118,7 +118,7 @@ func unmodifiable(name string) error {
 	return awsquery.Fail(400, "UnmodifiableEntity", "The user %s is one of waxseal's configuration file: it is changed there, and the file read again with SIGHUP.", name)
 }
 
-// path returns the path that a request names, or the root.
+// path returns the path in a request, or the root.
 func path(r *awsquery.Request) string {
 	if p := r.Get("Path"); p != "" {
 		return p

@@ -34,7 +34,7 @@ func malformed(err error) error {
 	return awsquery.Fail(400, "MalformedPolicyDocument", "%s", err)
 }
 
-// checkDocument refuses an identity policy that is malformed, or that waxseal would not hold to.
+// checkDocument refuses a malformed identity policy, and a policy that waxseal could not enforce.
 func (a *api) checkDocument(document string) error {
 	if err := a.dir.CheckDocument(document); err != nil {
 		return malformed(err)
@@ -42,7 +42,7 @@ func (a *api) checkDocument(document string) error {
 	return nil
 }
 
-// checkTrust refuses a trust policy that is malformed or names who does not exist.
+// checkTrust refuses a trust policy that is malformed or names an unknown principal.
 func (a *api) checkTrust(document string) error {
 	if size(document) > maxTrust {
 		return limit("ACLSizePerRole", maxTrust)

@@ -11,13 +11,13 @@ import (
 // maxAttached is AWS's quota of the managed policies of a user, group or role.
 const maxAttached = 10
 
-// holder is a kind of record that has policies: its operations differ in names only.
+// holder is a kind of record with policies: the operations of the kinds differ in names only.
 type holder struct {
 	kind      string // "User"
 	name      awsquery.Rule
 	maxInline int
 	arn       func(name string) string
-	// find returns the record's policies, of a copy, and what puts the copy back.
+	// find returns the policies in a copy of the record, and a function to put the copy back.
 	find func(m *directory.Model, name string) (*directory.Policies, func(), error)
 }
 
@@ -140,7 +140,8 @@ func detach(_ *directory.Model, _ holder, p *directory.Policies, r *awsquery.Req
 	return nil
 }
 
-// policiesOf finds the policies that a request reads. A user of the configuration file has none here: its policy is there.
+// policiesOf finds the policies for a request that reads them. A user of the configuration file has no policies here:
+// its policy is in the file.
 func (a *api) policiesOf(h holder, r *awsquery.Request) (*directory.Policies, error) {
 	name := r.Get(h.kind + "Name")
 	if err := a.authorize(r, h.arn(name)); err != nil {

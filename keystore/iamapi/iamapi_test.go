@@ -71,7 +71,7 @@ func (r *rig) ask(op string, pairs ...string) (int, string, string) {
 	return a.Status, a.Code, string(a.Body)
 }
 
-// must asks for what is to succeed.
+// must sends a request that has to succeed.
 func (r *rig) must(op string, pairs ...string) string {
 	r.t.Helper()
 	status, code, body := r.ask(op, pairs...)
@@ -81,7 +81,7 @@ func (r *rig) must(op string, pairs ...string) string {
 	return body
 }
 
-// fails asks for what is to be refused.
+// fails sends a request that has to be refused.
 func (r *rig) fails(want, op string, pairs ...string) {
 	r.t.Helper()
 	status, code, body := r.ask(op, pairs...)
@@ -102,7 +102,7 @@ const (
 	trustMe = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"` + account + `"},"Action":"sts:AssumeRole"}]}`
 )
 
-// TestEveryOperationOfTheModel: each operation that AWS's model of IAM has is answered, or refused by name.
+// TestEveryOperationOfTheModel: each operation of AWS's model of IAM is answered, or refused by name.
 func TestEveryOperationOfTheModel(t *testing.T) {
 	names, err := os.ReadFile("../awsquery/iam.txt")
 	if err != nil {
@@ -174,8 +174,9 @@ func TestNobodyAsks(t *testing.T) {
 	}
 }
 
-// TestLifeOfAUser: a user is made, has keys that overlap, rights of its own, of a group and of a managed policy, and goes
-// only when it holds nothing any more. Rights and keys are in force when the answer is there.
+// TestLifeOfAUser: a user is made, has two access keys for a while, and gets rights of its own, of a group and of a
+// managed policy. It can be deleted only after everything it holds is gone. Rights and keys are in force when the
+// answer arrives.
 func TestLifeOfAUser(t *testing.T) {
 	r := newRig(t)
 	r.must("CreateUser", "UserName", "alice", "Path", "/team/")
@@ -268,7 +269,7 @@ func TestFileUsersAreReadOnly(t *testing.T) {
 	}
 }
 
-// TestPoliciesAreChecked: a policy that is malformed, too large or void is refused where it is put, in every place.
+// TestPoliciesAreChecked: wherever a policy can be put, a malformed, too large or void policy is refused.
 func TestPoliciesAreChecked(t *testing.T) {
 	r := newRig(t)
 	r.must("CreateUser", "UserName", "u")
@@ -289,7 +290,7 @@ func TestPoliciesAreChecked(t *testing.T) {
 	r.fails("LimitExceeded", "CreatePolicy", "PolicyName", "p", "PolicyDocument", big)
 }
 
-// TestTrustPolicies: a trust policy names who exists, and an identity provider only with subjects.
+// TestTrustPolicies: a trust policy names existing principals, and an identity provider only with subjects.
 func TestTrustPolicies(t *testing.T) {
 	r := newRig(t)
 	provider := field(r.must("CreateOpenIDConnectProvider", "Url", "https://token.example.com/k8s", "ClientIDList.member.1", "sts.amazonaws.com"), "OpenIDConnectProviderArn")
@@ -335,7 +336,7 @@ func TestTrustPolicies(t *testing.T) {
 	}
 }
 
-// TestPages: a list comes in pages that miss nothing.
+// TestPages: a paged list is complete.
 func TestPages(t *testing.T) {
 	r := newRig(t)
 	for i := range 7 {
@@ -369,7 +370,7 @@ func TestPages(t *testing.T) {
 	r.fails("ValidationError", "ListUsers", "Marker", "***")
 }
 
-// TestForms: parameters come once, in lists without holes, and none that the operation does not have (I7).
+// TestForms: parameters come once, in lists without holes, and only if the operation has them (I7).
 func TestForms(t *testing.T) {
 	r := newRig(t)
 	many := "Action=ListUsers&Version=" + version
@@ -401,7 +402,8 @@ func TestForms(t *testing.T) {
 	}
 }
 
-// TestTwoProcesses: what one process changes, another over the same state serves; changes that race do not undo each other.
+// TestTwoProcesses: a change by a process is served by a second process over the same state; racing changes do not undo
+// each other.
 func TestTwoProcesses(t *testing.T) {
 	store := state.NewMemory()
 	a, b := newRigOver(t, store), newRigOver(t, store)
@@ -442,7 +444,7 @@ func eventually(t *testing.T, f func() bool) {
 	t.Fatal("it never happened")
 }
 
-// TestLastUsed: a key tells when, for what and where it was used last.
+// TestLastUsed: a key shows the time, service and region of its last use.
 func TestLastUsed(t *testing.T) {
 	r := newRig(t)
 	r.must("CreateUser", "UserName", "alice")

@@ -9,7 +9,7 @@ import (
 	"waxseal/keystore/directory"
 )
 
-// maxKeys is AWS's: two, so that a new key is in use before the old one goes.
+// maxKeys is AWS's limit: two, so that a new key is in use before the old key goes.
 const maxKeys = 2
 
 func (a *api) keys() []awsquery.Operation {
@@ -23,7 +23,7 @@ func (a *api) keys() []awsquery.Operation {
 	}
 }
 
-// ownOr is the user that a request names, or the caller.
+// ownOr returns the user named by a request, or the caller.
 func (a *api) ownOr(r *awsquery.Request) (string, error) {
 	if name := r.Get("UserName"); name != "" {
 		return name, nil
@@ -174,7 +174,7 @@ func (a *api) lastUsed(ctx context.Context, r *awsquery.Request) (out lastUsedRe
 	return out, nil
 }
 
-// holderOf is the name of the user who has an access key.
+// holderOf returns the name of an access key's user.
 func (a *api) holderOf(id string) string {
 	for _, u := range a.dir.Model().Users {
 		if slices.ContainsFunc(u.Keys, func(k directory.AccessKey) bool { return k.ID == id }) {

@@ -11,14 +11,14 @@ import (
 
 const defaultPage = 100
 
-// page is the part of a list that an answer has.
+// page is the paging part of an answer.
 type page struct {
 	IsTruncated bool
 	Marker      string `xml:",omitempty"`
 }
 
-// cut returns a page of a list, in the order of its names. A marker is the name before the page: a list that changes
-// between two pages misses nothing that stays.
+// cut returns a page of a list, in the order of its names. A marker is the last name before the page: even if the list
+// changes between two pages, every lasting entry appears.
 func cut[T any](r *awsquery.Request, all []T, name func(T) string) ([]T, page, error) {
 	slices.SortFunc(all, func(a, b T) int { return strings.Compare(name(a), name(b)) })
 	if marker := r.Get("Marker"); marker != "" {

@@ -9,7 +9,7 @@ import (
 	"waxseal/keystore/directory"
 )
 
-// onlyVersion is the version that every managed policy has.
+// onlyVersion is the version of every managed policy.
 const onlyVersion = "v1"
 
 func (a *api) policies() []awsquery.Operation {
@@ -46,7 +46,7 @@ func (a *api) showPolicy(m *directory.Model, p *directory.Policy) policyResult {
 	return policyResult{p.Name, p.ID, a.policyARN(p), p.Path, onlyVersion, attachments(m, a.policyARN(p)), 0, true, p.Description, made, made}
 }
 
-// attachments counts the users, groups and roles that have a managed policy.
+// attachments counts the users, groups and roles with a managed policy.
 func attachments(m *directory.Model, arn string) int {
 	n := 0
 	count := func(p directory.Policies) {
@@ -90,7 +90,7 @@ func (a *api) createPolicy(ctx context.Context, r *awsquery.Request) (out struct
 	return out, err
 }
 
-// policy finds the managed policy that a request names.
+// policy finds the managed policy named by a request.
 func (a *api) policy(m *directory.Model, r *awsquery.Request) (*directory.Policy, error) {
 	arn := r.Get("PolicyArn")
 	if p := m.PolicyByARN(arn); p != nil && a.policyARN(p) == arn {

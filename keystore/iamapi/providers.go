@@ -34,8 +34,8 @@ func invalidInput(format string, args ...any) error {
 	return awsquery.Fail(400, "InvalidInput", format, args...)
 }
 
-// providerURL returns the URL of a provider without its scheme. A token's issuer must be this URL to the letter, so that
-// what could be written in two ways is refused.
+// providerURL returns the URL of a provider without its scheme. A token's issuer must be exactly this URL, so a URL
+// with a second spelling is refused.
 func providerURL(given string) (string, error) {
 	u, err := url.Parse(given)
 	switch {

@@ -32,7 +32,7 @@ func (a *api) showUser(u *directory.User) userResult {
 	return userResult{u.Path, u.Name, u.ID, u.ARN(a.dir.Account(), "user"), isoTime(u.Created)}
 }
 
-// showFileUser shows a user of the configuration file, which does not say when it was made.
+// showFileUser shows a user of the configuration file, without a creation date: the file has none.
 func showFileUser(u *iam.User) userResult {
 	_, resource, _ := strings.Cut(u.ARN, ":user")
 	path := "/"
@@ -58,7 +58,7 @@ func (a *api) fileUser(name string) *iam.User {
 	return &users[i]
 }
 
-// userARN is the ARN that a request about a user is authorised on: with the user's path, if there is the user.
+// userARN returns the ARN to authorize a request about a user: with the user's path, if the user exists.
 func (a *api) userARN(name string) string {
 	if u := findUser(a.dir.Model(), name); u != nil {
 		return u.ARN(a.dir.Account(), "user")

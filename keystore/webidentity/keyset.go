@@ -25,8 +25,8 @@ import (
 
 // How key sets are read.
 const (
-	fetchApart    = 30 * time.Second // at least, between two fetches from one issuer
-	refreshAfter  = time.Hour        // then keys that were removed are dropped
+	fetchApart    = 30 * time.Second // at least, between two fetches from an issuer
+	refreshAfter  = time.Hour        // a key that the issuer removed is dropped by then
 	keepUnrenewed = 24 * time.Hour   // while the issuer does not answer
 	fetchTime     = 5 * time.Second
 	maxDocument   = 1 << 20
@@ -34,7 +34,7 @@ const (
 	minRSABits    = 2048
 )
 
-// Source says how the keys of one issuer are read, where that is not by its own discovery.
+// Source replaces discovery for the keys of an issuer.
 type Source struct {
 	JWKSFile  string // the key set itself, read instead of the network
 	CAFile    string // certificate authorities of the issuer; "": the system's
@@ -50,9 +50,9 @@ type KeySets struct {
 	sets map[string]*keySet
 }
 
-// keySet is what is known of the keys of one issuer.
+// keySet caches the keys of an issuer.
 type keySet struct {
-	mu      sync.Mutex // held over a fetch, so that there is one at a time
+	mu      sync.Mutex // held during a fetch: there is at most one at a time
 	keys    []key
 	read    time.Time // when keys were read
 	tried   time.Time // when they were last asked for
@@ -84,8 +84,8 @@ func (s *KeySets) set(issuer string) *keySet {
 	return s.sets[issuer]
 }
 
-// keys returns an issuer's keys. They are read anew when they are an hour old or have none of the id, and never more often
-// than each half minute, whatever ids tokens name.
+// keys returns an issuer's keys. It fetches them if they are an hour old or lack the id. It never fetches more often
+// than every half minute, with any ids in tokens.
 func (s *KeySets) keys(ctx context.Context, issuer, id string) ([]key, error) {
 	set := s.set(issuer)
 	set.mu.Lock()
@@ -168,7 +168,8 @@ func readBounded(r io.Reader) ([]byte, error) {
 	return document, err
 }
 
-// client is one that follows no redirect: where keys come from is the issuer's word, not that of who answers for it.
+// client returns a client that follows no redirect: the issuer's own document names the place of the keys, and a server
+// at that place may not name another.
 func (s Source) client() (*http.Client, error) {
 	t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment}
 	if s.CAFile != "" {
@@ -211,7 +212,7 @@ func (s Source) get(ctx context.Context, client *http.Client, url string) ([]byt
 	return readBounded(resp.Body)
 }
 
-// parseKeys reads a JSON Web Key Set. Keys of other kinds than the two algorithms', and for other uses, are passed over.
+// parseKeys reads a JSON Web Key Set. It skips keys for further algorithms or uses.
 func parseKeys(document []byte) ([]key, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -269,7 +270,7 @@ func parseKey(raw json.RawMessage) (key, bool) {
 	return k, true
 }
 
-// rsaKey returns nil for a key that is not to be trusted.
+// rsaKey returns nil for an untrustworthy key, such as a short key.
 func rsaKey(n, e string) crypto.PublicKey {
 	modulus, errN := base64.RawURLEncoding.DecodeString(n)
 	exponent, errE := base64.RawURLEncoding.DecodeString(e)

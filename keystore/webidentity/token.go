@@ -1,7 +1,8 @@
-// Package webidentity verifies the tokens of OpenID Connect providers: JSON Web Tokens whose issuer is one that an
-// administrator has named, signed with RS256 or ES256 under a key of the issuer's own key set. Token and header choose
-// nothing: issuers are compared before any network is asked, algorithms are fixed here, and a key is used for its own
-// algorithm only. It stands on the standard library's cryptography; of the format it needs the two algorithms and four claims.
+// Package webidentity verifies the tokens of OpenID Connect providers: JSON Web Tokens from an issuer named by an
+// administrator, signed with RS256 or ES256 under a key of the issuer's own key set. Token and header choose nothing:
+// issuers are compared before any network access, algorithms are fixed here, and a key is used for its own algorithm
+// only. The package needs only two algorithms and four claims of the format, so it uses the standard library's
+// cryptography and no JWT library.
 package webidentity
 
 import (
@@ -34,11 +35,11 @@ var (
 	ErrKeys      = errors.New("the issuer's keys could not be read")
 )
 
-// leeway is how far the issuer's clock may be ahead of this one's, for times before which a token is not good. An expired
-// token has none.
+// leeway is how far the issuer's clock may be ahead of this clock, for a token's "not before" and "issued at". An
+// expired token has no leeway.
 const leeway = 30 * time.Second
 
-// Claims are what a token says.
+// Claims are the claims of a token in use here.
 type Claims struct {
 	Issuer   string
 	Subject  string
@@ -46,7 +47,7 @@ type Claims struct {
 	Party    string // azp
 }
 
-// token is a token that was taken apart, and is not verified.
+// token is a parsed token, not yet verified.
 type token struct {
 	algorithm string
 	keyID     string
@@ -95,7 +96,7 @@ func (t *token) parseHeader(document []byte) error {
 			err = json.Unmarshal(m.Value, &t.algorithm)
 		case "kid":
 			err = json.Unmarshal(m.Value, &t.keyID)
-		case "crit": // an extension that must be understood
+		case "crit": // an extension the reader must understand
 			err = ErrMalformed
 		}
 		if err != nil {
@@ -175,7 +176,7 @@ func instant(raw json.RawMessage) (time.Time, error) {
 	return time.Unix(int64(seconds), 0), nil
 }
 
-// Provider is what is known of a token's issuer.
+// Provider is the configuration of a token's issuer.
 type Provider struct {
 	Issuer    string // "https://token.example.com/path"
 	ClientIDs []string
@@ -209,8 +210,8 @@ func (s *KeySets) Verify(ctx context.Context, text string, now time.Time, find f
 	return Claims{}, ErrSignature
 }
 
-// isFor reports whether a token is for a client of the provider. Of several audiences all must be the provider's: a token
-// that is for others, too, may come from them. An authorised party must be a client as well.
+// isFor reports whether a token is for a client of the provider. If a token has several audiences, all must be the
+// provider's clients: a foreign audience could pass the token on. An authorized party must be a client as well.
 func (t *token) isFor(clients []string) bool {
 	has := func(id string) bool {
 		for _, c := range clients {

@@ -31,7 +31,7 @@ type issuer struct {
 	*httptest.Server
 	rsa     *rsa.PrivateKey
 	ec      *ecdsa.PrivateKey
-	keys    atomic.Pointer[string] // the key set that it shows
+	keys    atomic.Pointer[string] // the published key set
 	name    string                 // of itself in its configuration; "": its URL
 	fetched atomic.Int64
 	clock   time.Time
@@ -144,7 +144,8 @@ func (i *issuer) verify(token string) (Claims, error) {
 	})
 }
 
-// TestTokens: good tokens of both algorithms are taken, and whatever is not the issuer's, for us, now, is refused.
+// TestTokens: valid tokens of both algorithms are accepted; any token with a wrong issuer, audience, time or form is
+// refused.
 func TestTokens(t *testing.T) {
 	i := newIssuer(t)
 	rs, es := map[string]any{"alg": "RS256", "kid": "r1"}, map[string]any{"alg": "ES256", "kid": "e1"}
@@ -214,8 +215,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestKeySets: an issuer is asked once for any number of key ids within half a minute; keys that it removed end with the
-// next hour; while it does not answer, what it said last is good for a day.
+// TestKeySets: within half a minute an issuer is asked once, for any number of key ids. Keys that the issuer removed
+// end with the next hour. While the issuer does not answer, its last key set stays valid for a day.
 func TestKeySets(t *testing.T) {
 	i := newIssuer(t)
 	token := func(id string) string {
@@ -273,7 +274,7 @@ func TestKeyFile(t *testing.T) {
 	}
 }
 
-// TestWeakKeys: keys that are not to be trusted are passed over.
+// TestWeakKeys: untrustworthy keys are skipped.
 func TestWeakKeys(t *testing.T) {
 	i := newIssuer(t)
 	small, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // it is refused
