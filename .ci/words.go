@@ -40,6 +40,7 @@ var done = []string{
 	"keystore/iamapi",
 	"keystore/keystoretest",
 	"keystore/kmsapi",
+	"keystore/local",
 	"keystore/rootkey",
 	"keystore/sigv4",
 	"keystore/state",

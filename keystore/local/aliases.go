@@ -11,7 +11,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// aliasRecord is kms/alias/<account>/<name>. The key's record has the name too; both change in one transaction.
+// aliasRecord is kms/alias/<account>/<name>. The key's record has the name too; a single transaction changes both.
 type aliasRecord struct {
 	Target  string    `json:"target"` // key id
 	Created time.Time `json:"created"`
@@ -208,7 +208,7 @@ func (c *call) deleteAlias(ctx context.Context, name string) error {
 	return c.s.save(ctx, k, e)
 }
 
-// ListAliases lists the aliases of the caller's account, or those of one key.
+// ListAliases lists the aliases of the caller's account, or of a single key.
 func (s *Service) ListAliases(ctx context.Context, caller keystore.Caller, in *ListAliasesRequest) (*ListAliasesResponse, error) {
 	return perform(ctx, s, caller, "ListAliases", in, func(c *call) (*ListAliasesResponse, error) {
 		if err := c.allowAccount("kms:ListAliases", "*", nil); err != nil {
@@ -225,14 +225,14 @@ func (s *Service) ListAliases(ctx context.Context, caller keystore.Caller, in *L
 		if err != nil {
 			return nil, err
 		}
-		if k.Account != c.caller.AccountID { // its aliases are that account's business, as is whether it exists
+		if k.Account != c.caller.AccountID { // a foreign account's aliases, and whether it exists, are private to it
 			return nil, c.missing(keyRef{region: k.Region, account: k.Account, id: k.ID})
 		}
 		return s.listAliasesOf(ctx, k, p)
 	})
 }
 
-// listAliases reads as many aliases as the page has, and one more to see whether it is the last.
+// listAliases reads a page of aliases, and an extra alias to see whether the page is the last.
 func (s *Service) listAliases(ctx context.Context, account string, p page) (*ListAliasesResponse, error) {
 	prefix := aliasPath(account, aliasNamePrefix)
 	entries, err := s.state.Range(ctx, prefix, prefix+strings.TrimPrefix(p.after, aliasNamePrefix), p.limit+1)
@@ -242,7 +242,7 @@ func (s *Service) listAliases(ctx context.Context, account string, p page) (*Lis
 	return s.aliasPage(account, entries, p)
 }
 
-// listAliasesOf reads the aliases that the key's record names.
+// listAliasesOf reads the aliases named in the key's record.
 func (s *Service) listAliasesOf(ctx context.Context, k *key, p page) (*ListAliasesResponse, error) {
 	var entries []state.Entry
 	for _, name := range slices.Sorted(slices.Values(k.Aliases)) {
@@ -283,7 +283,7 @@ func (s *Service) aliasPage(account string, entries []state.Entry, p page) (*Lis
 	return out, nil
 }
 
-// orError is the fault if there was one, else what it means that there was none.
+// orError returns fault, or otherwise if fault is nil.
 func orError(fault, otherwise error) error {
 	if fault != nil {
 		return fault

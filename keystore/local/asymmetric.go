@@ -55,7 +55,7 @@ func curveOf(spec keySpec) elliptic.Curve {
 	return elliptic.P521()
 }
 
-// checkMaterial tells whether imported bytes are what the key type needs.
+// checkMaterial checks that imported bytes are valid material for the key type.
 func checkMaterial(spec keySpec, material []byte) error {
 	if !spec.asymmetric() {
 		if len(material) != spec.bits/8 {
@@ -123,7 +123,7 @@ func publicKey(material []byte) ([]byte, error) {
 	return x509.MarshalPKIXPublicKey(s.Public())
 }
 
-// digestOf returns what is signed: the message's digest, or the caller's own.
+// digestOf returns the digest to sign: of the message, or the caller's own.
 func digestOf(alg, messageType string, message []byte) ([]byte, error) {
 	hash := hashOf[alg]
 	switch {
@@ -186,7 +186,7 @@ func verify(material []byte, alg string, digest, signature []byte) (bool, error)
 	return false, errors.New("material cannot verify")
 }
 
-// maxRSAPlaintext is the most that OAEP leaves room for: 190 bytes for RSA_2048 with SHA-256.
+// maxRSAPlaintext returns the longest plaintext for OAEP: 190 bytes for RSA_2048 with SHA-256.
 func maxRSAPlaintext(spec keySpec, alg string) int {
 	return spec.bits/8 - 2*hashOf[alg].Size() - 2
 }
@@ -223,7 +223,7 @@ func mac(material []byte, alg string, message []byte) []byte {
 
 var errPeerKey = errors.New("not a public key on the curve of this key")
 
-// sharedSecret is ECDH with the other side's DER-encoded public key.
+// sharedSecret computes ECDH with the peer's DER-encoded public key.
 func sharedSecret(material, peerDER []byte) ([]byte, error) {
 	s, err := signer(material)
 	if err != nil {

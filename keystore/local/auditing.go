@@ -10,11 +10,11 @@ import (
 	"waxseal/keystore/audit"
 )
 
-// record writes the audit record of an operation. A call across accounts is recorded in each, unless it was denied:
-// that is no business of a key's owner.
+// record writes the audit record of an operation. A call across accounts is recorded in every account concerned. A
+// denied call is recorded in the caller's account only: it does not concern the key's owner.
 func (c *call) record(ctx context.Context, result error) error {
 	c.s.counters.add(c.op, codeOf(result))
-	ctx = context.WithoutCancel(ctx) // a client that hangs up does not escape the record
+	ctx = context.WithoutCancel(ctx) // a client cannot escape the record by hanging up
 	r := c.event(result)
 	owners := c.otherOwners()
 	if len(owners) == 0 || r.ErrorCode == "AccessDenied" {
@@ -38,7 +38,7 @@ func (c *call) record(ctx context.Context, result error) error {
 	return nil
 }
 
-// otherOwners are the accounts, besides the caller's, whose keys are concerned: ReEncrypt may have two.
+// otherOwners returns the accounts of the keys concerned, without the caller's account: ReEncrypt may have two.
 func (c *call) otherOwners() []string {
 	var owners []string
 	for _, k := range c.keys {
@@ -81,7 +81,7 @@ func (c *call) event(result error) *audit.Record {
 	return r
 }
 
-// maxErrorMessage is CloudTrail's limit. Messages repeat what was wrong in a request, which may be long.
+// maxErrorMessage is CloudTrail's limit. Messages repeat parts of a request, and those may be long.
 const maxErrorMessage = 1024
 
 func cutText(s string, limit int) string {
@@ -94,7 +94,8 @@ func cutText(s string, limit int) string {
 	return s[:limit]
 }
 
-// codeOf is the exception of a result, empty for success. What is not an exception is the end of the client's wait.
+// codeOf returns the exception code of a result, empty for success. An error that is no exception means that the
+// client's context has ended.
 func codeOf(result error) string {
 	switch e := result.(type) {
 	case nil:
@@ -111,7 +112,8 @@ func (c *call) userIdentity() audit.UserIdentity {
 	})
 }
 
-// changing are the operations that change something; all others are read-only in the log, the cryptographic ones too.
+// changing are the operations that change state; all further operations are read-only in the log, also the
+// cryptographic.
 var changing = []string{
 	"CancelKeyDeletion", "CreateAlias", "CreateGrant", "CreateKey", "DeleteAlias", "DeleteImportedKeyMaterial", "DisableKey",
 	"DisableKeyRotation", "EnableKey", "EnableKeyRotation", "ImportKeyMaterial", "PutKeyPolicy", "RetireGrant", "RevokeGrant",
@@ -123,8 +125,8 @@ func Changes(op string) bool { return slices.Contains(changing, op) }
 
 func readOnly(op string) bool { return !Changes(op) }
 
-// auditParams are the parameters of a request as the log shows them: all but bytes (plaintext, ciphertext, messages,
-// signatures, tokens, key material) and what is not set.
+// auditParams returns a request's parameters for the audit record: all fields except unset fields and bytes (plaintext,
+// ciphertext, messages, signatures, tokens, key material).
 func auditParams(in any) map[string]any {
 	params := lowerFields(in)
 	delete(params, "grantTokens")
@@ -132,8 +134,8 @@ func auditParams(in any) map[string]any {
 	return params
 }
 
-// lowerFields turns a struct into the map that CloudTrail would show: names in lower camel case, no bytes, no zero
-// values but false and numbers in what is not a pointer.
+// lowerFields turns a struct into a map as CloudTrail shows it: names in lower camel case, no bytes, and no zero
+// values, except false and numbers outside pointers.
 func lowerFields(in any) map[string]any {
 	v := reflect.Indirect(reflect.ValueOf(in))
 	out := make(map[string]any, v.NumField())

@@ -124,7 +124,7 @@ func TestRecordAcrossAccounts(t *testing.T) {
 	}
 }
 
-// ReEncrypt between the keys of two other accounts concerns three accounts, each of which has its record.
+// ReEncrypt between the keys of two foreign accounts concerns three accounts, and each has its record.
 func TestRecordsOfAllOwners(t *testing.T) {
 	const third = "777788889999"
 	r := newRig(t)
@@ -195,7 +195,7 @@ func TestNoRecordNoResult(t *testing.T) {
 	if strings.Contains(err.Error(), "disk") {
 		t.Errorf("the client learns %q", err)
 	}
-	// What the service does by itself waits for the log, and is recorded when there is one.
+	// An act of the service itself waits for the log, and is recorded when the log is back.
 	r.audit.Fail(nil)
 	must(r.ScheduleKeyDeletion(background, alice, &ScheduleKeyDeletionRequest{KeyId: md.KeyId}))(t)
 	r.audit.Fail(errors.New("disk full"))

@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Identities know which principals exist. *iam.Directory is one.
+// Identities is the directory of existing principals, such as *iam.Directory.
 type Identities = iam.Identities
 
 // parseKeyPolicy reads a key policy.
@@ -23,7 +23,7 @@ func parseKeyPolicy(document string) (*iam.Policy, error) {
 // allow; or a grant must allow. For a caller of another account both policies must allow.
 func (c *call) authorize(k *key, given string, a access) error {
 	if c.caller.Service {
-		return nil // the service opens what it made, once it has authorised the requester, and acts for its operator
+		return nil // the service decrypts its own data keys after it has authorized the requester, and acts for its operator
 	}
 	if err := checkContext(a.context); err != nil {
 		return err
@@ -38,8 +38,9 @@ func (c *call) authorize(k *key, given string, a access) error {
 // principal is the caller as policies see it.
 func (c *call) principal() iam.Principal { return c.caller.Requester.Principal() }
 
-// acrossAccounts are the actions that a key's policy can allow to other accounts. For all others its permission has no
-// effect. https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
+// acrossAccounts are the actions that a key's policy can allow to foreign accounts. For all further actions such a
+// permission has no effect.
+// https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 var acrossAccounts = []string{
 	"Encrypt", "Decrypt", "ReEncryptFrom", "ReEncryptTo", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext",
 	"GenerateDataKeyPair", "GenerateDataKeyPairWithoutPlaintext", "Sign", "Verify", "GenerateMac", "VerifyMac", "DeriveSharedSecret",
@@ -75,12 +76,12 @@ func (c *call) decide(k *key, policy *iam.Policy, req *iam.Request, a access) er
 	return c.denied(req.Action, req.Resource, deniedNoResource)
 }
 
-// maxContext is how many bytes the names and values of an encryption context may have. AWS tells no limit of its own; a
-// context is authenticated, judged by policies and recorded with each use of a ciphertext, so there must be one.
+// maxContext is the limit on the bytes of an encryption context's names and values. AWS documents no limit of its own;
+// a context is authenticated, evaluated by policies and recorded with each use of a ciphertext, so it needs a bound.
 const maxContext = 8 << 10
 
-// checkContext refuses a context that is too large, and two names that differ in case only: policies compare the names
-// without it, and could be told one thing while the ciphertext is bound to another.
+// checkContext refuses a context that is too large, and two names that differ in case only. Policies compare names
+// without case: they could see the value of Team while the ciphertext is bound to the value of team.
 func checkContext(ec keystore.Context) error {
 	size := 0
 	for name, value := range ec {
@@ -129,7 +130,7 @@ func (c *call) conditions(r *record, given string, a access) iam.Values {
 	return v
 }
 
-// callerConditions are those that do not depend on the key.
+// callerConditions returns the condition values that do not depend on the key.
 func (c *call) callerConditions() iam.Values {
 	v := c.caller.Conditions(c.now, c.s.region)
 	v.Set("kms:CallerAccount", c.caller.AccountID)
@@ -139,7 +140,7 @@ func (c *call) callerConditions() iam.Values {
 	return v
 }
 
-// allowAccount authorises what is not about a key: only the caller's own policy has a say.
+// allowAccount authorizes an action without a key: only the caller's own policy counts.
 func (c *call) allowAccount(action, resource string, f facts) error {
 	if c.caller.Service {
 		return nil
@@ -161,7 +162,7 @@ func (c *call) allowAccount(action, resource string, f facts) error {
 	return c.denied(action, resource, deniedNoIdentity)
 }
 
-// allowAlias authorises an operation on an alias; that on its key is authorised besides.
+// allowAlias authorizes an operation on an alias; the operation on its key is authorized separately.
 func (c *call) allowAlias(name string) error {
 	return c.allowAccount("kms:"+c.op, aliasARN(c.s.region, c.caller.AccountID, name), facts{"kms:RequestAlias": {name}})
 }
@@ -216,8 +217,8 @@ func (c *call) checkPolicy(r *record, document string, bypass bool) error {
 	return nil
 }
 
-// checkConditionKeys refuses a policy whose conditions look at what the key service does not know: it would be kept, and
-// a Deny in it would not hold.
+// checkConditionKeys refuses a policy with a condition key unknown to the key service: a Deny on it would be stored and
+// would never hold.
 func checkConditionKeys(p *iam.Policy) error {
 	for _, st := range p.Statements() {
 		if key := st.VoidKey(func(_ *iam.Statement, key string) bool { return iam.KMSKeys.Has(key) }); key != "" {

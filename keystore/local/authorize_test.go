@@ -6,7 +6,8 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// TestKeyPolicyConditionKeys: a key policy with a Deny that would not hold is refused, and the answer names the condition key.
+// TestKeyPolicyConditionKeys: a key policy with a Deny that could never hold is refused, and the answer names the
+// condition key.
 func TestKeyPolicyConditionKeys(t *testing.T) {
 	r := newRig(t)
 	key := r.newKey(nil)

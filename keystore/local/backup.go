@@ -19,8 +19,8 @@ import (
 //	backup = "WXKB" 0x01 || id(16 random bytes) || chunk ...
 //	chunk  = be32(length) || seal(JSON list of {k, v}), associated data: label || id || be32(number) || last(0 or 1)
 //
-// Key material is sealed inside once more, as it is in the state. A chunk that is missing, moved, changed or of
-// another backup does not open, and neither does a backup without its last chunk.
+// Inside, key material is sealed once more, as in the state. A chunk does not open if it is moved, changed or from
+// another backup; a backup does not open if a chunk, such as the last, is missing.
 const (
 	backupMagic   = "WXKB\x01"
 	backupLabel   = "waxseal/kms/backup/v1\x00"
@@ -37,8 +37,8 @@ type backupEntry struct {
 	Value []byte `json:"v"`
 }
 
-// Export writes a backup, while the service goes on. Each key is as it was at one moment, but not all at the same; to
-// copy the whole state at one moment use state.Store.Backup.
+// Export writes a backup, while the service goes on. Each key is a consistent snapshot, but the snapshots are of
+// different moments. state.Store.Backup copies the whole state at a single moment.
 func (s *Service) Export(ctx context.Context, w io.Writer) error {
 	if err := s.flushUsage(ctx); err != nil {
 		return err
@@ -133,7 +133,7 @@ func Import(ctx context.Context, store state.Store, secrets *rootkey.Secret, r i
 	}
 }
 
-// prepareRestore marks the state as being restored, and removes what an interrupted restore left.
+// prepareRestore marks the state as being restored, and removes the remains of an interrupted restore.
 func prepareRestore(ctx context.Context, store state.Store) error {
 	_, err := store.Get(ctx, restoreMark)
 	if err != nil && !errors.Is(err, state.ErrNotFound) {
@@ -186,7 +186,7 @@ func readChunk(r io.Reader, sealer state.Sealer, id []byte, number uint32) (list
 	return nil, false, errBackup
 }
 
-// checkRestored refuses a state that a restore has left half done.
+// checkRestored refuses a state with an unfinished restore.
 func checkRestored(ctx context.Context, store state.Store) error {
 	_, err := store.Get(ctx, restoreMark)
 	switch {
@@ -198,12 +198,11 @@ func checkRestored(ctx context.Context, store state.Store) error {
 	return errors.New("the restore of a backup was interrupted; restore it again")
 }
 
-// Rekey seals everything again that was not sealed under the newest root secret, while the service goes on, and
-// tells how many records that were. When it has returned without an error, no record needs an older secret (backups
-// and import tokens made before still do).
+// Rekey reseals every record not yet sealed under the newest root secret, while the service goes on, and returns their
+// number. After success no record needs an older secret (earlier backups and import tokens still do).
 func (s *Service) Rekey(ctx context.Context) (int, error) {
-	// What was sealed before the newest secret was there may be on its way into the state still, behind the place where
-	// the scan has been. Once nothing is under way, whatever is sealed from here on is sealed under the newest.
+	// A value sealed before the newest secret arrived may still be on its way into the state, to a place that the scan
+	// has passed. After these writes, every new value is sealed under the newest secret.
 	s.awaitStored()
 	resealed, after := 0, ""
 	for {
@@ -290,7 +289,7 @@ func (s *Service) rekeyRoot(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// reseal seals one value under the newest secret, unless it is already.
+// reseal seals a value under the newest secret, unless it is already.
 func (s *Service) reseal(sealed *[]byte, aad []byte) (bool, error) {
 	if *sealed == nil {
 		return false, nil

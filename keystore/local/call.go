@@ -13,7 +13,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// call is one operation under way: who asks, and what the audit record will say.
+// call is an operation under way, with its caller and the content of its audit record.
 type call struct {
 	s       *Service
 	caller  keystore.Caller
@@ -28,9 +28,9 @@ type call struct {
 	crypto bool           // the operation uses the key, see GetKeyLastUsage
 }
 
-// perform runs one operation: rate limit, body, audit record, in this order. The record is written before the result
-// is returned; when it cannot be written, there is no result. (A change that was made stays made: its record is
-// missing, its caller has an error, and asking again is safe.)
+// perform runs an operation: rate limit, body, audit record, in this order. The record is written before the result is
+// returned; if it cannot be written, there is no result. (A completed change stays: its record is missing, the caller
+// gets an error, and a repeat is safe.)
 func perform[T any](ctx context.Context, s *Service, caller keystore.Caller, op string, in any, body func(*call) (T, error)) (T, error) {
 	var none T
 	if caller.AccountID == "" {
@@ -45,7 +45,7 @@ func perform[T any](ctx context.Context, s *Service, caller keystore.Caller, op 
 	}
 	var out T
 	var err error
-	if !caller.Service { // the service must open what it made, whoever asks too much
+	if !caller.Service { // the service must open its own data keys, even if a caller has exceeded the rate limit
 		err = s.throttle.admit(caller.ARN, c.now)
 	}
 	if err == nil {
@@ -65,7 +65,7 @@ func perform[T any](ctx context.Context, s *Service, caller keystore.Caller, op 
 	return out, nil
 }
 
-// visible turns an error into what the client may know.
+// visible turns an error into its form for the client.
 func (c *call) visible(err error) error {
 	var e *Error
 	switch {
@@ -83,17 +83,17 @@ func (c *call) visible(err error) error {
 	return errInternal()
 }
 
-// access says what an operation wants of a key.
+// access is an operation's demand on a key.
 type access struct {
 	aliases bool   // alias names and alias ARNs are accepted
 	action  string // without "kms:"; the operation's name when empty
 	rule    string // row of the key state table; the operation's name when empty
-	usage   string // what the key must be for; any when empty
+	usage   string // the key's usage; any when empty
 
 	context keystore.Context    // encryption context
 	tokens  []string            // grant tokens
 	facts   facts               // further condition keys
-	begets  *CreateGrantRequest // what a grant must cover to allow it
+	begets  *CreateGrantRequest // the grant to make: an allowing grant must cover it
 
 	// fit, where set, tells whether this kind of key has the operation at all; asked before the key's state.
 	fit func(*record) error
@@ -111,7 +111,7 @@ func (c *call) use(ctx context.Context, given string, a access) (*key, error) {
 	return k, c.check(k, given, a)
 }
 
-// check authorises the use of a key that was found.
+// check authorizes the use of a resolved key.
 func (c *call) check(k *key, given string, a access) error {
 	c.touched(k.record)
 	if err := checkTokens(a.tokens); err != nil {
@@ -119,7 +119,7 @@ func (c *call) check(k *key, given string, a access) error {
 	}
 	if err := c.authorize(k, given, a); err != nil {
 		if k.Account != c.caller.AccountID && strings.Contains(given, ":"+aliasNamePrefix) && isCode(err, codeAccessDenied) {
-			return c.denied("kms:"+c.op, given, deniedNoResource) // as of one that is not there: what it names is its owner's business
+			return c.denied("kms:"+c.op, given, deniedNoResource) // looks like a missing alias: its target is private to its owner
 		}
 		return err
 	}
@@ -147,8 +147,8 @@ func (c *call) touched(r *record) {
 	c.keys = append(c.keys, r)
 }
 
-// find resolves what the client wrote. Keys of other accounts that do not exist are "access denied": whether they
-// exist is their owner's business.
+// find resolves a client's key identifier. A missing key of a foreign account is "access denied": whether it exists is
+// private to that account.
 func (c *call) find(ctx context.Context, given string, aliases bool) (*key, error) {
 	ref, err := parseRef(given, c.caller.AccountID)
 	if err != nil {
@@ -201,8 +201,8 @@ func (c *call) denied(action, resource, why string) error {
 	return failf(codeAccessDenied, "User: %s is not authorized to perform: %s on resource: %s %s", c.caller.ARN, action, resource, why)
 }
 
-// change is a read-change-write of a customer managed key. The key is authorised and its state checked in each round,
-// on the very revision that the write depends on.
+// change is a read-change-write of a customer managed key. Each round authorizes the key and checks its state, on the
+// same revision that the write depends on.
 func (c *call) change(ctx context.Context, given string, a access, change func(*edit) error) (*edit, error) {
 	var e *edit
 	err := retry(ctx, func() error {
@@ -233,7 +233,7 @@ func errDryRun() error {
 	return failf(codeDryRun, "The request would have succeeded, but the DryRun option is set.")
 }
 
-// RefuseInvalid records and refuses a request that is not one of the operation's: its parameters cannot be told.
+// RefuseInvalid records and refuses a request that is invalid for its operation. The record leaves out its parameters.
 func (s *Service) RefuseInvalid(ctx context.Context, caller keystore.Caller, op, code, message string) error {
 	_, err := perform(ctx, s, caller, op, struct{}{}, func(c *call) (*Empty, error) {
 		c.params = nil
@@ -242,7 +242,7 @@ func (s *Service) RefuseInvalid(ctx context.Context, caller keystore.Caller, op,
 	return err
 }
 
-// Refuse records and refuses an operation that AWS has and this service does not offer.
+// Refuse records and refuses an AWS operation without support here.
 func (s *Service) Refuse(ctx context.Context, caller keystore.Caller, op, why string) error {
 	_, err := perform(ctx, s, caller, op, struct{}{}, func(*call) (*Empty, error) {
 		return nil, failf(codeUnsupported, "%s", why)

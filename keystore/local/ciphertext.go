@@ -32,7 +32,7 @@ const (
 	blobLabel = "waxseal/kms/ciphertext/v1"
 )
 
-// blobHeader is the clear, authenticated front of a blob. It names what opens it.
+// blobHeader is the clear, authenticated front of a blob. It names the key and material that open it.
 type blobHeader struct {
 	account  string
 	keyID    string
@@ -41,15 +41,15 @@ type blobHeader struct {
 
 var errBlob = errors.New("ciphertext is not whole")
 
-// materialID names material within one key: a one-way value of both. A keyed hash with the material as the key
-// cannot be turned round, and no two materials share it, so that naming it in a blob commits the blob to one material.
+// materialID returns an id for material within its key: a one-way function of both. HMAC with the material as the HMAC
+// key cannot be inverted, and two materials never share an id. So an id in a blob commits the blob to its material.
 func materialID(account, keyID string, material []byte) string {
 	sum := mac(material, "HMAC_SHA_256", []byte("waxseal/kms/material/v1\x00"+account+"\x00"+keyID))
 	return hex.EncodeToString(sum)
 }
 
-// sealBlob encrypts under the material of a key. Every blob has a key of its own, derived with a fresh salt, so the
-// nonce is zero and no (key, nonce) is ever used twice, however many blobs one material makes.
+// sealBlob encrypts under the material of a key. Every blob has its own cipher key, derived with a fresh salt. So the
+// nonce is zero, and no (key, nonce) pair repeats, however many blobs use the material.
 func sealBlob(h blobHeader, keyARN string, material, plaintext []byte, ec keystore.Context) ([]byte, error) {
 	out, err := h.encode()
 	if err != nil {
@@ -65,7 +65,7 @@ func sealBlob(h blobHeader, keyARN string, material, plaintext []byte, ec keysto
 	return aead.Seal(out, make([]byte, aead.NonceSize()), plaintext, blobAAD(out, keyARN, ec)), nil
 }
 
-// openBlob decrypts what sealBlob made. Any change of the blob, the key or the context is the same error.
+// openBlob decrypts a blob of sealBlob. Any change of the blob, the key or the context gives the same error.
 func openBlob(blob []byte, keyARN string, material []byte, ec keystore.Context) ([]byte, error) {
 	if len(blob) < blobOverhead {
 		return nil, errBlob
@@ -95,7 +95,7 @@ func blobAEAD(material, salt []byte) (cipher.AEAD, error) {
 }
 
 // blobAAD binds the header, the key's ARN (account and Region included) and the encryption context, each with its
-// length. The header is copied: Seal appends to the slice that it came from.
+// length. The header is copied, because Seal appends to the slice behind it.
 func blobAAD(header []byte, keyARN string, ec keystore.Context) []byte {
 	aad := binary.BigEndian.AppendUint32(bytes.Clone(header), uint32(len(keyARN)))
 	aad = append(aad, keyARN...)

@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore"
 )
 
-// An archived ciphertext: what a released version wrote, every later version reads.
+// archived is a ciphertext written by a released version: every later version reads it.
 type archived struct {
 	Comment   string
 	ARN       string
@@ -84,7 +84,8 @@ func addToArchive(t *testing.T) {
 	}
 }
 
-// The same material in two keys: a blob of one opens under the other neither by name nor by surgery on its header.
+// The same material in two keys: a blob of a key does not open under the second key, neither by name nor with an edited
+// header.
 func TestEqualMaterialOfTwoKeys(t *testing.T) {
 	material := bytes.Repeat([]byte{9}, 32)
 	one, two := "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"

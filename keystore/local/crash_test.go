@@ -27,9 +27,9 @@ import (
 	"waxseal/keystore/state"
 )
 
-// The crash test runs this test binary again as a child that changes keys as fast as it can and says what was
-// acknowledged, kills it with SIGKILL at a random moment, opens the state that is left, and checks it; again and
-// again on the same files.
+// The crash test runs this test binary again as a child. The child changes keys as fast as it can and prints each
+// acknowledged change. The test kills it with SIGKILL at a random moment, opens the remaining state, and checks it;
+// again and again on the same files.
 
 const crashEnv = "WAXSEAL_TEST_CRASH_DIR"
 
@@ -100,7 +100,7 @@ func crashChild(dir string) error {
 	return <-failed
 }
 
-// crashRound makes a key and changes it in every way that takes more than one entry of the state.
+// crashRound makes a key and changes it in every way that needs more than one entry of the state.
 func crashRound(s *Service, say func(...string)) error {
 	who := func() keystore.Caller {
 		c := alice
@@ -169,7 +169,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	}
 }
 
-// killOne runs a child for a moment and returns what it said was acknowledged.
+// killOne runs a child for a moment and returns its acknowledged changes.
 func killOne(t *testing.T, dir string) (said [][]string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
@@ -250,7 +250,7 @@ func checkCrash(t *testing.T, dir string, acknowledged [][]string) {
 				t.Errorf("%s is lost", what)
 			}
 		case "alias":
-			// The last alias of a round is deleted again; one whose deletion was not acknowledged may be there or not.
+			// The last alias of a round is deleted again; without an acknowledgement it may be there or not.
 			there := has(k.Aliases, what[3])
 			if there && unaliased[what[3]] || !there && !strings.HasSuffix(what[3], "/2") {
 				t.Errorf("%s: there is %t", what, there)
@@ -263,7 +263,7 @@ func checkCrash(t *testing.T, dir string, acknowledged [][]string) {
 	}
 }
 
-// checkConsistent checks what no transaction may ever leave apart: the entries that belong together.
+// checkConsistent checks that entries written by the same transaction agree.
 func checkConsistent(t *testing.T, s *crashService) {
 	t.Helper()
 	aliases := map[string]string{}

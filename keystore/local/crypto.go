@@ -37,7 +37,7 @@ func (s *Service) Encrypt(ctx context.Context, caller keystore.Caller, in *Encry
 	})
 }
 
-// encryptionAccess is what Encrypt, Decrypt and ReEncrypt ask of a key.
+// encryptionAccess returns the demand of Encrypt, Decrypt and ReEncrypt on a key.
 func encryptionAccess(ec keystore.Context, tokens []string, alg string) access {
 	return access{
 		aliases: true, usage: usageEncrypt, context: ec, tokens: tokens,
@@ -55,7 +55,7 @@ func checkAlgorithm(r *record, alg string, ec keystore.Context) error {
 	return nil
 }
 
-// checkSize refuses what does not fit into one block of RSA.
+// checkSize refuses a plaintext too long for a block of RSA.
 func checkSize(r *record, alg string, plaintext []byte) error {
 	if alg == algSymmetric {
 		return nil
@@ -84,7 +84,7 @@ func (c *call) encrypt(k *key, alg string, plaintext []byte, ec keystore.Context
 	return blob, m.ID, err
 }
 
-// Decrypt opens a ciphertext. A symmetric one names its key; for an asymmetric one the caller does.
+// Decrypt opens a ciphertext. A symmetric ciphertext names its key; for an asymmetric ciphertext the caller does.
 func (s *Service) Decrypt(ctx context.Context, caller keystore.Caller, in *DecryptRequest) (*DecryptResponse, error) {
 	alg := orDefault(in.EncryptionAlgorithm, algSymmetric)
 	return perform(ctx, s, caller, "Decrypt", in, func(c *call) (*DecryptResponse, error) {
@@ -156,7 +156,7 @@ func (c *call) decrypt(ctx context.Context, src source, a access) (k *key, plain
 	return k, plaintext, materialID, nil
 }
 
-// sourceKey is the key that a ciphertext names, or that the caller names for it. Both must be the same.
+// sourceKey returns the key named in a ciphertext or by the caller. If both name a key, it must be the same.
 func (c *call) sourceKey(ctx context.Context, src source, a access, ignore bool) (*key, blobHeader, error) {
 	if src.keyID == "" && src.alg != algSymmetric {
 		return nil, blobHeader{}, invalid("KeyId is required when the encryption algorithm is %s.", src.alg)
@@ -260,7 +260,7 @@ func (s *Service) ReEncrypt(ctx context.Context, caller keystore.Caller, in *ReE
 	})
 }
 
-// sameKey tells whether source and destination of a ReEncrypt are one key, for a policy's condition on it.
+// sameKey reports whether source and destination of a ReEncrypt are the same key, for a policy's condition on it.
 func (c *call) sameKey(ctx context.Context, in *ReEncryptRequest, dest *key) bool {
 	if header, err := parseBlob(in.CiphertextBlob); err == nil {
 		return header.keyID == dest.ID
@@ -314,7 +314,7 @@ func (s *Service) generateDataKey(ctx context.Context, caller keystore.Caller, o
 	})
 }
 
-// useSymmetric is use for operations that only symmetric encryption keys have.
+// useSymmetric is use for operations on symmetric encryption keys only.
 func (c *call) useSymmetric(ctx context.Context, given string, a access) (*key, error) {
 	k, err := c.use(ctx, given, a)
 	if err != nil {
@@ -343,7 +343,7 @@ func (s *Service) GenerateDataKeyPair(ctx context.Context, caller keystore.Calle
 	return s.generatePair(ctx, caller, "GenerateDataKeyPair", in)
 }
 
-// GenerateDataKeyPairWithoutPlaintext makes a key pair whose private half is for later.
+// GenerateDataKeyPairWithoutPlaintext makes a key pair and returns its private key only encrypted, for later use.
 func (s *Service) GenerateDataKeyPairWithoutPlaintext(ctx context.Context, caller keystore.Caller, in *GenerateDataKeyPairRequest) (*GenerateDataKeyPairResponse, error) {
 	out, err := s.generatePair(ctx, caller, "GenerateDataKeyPairWithoutPlaintext", in)
 	if err != nil {

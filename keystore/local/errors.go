@@ -2,7 +2,7 @@ package local
 
 import "fmt"
 
-// Error is an exception of the KMS API: its name, the message that AWS gives, and the HTTP status.
+// Error is an exception of the KMS API: its name, AWS's message for it, and the HTTP status.
 type Error struct {
 	Code    string // e.g. "NotFoundException"
 	Message string
@@ -64,7 +64,7 @@ func failf(code, format string, args ...any) *Error {
 
 func invalid(format string, args ...any) *Error { return failf(codeValidation, format, args...) }
 
-// errStateAway is what a client learns when the state store cannot be asked, or a transaction's outcome is not known.
+// errStateAway is the error for the client if the state store is unreachable, or a transaction's outcome is unknown.
 func errStateAway() *Error {
 	return failf(codeDependencyTimeout, "The system timed out while trying to fulfill the request. You can retry the request.")
 }

@@ -32,12 +32,12 @@ type grantRecord struct {
 	// Whom the two ARNs meant when the grant was made; empty in grants of earlier versions.
 	GranteeID   string            `json:"grantee_id,omitempty"`
 	RetiringID  string            `json:"retiring_id,omitempty"`
-	Issuer      string            `json:"issuer"` // account of whoever made it
+	Issuer      string            `json:"issuer"` // account of the grant's creator
 	Operations  []string          `json:"operations"`
 	Constraints *GrantConstraints `json:"constraints,omitempty"`
 }
 
-// grantSet is the grants of a key, by grantee and by id. Those of a role and of its sessions are in one place: iam.RoleOf.
+// grantSet is the grants of a key, by grantee and by id. A role's grants and its sessions' share a place: iam.RoleOf.
 type grantSet struct {
 	byGrantee map[string][]*grantRecord
 	byID      map[string]*grantRecord
@@ -69,15 +69,14 @@ func (s *Service) loadGrants(ctx context.Context, keyID string) (grantSet, error
 	return set, nil
 }
 
-// contextOperations are the grant operations on which constraints have an effect.
+// contextOperations are the grant operations affected by constraints.
 var contextOperations = []string{
 	"Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "GenerateDataKeyPair",
 	"GenerateDataKeyPairWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo",
 }
 
-// grantFor finds a grant that allows a request. A grant to a role is limited by the session policies of the role's
-// sessions. Grants are seen at once, so a grant token adds nothing; a token that
-// is not one is refused before (checkTokens).
+// grantFor finds a grant that allows a request. The session policies of a role's sessions also limit a grant to the
+// role. Grants take effect at once, so a grant token adds nothing; checkTokens has refused an invalid token before.
 func (c *call) grantFor(k *key, req *iam.Request, own iam.Own, a access) *grantRecord {
 	op := strings.TrimPrefix(req.Action, "kms:")
 	for _, g := range k.grants.byGrantee[iam.RoleOf(req.Principal.ARN)] {
@@ -88,8 +87,8 @@ func (c *call) grantFor(k *key, req *iam.Request, own iam.Own, a access) *grantR
 	return nil
 }
 
-// sameID reports whether a principal is the one that a grant was made for, and not one that was made anew under its name.
-// Grants of earlier versions tell no id.
+// sameID reports whether a principal is the grant's original principal, and not a new principal made under the old
+// name. Grants of earlier versions have no id.
 func sameID(id string, who iam.Principal) bool {
 	id, _, _ = strings.Cut(id, ":") // a session's begins with its role's
 	now, _, _ := strings.Cut(who.UserID, ":")
@@ -265,8 +264,8 @@ const (
 	maxConstraintValue = 384 // characters
 )
 
-// check refuses what AWS refuses, and constraints without a pair: they might be meant for "no encryption context" or
-// for any, which is not the same at all.
+// check refuses constraints that AWS refuses, and constraints without a pair: an empty constraint could mean "no
+// encryption context" or "any encryption context", and the two are opposites.
 func (g *GrantConstraints) check() error {
 	if g == nil {
 		return nil
@@ -311,7 +310,7 @@ func (c *call) grantFacts(in *CreateGrantRequest) facts {
 	return f
 }
 
-// grantUsages says which keys a grant operation is possible for.
+// grantUsages maps a grant operation to the key usage it needs.
 var grantUsages = map[string]string{
 	"Decrypt": usageEncrypt, "Encrypt": usageEncrypt, "ReEncryptFrom": usageEncrypt, "ReEncryptTo": usageEncrypt,
 	"GenerateDataKey": usageEncrypt, "GenerateDataKeyWithoutPlaintext": usageEncrypt,
@@ -334,7 +333,7 @@ func grantable(r *record, in *CreateGrantRequest) error {
 	return nil
 }
 
-// same finds the grant that a named request would make again.
+// same finds the grant that a repeated, named CreateGrant would make again.
 func (set grantSet) same(in *CreateGrantRequest, issuer, granteeID string) *grantRecord {
 	if in.Name == "" {
 		return nil
@@ -358,10 +357,10 @@ func sameConstraints(a, b *GrantConstraints) bool {
 	return maps.Equal(a.EncryptionContextEquals, b.EncryptionContextEquals) && maps.Equal(a.EncryptionContextSubset, b.EncryptionContextSubset)
 }
 
-// errUnchanged ends a change that turned out to change nothing.
+// errUnchanged ends a change without an effect.
 var errUnchanged = errors.New("nothing to change")
 
-// changeGrants is change for operations that also need the grants of the revision they change.
+// changeGrants is change for operations on the grants of a key, read at the same revision.
 func (c *call) changeGrants(ctx context.Context, given string, a access, change func(*key, *edit) error) (*key, error) {
 	var k *key
 	err := retry(ctx, func() error {

@@ -57,11 +57,12 @@ func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *R
 	})
 }
 
-// mayRetire authorises RetireGrant, which is the grant's own business: its retiring principal, its grantee if it has the
-// operation RetireGrant, the accounts of the key and of whoever made it. The key's account, and one that is the retiring
-// principal, may hand that on with their users' policies. Those may deny it, too; a key policy has no say
-// (https://docs.aws.amazon.com/kms/latest/developerguide/grant-delete.html). Of a grant that is not there, the key's
-// account alone learns so.
+// mayRetire authorizes RetireGrant. Permission comes with the grant: it belongs to the retiring principal, to a grantee
+// with the operation RetireGrant, and to the accounts of the key and of the grant's creator. Users of the key's
+// account, and of an account named as retiring principal, may retire the grant if their own policies allow it. Identity
+// policies may also deny it; a key policy has no say
+// (https://docs.aws.amazon.com/kms/latest/developerguide/grant-delete.html). Only the key's account learns that a grant
+// does not exist.
 func (c *call) mayRetire(k *key, given string, g *grantRecord) error {
 	if c.caller.Service {
 		return nil

@@ -32,7 +32,7 @@ func (s *Service) ListGrants(ctx context.Context, caller keystore.Caller, in *Li
 	})
 }
 
-// ListRetirableGrants lists the grants that a principal may retire, in all keys of all accounts.
+// ListRetirableGrants lists the grants with a given retiring principal, in all keys of all accounts.
 func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Caller, in *ListRetirableGrantsRequest) (*ListGrantsResponse, error) {
 	return perform(ctx, s, caller, "ListRetirableGrants", in, func(c *call) (*ListGrantsResponse, error) {
 		if err := refuseServices(map[string]string{"RetiringServicePrincipal": in.RetiringServicePrincipal}); err != nil {
@@ -52,7 +52,7 @@ func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Calle
 	})
 }
 
-// checkRetiring refuses principals whose grants are not the caller's to see: those of other accounts, and services.
+// checkRetiring refuses a principal of a foreign account, and a service: their grants are not for the caller to see.
 // https://docs.aws.amazon.com/kms/latest/APIReference/API_ListRetirableGrants.html#API_ListRetirableGrants_RequestParameters
 func (c *call) checkRetiring(principal string) error {
 	parts := strings.Split(principal, ":")
@@ -82,7 +82,7 @@ func (s *Service) listRetirable(ctx context.Context, principal string, p page) (
 		}
 		for _, e := range entries {
 			after = e.Key
-			if !bytes.Contains(e.Value, quoted) { // most grants are others', and need no decoding
+			if !bytes.Contains(e.Value, quoted) { // most grants name a different principal, and need no decoding
 				continue
 			}
 			var g grantRecord

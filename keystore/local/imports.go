@@ -17,8 +17,8 @@ const (
 	maxValidity     = 365 * day
 )
 
-// importToken is what ImportToken holds, sealed under the root secret: the private half of the wrapping key, and what
-// it is good for. Nothing is stored until the import.
+// importToken is the content of ImportToken, sealed under the root secret: the private half of the wrapping key, with
+// the key and period of its validity. No record is stored until the import.
 type importToken struct {
 	Account   string    `json:"account"`
 	KeyID     string    `json:"key_id"`
@@ -38,7 +38,7 @@ func external(r *record) error {
 	return nil
 }
 
-// wrapping says how an import is wrapped: RSA-OAEP around the material, or around the AES key that wraps it.
+// wrapping is the way an import is wrapped: RSA-OAEP around the material, or around an AES key around the material.
 type wrapping struct {
 	oaep string // algorithm of the RSA part
 	kwp  bool
@@ -53,7 +53,7 @@ var wrappings = map[string]wrapping{
 
 var wrappingBits = map[string]int{"RSA_2048": 2048, "RSA_3072": 3072, "RSA_4096": 4096}
 
-// GetParametersForImport makes a wrapping key for one key and one day.
+// GetParametersForImport makes a wrapping key for a single KMS key, valid for a day.
 func (s *Service) GetParametersForImport(ctx context.Context, caller keystore.Caller, in *GetParametersForImportRequest) (*GetParametersForImportResponse, error) {
 	return perform(ctx, s, caller, "GetParametersForImport", in, func(c *call) (*GetParametersForImportResponse, error) {
 		k, err := c.use(ctx, in.KeyId, access{fit: external, facts: facts{
@@ -133,8 +133,8 @@ func (t importToken) unwrap(wrapped []byte) ([]byte, error) {
 	return unwrapKWP(opened, wrapped)
 }
 
-// ImportKeyMaterial gives an EXTERNAL key its material, the same again, or, for a symmetric key, new material that
-// becomes current with RotateKeyOnDemand.
+// ImportKeyMaterial gives an EXTERNAL key its material for the first time or again. For a symmetric key it also takes
+// new material: RotateKeyOnDemand makes it current.
 func (s *Service) ImportKeyMaterial(ctx context.Context, caller keystore.Caller, in *ImportKeyMaterialRequest) (*ImportKeyMaterialResponse, error) {
 	return perform(ctx, s, caller, "ImportKeyMaterial", in, func(c *call) (*ImportKeyMaterialResponse, error) {
 		var id string
@@ -214,7 +214,7 @@ func (r *record) place(m material, importType string) error {
 		r.Materials = append(r.Materials, m)
 	case known == nil:
 		return failf(codeIncorrectMaterial, "")
-	default: // the same again: its place stays, its expiry is the new one
+	default: // the same material again: its place stays, its expiry is replaced
 		m.State, m.Created, m.RotationDate, m.RotationType = known.State, known.Created, known.RotationDate, known.RotationType
 		m.Description = orDefault(m.Description, known.Description)
 		*known = m

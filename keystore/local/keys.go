@@ -36,7 +36,7 @@ func (s *Service) CreateKey(ctx context.Context, caller keystore.Caller, in *Cre
 	})
 }
 
-// newRecord checks what a key is to be and fills in what follows from it.
+// newRecord checks the request for a new key and returns the key's record.
 func (s *Service) newRecord(in *CreateKeyRequest, c *call) (*record, error) {
 	spec, usage, err := specAndUsage(in)
 	if err != nil {
@@ -151,7 +151,7 @@ func (s *Service) DescribeKey(ctx context.Context, caller keystore.Caller, in *D
 	})
 }
 
-// ListKeys lists the keys of the caller's account, managed ones included, in the order of their ids.
+// ListKeys lists the keys of the caller's account, including AWS managed keys, in the order of their ids.
 func (s *Service) ListKeys(ctx context.Context, caller keystore.Caller, in *ListKeysRequest) (*ListKeysResponse, error) {
 	return perform(ctx, s, caller, "ListKeys", in, func(c *call) (*ListKeysResponse, error) {
 		account := c.caller.AccountID
@@ -189,7 +189,7 @@ func (s *Service) EnableKey(ctx context.Context, caller keystore.Caller, in *Key
 	})
 }
 
-// DisableKey stops every use of a key; what it encrypted stays.
+// DisableKey stops every use of a key; its ciphertexts stay valid for a later EnableKey.
 func (s *Service) DisableKey(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*Empty, error) {
 	return s.simpleChange(ctx, caller, "DisableKey", in, in.KeyId, func(_ *call, e *edit) error {
 		e.State = keystore.StateDisabled
@@ -205,7 +205,7 @@ func (s *Service) UpdateKeyDescription(ctx context.Context, caller keystore.Call
 	})
 }
 
-// simpleChange is an operation that changes one customer managed key and says no more than that it did.
+// simpleChange is an operation with a change to a customer managed key and an empty response.
 func (s *Service) simpleChange(ctx context.Context, caller keystore.Caller, op string, in any, keyID string, change func(*call, *edit) error) (*Empty, error) {
 	return perform(ctx, s, caller, op, in, func(c *call) (*Empty, error) {
 		_, err := c.change(ctx, keyID, access{}, func(e *edit) error { return change(c, e) })
@@ -247,7 +247,7 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, caller keystore.Calle
 	})
 }
 
-// checkKept refuses the deletion of a key that the operator's guard keeps.
+// checkKept refuses the deletion of a key kept by the operator's guard.
 func (s *Service) checkKept(arn string) error {
 	if s.kept == nil {
 		return nil
@@ -258,8 +258,8 @@ func (s *Service) checkKept(arn string) error {
 	return nil
 }
 
-// CancelKeyDeletion takes a scheduled deletion back. The key is disabled then; one without its imported material
-// waits for it again.
+// CancelKeyDeletion cancels a scheduled deletion. The key is then disabled; a key without its imported material waits
+// for an import again.
 func (s *Service) CancelKeyDeletion(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*KeyResponse, error) {
 	return perform(ctx, s, caller, "CancelKeyDeletion", in, func(c *call) (*KeyResponse, error) {
 		e, err := c.change(ctx, in.KeyId, access{}, func(e *edit) error {
@@ -277,8 +277,8 @@ func (s *Service) CancelKeyDeletion(ctx context.Context, caller keystore.Caller,
 	})
 }
 
-// KeepKey is CancelKeyDeletion by the operator, who has the state in hand: a key's policy need not let anybody in that he
-// could be. The record names the service.
+// KeepKey is CancelKeyDeletion by an operator with access to the state: the key's policy may admit no identity of the
+// operator. The record names the service.
 func (s *Service) KeepKey(ctx context.Context, account, keyID string) error {
 	_, err := s.CancelKeyDeletion(ctx, keystore.Caller{AccountID: account, Service: true}, &KeyRequest{KeyId: keyID})
 	return err

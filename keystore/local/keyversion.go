@@ -6,8 +6,8 @@ import (
 	"waxseal/keystore"
 )
 
-// KeyVersion implements keystore.KeyVersions: it names the material that a blob is under and the current one of its key.
-// It leaves no record: a report of what still hangs on an older material needs no more.
+// KeyVersion implements keystore.KeyVersions: it returns the blob's material and the current material of its key. It
+// leaves no audit record, because no key is used: it only serves a report of objects under older material.
 func (p *provider) KeyVersion(ctx context.Context, _ string, blob []byte) (version, newest string, err error) {
 	h, err := parseBlob(blob)
 	if err != nil {

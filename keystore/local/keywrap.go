@@ -13,8 +13,8 @@ var errUnwrap = errors.New("key unwrap failed")
 // kwpIV is the alternative initial value of AES key wrap with padding (RFC 5649, section 3).
 var kwpIV = []byte{0xa6, 0x59, 0x59, 0xa6}
 
-// unwrapKWP opens an AES key wrap with padding (RFC 5649): the second half of RSA_AES_KEY_WRAP_*. The standard
-// library has no key wrap, and the import contract has no other form for keys longer than an RSA block.
+// unwrapKWP opens an AES key wrap with padding (RFC 5649): the second half of RSA_AES_KEY_WRAP_*. Go's standard library
+// has no key wrap, and the import contract has no other form for keys longer than an RSA block.
 func unwrapKWP(kek, wrapped []byte) ([]byte, error) {
 	if len(wrapped) < 16 || len(wrapped)%8 != 0 {
 		return nil, errUnwrap

@@ -90,7 +90,7 @@ func TestAutomaticRotation(t *testing.T) {
 		t.Fatal("rotated early")
 	}
 	r.advance(time.Second)
-	r.advance(300 * day) // three periods missed: one rotation, and the schedule kept
+	r.advance(300 * day) // three missed periods: a single rotation, and the schedule is kept
 	list := must(r.ListKeyRotations(background, alice, &ListKeyRotationsRequest{KeyId: md.KeyId}))(t).Rotations
 	if len(list) != 2 || list[0].RotationType != rotationAutomatic || r.audit.Count("RotateKey") != 2 {
 		t.Errorf("rotations %+v", list)
@@ -144,7 +144,7 @@ func TestImportedMaterials(t *testing.T) {
 	}
 	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)
 
-	// Material that waits for its rotation can go without a trace; any other takes the key out of use.
+	// Pending material can be deleted without a trace; deleting any further material makes the key unusable.
 	third := must(imports(7, "NEW_KEY_MATERIAL"))(t)
 	must(r.DeleteImportedKeyMaterial(background, alice, &DeleteImportedKeyMaterialRequest{s.id, third.KeyMaterialId}))(t)
 	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)
@@ -227,8 +227,8 @@ func TestWrongClockDeletesNothing(t *testing.T) {
 	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: enc.CiphertextBlob}))(t)
 }
 
-// TestUpdateAliasNeverExpires moves an alias away from a key whose material's time is over: the material goes with a record
-// of its own, and not by a clock that jumped.
+// TestUpdateAliasNeverExpires moves an alias away from a key with expired material: the material is dropped with its
+// own record, and not because of a jump of the clock.
 func TestUpdateAliasNeverExpires(t *testing.T) {
 	imported := func(r *rig, in *ImportKeyMaterialRequest) *specimen {
 		s := &specimen{rig: r}
@@ -266,8 +266,8 @@ func TestUpdateAliasNeverExpires(t *testing.T) {
 	}
 }
 
-// TestChangeNeverDeletes changes a key whose deletion and whose material's expiry are both overdue: the material goes,
-// the key is the reaper's.
+// TestChangeNeverDeletes changes a key with an overdue deletion and overdue expiry of its material. The change drops
+// the material; only the reaper deletes the key.
 func TestChangeNeverDeletes(t *testing.T) {
 	r := newRig(t)
 	s := &specimen{rig: r}
@@ -285,7 +285,7 @@ func TestChangeNeverDeletes(t *testing.T) {
 	}
 }
 
-// TestRotationAtStart: a rotation that fell due while the service was down ends the bucket key of before, too.
+// TestRotationAtStart: a rotation that fell due while the service was down also ends the earlier bucket key.
 func TestRotationAtStart(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)

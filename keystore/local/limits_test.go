@@ -72,7 +72,7 @@ func TestManyKeysAtOnce(t *testing.T) {
 	}
 }
 
-// conflicted is a state in which another is always first.
+// conflicted is a state with a conflict for every write.
 type conflicted struct {
 	state.Store
 	on atomic.Bool
@@ -108,7 +108,7 @@ func TestUpdateAliasTells(t *testing.T) {
 	}
 }
 
-// countedStore counts the entries that listings read.
+// countedStore counts the entries read by listings.
 type countedStore struct {
 	state.Store
 	read atomic.Int64
@@ -189,7 +189,7 @@ func TestExportImport(t *testing.T) {
 	r := newRig(t)
 	var ids []string
 	var blobs [][]byte
-	for range 250 { // more than one chunk
+	for range 250 { // more than a chunk
 		md := r.newKey(nil)
 		ids = append(ids, md.KeyId)
 		blobs = append(blobs, must(r.Encrypt(background, alice, &EncryptRequest{KeyId: md.KeyId, Plaintext: []byte(md.KeyId)}))(t).CiphertextBlob)
@@ -210,7 +210,7 @@ func TestExportImport(t *testing.T) {
 		t.Errorf("another root secret: %v", err)
 	}
 
-	// An interrupted restore cannot be opened; the next one goes through.
+	// A state with an interrupted restore cannot be opened; a new restore succeeds.
 	fresh := state.NewMemory()
 	if err := Import(background, fresh, r.root, bytes.NewReader(backup.Bytes()[:backup.Len()-1])); !errors.Is(err, errBackup) {
 		t.Errorf("cut backup: %v", err)
@@ -259,7 +259,7 @@ func TestRekey(t *testing.T) {
 	}
 }
 
-// Many change one key at the same time: every change that was acknowledged is there.
+// Many goroutines change the same key at the same time: every acknowledged change is there.
 func TestConcurrentChanges(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)
@@ -327,7 +327,7 @@ func (s *unwritable) Txn(ctx context.Context, conds []state.Cond, ops []state.Op
 	return s.Store.Txn(ctx, conds, ops)
 }
 
-// TestLastUsageAfterAFault: last uses that could not be written are written the next time, unless there are newer ones.
+// TestLastUsageAfterAFault: last uses that failed to be written are written the next time, unless there are newer uses.
 func TestLastUsageAfterAFault(t *testing.T) {
 	store := &unwritable{}
 	r := newRig(t, func(c *Config) { store.Store, c.State = c.State, store })
@@ -359,7 +359,7 @@ func TestLastUsageAfterAFault(t *testing.T) {
 	}
 }
 
-// TestDryRunSaysWhatWouldFail: what is too large for the key is refused, dry or not.
+// TestDryRunSaysWhatWouldFail: a plaintext too long for the key is refused, dry or not.
 func TestDryRunSaysWhatWouldFail(t *testing.T) {
 	r := newRig(t)
 	rsaKey, aes := r.newKey(&CreateKeyRequest{KeySpec: "RSA_2048", KeyUsage: usageEncrypt}).KeyId, r.newKey(nil).KeyId
@@ -371,7 +371,7 @@ func TestDryRunSaysWhatWouldFail(t *testing.T) {
 	}
 }
 
-// reads counts the entries that a store gives out.
+// reads counts the entries read from a store.
 type reads struct {
 	state.Store
 	n int
@@ -388,7 +388,8 @@ func (s *reads) Range(ctx context.Context, prefix, after string, limit int) ([]s
 	return got, err
 }
 
-// TestListAliasesReads: a page of aliases, and the aliases of a key, cost what they hold and not what the account has.
+// TestListAliasesReads: a page of aliases, and the aliases of a key, read as many entries as they return, and not all
+// of the account's.
 func TestListAliasesReads(t *testing.T) {
 	r := newRig(t)
 	var keys []string

@@ -117,7 +117,7 @@ func (r *rig) open(change ...func(*Config)) {
 // people are the requesters of the tests by ARN. Each may do everything, until a test gives it policies: see directory.
 var people = map[string]*iam.Requester{}
 
-// who is the caller of an ARN.
+// who returns the caller with an ARN.
 func who(arn string) keystore.Caller {
 	if people[arn] == nil {
 		u, _ := everybody{}.ByARN(arn)
@@ -144,7 +144,7 @@ func viaS3(c keystore.Caller) keystore.Caller {
 
 func ptr[T any](v T) *T { return &v }
 
-// must is the result of a call that a test expects to succeed.
+// must returns the result of a call that has to succeed.
 func must[T any](out T, err error) func(t *testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()

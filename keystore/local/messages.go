@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// The requests and replies of the KMS API, as on the wire. `kms` tags hold the constraints that kmsapi checks
-// before a request gets here: required, len=min:max (characters, bytes or entries), range=min:max, enum=A|B,
-// match=regexp, each=... for the entries of a list.
+// The requests and replies of the KMS API, as on the wire. `kms` tags hold the constraints; kmsapi checks them before a
+// request gets here: required, len=min:max (characters, bytes or entries), range=min:max, enum=A|B, match=regexp,
+// each=... for the entries of a list.
 
 // Time is a moment on the wire: seconds since the epoch, with a fraction.
 type Time struct{ time.Time }
@@ -95,7 +95,7 @@ type KeyRequest struct {
 	KeyId string `kms:"required,len=1:2048"`
 }
 
-// KeyResponse names the key that was changed.
+// KeyResponse names the changed key.
 type KeyResponse struct{ KeyId string }
 
 // Empty is the reply of an operation without output.
@@ -138,7 +138,7 @@ type GetKeyLastUsageResponse struct {
 	KeyCreationDate   *Time
 }
 
-// KeyLastUsage tells which cryptographic operation used a key last, and the audit record of it.
+// KeyLastUsage is the last cryptographic operation with a key, and the id of its audit record.
 type KeyLastUsage struct {
 	Operation         string
 	Timestamp         *Time
@@ -191,7 +191,7 @@ type UntagResourceRequest struct {
 	TagKeys []string `kms:"required,each=len=1:128"`
 }
 
-// ListOfKeyRequest pages through something of one key: tags, policies.
+// ListOfKeyRequest pages through a list of a key: tags, policies.
 type ListOfKeyRequest struct {
 	KeyId  string `kms:"required,len=1:2048"`
 	Limit  *int   `kms:"range=1:1000"`

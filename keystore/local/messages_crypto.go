@@ -1,6 +1,6 @@
 package local
 
-// Recipient asks for a reply that only a Nitro enclave can read. There is none here, so it is refused by name.
+// Recipient asks for a reply readable by a Nitro enclave only. No enclave exists here, so it is refused by name.
 type Recipient struct {
 	KeyEncryptionAlgorithm string `kms:"enum=RSAES_OAEP_SHA_256"`
 	AttestationDocument    []byte `kms:"len=1:262144"`

@@ -15,8 +15,8 @@ const (
 	countPrefix = "kms/count/" // <account> -> number of keys
 	usagePrefix = "kms/usage/" // <key id> -> lastUse
 	rootKey     = "kms/root"   // rootRecord
-	eventPrefix = "kms/event/" // <event id> -> audit record that is still to be written
-	doomPrefix  = "kms/doom/"  // <key id> of a deleted key whose grants are still to be removed
+	eventPrefix = "kms/event/" // <event id> -> audit record still to be written
+	doomPrefix  = "kms/doom/"  // <key id> of a deleted key with grants still to be removed
 )
 
 const (
@@ -39,10 +39,10 @@ func aliasARN(region, account, name string) string {
 	return fmt.Sprintf("arn:aws:kms:%s:%s:%s", region, account, name)
 }
 
-// partition is that of every ARN of this service: no key is in AWS's partitions for China or governments.
+// partition is the partition of every ARN here: no key is in AWS's partitions for China or governments.
 const partition = "aws"
 
-// keyRef is what a client wrote where a key is expected, taken apart.
+// keyRef is a client's key identifier, parsed.
 type keyRef struct {
 	given   string
 	account string
@@ -51,7 +51,7 @@ type keyRef struct {
 	alias   string // an alias name, "alias/" included
 }
 
-// parseRef takes one of the four forms apart: key id, key ARN, alias name, alias ARN.
+// parseRef parses any of the four forms: key id, key ARN, alias name, alias ARN.
 func parseRef(given, callerAccount string) (keyRef, error) {
 	ref := keyRef{given: given, account: callerAccount}
 	resource := given
@@ -93,8 +93,8 @@ func isAccount(s string) bool {
 	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
-// isKeyID accepts the canonical form of a UUID only, as KMS does. Multi-Region ids are well formed names of keys
-// that this service never has.
+// isKeyID reports whether s is a UUID in canonical form, as KMS demands, or a Multi-Region id: such an id is well
+// formed, but no key here has it.
 func isKeyID(s string) bool {
 	if hexDigits, ok := strings.CutPrefix(s, "mrk-"); ok {
 		return len(hexDigits) == 32 && strings.Trim(hexDigits, "0123456789abcdef") == ""

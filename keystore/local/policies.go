@@ -8,7 +8,7 @@ import (
 	"waxseal/keystore"
 )
 
-// policyName is the only policy that a key has.
+// policyName is the name of a key's only policy.
 const policyName = "default"
 
 // defaultPolicy leaves the decision to the identity policies of the key's account.
@@ -28,8 +28,8 @@ func defaultPolicy(account string) string {
 }`
 }
 
-// managedPolicy is that of AWS managed keys: whoever may use S3 in the account uses the key through S3; directly,
-// the account may only look at it.
+// managedPolicy returns the policy of AWS managed keys: every principal of the account with access to S3 may use the
+// key through S3; directly, the account may only view it.
 func managedPolicy(account, region string) string {
 	policy := map[string]any{
 		"Version": "2012-10-17",
@@ -83,7 +83,7 @@ func (s *Service) GetKeyPolicy(ctx context.Context, caller keystore.Caller, in *
 	})
 }
 
-// PutKeyPolicy replaces a key's policy, unless that would lock the caller out.
+// PutKeyPolicy replaces a key's policy, unless the new policy would lock the caller out.
 func (s *Service) PutKeyPolicy(ctx context.Context, caller keystore.Caller, in *PutKeyPolicyRequest) (*Empty, error) {
 	f := facts{"kms:BypassPolicyLockoutSafetyCheck": {strconv.FormatBool(in.BypassPolicyLockoutSafetyCheck)}}
 	return perform(ctx, s, caller, "PutKeyPolicy", in, func(c *call) (*Empty, error) {
@@ -101,7 +101,7 @@ func (s *Service) PutKeyPolicy(ctx context.Context, caller keystore.Caller, in *
 	})
 }
 
-// ListKeyPolicies lists the one policy that each key has.
+// ListKeyPolicies lists the only policy of a key, "default".
 func (s *Service) ListKeyPolicies(ctx context.Context, caller keystore.Caller, in *ListOfKeyRequest) (*ListKeyPoliciesResponse, error) {
 	return perform(ctx, s, caller, "ListKeyPolicies", in, func(c *call) (*ListKeyPoliciesResponse, error) {
 		if _, err := c.use(ctx, in.KeyId, access{}); err != nil {

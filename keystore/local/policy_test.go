@@ -9,8 +9,8 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// samplePolicy is the policy "key-consolepolicy-2" of the source documents: who may administer a key, who may use
-// it, another account included, and who may attach it to AWS resources.
+// samplePolicy is the policy "key-consolepolicy-2" of AWS's documentation: its statements let principals administer a
+// key, use it, also from a foreign account, and attach it to AWS resources.
 const samplePolicy = `{
  "Id": "key-consolepolicy-2", "Version": "2012-10-17",
  "Statement": [
@@ -27,10 +27,10 @@ const samplePolicy = `{
    "Action": ["kms:ListGrants", "kms:CreateGrant", "kms:RevokeGrant"], "Resource": "*", "Condition": {"Bool": {"kms:GrantIsForAWSResource": "true"}}}
  ]}`
 
-// noPolicy is an identity policy about something else: whoever has it can only do what a key policy allows by name.
+// noPolicy is an identity policy about another service: its user can do only what a key policy allows by name.
 const noPolicy = allowNothing
 
-// allowKMS is an identity policy that allows these actions on every key.
+// allowKMS is an identity policy with an Allow for these actions on every key.
 func allowKMS(actions ...string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["` + strings.Join(actions, `","`) + `"],"Resource":"*"}]}`
 }
@@ -137,7 +137,7 @@ func TestEncryptOnlyAndDecryptOnly(t *testing.T) {
 	wantCode(t, err, codeAccessDenied)
 }
 
-// one is a key policy of the delegating statement and one more.
+// one returns a key policy with the delegating statement and another statement.
 func one(statement string) string {
 	return `{"Version":"2012-10-17","Statement":[
 	 {"Effect":"Allow","Principal":{"AWS":"111122223333"},"Action":"kms:*","Resource":"*"},` + statement + `]}`
@@ -242,8 +242,9 @@ func TestDenyWins(t *testing.T) {
 	wantCode(t, err, codeAccessDenied)
 }
 
-// A role's sessions are the role to policies and grants: to what names it, to what names it with its path, and to
-// aws:PrincipalArn. https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
+// Policies and grants treat a role's sessions as the role: in a Principal with the role's name, in a Principal with its
+// path, and in aws:PrincipalArn.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles
 func TestSessionsAreOfTheirRole(t *testing.T) {
 	session := who("arn:aws:sts::" + testAccount + ":assumed-role/app/i-1")
 	other := who("arn:aws:sts::" + testAccount + ":assumed-role/batch/i-1")
@@ -363,7 +364,7 @@ func TestGrantLineage(t *testing.T) {
 	wantCode(t, enc(map[string]string{"a": "1"}), codeAccessDenied)
 }
 
-// A grant for no context, or for nothing at all, must not become one for any.
+// A grant for the empty context, or with empty constraints, must not become a grant for any context.
 func TestEmptyConstraints(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)
@@ -400,7 +401,7 @@ func TestAnyGrantBegets(t *testing.T) {
 	for _, op := range ops {
 		wantCode(t, beget(op), "")
 	}
-	wantCode(t, beget("Encrypt", "Decrypt"), codeAccessDenied) // no one of them covers both
+	wantCode(t, beget("Encrypt", "Decrypt"), codeAccessDenied) // no single grant covers both
 	wantCode(t, beget("GenerateDataKey"), codeAccessDenied)
 }
 
@@ -413,7 +414,8 @@ func TestDryRunOfTheSameGrant(t *testing.T) {
 	wantCode(t, err, codeDryRun)
 }
 
-// Who may retire a grant, and who may not in spite of what policies and other grants say.
+// RetireGrant is allowed to the grant's principals and accounts, and denied to everybody else in spite of policies and
+// further grants.
 func TestRetireGrant(t *testing.T) {
 	named := func(name string) keystore.Caller { return user(testAccount, name) }
 	deny := `{"Version":"2012-10-17","Statement":[
@@ -491,7 +493,7 @@ func TestLargeContext(t *testing.T) {
 	}
 }
 
-// Tags that policies would take for one are refused, before a policy sees them and beside those that are there.
+// Tags equal for a policy are refused, before a policy sees them, also beside existing tags.
 func TestTagsThatDifferInCase(t *testing.T) {
 	bob := user(testAccount, "bob")
 	r := newRig(t, func(c *Config) {
@@ -529,7 +531,7 @@ func TestForeignKeysLookAlike(t *testing.T) {
 		t.Errorf("%q and %q", a, b)
 	}
 
-	// Nor is what it is called, also where the key itself may be used.
+	// Nor the key's aliases, even for a user of the key itself.
 	must(r.CreateAlias(background, alice, &CreateAliasRequest{"alias/payroll", md.KeyId}))(t)
 	must(r.CreateGrant(background, alice, &CreateGrantRequest{KeyId: md.KeyId, GranteePrincipal: eve.ARN, Operations: []string{"DescribeKey"}}))(t)
 	must(r.DescribeKey(background, eve, &DescribeKeyRequest{KeyId: md.Arn}))(t)
@@ -543,7 +545,7 @@ func TestForeignKeysLookAlike(t *testing.T) {
 	}
 }
 
-// Nor whether there is an alias of a name, or what it names.
+// Nor whether an alias exists, or its target.
 func TestForeignAliasesLookAlike(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)
@@ -559,7 +561,7 @@ func TestForeignAliasesLookAlike(t *testing.T) {
 	}
 }
 
-// TestAcrossAccounts: whatever its policy says, a key is used by other accounts, and managed by its own.
+// TestAcrossAccounts: whatever its policy says, foreign accounts can only use a key; only its own account manages it.
 // https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 func TestAcrossAccounts(t *testing.T) {
 	r := newRig(t)
@@ -592,7 +594,7 @@ func TestAcrossAccounts(t *testing.T) {
 	}
 }
 
-// TestNamesThatCannotBe: what is no name of a key is refused as such, however long.
+// TestNamesThatCannotBe: a malformed key name is refused as malformed, however long.
 func TestNamesThatCannotBe(t *testing.T) {
 	r := newRig(t)
 	long := strings.Repeat("x", 1500)
@@ -606,7 +608,7 @@ func TestNamesThatCannotBe(t *testing.T) {
 	}
 }
 
-// Whose grants somebody sees is authorised by the retiring principal, which is one of the caller's account.
+// ListRetirableGrants is authorized by the retiring principal, a principal of the caller's account.
 // https://docs.aws.amazon.com/kms/latest/APIReference/API_ListRetirableGrants.html
 func TestWhoListsRetirableGrants(t *testing.T) {
 	const service = "rds.amazonaws.com"
@@ -644,8 +646,8 @@ func TestWhoListsRetirableGrants(t *testing.T) {
 	}
 }
 
-// TestUnknownPrincipals: who is in no directory, or is there without a policy, may do what a key's policy or a grant
-// names them for, and nothing by way of the account.
+// TestUnknownPrincipals: a principal outside the directory, or without a policy, may do what a key's policy or a grant
+// allows it by name, and nothing by way of the account.
 func TestUnknownPrincipals(t *testing.T) {
 	r := newRig(t)
 	made, err := r.CreateKey(background, alice, &CreateKeyRequest{})

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// Principals that are none, wherever one is asked for.
+// Invalid principals, for every place that takes a principal.
 var nobodies = []string{
 	"arn:aws:iam::" + testAccount + ":group/admins", "arn:aws:iam::" + testAccount + ":policy/p", "arn:aws:iam::" + testAccount + ":instance-profile/p",
 	"arn:aws:iam::" + testAccount + ":user/", "arn:aws:iam::" + testAccount + ":users/alice", "arn:aws:iam::1:user/alice", "arn:aws:iam::" + testAccount + ":root/x",
@@ -23,8 +23,8 @@ var nobodies = []string{
 	"arn:aws:iam::" + otherAccount + ":user/alice",
 }
 
-// TestNobody: a grant or a key policy for who does not exist is refused, as AWS refuses it: somebody who is made later
-// under that name would have the right.
+// TestNobody: a grant or a key policy for a missing principal is refused, as AWS refuses it: a principal made later
+// under that name would get the right.
 func TestNobody(t *testing.T) {
 	app := role(testAccount, "app")
 	r := newRig(t, func(c *Config) {
@@ -70,7 +70,7 @@ func TestNobody(t *testing.T) {
 	}
 }
 
-// TestOtherPartitions: a key ARN of another partition names no key here, for any operation that takes one.
+// TestOtherPartitions: a key ARN of another partition names no key here, in any operation with a key.
 func TestOtherPartitions(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)
@@ -90,7 +90,7 @@ func TestOtherPartitions(t *testing.T) {
 	}
 }
 
-// TestImportIsExact: bytes behind a private key are no part of it, so material that has some is refused.
+// TestImportIsExact: material with trailing bytes after the private key is refused.
 func TestImportIsExact(t *testing.T) {
 	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))(t)
 	ecKey := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)

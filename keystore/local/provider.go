@@ -14,7 +14,7 @@ func (s *Service) Provider() keystore.Provider { return &provider{s} }
 
 type provider struct{ s *Service }
 
-// Resolve is not an operation of the KMS API: it tells the proxy which key a name means, and nobody else.
+// Resolve is not an operation of the KMS API. It is not authorized: its answer goes to the proxy, not to the requester.
 func (p *provider) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
 	if caller.AccountID == "" {
 		caller.AccountID = p.s.account
@@ -49,7 +49,7 @@ func (p *provider) Decrypt(ctx context.Context, caller keystore.Caller, blob []b
 	return dataKey(out.Plaintext, blob, out.KeyId, out.KeyMaterialId)
 }
 
-// Version is empty: what becomes of a key concerns all of its material.
+// Version returns "": a change of a key concerns all of its material.
 func (p *provider) Version([]byte) string { return "" }
 
 // Authorize makes the call itself and throws its result away: then it is authorised and recorded as the call is, by
@@ -69,7 +69,7 @@ func (p *provider) Authorize(ctx context.Context, caller keystore.Caller, action
 	return err
 }
 
-// Health asks the state for what is always there.
+// Health reads an entry that always exists in the state.
 func (p *provider) Health(ctx context.Context) error {
 	_, err := p.s.state.Get(ctx, rootKey)
 	if errors.Is(err, state.ErrNotFound) {
@@ -83,7 +83,7 @@ func (p *provider) Health(ctx context.Context) error {
 
 func (p *provider) Close() error { return p.s.Close() }
 
-// dataKey takes over a plaintext. Bytes that are no 256-bit key were never made by GenerateDataKey for S3.
+// dataKey takes over a plaintext. GenerateDataKey never made bytes for S3 that are no 256-bit key.
 func dataKey(plaintext, blob []byte, keyARN, materialID string) (keystore.DataKey, error) {
 	defer clear(plaintext)
 	secret, err := keystore.NewSecret(plaintext)
@@ -99,7 +99,7 @@ var kinds = map[string]keystore.Kind{
 	codeInvalidKeyUsage: keystore.InvalidKeyUsage, codeInvalidCiphertext: keystore.InvalidCiphertext,
 	codeIncorrectKey: keystore.IncorrectKey, codeThrottling: keystore.Throttled, codeKeyUnavailable: keystore.Unavailable,
 	codeDependencyTimeout: keystore.Unavailable,
-	// The only thing that can be wrong in a request of ours is the client's context, and no key is given out for it.
+	// In waxseal's own requests only the client's encryption context can be invalid, and no key is given out for it.
 	codeValidation: keystore.AccessDenied,
 }
 

@@ -13,11 +13,11 @@ import (
 	"waxseal/keystore/state"
 )
 
-// sweepInterval is how often the reaper looks for what is due. It goes by the wall clock, which a restart or a
-// suspended machine does not stop: what was due meanwhile is done at the next start or look.
+// sweepInterval is the time between two sweeps. It counts on the wall clock: a restart or a suspended machine does not
+// stop it, and the next sweep catches up.
 const sweepInterval = time.Minute
 
-// clockJump is how far the wall clock may run ahead of the monotonic one between two looks before it is distrusted.
+// clockJump is how far the wall clock may run ahead of the monotonic clock between two sweeps before it is distrusted.
 const clockJump = 10 * time.Minute
 
 // clockWatch compares the two clocks from look to look.
@@ -36,7 +36,8 @@ func (w *clockWatch) look(wall, mono time.Time) (ahead time.Duration, jumped boo
 	return ahead, w.jumped
 }
 
-// trusts tells, between two looks, whether the wall clock is as good as at the last, which was a good one.
+// trusts reports, between two sweeps, whether the wall clock has not jumped since the last sweep, and had not jumped
+// then.
 func (w *clockWatch) trusts(wall, mono time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,8 +49,8 @@ func (w *clockWatch) ahead(wall, mono time.Time) time.Duration {
 }
 
 // reap sweeps until the service is closed. When the wall clock jumps ahead (a wrong time server, a resumed machine),
-// that sweep is skipped and the next one goes by whatever time it is then: a clock that is set right again within the
-// minute has deleted nothing.
+// reap skips a sweep, and the next sweep goes by the time of that moment. So a jump corrected within the minute deletes
+// nothing.
 func (s *Service) reap(ctx context.Context) {
 	ticker := time.NewTicker(sweepInterval)
 	defer ticker.Stop()
@@ -71,8 +72,8 @@ func (s *Service) reap(ctx context.Context) {
 
 const sweepPage = 256
 
-// Sweep does what is due now: deletes keys at the end of their waiting period and material at its expiry, rotates
-// keys, writes what the last uses were. One key's failure does not keep the others waiting.
+// Sweep does all due work: it deletes keys at the end of their waiting period and material at its expiry, rotates keys,
+// and writes the last uses. A failure of a key does not stop the work on the rest.
 func (s *Service) Sweep(ctx context.Context) error {
 	var failed []error
 	after := ""
@@ -99,7 +100,7 @@ func (s *Service) Sweep(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// dated are the members of a record that make something due; most keys have none of them, and need no decoding.
+// dated are the members of a record with a due time; most keys have none of them, and need no decoding.
 var dated = [][]byte{[]byte(`"deletion_date"`), []byte(`"next_rotation"`), []byte(`"valid_to"`)}
 
 func (s *Service) sweepEntry(ctx context.Context, e state.Entry) error {
@@ -116,7 +117,7 @@ func (s *Service) sweepEntry(ctx context.Context, e state.Entry) error {
 	return s.sweepKey(ctx, &key{record: r})
 }
 
-// sweepKey does what is due with one key, in one transaction with the events that tell of it.
+// sweepKey does the due work of a key, in a single transaction with its events.
 func (s *Service) sweepKey(ctx context.Context, due *key) error {
 	return s.doDue(ctx, due, func(k *key, now time.Time) error {
 		if !k.DeletionDate.IsZero() && !k.DeletionDate.After(now) {
@@ -138,8 +139,8 @@ func (s *Service) sweepKey(ctx context.Context, due *key) error {
 	})
 }
 
-// expireKey drops material whose time is over, before a change of the key is written. A deletion is the reaper's alone,
-// and a clock that has just jumped ahead expires nothing here either: the change may be made when it is trusted again.
+// expireKey drops expired material before a change of the key is written. Only the reaper deletes keys. After a jump of
+// the clock expireKey refuses: the change can be made when the clock is trusted again.
 func (s *Service) expireKey(ctx context.Context, due *key) error {
 	if !s.watch.trusts(s.now(), time.Now()) {
 		return failf(codeKeyUnavailable, "%s has key material whose time is over, by a clock that jumped ahead just now. Try again in some minutes.", due.arn())
@@ -153,7 +154,7 @@ func (s *Service) expireKey(ctx context.Context, due *key) error {
 	})
 }
 
-// doDue runs something that is due with a key, unless another has done it meanwhile, and tells of it.
+// doDue runs due work on a key, unless another process has done it meanwhile, and delivers its events.
 func (s *Service) doDue(ctx context.Context, due *key, do func(k *key, now time.Time) error) error {
 	err := retry(ctx, func() error {
 		k, err := s.read(ctx, due.Account, due.ID)
@@ -178,7 +179,7 @@ func (s *Service) doDue(ctx context.Context, due *key, do func(k *key, now time.
 	return nil
 }
 
-// deleteKey removes a key with its aliases, for ever. Its grants, which may be many, follow.
+// deleteKey removes a key with its aliases, for ever. Its grants, possibly many, are removed afterwards.
 func (s *Service) deleteKey(ctx context.Context, k *key, now time.Time) error {
 	defer s.lockCount(k.Account)()
 	var count int
@@ -241,8 +242,8 @@ func (s *Service) rotateDue(e *edit, now time.Time) error {
 	return s.announce(e, "RotateKey", now, map[string]any{"rotationType": rotationAutomatic, "keyMaterialId": e.current().ID})
 }
 
-// announce adds an event of the service to an edit. It is stored with the change and written to the log after it, so
-// that there is neither an event without a change nor a change without an event.
+// announce adds an event of the service to an edit. The event is stored with the change and written to the log after
+// it. So there is neither an event without a change nor a change without an event.
 func (s *Service) announce(e *edit, name string, now time.Time, extra map[string]any) error {
 	r := &audit.Record{
 		UserIdentity: audit.UserIdentity{AccountID: e.Account, InvokedBy: audit.Internal},
@@ -255,8 +256,8 @@ func (s *Service) announce(e *edit, name string, now time.Time, extra map[string
 	return e.put(eventPrefix+r.EventID, r)
 }
 
-// deliverEvents writes the events that are waiting. After a crash between writing and removing, one is written twice,
-// with the same event id.
+// deliverEvents writes the stored events. After a crash between writing and removing, an event is written twice, with
+// the same event id.
 func (s *Service) deliverEvents(ctx context.Context) error {
 	for {
 		entries, err := s.state.Range(ctx, eventPrefix, "", sweepPage)

@@ -21,7 +21,7 @@ const (
 	originExternal = "EXTERNAL"
 )
 
-// States of one material of a key, and how it came to be current, as ListKeyRotations names them.
+// States of a key's material, and the kinds of rotation, as ListKeyRotations names them.
 const (
 	materialCurrent    = "CURRENT"
 	materialNonCurrent = "NON_CURRENT"
@@ -37,14 +37,14 @@ const (
 	expiresNever = "KEY_MATERIAL_DOES_NOT_EXPIRE"
 )
 
-// record is a KMS key at rest: one JSON value of the state per key,
+// record is a KMS key at rest: a JSON value of the state per key,
 //
 //	kms/key/<account>/<key id> = {"v":1,"id":"1234abcd-...","account":"000000000000","region":"us-east-1",
 //	  "class":"CUSTOMER","spec":"SYMMETRIC_DEFAULT","usage":"ENCRYPT_DECRYPT","origin":"AWS_KMS","state":"Enabled",
 //	  "created":"...","policy":"{...}","materials":[{"id":"<64 hex>","sealed":"<base64>","state":"CURRENT",...}]}
 //
-// Only the material is secret: it is sealed under the root secret, bound to the key and material ids. A change of
-// anything in it is one compare-and-set of the whole value, so a crash leaves the old key or the new one.
+// Only the material is secret: it is sealed under the root secret, bound to the key and material ids. Every change is a
+// compare-and-set of the whole value, so a crash leaves the old key or the new key.
 type record struct {
 	Version     int        `json:"v"`
 	ID          string     `json:"id"`
@@ -68,14 +68,14 @@ type record struct {
 	NextRotation      time.Time `json:"next_rotation,omitzero"`
 	OnDemandRotations int       `json:"on_demand_rotations,omitempty"`
 
-	// Grants counts the entries of kms/grant/<key id>/. Whoever changes them changes this value too, so that whoever
-	// has read the key at one revision knows which grants belong to it.
+	// Grants counts the entries of kms/grant/<key id>/. A change of the grants changes this value too. So a key's
+	// revision also fixes the set of its grants.
 	Grants int `json:"grants,omitempty"`
 }
 
 const recordVersion = 1
 
-// material is one generation of a key's secret.
+// material is a generation of a key's secret.
 type material struct {
 	ID           string    `json:"id"`
 	Sealed       []byte    `json:"sealed,omitempty"` // nil once imported material was deleted or has expired
@@ -102,7 +102,7 @@ func decodeRecord(value []byte) (*record, error) {
 	return r, nil
 }
 
-// clone is a copy to change: everything that a change writes to is copied.
+// clone returns a copy to change: every part that a change writes to is copied.
 func (r *record) clone() *record {
 	c := *r
 	c.Tags = slices.Clone(r.Tags)
@@ -112,7 +112,7 @@ func (r *record) clone() *record {
 }
 
 func (r *record) spec() keySpec {
-	s, _, _ := findSpec(r.Spec) // decodeRecord has seen to it that there is one
+	s, _, _ := findSpec(r.Spec) // decodeRecord has checked that the spec exists
 	return s
 }
 
@@ -120,7 +120,7 @@ func (r *record) arn() string { return keyARN(r.Region, r.Account, r.ID) }
 
 func (r *record) symmetric() bool { return r.Spec == specSymmetric }
 
-// current is the material that encrypts, nil while there is none.
+// current returns the encrypting material, nil if there is none.
 func (r *record) current() *material {
 	return r.find(func(m *material) bool { return m.State == materialCurrent })
 }
@@ -142,19 +142,18 @@ func (r *record) find(is func(*material) bool) *material {
 	return nil
 }
 
-// expired is a material that is still there and past its time, nil when there is none.
+// expired returns material still present after its expiry, or nil.
 func (r *record) expired(now time.Time) *material {
 	return r.find(func(m *material) bool { return m.Sealed != nil && !m.ValidTo.IsZero() && !m.ValidTo.After(now) })
 }
 
-// complete tells whether every material that ciphertexts may need is present. New material that waits for its
-// rotation has encrypted nothing yet.
+// complete reports whether all material needed by ciphertexts is present. Pending material has encrypted nothing yet.
 func (r *record) complete() bool {
 	gone := r.find(func(m *material) bool { return m.Sealed == nil && m.State != materialPending })
 	return r.current() != nil && gone == nil
 }
 
-// due is the next moment at which the reaper has work with this key, zero when there is none.
+// due returns the next time of work for the reaper on this key, or zero.
 func (r *record) due() time.Time {
 	var next time.Time
 	earlier := func(t time.Time) {
@@ -174,7 +173,7 @@ func (r *record) due() time.Time {
 	return next
 }
 
-// metadata is what clients see of a key.
+// metadata returns a key's description for clients.
 func (r *record) metadata() KeyMetadata {
 	spec := r.spec()
 	md := KeyMetadata{

@@ -36,8 +36,8 @@ func (p *pausedStore) Txn(ctx context.Context, conds []state.Cond, ops []state.O
 	return p.Store.Txn(ctx, conds, ops)
 }
 
-// TestRekeyWaitsForWhatIsUnderWay changes the root secret and removes the old one at the moment when something sealed
-// under it is about to be stored: what was acknowledged must open after.
+// TestRekeyWaitsForWhatIsUnderWay changes the root secret and removes the old secret just before a value sealed under
+// it is stored: the acknowledged value must open afterwards.
 func TestRekeyWaitsForWhatIsUnderWay(t *testing.T) {
 	encrypts := func(r *rig, id string) error {
 		return failed(r.Encrypt(background, alice, &EncryptRequest{KeyId: id, Plaintext: []byte("x")}))
@@ -138,7 +138,7 @@ func TestRekeyOfWhatIsBeingUsed(t *testing.T) {
 	}
 }
 
-// TestRekeyOfTheRootBeingRead is the same with the root of SSE-S3, by a store that answers with the record of before.
+// TestRekeyOfTheRootBeingRead is the same with the root of SSE-S3, and a store that returns the earlier record.
 func TestRekeyOfTheRootBeingRead(t *testing.T) {
 	secret, err := rootkey.Load("", filepath.Join(t.TempDir(), "root.key"), true)
 	if err != nil {

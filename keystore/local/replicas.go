@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// follow drops from memory what other replicas change. It is told of this replica's own changes, too.
+// follow drops entries from memory when replicas change them. It also sees this replica's own changes.
 func (s *Service) follow() {
 	keys := s.state.Follow(keyPrefix, func(path string, _ int64) {
 		if path == "" {
@@ -21,8 +21,9 @@ func (s *Service) follow() {
 	s.unfollow = func() { keys(); root() }
 }
 
-// OnChangeElsewhere registers a function that is called after every change of a key or of its grants by another replica,
-// and may be called after this one's; "" is every key. It must not ask the state: all changes wait for it.
+// OnChangeElsewhere registers a function for changes of a key or its grants by another replica. It is called after
+// every such change, and may be called after this replica's own; "" means every key. It must not call the state: all
+// changes wait for it.
 func (s *Service) OnChangeElsewhere(hook func(keyARN string)) {
 	s.hooksMu.Lock()
 	defer s.hooksMu.Unlock()
@@ -44,18 +45,18 @@ func (c *rootCache) changed() {
 	c.looked = time.Time{}
 }
 
-// secondLook is how long a key that is due for deletion must have been due by the clock that nobody can set.
+// secondLook is how long a key must have been due for deletion by the monotonic clock.
 const secondLook = time.Hour
 
-// deletions are the keys that were found due for deletion, and when, by the monotonic clock.
+// deletions are the keys found due for deletion, with the monotonic time of the find.
 type deletions struct {
 	mu    sync.Mutex
 	found map[string]time.Time
 }
 
-// mayDelete reports whether a key that is due may be deleted, which cannot be undone. A process alone goes by its clock,
-// which clockWatch guards. A replica's clock may be the wrong one of many: the key must have been due for an hour, and the
-// clocks of all live replicas must agree.
+// mayDelete reports whether a due key may be deleted. A deletion cannot be undone. A process alone goes by its own
+// clock, guarded by clockWatch. A replica's clock may be the only wrong clock of many: so the key must have been due
+// for an hour, and the clocks of all live replicas must agree.
 func (s *Service) mayDelete(k *key) bool {
 	if !s.replicas.Shared() {
 		return true

@@ -11,7 +11,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// twoReplicas are two key services over one state, each with its own clock.
+// twoReplicas returns two key services over the same state, each with its own clock.
 func twoReplicas(t *testing.T) (a, b *rig) {
 	t.Helper()
 	store := state.NewMemory()
@@ -35,7 +35,7 @@ func twoReplicas(t *testing.T) (a, b *rig) {
 	return a, b
 }
 
-// elsewhere notes what a replica is told of others' changes.
+// elsewhere records the changes reported to a replica.
 type elsewhere struct {
 	mu   sync.Mutex
 	arns []string
@@ -55,8 +55,8 @@ func (e *elsewhere) take() []string {
 	return arns
 }
 
-// TestChangesReachReplicas: whatever changes a key on one replica is heard of by the other before it is answered, and the
-// next request there goes by it.
+// TestChangesReachReplicas: a change of a key on a replica reaches the second replica before the change is answered,
+// and the next request there uses it.
 func TestChangesReachReplicas(t *testing.T) {
 	a, b := twoReplicas(t)
 	md := must(a.CreateKey(background, alice, &CreateKeyRequest{}))(t).KeyMetadata
@@ -161,7 +161,7 @@ func TestOpenDeletesNothing(t *testing.T) {
 	}
 }
 
-// TestRootRotatesOnce (attack R19): replicas that find the root due at once rotate it once.
+// TestRootRotatesOnce (attack R19): replicas that find the root due at the same time rotate it once.
 func TestRootRotatesOnce(t *testing.T) {
 	a, b := twoReplicas(t)
 	services := []*Service{a.Service, b.Service}

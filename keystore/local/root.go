@@ -16,8 +16,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// rootRecord is kms/root: the AWS owned key of SSE-S3. It is in no listing, has no policy and no audit events; it
-// rotates once a year, and what an earlier version wrapped opens for ever.
+// rootRecord is kms/root: the AWS owned key of SSE-S3. It is in no listing, has no policy and no audit events. It
+// rotates once a year; data keys wrapped by an earlier version open for ever.
 type rootRecord struct {
 	Version  int           `json:"v"`
 	Versions []rootVersion `json:"versions"` // oldest first
@@ -25,7 +25,7 @@ type rootRecord struct {
 
 type rootVersion struct {
 	Number  uint32    `json:"number"`
-	Mark    []byte    `json:"mark"` // 8 random bytes: two deployments, or a restored one, cannot mistake each other's
+	Mark    []byte    `json:"mark"` // 8 random bytes: the versions of two deployments, or of a restored copy, cannot be confused
 	Sealed  []byte    `json:"sealed"`
 	Created time.Time `json:"created"`
 }
@@ -48,7 +48,7 @@ type rootCache struct {
 	looked   time.Time
 }
 
-// at is the revision of the state that is loaded, 0 for none.
+// at returns the loaded revision of the state, 0 for none.
 func (c *rootCache) at() int64 {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -148,7 +148,7 @@ func (s *Service) RotateRoot(ctx context.Context) error {
 	return s.rotateRoot(ctx, func(*rootRecord) bool { return true })
 }
 
-// rotateRoot rotates the root if it is due, as it is found each time that another replica was faster.
+// rotateRoot rotates the root if due. It evaluates due again whenever another replica was faster.
 func (s *Service) rotateRoot(ctx context.Context, due func(*rootRecord) bool) error {
 	err := retry(ctx, func() error {
 		var r rootRecord
@@ -207,7 +207,7 @@ func (r *root) Open(ctx context.Context, id []byte) (*keystore.Handle, error) {
 	if kek, ok := r.s.root.get(id); ok {
 		return keystore.NewHandle(kek, "", nil), nil
 	}
-	if r.s.root.mayLook(time.Now()) { // a version that another replica made since
+	if r.s.root.mayLook(time.Now()) { // a newer version, made by another replica
 		if err := r.s.openRoot(ctx); err != nil {
 			return nil, &keystore.Error{Kind: keystore.Unavailable, Err: err}
 		}
@@ -228,7 +228,7 @@ func (c *rootCache) get(id []byte) (keystore.Secret, bool) {
 	return *kek, true
 }
 
-// mayLook allows one look at the state a second: ids come from outside, and anybody can make some up.
+// mayLook allows one read of the state a second: ids come from outside, and a client can invent any number.
 func (c *rootCache) mayLook(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,7 +15,7 @@ const (
 	managedRotation    = 365 // days; AWS managed keys and the root of SSE-S3
 )
 
-// rotatable tells whether a key can rotate by itself: only symmetric keys whose material was made here.
+// rotatable returns an error unless a key can rotate automatically: a symmetric key with material made here.
 func rotatable(r *record) error {
 	if !r.symmetric() {
 		return failf(codeUnsupported, "")
@@ -23,7 +23,7 @@ func rotatable(r *record) error {
 	return ownMaterial(r)
 }
 
-// ownMaterial tells whether a key's material was made here, so that its rotation can be asked about.
+// ownMaterial returns an error unless a key's material was made here: only such a key has a rotation status.
 func ownMaterial(r *record) error {
 	if r.Origin != originKMS {
 		return failf(codeUnsupported, "%s origin is %s which is not valid for this operation.", r.arn(), r.Origin)
@@ -52,8 +52,8 @@ func (s *Service) EnableKeyRotation(ctx context.Context, caller keystore.Caller,
 	})
 }
 
-// DisableKeyRotation ends automatic rotation. The material that there is stays. For a key of a kind that never rotates
-// there is nothing to end.
+// DisableKeyRotation ends automatic rotation. The present material stays. For a key of a kind that never rotates it
+// does nothing.
 func (s *Service) DisableKeyRotation(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "DisableKeyRotation", in, func(c *call) (*Empty, error) {
 		_, err := c.change(ctx, in.KeyId, access{fit: ownMaterial}, func(e *edit) error {
@@ -64,9 +64,9 @@ func (s *Service) DisableKeyRotation(ctx context.Context, caller keystore.Caller
 	})
 }
 
-// GetKeyRotationStatus tells whether and when a key rotates by itself. A key that is pending deletion does not, and
-// does again when its deletion is cancelled. Asymmetric and HMAC keys never do, which is an answer and no error: tools
-// that describe any key ask for it.
+// GetKeyRotationStatus returns whether and when a key rotates automatically. A key pending deletion does not rotate
+// until its deletion is cancelled. Asymmetric and HMAC keys never do: their answer is false and no error, because
+// Terraform and similar tools ask it of every key.
 func (s *Service) GetKeyRotationStatus(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*GetKeyRotationStatusResponse, error) {
 	return perform(ctx, s, caller, "GetKeyRotationStatus", in, func(c *call) (*GetKeyRotationStatusResponse, error) {
 		k, err := c.use(ctx, in.KeyId, access{fit: ownMaterial})
@@ -81,8 +81,8 @@ func (s *Service) GetKeyRotationStatus(ctx context.Context, caller keystore.Call
 	})
 }
 
-// RotateKeyOnDemand gives a key new current material at once: fresh, or, for imported material, that which waits for
-// it. The schedule of automatic rotation stays as it is.
+// RotateKeyOnDemand gives a key new current material at once: fresh material, or the pending imported material. The
+// schedule of automatic rotation is unchanged.
 func (s *Service) RotateKeyOnDemand(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*KeyResponse, error) {
 	return perform(ctx, s, caller, "RotateKeyOnDemand", in, func(c *call) (*KeyResponse, error) {
 		var e *edit
@@ -194,11 +194,11 @@ func (r *record) rotationEntry(m material) RotationsListEntry {
 	return entry
 }
 
-// dropMaterial forgets the secret of one material. Material that has encrypted something leaves its name behind: it
-// can be imported again, and until then the key is not usable.
+// dropMaterial removes the secret of a material. The id stays if the material has encrypted data: the material can be
+// imported again, and until then the key is unusable.
 func (r *record) dropMaterial(m *material) {
 	if m.State == materialPending {
-		id := m.ID // m points into the slice that is about to move
+		id := m.ID // m points into the slice about to move
 		r.Materials = slices.DeleteFunc(r.Materials, func(o material) bool { return o.ID == id })
 		return
 	}

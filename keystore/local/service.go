@@ -16,7 +16,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Config is what a Service needs. State, Secrets, Audit and Identities have no default.
+// Config configures a Service. State, Secrets, Audit and Identities have no default.
 type Config struct {
 	State   state.Store
 	Secrets *rootkey.Secret
@@ -25,25 +25,25 @@ type Config struct {
 	Region    string // "us-east-1"
 	AccountID string // the service's own account, 12 digits
 
-	// Identities finds the identity policies of principals. A principal that it does not know has none: only a key's
-	// policy or a grant that names it lets it do anything.
+	// Identities finds the identity policies of principals. An unknown principal has none: only a key policy or a grant
+	// with its name gives it rights.
 	Identities Identities
 
 	Now func() time.Time // time.Now
 	Log *slog.Logger     // slog.Default()
 
 	Limits Limits
-	// RequestsPerSecond is what one principal may ask for; 0 is no limit.
+	// RequestsPerSecond is the rate limit of a principal; 0 is no limit.
 	RequestsPerSecond float64
 
-	// Replicas are the processes that share State; nil: this one is alone.
+	// Replicas are the processes that share State; nil: a process alone.
 	Replicas *state.Replicas
 
 	// Kept says why a key must not be scheduled for deletion, or is empty. Nil keeps none.
 	Kept func(keyARN string) string
 
-	// NoSweep leaves what is due undone, at the start and after: for a look at a state that is not in service, where
-	// a deletion or a rotation would happen without anybody's knowing.
+	// NoSweep turns sweeps off, at the start and after: for reading a state out of service. There a deletion or a
+	// rotation would happen without anybody's knowledge.
 	NoSweep bool
 }
 
@@ -71,8 +71,8 @@ func (l *Limits) setDefaults() {
 // cachedKeys is how many parsed key records are kept. They hold no plaintext material.
 const cachedKeys = 4096
 
-// Service is the embedded key service. Its methods are the operations of the KMS API; Provider and Root are its other
-// two faces. Safe for concurrent use.
+// Service is the embedded key service. Its methods are the operations of the KMS API; Provider and Root serve the
+// proxy. Safe for concurrent use.
 type Service struct {
 	state      state.Store
 	secrets    *rootkey.Secret
@@ -82,7 +82,7 @@ type Service struct {
 	account    string
 	identities Identities
 	now        func() time.Time
-	mono       func() time.Time // for what the wall clock alone must not decide
+	mono       func() time.Time // a clock that cannot be set, to confirm the wall clock
 	log        *slog.Logger
 	limits     Limits
 	throttle   *throttle
@@ -99,17 +99,17 @@ type Service struct {
 
 	counters counters
 
-	// counts has a lock for each account, held by whoever changes the count of its keys: they would undo each other's
-	// work more often than any number of tries makes good.
+	// counts has a lock for each account, held during a change of its number of keys. Without the lock, concurrent
+	// changes would conflict more often than retry repeats them.
 	counts sync.Map
 
 	replicas *state.Replicas
-	waiting  deletions // of keys whose end another look must confirm
+	waiting  deletions // keys due for deletion, awaiting a second sweep
 
 	hooksMu   sync.RWMutex
 	hooks     []func(keyARN string)
-	elsewhere []func(keyARN string) // for changes by other replicas
-	atOpen    []string              // keys that Open changed, when nobody could have registered yet
+	elsewhere []func(keyARN string) // hooks for changes by another replica
+	atOpen    []string              // keys changed by Open, before any hook could be registered
 
 	stop     context.CancelFunc
 	unfollow func()
@@ -119,8 +119,8 @@ type Service struct {
 
 var accountForm = regexp.MustCompile(`^[0-9]{12}$`)
 
-// Open starts the key service on a state. What is due already (deletions, expiries, rotations) is done before it
-// returns, unless the configuration says otherwise; after that once a minute.
+// Open starts the key service on a state. Work already due (deletions, expiries, rotations) is done before Open
+// returns, unless the configuration turns it off; after that once a minute.
 func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.State == nil || cfg.Secrets == nil || cfg.Audit == nil || cfg.Identities == nil {
 		return nil, errors.New("keystore/local: State, Secrets, Audit and Identities are needed")
@@ -161,7 +161,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if cfg.NoSweep {
 		return s, nil
 	}
-	if !s.replicas.Shared() { // with others, nothing is done by the clock of a process that nobody has looked at yet
+	if !s.replicas.Shared() { // with replicas, no work goes by a clock not yet compared with theirs
 		s.sweepAtOpen(ctx)
 	}
 	s.done.Go(func() { s.reap(background) })
@@ -190,9 +190,9 @@ func (s *Service) Close() error {
 	return err
 }
 
-// OnKeyChange registers a function that is called after every change of a key or of its grants: caches of data keys
-// must ask again before they go on. It is called at once for each key that was changed because something was due when
-// the service was opened: a cache that outlives the process knows nothing of that.
+// OnKeyChange registers a function for changes of a key or its grants. Caches of data keys must then ask again before
+// they go on. For each key changed during Open, because of work that was due, the function is called at once: a cache
+// that outlives the process has not seen these changes.
 func (s *Service) OnKeyChange(hook func(keyARN string)) {
 	s.hooksMu.Lock()
 	s.hooks = append(s.hooks, hook)
@@ -210,14 +210,14 @@ func (s *Service) changed(keyARN string) {
 	}
 }
 
-// sealAndStore runs what seals secrets and stores them. Not to be nested.
+// sealAndStore runs do, a function that seals secrets and stores them. Calls must not be nested.
 func (s *Service) sealAndStore(do func() error) error {
 	s.sealing.RLock()
 	defer s.sealing.RUnlock()
 	return do()
 }
 
-// awaitStored waits until whatever is being sealed is in the state or given up.
+// awaitStored waits until every sealAndStore under way has ended.
 func (s *Service) awaitStored() {
 	s.sealing.Lock()
 	defer s.sealing.Unlock()
@@ -249,7 +249,7 @@ func (s *Service) openMaterial(r *record, m *material) ([]byte, error) {
 	return secret, nil
 }
 
-// openResealed opens material that was sealed again, and the secret of before removed, since the record was read.
+// openResealed opens material resealed since the record was read, after the earlier secret was removed.
 func (s *Service) openResealed(r *record, m *material) ([]byte, error) {
 	k, err := s.read(context.Background(), r.Account, r.ID)
 	if err != nil {
@@ -262,7 +262,7 @@ func (s *Service) openResealed(r *record, m *material) ([]byte, error) {
 	return s.sealer.Open(now.Sealed, materialAAD(r, m.ID))
 }
 
-// materialAAD keeps sealed material where it belongs: one key, one material id.
+// materialAAD binds sealed material to its place: a key and a material id.
 func materialAAD(r *record, id string) []byte {
 	return []byte("waxseal/kms/at-rest/v1\x00" + r.Account + "\x00" + r.ID + "\x00" + r.Spec + "\x00" + id)
 }

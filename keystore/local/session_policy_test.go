@@ -7,7 +7,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// TestSessionPolicyHoldsForKeysOfTheRole: a key policy or a grant that names a role does not void the session policy of the
+// TestSessionPolicyHoldsForKeysOfTheRole: a key policy or a grant for a role does not void the session policy of the
 // role's sessions; the exact session's ARN and "*" do, as on AWS.
 func TestSessionPolicyHoldsForKeysOfTheRole(t *testing.T) {
 	r := newRig(t)
@@ -59,7 +59,8 @@ func TestSessionPolicyHoldsForKeysOfTheRole(t *testing.T) {
 	}
 }
 
-// TestGrantsOfTheGone: a grant is for whom its ARNs meant when it was made, and not for who is made anew under the name.
+// TestGrantsOfTheGone: a grant is for the principal of its creation time, and not for a new principal under the old
+// name.
 func TestGrantsOfTheGone(t *testing.T) {
 	r := newRig(t)
 	md := r.newKey(nil)

@@ -24,7 +24,7 @@ func (s *Service) Sign(ctx context.Context, caller keystore.Caller, in *SignRequ
 	})
 }
 
-// Verify checks a signature; one that does not hold is KMSInvalidSignatureException.
+// Verify checks a signature; an invalid signature is KMSInvalidSignatureException.
 func (s *Service) Verify(ctx context.Context, caller keystore.Caller, in *VerifyRequest) (*VerifyResponse, error) {
 	return perform(ctx, s, caller, "Verify", in, func(c *call) (*VerifyResponse, error) {
 		k, digest, secret, err := c.signing(ctx, signRequest{in.KeyId, in.Message, in.MessageType, in.SigningAlgorithm, in.GrantTokens, in.DryRun})
@@ -51,7 +51,7 @@ type signRequest struct {
 	dryRun           bool
 }
 
-// signing is what Sign and Verify have in common: everything up to the private key, which the caller erases.
+// signing is the common part of Sign and Verify: everything up to the private key. The caller erases the key.
 func (c *call) signing(ctx context.Context, in signRequest) (k *key, digest, secret []byte, err error) {
 	messageType := orDefault(in.messageType, "RAW")
 	c.params["messageType"] = messageType
@@ -117,7 +117,7 @@ func (s *Service) GenerateMac(ctx context.Context, caller keystore.Caller, in *G
 	})
 }
 
-// VerifyMac checks a MAC; one that does not hold is KMSInvalidMacException.
+// VerifyMac checks a MAC; an invalid MAC is KMSInvalidMacException.
 func (s *Service) VerifyMac(ctx context.Context, caller keystore.Caller, in *VerifyMacRequest) (*VerifyMacResponse, error) {
 	return perform(ctx, s, caller, "VerifyMac", in, func(c *call) (*VerifyMacResponse, error) {
 		k, sum, err := c.mac(ctx, in.KeyId, in.MacAlgorithm, in.Message, in.GrantTokens, in.DryRun)

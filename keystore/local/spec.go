@@ -11,10 +11,10 @@ const (
 	usageSign      = "SIGN_VERIFY"
 	usageMAC       = "GENERATE_VERIFY_MAC"
 	usageAgreement = "KEY_AGREEMENT"
-	usageKEM       = "ENCAPSULATE_DECAPSULATE" // of key specs that are refused
+	usageKEM       = "ENCAPSULATE_DECAPSULATE" // usage of refused key specs
 )
 
-// Algorithms that the code names; the rest appear only in the table below.
+// Algorithms named in the code; the rest appear only in the table below.
 const (
 	specSymmetric = "SYMMETRIC_DEFAULT"
 
@@ -26,7 +26,7 @@ const (
 	algEd25519ph  = "ED25519_PH_SHA_512"
 )
 
-// family says which code generates and uses the material of a key spec.
+// family selects the code for the material of a key spec.
 type family int
 
 const (
@@ -37,7 +37,7 @@ const (
 	familyMAC
 )
 
-// keySpec is one row of KMS's key types: what the material is and what each usage allows.
+// keySpec is a row of KMS's table of key types: the material, and the algorithms of each usage.
 type keySpec struct {
 	name       string
 	family     family
@@ -50,8 +50,8 @@ var rsaSigning = []string{
 	"RSASSA_PSS_SHA_256", "RSASSA_PSS_SHA_384", "RSASSA_PSS_SHA_512",
 }
 
-// keySpecs are the key types that this service makes. Specs that AWS knows and the standard library does not
-// (refusedSpecs) are refused by name.
+// keySpecs are the supported key types. AWS's specs without an implementation in Go's standard library (refusedSpecs)
+// are refused by name.
 var keySpecs = []keySpec{
 	{specSymmetric, familySymmetric, 256, map[string][]string{usageEncrypt: {algSymmetric}}},
 	rsaSpec("RSA_2048", 2048), rsaSpec("RSA_3072", 3072), rsaSpec("RSA_4096", 4096),
@@ -63,7 +63,7 @@ var keySpecs = []keySpec{
 	macSpec("HMAC_384", 384, "HMAC_SHA_384"), macSpec("HMAC_512", 512, "HMAC_SHA_512"),
 }
 
-// refusedSpecs are valid names on AWS that this service has not: most have no public implementation in Go's standard
+// refusedSpecs are valid names on AWS without support here: most have no public implementation in Go's standard
 // library.
 var refusedSpecs = []string{"ECC_SECG_P256K1", "SM2", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87", "ML_KEM_512", "ML_KEM_768", "ML_KEM_1024"}
 
@@ -85,7 +85,7 @@ func macSpec(name string, bits int, alg string) keySpec {
 	return keySpec{name, familyMAC, bits, map[string][]string{usageMAC: {alg}}}
 }
 
-// findSpec looks up a key type; refused is set for those that AWS has and this service has not.
+// findSpec looks up a key type; refused means an AWS type without support here.
 func findSpec(name string) (spec keySpec, refused, ok bool) {
 	for _, s := range keySpecs {
 		if s.name == name {
@@ -100,7 +100,7 @@ func (k keySpec) asymmetric() bool {
 	return k.family == familyRSA || k.family == familyECC || k.family == familyEdwards
 }
 
-// hashOf is the digest that a signing or MAC algorithm works with.
+// hashOf maps a signing or MAC algorithm to its digest.
 var hashOf = map[string]crypto.Hash{
 	"RSASSA_PKCS1_V1_5_SHA_256": crypto.SHA256, "RSASSA_PKCS1_V1_5_SHA_384": crypto.SHA384, "RSASSA_PKCS1_V1_5_SHA_512": crypto.SHA512,
 	"RSASSA_PSS_SHA_256": crypto.SHA256, "RSASSA_PSS_SHA_384": crypto.SHA384, "RSASSA_PSS_SHA_512": crypto.SHA512,

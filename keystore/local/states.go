@@ -2,7 +2,7 @@ package local
 
 import "waxseal/keystore"
 
-// verdict says what a key's state does to an operation.
+// verdict is the effect of a key's state on an operation.
 type verdict int
 
 const (
@@ -13,7 +13,7 @@ const (
 	isPendingImport           // KMSInvalidStateException "... is pending import."
 )
 
-// stateRule is one row of AWS's key state table; Enabled allows everything but CancelKeyDeletion.
+// stateRule is a row of AWS's key state table; Enabled allows everything but CancelKeyDeletion.
 type stateRule struct{ enabled, disabled, deletion, imports verdict }
 
 var (
@@ -26,11 +26,11 @@ var (
 	importsRule = stateRule{allowed, allowed, pendingDeletion, allowed}
 )
 
-// stateRules is the table "Key states of AWS KMS keys": https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html
-// The states Unavailable, Creating, Updating and PendingReplicaDeletion belong to custom key stores and multi-Region
-// keys, which do not exist here. Where the table leaves open whether a key that is pending deletion gives
-// DisabledException or KMSInvalidStateException, it is the latter, as observed on AWS. Whether a key's origin or
-// type allows an operation at all is the operation's own check.
+// stateRules is the table "Key states of AWS KMS keys":
+// https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html The states Unavailable, Creating, Updating and
+// PendingReplicaDeletion belong to custom key stores and multi-Region keys. Both do not exist here. For a key pending
+// deletion the table leaves open DisabledException or KMSInvalidStateException: it is the latter, as observed on AWS.
+// Whether a key's origin or type allows an operation at all is the operation's own check.
 var stateRules = map[string]stateRule{
 	"CancelKeyDeletion":                   cancelRule,
 	"CreateAlias":                         changeRule,

@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore"
 )
 
-// What a cell of the table says.
+// Values of a cell of the table.
 const (
 	ok          = ""
 	disabled    = codeDisabled + "|is disabled."
@@ -88,7 +88,7 @@ var stateTable = []struct {
 	{"VerifyMac", "mac", [4]string{ok, disabled, deleting}},
 }
 
-// specimen is a key with everything that some operation wants to find.
+// specimen is a key with everything needed by some operation.
 type specimen struct {
 	*rig
 	id, other        string

@@ -13,13 +13,13 @@ import (
 	"waxseal/keystore/state"
 )
 
-// key is one revision of a record, as read. It is shared and never changed.
+// key is a revision of a record, as read. It is shared and never changed.
 type key struct {
 	*record
 	revision int64
 	policy   *iam.Policy
 	grants   grantSet // of this revision
-	stale    bool     // the record at rest still has material that has expired
+	stale    bool     // the record at rest still has expired material
 }
 
 var errNoKey = errors.New("no such key")
@@ -41,8 +41,8 @@ func (s *Service) load(ctx context.Context, account, id string) (*key, error) {
 	return view, nil
 }
 
-// read reads a key. The state is asked each time, so that a change is seen by the next request at the latest; what
-// is kept is the parsed form of the revision that is still current.
+// read reads a key. It asks the state each time, so that the next request sees every change. Only the parsed form of
+// the current revision is cached.
 func (s *Service) read(ctx context.Context, account, id string) (*key, error) {
 	e, err := s.state.Get(ctx, keyPath(account, id))
 	if errors.Is(err, state.ErrNotFound) {
@@ -71,12 +71,12 @@ func (s *Service) read(ctx context.Context, account, id string) (*key, error) {
 	return k, nil
 }
 
-// edit is a change of one key with whatever else belongs to it.
+// edit is a change of a key with all its parts in the state.
 type edit struct {
 	*record // the new value
 	conds   []state.Cond
 	ops     []state.Op
-	others  []string // ARNs of other keys that it changes
+	others  []string // ARNs of further changed keys
 }
 
 func (e *edit) put(key string, value any) error {
@@ -90,7 +90,7 @@ func (e *edit) put(key string, value any) error {
 
 func (e *edit) remove(key string) { e.ops = append(e.ops, state.Op{Key: key, Delete: true}) }
 
-// save writes an edit, if the key is still the one that was read. ErrConflict: it is not, and nothing was written.
+// save writes an edit, if the key is unchanged since it was read. Otherwise it returns ErrConflict and writes nothing.
 func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 	if k.stale { // the expiry is a change of its own, with its own event
 		return orError(s.expireKey(ctx, k), state.ErrConflict)
@@ -100,7 +100,7 @@ func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 	}
 	conds := append(e.conds, state.Cond{Key: keyPath(k.Account, k.ID), Revision: k.revision})
 	rev, err := s.state.Txn(ctx, conds, e.ops)
-	if err == nil || errors.Is(err, state.ErrUnknown) { // what may have changed, caches must not keep
+	if err == nil || errors.Is(err, state.ErrUnknown) { // also after an unknown outcome: caches must drop the key
 		s.changed(e.arn())
 		for _, keyARN := range e.others {
 			s.changed(keyARN)
@@ -112,7 +112,7 @@ func (s *Service) save(ctx context.Context, k *key, e *edit) error {
 	return err
 }
 
-// lockCount is for whoever reads and changes the count of an account's keys.
+// lockCount must be held during a read and change of an account's number of keys.
 func (s *Service) lockCount(account string) (unlock func()) {
 	lock, _ := s.counts.LoadOrStore(account, new(sync.Mutex))
 	mu := lock.(*sync.Mutex)
@@ -127,10 +127,10 @@ func decodeJSON(e state.Entry, into any) error {
 	return nil
 }
 
-// maxTries bounds how often a change is tried again when others change the same key at the same time.
+// maxTries bounds the retries of a change against concurrent changes of the same key.
 const maxTries = 100
 
-// retry runs a read-change-write until no one came between.
+// retry repeats a read-change-write until no concurrent change conflicts.
 func retry(ctx context.Context, change func() error) error {
 	for range maxTries {
 		err := change()
@@ -162,7 +162,7 @@ type page struct {
 	limit int
 }
 
-// openMarker reads Limit and Marker. A marker names the listing that it belongs to.
+// openMarker reads Limit and Marker. A marker names its listing.
 func openMarker(listing, marker string, limit *int, preset int) (page, error) {
 	p := page{limit: preset}
 	if limit != nil {
@@ -184,7 +184,7 @@ func nextMarker(listing, last string) string {
 	return base64.RawURLEncoding.EncodeToString([]byte(listing + "\x00" + last))
 }
 
-// cut applies a page to sorted items: it returns those behind the marker, and the marker of the next page.
+// cut applies a page to sorted items: it returns the items after the marker, and the marker of the next page.
 func cut[T any](listing string, p page, items []T, name func(T) string) (shown []T, marker string) {
 	shown = []T{}
 	for _, item := range items {

@@ -9,8 +9,8 @@ import (
 	"waxseal/keystore"
 )
 
-// checkTags tells whether tags may be added to those that a key has. Two that differ in case only may not: policies
-// compare names of condition keys without it, and what aws:ResourceTag/team is must not be a matter of luck.
+// checkTags checks that tags may be added to a key's tags. Two tags must not differ in case only: policies compare
+// condition keys without case, and the value of aws:ResourceTag/team must not be a matter of luck.
 func (s *Service) checkTags(have, add []Tag) error {
 	seen := map[string]string{}
 	for _, t := range add {
@@ -41,7 +41,7 @@ func (s *Service) checkTags(have, add []Tag) error {
 // TagResource adds tags to a key or changes their values.
 func (s *Service) TagResource(ctx context.Context, caller keystore.Caller, in *TagResourceRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "TagResource", in, func(c *call) (*Empty, error) {
-		if err := s.checkTags(nil, in.Tags); err != nil { // no policy can judge tags that are one condition key twice
+		if err := s.checkTags(nil, in.Tags); err != nil { // two tags with the same condition key cannot be evaluated by policies
 			return nil, err
 		}
 		_, err := c.change(ctx, in.KeyId, access{facts: requestTags(in.Tags)}, func(e *edit) error {
@@ -67,7 +67,7 @@ func mergeTags(have, add []Tag) []Tag {
 	return have
 }
 
-// requestTags are the condition keys that tags in a request give rise to.
+// requestTags returns the condition keys of the tags in a request.
 func requestTags(tags []Tag) facts {
 	f := facts{}
 	for _, t := range tags {
@@ -77,7 +77,7 @@ func requestTags(tags []Tag) facts {
 	return f
 }
 
-// UntagResource takes tags away; those that the key does not have are no error.
+// UntagResource removes tags; a missing tag is no error.
 func (s *Service) UntagResource(ctx context.Context, caller keystore.Caller, in *UntagResourceRequest) (*Empty, error) {
 	f := facts{"aws:TagKeys": in.TagKeys}
 	return perform(ctx, s, caller, "UntagResource", in, func(c *call) (*Empty, error) {

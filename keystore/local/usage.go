@@ -21,8 +21,8 @@ type lastUse struct {
 	RequestID string    `json:"request_id"`
 }
 
-// usageLog collects last uses in memory; the reaper writes them once a minute. A crash loses at most that minute: the
-// audit log has it.
+// usageLog collects last uses in memory; the reaper writes them once a minute. A crash loses at most a minute of them;
+// the audit log still has the uses.
 type usageLog struct {
 	mu   sync.Mutex
 	uses map[string]lastUse
@@ -48,7 +48,7 @@ func (l *usageLog) take() map[string]lastUse {
 	return uses
 }
 
-// back takes uses back that could not be written. Those since then are newer.
+// back returns unwritten uses to the log, except where a newer use has arrived.
 func (l *usageLog) back(uses map[string]lastUse) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -65,7 +65,8 @@ func (l *usageLog) get(keyID string) (lastUse, bool) {
 	return use, ok
 }
 
-// flushUsage writes the collected uses, in transactions of bounded size. What one of them fails to write stays collected.
+// flushUsage writes the collected uses, in transactions of bounded size. The uses of a failed transaction stay
+// collected.
 func (s *Service) flushUsage(ctx context.Context) error {
 	uses := s.usage.take()
 	err := s.writeUsage(ctx, uses)
@@ -87,7 +88,7 @@ func (s *Service) writeUsage(ctx context.Context, uses map[string]lastUse) error
 	return state.WriteAll(ctx, s.state, ops)
 }
 
-// lastUseOf returns the later of the uses that this process and the state know of.
+// lastUseOf returns the later use of this process's last use and the state's.
 func (s *Service) lastUseOf(ctx context.Context, keyID string) (lastUse, bool, error) {
 	here, found := s.usage.get(keyID)
 	if found && !s.replicas.Shared() {
@@ -132,8 +133,8 @@ type throttle struct {
 	mu       sync.Mutex
 }
 
-// throttledPrincipals bounds how many principals are told apart. The one that asked least recently is forgotten, and
-// starts with a full bucket when it comes back.
+// throttledPrincipals bounds the number of separate buckets. The principal of the oldest request is dropped, and starts
+// with a full bucket at its next request.
 const throttledPrincipals = 10_000
 
 func newThrottle(perSecond float64) *throttle {
@@ -164,7 +165,7 @@ func (t *throttle) admit(principal string, now time.Time) error {
 	return nil
 }
 
-// Count is how often an operation ended in one way.
+// Count is the number of an operation's calls with the same outcome.
 type Count struct {
 	Operation string
 	Code      string // an exception, or empty for success
@@ -185,8 +186,8 @@ func (c *counters) add(op, code string) {
 	c.n[[2]string{op, code}]++
 }
 
-// Counts tells how often each operation was asked for since the start, by outcome. Throttled requests are those with
-// the code ThrottlingException.
+// Counts returns the number of calls of each operation since the start, by outcome. Throttled requests have the code
+// ThrottlingException.
 func (s *Service) Counts() []Count {
 	s.counters.mu.Lock()
 	defer s.counters.mu.Unlock()
