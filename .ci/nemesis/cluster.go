@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -30,27 +32,27 @@ const aliceARN = "arn:aws:iam::000000000000:user/alice"
 type replica struct {
 	name      string
 	process   *process
-	s3, kms   *link   // clients' ways to it
-	state     []*link // its ways to the members of etcd
-	store     []*link // its way to the store
+	s3, kms   *link // clients' ways to it
 	admin     string
 	clientsOf *http.Client
 	suspect   atomic.Bool // a fault is on: clients with a health check would go elsewhere
-}
 
-func (r *replica) clients() []*link { return []*link{r.s3, r.kms} }
+	links                 []*link // all but the one to the store
+	clients, state, store []*gate // on the ways of clients to it, and on its own to etcd and to the store
+}
 
 // cluster is everything that runs.
 type cluster struct {
-	dir      string
-	programs programs
-	etcd     []*process
-	members  []string // client addresses of etcd
-	store    *process
-	storeURL string
-	storeEnv []string
-	replicas []*replica
-	picked   atomic.Int64
+	dir       string
+	programs  programs
+	etcd      []*process
+	members   []string // client addresses of etcd
+	store     *process
+	storeURL  string
+	storeLink *link
+	storeEnv  []string
+	replicas  []*replica
+	picked    atomic.Int64
 }
 
 // programs are the files to run.
@@ -71,6 +73,11 @@ func begin(dir string, p programs, replicas, members int) (*cluster, error) {
 			return c, err
 		}
 		c.replicas = append(c.replicas, r)
+	}
+	if c.storeLink != nil {
+		go c.storeLink.serve()
+	}
+	for _, r := range c.replicas {
 		if err := errors.Join(r.process.start(), r.ready(time.Minute)); err != nil {
 			return c, err
 		}
@@ -81,8 +88,11 @@ func begin(dir string, p programs, replicas, members int) (*cluster, error) {
 func (c *cluster) end() {
 	for _, r := range c.replicas {
 		r.process.kill()
-		for _, l := range append(append(r.clients(), r.state...), r.store...) {
-			l.close()
+		for _, l := range r.links {
+			l.listener.Close()
+		}
+		for _, g := range slices.Concat(r.clients, r.state, r.store) {
+			g.set(false, true)
 		}
 	}
 	for _, p := range append(c.etcd, c.store) {
@@ -116,6 +126,9 @@ func (c *cluster) startStore() error {
 	c.store, c.storeURL = p, "http://"+addr
 	c.storeEnv = []string{"WAXSEAL_UPSTREAM_ACCESS_KEY=" + user, "WAXSEAL_UPSTREAM_SECRET_KEY=" + secret}
 	if err := p.start(); err != nil {
+		return err
+	}
+	if c.storeLink, err = newSharedLink(addr, c.storeGate); err != nil {
 		return err
 	}
 	return p.answers(c.storeURL, 30*time.Second, func(status int) bool { return status < 500 })
@@ -193,12 +206,12 @@ func (c *cluster) newReplica(name string, alone bool) (*replica, error) {
 			return nil, err
 		}
 	}
-	var err error
-	if r.s3, err = newLink(addrs[0]); err != nil {
-		return nil, err
-	}
-	if r.kms, err = newLink(addrs[1]); err != nil {
-		return nil, err
+	for i, to := range []**link{&r.s3, &r.kms} {
+		l, g, err := newLink(addrs[i])
+		if err != nil {
+			return nil, err
+		}
+		*to, r.links, r.clients = l, append(r.links, l), append(r.clients, g)
 	}
 	r.admin = addrs[2]
 	args := []string{c.programs.waxseal, "serve", "--data-dir", filepath.Join(c.dir, name), "--config", filepath.Join(c.dir, "waxseal.yaml"),
@@ -224,19 +237,26 @@ func (c *cluster) newReplica(name string, alone bool) (*replica, error) {
 func (c *cluster) share(r *replica) ([]string, error) {
 	var members []string
 	for _, addr := range c.members {
-		l, err := newLink(addr)
+		l, g, err := newLink(addr)
 		if err != nil {
 			return nil, err
 		}
-		r.state, members = append(r.state, l), append(members, l.addr)
+		r.links, r.state, members = append(r.links, l), append(r.state, g), append(members, l.addr)
 	}
-	store, err := newLink(strings.TrimPrefix(c.storeURL, "http://"))
-	if err != nil {
-		return nil, err
-	}
-	r.store = []*link{store}
+	r.store = []*gate{newGate()}
 	return []string{"--state", "etcd://" + strings.Join(members, ",") + "/nemesis", "--replica", r.name, "--staging-bucket", "nemesis-staged",
-		"--upstream-endpoint", "http://" + store.addr}, nil
+		"--upstream-endpoint", "http://" + c.storeLink.addr}, nil
+}
+
+// storeGate is the gate of the replica that a connection to the store comes from. All replicas name the store alike, and
+// so have one link to it.
+func (c *cluster) storeGate(client net.Conn) *gate {
+	for _, r := range c.replicas {
+		if r.process.owns(client) {
+			return r.store[0]
+		}
+	}
+	return nil
 }
 
 // ready waits until the replica's /readyz says so.

@@ -180,27 +180,27 @@ func (f *faults) pause(r *replica) error {
 	return r.signal(syscall.SIGCONT)
 }
 
-func (f *faults) cutLinks(kind string, r *replica, links []*link) {
+func (f *faults) cut(kind string, r *replica, gates []*gate) {
 	pause := f.between(2*time.Second, 15*time.Second)
 	f.say(kind, "%s for %v", r.name, pause)
-	cutAll(links)
+	shut(gates)
 	f.sleep(pause)
-	healAll(links)
+	open(gates)
 }
 
 func (f *faults) cutClients(r *replica) error {
-	f.cutLinks("cut-clients", r, r.clients())
+	f.cut("cut-clients", r, r.clients)
 	return nil
 }
 
 func (f *faults) cutStore(r *replica) error {
-	f.cutLinks("cut-store", r, r.store)
+	f.cut("cut-store", r, r.store)
 	return nil
 }
 
 func (f *faults) cutEtcd(r *replica) error {
 	return f.detaching([]*replica{r}, func() error {
-		f.cutLinks("cut-etcd", r, r.state)
+		f.cut("cut-etcd", r, r.state)
 		return nil
 	})
 }

@@ -32,6 +32,7 @@ type input struct {
 	value  string   // written
 	expect register // of swap
 	at     string   // name of the replica
+	late   bool     // a read that may be late, by the window
 }
 
 // output is what is known of an operation's effect. Of a read it is what was found; a failed read is in no history.
@@ -74,10 +75,14 @@ func (h *history) record(client int, in input, run func() (out output, ok bool))
 	if out.outcome == unknown {
 		op.Return = math.MaxInt64
 	}
+	h.add(op)
+}
+
+func (h *history) add(op porcupine.Operation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.ops = append(h.ops, op)
-	if out.outcome == unknown {
+	if op.Output.(output).outcome == unknown {
 		h.lost++
 	}
 }
@@ -181,11 +186,11 @@ func stepUnknown(s register, in input) register {
 const checkTime = 30 * time.Second
 
 // check looks for an order of the operations that explains all answers.
-func (h *history) check() (porcupine.CheckResult, porcupine.LinearizationInfo) {
+func (h *history) check(limit time.Duration) (porcupine.CheckResult, porcupine.LinearizationInfo) {
 	h.mu.Lock()
 	ops := append([]porcupine.Operation(nil), h.ops...)
 	h.mu.Unlock()
-	return porcupine.CheckOperationsVerbose(model(h.initial), ops, checkTime)
+	return porcupine.CheckOperationsVerbose(model(h.initial), ops, limit)
 }
 
 // text lists the operations in the order of their calls. The operations that the longest order found can explain have a '+'.
@@ -209,6 +214,9 @@ func (h *history) text(info porcupine.LinearizationInfo) []byte {
 		if op.Return == math.MaxInt64 {
 			end = "?"
 		}
+		if op.Input.(input).late {
+			end += " late"
+		}
 		fmt.Fprintf(&b, "%s %9.4f %9s client %d  %s\n", mark, float64(op.Call)/1e9, end, op.ClientId, describe(op.Input, op.Output))
 	}
 	for _, op := range h.dropped {
@@ -217,33 +225,4 @@ func (h *history) text(info porcupine.LinearizationInfo) []byte {
 	lines := strings.Split(b.String(), "\n")
 	slices.SortFunc(lines, func(a, b string) int { return strings.Compare(a[min(2, len(a)):], b[min(2, len(b)):]) })
 	return []byte(strings.Join(lines, "\n") + "\n")
-}
-
-// mayHaveRead reports whether a value was the register's at any time in [from, to], by the writes of the history. Readers
-// that are allowed to be late are held to this.
-func (h *history) mayHaveRead(value string, from, to int64) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	writes := []porcupine.Operation{{Input: input{kind: write, value: h.initial.value}, Output: output{}, Call: -1, Return: -1}}
-	for _, op := range h.ops {
-		if op.Input.(input).kind == write && op.Output.(output).outcome != refused {
-			writes = append(writes, op)
-		}
-	}
-	for _, w := range writes {
-		if w.Input.(input).value == value && w.Call <= to && !replacedBefore(writes, w, from) {
-			return true
-		}
-	}
-	return false
-}
-
-// replacedBefore reports whether another write came after w for certain, and was over at a time.
-func replacedBefore(writes []porcupine.Operation, w porcupine.Operation, at int64) bool {
-	for _, x := range writes {
-		if x.Call > w.Return && x.Return < at {
-			return true
-		}
-	}
-	return false
 }

@@ -32,14 +32,15 @@ type nemesis struct {
 type kept struct {
 	history *history
 	read    func(r *replica)
+	judge   func(h *history)
 }
 
 func (n *nemesis) over() bool { return time.Now().After(n.end) }
 
-func (n *nemesis) keep(h *history, read func(r *replica)) {
+func (n *nemesis) keep(h *history, read func(r *replica), judge func(h *history)) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.kept = append(n.kept, kept{h, read})
+	n.kept = append(n.kept, kept{h, read, judge})
 }
 
 // prepare makes what the load works on.
@@ -91,7 +92,7 @@ func (n *nemesis) load() {
 
 // judge checks a history, and writes one that fails as a page that shows it.
 func (n *nemesis) judge(h *history) {
-	result, info := h.check()
+	result, info := h.check(checkTime)
 	switch result {
 	case porcupine.Ok:
 		return
@@ -99,12 +100,17 @@ func (n *nemesis) judge(h *history) {
 		n.report.unchecked(h)
 		return
 	}
+	size, _ := h.size()
+	n.report.violation("not linearizable", "%s: %d operations, see %s", h.name, size, n.show(h, info))
+}
+
+// show writes a history as a page and as text, and returns the page's name.
+func (n *nemesis) show(h *history, info porcupine.LinearizationInfo) string {
 	path := filepath.Join(n.results, fileName(h.name))
 	if err := errors.Join(porcupine.VisualizePath(model(h.initial), info, path+".html"), os.WriteFile(path+".txt", h.text(info), 0o644)); err != nil {
-		n.report.violation("not written", "%v", err)
+		return err.Error()
 	}
-	size, _ := h.size()
-	n.report.violation("not linearizable", "%s: %d operations, see %s.html", h.name, size, path)
+	return path + ".html"
 }
 
 func fileName(name string) string {
@@ -124,7 +130,7 @@ func (n *nemesis) finish() {
 		for _, r := range n.cluster.replicas {
 			k.read(r)
 		}
-		n.judge(k.history)
+		k.judge(k.history)
 	}
 	n.finishUploads()
 }

@@ -22,7 +22,7 @@ func (n *nemesis) registers(slot int) {
 		o.run()
 		n.report.histories.add(o.history)
 		n.judge(o.history)
-		n.keep(o.history, o.finalRead)
+		n.keep(o.history, o.finalRead, n.judge)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/anishathalye/porcupine"
 )
 
 const (
@@ -41,6 +43,7 @@ func (n *nemesis) settings() {
 	all.Wait()
 }
 
+// oneSetting changes a setting and looks at it. It ends after a change without an answer: such a change excuses too much.
 func (n *nemesis) oneSetting(maker func(string) (*setting, error), name string) {
 	s, err := maker(name)
 	if err != nil {
@@ -51,15 +54,19 @@ func (n *nemesis) oneSetting(maker func(string) (*setting, error), name string) 
 	h := &history{name: s.name, initial: register{value: s.initial}}
 	end := time.Now().Add(settingTime)
 	var clients sync.WaitGroup
+	going := func() bool {
+		_, lost := h.size()
+		return time.Now().Before(end) && !n.over() && lost == 0
+	}
 	clients.Go(func() {
-		for time.Now().Before(end) && !n.over() {
+		for going() {
 			n.changeSetting(s, h)
 			time.Sleep(time.Duration(rand.Int64N(int64(2 * settingPause))))
 		}
 	})
 	for client := range len(n.cluster.replicas) {
 		clients.Go(func() {
-			for time.Now().Before(end) && !n.over() {
+			for going() {
 				n.lookAtSetting(s, h, client+1, n.cluster.next())
 				time.Sleep(readPause)
 			}
@@ -67,8 +74,8 @@ func (n *nemesis) oneSetting(maker func(string) (*setting, error), name string) 
 	}
 	clients.Wait()
 	n.report.histories.add(h)
-	n.judge(h)
-	n.keep(h, func(r *replica) { n.lookAtSetting(s, h, len(n.cluster.replicas)+1, r) })
+	n.judgeSetting(h)
+	n.keep(h, func(r *replica) { n.lookAtSetting(s, h, len(n.cluster.replicas)+1, r) }, n.judgeSetting)
 }
 
 func (n *nemesis) changeSetting(s *setting, h *history) {
@@ -85,18 +92,17 @@ func (n *nemesis) changeSetting(s *setting, h *history) {
 // lookAtSetting reads the setting at a replica. A replica that is cut off from the state may be late, by the window at
 // most: its reads are not in the history, and are held to the window.
 func (n *nemesis) lookAtSetting(s *setting, h *history, client int, r *replica) {
-	h.record(client, input{kind: read, at: r.name}, func() (output, bool) {
-		from := clock()
-		value := s.look(r)
-		if value == "" {
-			return output{}, false
-		}
-		if n.faults.isDetached(r, from) {
-			n.report.late(func() bool { return h.mayHaveRead(value, from-int64(window), clock()) }, "%s: %s at %s, cut off from the state", s.name, value, r.name)
-			return output{}, false
-		}
-		return output{found: register{value: value}}, true
-	})
+	from := clock()
+	value := s.look(r)
+	if value == notTold {
+		return
+	}
+	late := n.faults.isDetached(r, from)
+	if late {
+		n.report.late()
+	}
+	h.add(porcupine.Operation{ClientId: client, Input: input{kind: read, at: r.name, late: late}, Call: from,
+		Output: output{found: register{value: value}}, Return: clock()})
 }
 
 // encode is a JSON document.
