@@ -270,7 +270,7 @@ func (r *replica) signal(s syscall.Signal) error { return r.process.signal(s) }
 func (c *cluster) next() *replica {
 	for range c.replicas {
 		r := c.replicas[int(c.picked.Add(1))%len(c.replicas)]
-		if !r.suspect.Load() || rand.IntN(5) == 0 {
+		if !r.suspect.Load() || rand.IntN(20) == 0 {
 			return r
 		}
 	}
