@@ -14,6 +14,7 @@ import (
 
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
+	"waxseal/keystore/unproven"
 	"waxseal/proxy/keyed"
 	"waxseal/proxy/store"
 	"waxseal/proxy/uploads"
@@ -195,6 +196,10 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 
 // badRequest answers what fasthttp could not parse.
 func (s *Server) badRequest(ctx *fasthttp.RequestCtx, err error) {
+	if unproven.Unheard(err) {
+		_ = ctx.Conn().Close() // what is answered goes nowhere
+		return
+	}
 	c := s.callOf(ctx)
 	c.unread = false
 	c.fail(errUnparsable(err))

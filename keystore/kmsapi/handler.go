@@ -21,6 +21,7 @@ import (
 	"waxseal/keystore/local"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/strictjson"
+	"waxseal/keystore/unproven"
 )
 
 const (
@@ -213,6 +214,10 @@ func (h *Handler) fail(ctx *fasthttp.RequestCtx, err error) {
 
 // badRequest answers bytes that are not HTTP, and requests too large for the server to read.
 func (h *Handler) badRequest(ctx *fasthttp.RequestCtx, err error) {
+	if unproven.Unheard(err) {
+		_ = ctx.Conn().Close() // what is answered goes nowhere
+		return
+	}
 	ctx.Response.Header.Set("x-amzn-RequestId", uuid.NewString())
 	ctx.SetContentType(contentType)
 	ctx.Response.Header.SetConnectionClose()

@@ -213,3 +213,10 @@ func (c *Conn) Close() error {
 
 // NetConn returns the connection beneath.
 func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+// Unheard reports whether fasthttp's error of a request is the end of the wait for its first byte. Such a connection is
+// closed without a word: a client keeps some in reserve, and would take an answer for that of the request it sends next.
+func Unheard(err error) bool {
+	e, ok := err.(net.Error) //nolint:errorlint // of a request that has begun, fasthttp wraps the error
+	return ok && e.Timeout()
+}
