@@ -44,6 +44,8 @@ var done = []string{
 	"keystore/rootkey",
 	"keystore/sigv4",
 	"keystore/state",
+	"keystore/state/etcd",
+	"keystore/stsapi",
 	"keystore/transit",
 	"keystore/unproven",
 	"keystore/usage",

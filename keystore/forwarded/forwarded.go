@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Trusted are the networks of proxies whose X-Forwarded-For is believed.
+// Trusted are the networks of proxies trusted for their X-Forwarded-For.
 type Trusted []*net.IPNet
 
 // Has reports whether an address is such a proxy's.
@@ -19,12 +19,12 @@ func (t Trusted) Has(ip net.IP) bool {
 	return false
 }
 
-// maxHops bounds the addresses that are looked at: a client can send any number of them.
+// maxHops bounds the addresses to look at: a client can send any number of them.
 const maxHops = 32
 
 // Client returns the address of the client of a connection from remote. headers are the request's X-Forwarded-For, in
-// their order. Each proxy appends the address that it was called from, so the list is read from its end, as far as
-// trusted proxies have written it: what stands before is the client's own, and can be anything.
+// their order. Each proxy appends its caller's address. So the list is read from its end, as far as trusted proxies
+// have written it: the addresses before come from the client, and may be forged.
 func (t Trusted) Client(remote net.IP, headers ...[]byte) net.IP {
 	if !t.Has(remote) {
 		return remote

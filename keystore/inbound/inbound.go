@@ -1,5 +1,6 @@
-// Package inbound reads requests of a fasthttp server whose body has been read: what their signer saw, and how they came.
-// The endpoints of KMS, IAM and STS share it; S3, which streams bodies, has its own.
+// Package inbound reads a fasthttp server's requests after their bodies: for the check of the signature, and for the
+// audit record's data about the connection. The endpoints of KMS, IAM and STS share it; S3 streams bodies and has its
+// own code.
 package inbound
 
 import (
@@ -29,7 +30,7 @@ func Signed(ctx *fasthttp.RequestCtx, body []byte) *sigv4.Request {
 	return r
 }
 
-// Caller is who made a request: a proven requester, or nil.
+// Caller returns the caller of a request: a proven requester, or nil.
 func Caller(ctx *fasthttp.RequestCtx, who *iam.Requester) keystore.Caller {
 	c := keystore.CallerOf(who)
 	c.SourceIP, c.UserAgent, c.TLS = ctx.RemoteIP().String(), string(ctx.UserAgent()), tlsOf(ctx)
@@ -49,7 +50,7 @@ func tlsOf(ctx *fasthttp.RequestCtx) keystore.TLS {
 	}
 }
 
-// Service is the service in the credential scope of an Authorization header, "" without one.
+// Service returns the service in the credential scope of an Authorization header, "" without a scope.
 func Service(authorization string) string {
 	_, credential, _ := strings.Cut(authorization, "Credential=")
 	credential, _, _ = strings.Cut(credential, ",")

@@ -1,7 +1,8 @@
-// Package strictjson reads the JSON documents that decide about access and keys: policies, requests to the key service,
-// encryption contexts. Two readers of one document must not see two documents, and two documents must not be read as
-// one, so what encoding/json passes over is refused: a name that comes twice, anything behind the end, and text that
-// is no Unicode (bytes that are no UTF-8, a surrogate without its other half, which all become U+FFFD).
+// Package strictjson reads JSON documents for decisions about access and keys: policies, requests to the key service,
+// encryption contexts. Two readers of a document must not see different contents, and two documents must not be read as
+// equal. So the package refuses three things accepted by encoding/json: a name that comes twice, bytes after the end,
+// and invalid Unicode (bytes that are no UTF-8, a surrogate without its other half: encoding/json turns both into
+// U+FFFD).
 package strictjson
 
 import (
@@ -14,13 +15,14 @@ import (
 	"unicode/utf8"
 )
 
-// Member is one name and value of a JSON object.
+// Member is a name and value of a JSON object.
 type Member struct {
 	Name  string
 	Value json.RawMessage
 }
 
-// Object splits a JSON object, keeping the order and the bytes of its values. It says whether the document is one.
+// Object splits a JSON object, keeping the order and the bytes of its values. It reports whether the document is an
+// object.
 func Object(document []byte) ([]Member, bool) {
 	if checkText(document) != nil {
 		return nil, false
@@ -54,7 +56,7 @@ func Object(document []byte) ([]Member, bool) {
 	return list, err == io.EOF
 }
 
-// maxDepth is deeper than any document that is read here, and shallower than any stack.
+// maxDepth is deeper than any document read here, and shallower than any stack.
 const maxDepth = 32
 
 // Decode reads a whole document as json.Unmarshal reads it into an any, but numbers are json.Number. Errors name no

@@ -57,7 +57,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// refused are documents that no reader takes, at whatever depth.
+// refused are documents refused at any depth.
 var refused = map[string]string{
 	"nothing": "", "cut": `{"a":`, "a name twice": `{"a":"1","a":"1"}`, "a name twice, escaped": `{"a":1,"\u0061":2}`,
 	"behind it": `{} x`, "another document behind it": `{}{}`, "a high surrogate alone": `{"a":"\ud800"}`,
@@ -81,8 +81,8 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// FuzzDecode: what Decode takes, encoding/json reads in the same way, and it says what the document says: no two
-// documents with different strings are one.
+// FuzzDecode: encoding/json reads a document accepted by Decode in the same way, and no two documents with different
+// strings are read as equal.
 func FuzzDecode(f *testing.F) {
 	for _, document := range refused {
 		f.Add([]byte(document))

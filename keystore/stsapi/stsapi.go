@@ -1,5 +1,5 @@
-// Package stsapi is AWS STS's query API over a directory: who one is, and temporary credentials of roles, for callers who are
-// known and for bearers of an OpenID Connect provider's token.
+// Package stsapi is AWS STS's query API over a directory. It answers GetCallerIdentity, and issues temporary
+// credentials for roles to known callers and to bearers of an OpenID Connect provider's token.
 package stsapi
 
 import (
@@ -18,12 +18,12 @@ import (
 
 const version = "2011-06-15"
 
-// Config is what the API needs.
+// Config configures the API.
 type Config struct {
 	Directory *directory.Directory
 	Keys      *webidentity.KeySets
-	// MaxUnsigned bounds the requests without a signature that are answered at once; 0: 16. Further ones are told to slow
-	// down: each may cost a fetch of an issuer's keys and the verification of a signature.
+	// MaxUnsigned bounds the unsigned requests under way; 0: 16. Further requests are told to slow down: each may cost
+	// a fetch of an issuer's keys and the verification of a signature.
 	MaxUnsigned int
 }
 
@@ -33,7 +33,7 @@ type api struct {
 	unsigned chan struct{}
 }
 
-// New returns the STS API. The fields of base that say where it runs are taken over.
+// New returns the STS API at the place described by base, such as its account and region.
 func New(cfg Config, base awsquery.API) *awsquery.API {
 	if cfg.MaxUnsigned == 0 {
 		cfg.MaxUnsigned = 16
@@ -61,7 +61,7 @@ func New(cfg Config, base awsquery.API) *awsquery.API {
 const (
 	maxPolicy   = 2048
 	maxPolicies = 10
-	maxChained  = 3600 // seconds of a session that a session assumes
+	maxChained  = 3600 // seconds of a session assumed by a session
 	defaultTime = 3600
 )
 
@@ -98,7 +98,7 @@ type assumeResult struct {
 	PackedPolicySize            int    `xml:",omitempty"`
 }
 
-// denied is AWS's refusal, which does not tell whether there is the role.
+// denied returns AWS's refusal. It leaves open whether the role exists.
 func denied(who, action, role string) error {
 	return awsquery.Fail(403, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s", who, action, role)
 }
@@ -149,7 +149,7 @@ func trusted(trust *iam.Policy, r *iam.Request) iam.Result {
 	return result
 }
 
-// claims are those of the session that a request asks for.
+// claims returns the claims of the requested session.
 func (a *api) claims(r *awsquery.Request, role *directory.Role, longest int) (*directory.Claims, error) {
 	seconds := r.Number("DurationSeconds", min(defaultTime, longest))
 	if seconds > longest {
@@ -203,8 +203,8 @@ func (a *api) issue(ctx context.Context, r *awsquery.Request, role *directory.Ro
 	return out, nil
 }
 
-// assumeWithWebIdentity lets the bearer of an identity provider's token assume a role whose trust policy names the provider
-// and binds the token's subject.
+// assumeWithWebIdentity lets the bearer of an identity provider's token assume a role, if the role's trust policy names
+// the provider and binds the token's subject.
 func (a *api) assumeWithWebIdentity(ctx context.Context, r *awsquery.Request) (any, error) {
 	r.Identity = &audit.UserIdentity{Type: "WebIdentityUser"} // until it is known
 	select {
@@ -243,7 +243,7 @@ func (a *api) assumeWithWebIdentity(ctx context.Context, r *awsquery.Request) (a
 	}
 	result := trust.Decide(&iam.Request{Principal: iam.Principal{Provider: provider.ARN(a.dir.Account())},
 		Action: "sts:AssumeRoleWithWebIdentity", Resource: arn, Conditions: conditions})
-	if result.Decision != iam.Allow || result.By != iam.Exactly { // "*" is everybody whom waxseal knows, not whom others do
+	if result.Decision != iam.Allow || result.By != iam.Exactly { // "*" means everybody known to waxseal, not the users of an identity provider
 		return nil, awsquery.Fail(403, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 	}
 	session, err := a.claims(r, role, role.MaxSession)

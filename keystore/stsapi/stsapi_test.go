@@ -160,7 +160,7 @@ func decide(c iam.Credential, action, resource string) iam.Decision {
 	return c.Owner.Decide(&iam.Request{Principal: c.Owner.Principal(), Action: action, Resource: resource}).Decision()
 }
 
-// TestEveryOperationOfTheModel: each operation that AWS's model of STS has is answered, or refused by name.
+// TestEveryOperationOfTheModel: each operation of AWS's model of STS is answered, or refused by name.
 func TestEveryOperationOfTheModel(t *testing.T) {
 	names, err := os.ReadFile("../awsquery/sts.txt")
 	if err != nil {
@@ -184,7 +184,7 @@ func TestEveryOperationOfTheModel(t *testing.T) {
 	}
 }
 
-// TestAssumeRole: a role is assumed by whom its trust policy names, with what it allows, for as long as it allows.
+// TestAssumeRole: the principals of its trust policy can assume a role, with its permissions, for its longest duration.
 func TestAssumeRole(t *testing.T) {
 	r := newRig(t, state.NewMemory()).seed()
 	s := r.assume("AssumeRole", "RoleArn", role("app"), "RoleSessionName", "sess")
@@ -219,7 +219,7 @@ func TestAssumeRole(t *testing.T) {
 	}
 }
 
-// TestChainedSessions: a session of a session lasts an hour at most, whatever the role allows.
+// TestChainedSessions: a session of a session lasts an hour at most, even if the role allows more.
 func TestChainedSessions(t *testing.T) {
 	r := newRig(t, state.NewMemory()).seed()
 	s := r.assume("AssumeRole", "RoleArn", role("app"), "RoleSessionName", "sess")
@@ -331,14 +331,14 @@ func TestTokens(t *testing.T) {
 			t.Fatalf("byte %d changed: %v", i, err)
 		}
 	}
-	// Another process over the state takes it, also before its watch told of the key that sealed it.
+	// Another process over the state accepts the token, also before its watch has delivered the sealing key.
 	second := newRig(t, store)
 	if c := second.as(s.key, s.token); c.ARN == "" {
 		t.Error("another process does not know the session")
 	}
 }
 
-// TestKeyOfTokensAppearsLater: a process that has not seen the key of a token yet reads the state, once a second at most.
+// TestKeyOfTokensAppearsLater: a process without the key of a token reads the state, once a second at most.
 func TestKeyOfTokensAppearsLater(t *testing.T) {
 	store := &counting{Store: state.NewMemory()}
 	first := newRig(t, store).seed()
@@ -392,8 +392,8 @@ func (r *rig) token(change map[string]any) string {
 	return text + "." + b64(append(x.FillBytes(make([]byte, 32)), y.FillBytes(make([]byte, 32))...))
 }
 
-// TestWebIdentity: the bearer of a token assumes the role whose trust policy names the provider and the subject; no other
-// role, not even one that everybody may assume (I6).
+// TestWebIdentity: the bearer of a token assumes a role with the provider and the subject in its trust policy, and no
+// further role, not even a role for everybody (I6).
 func TestWebIdentity(t *testing.T) {
 	r := newRig(t, state.NewMemory()).seed()
 	r.caller = keystore.Caller{} // unsigned
@@ -447,8 +447,8 @@ func TestExternalID(t *testing.T) {
 	r.fails("AccessDenied", "AssumeRole", "RoleArn", role("outside"), "RoleSessionName", "sess")
 }
 
-// TestRing: tokens are sealed with a key that every process has had for a minute; a new one comes after a month, and an old
-// one goes when its last token has expired.
+// TestRing: tokens are sealed with a key that every process has had for a minute. A new key comes after a month; an old
+// key goes after its last token has expired.
 func TestRing(t *testing.T) {
 	r := newRig(t, state.NewMemory()).seed()
 	first := r.assume("AssumeRole", "RoleArn", role("app"), "RoleSessionName", "sess")

@@ -57,7 +57,7 @@ func certificate(t *testing.T) (certFile, keyFile string, pair tls.Certificate, 
 	return certFile, keyFile, pair, pool
 }
 
-// TestTLS: with client certificates; a client without one, or that does not trust the member, gets nothing.
+// TestTLS: with client certificates; a client without a certificate, or without trust in the member, gets nothing.
 func TestTLS(t *testing.T) {
 	certFile, keyFile, pair, pool := certificate(t)
 	m := member(t, func(c *embed.Config) {
@@ -98,7 +98,7 @@ func cannotOpen(t *testing.T, cfg Config) error {
 	return err
 }
 
-// TestAuthentication: with etcd's users, and a role that ends at the prefix.
+// TestAuthentication: with etcd's users, and a role limited to the prefix.
 func TestAuthentication(t *testing.T) {
 	m := member(t)
 	c := admin(t, m)

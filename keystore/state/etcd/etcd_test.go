@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore/state/statetest"
 )
 
-// member starts an etcd of one member within the test.
+// member starts an etcd with a single member within the test.
 func member(t *testing.T, change ...func(*embed.Config)) *embed.Etcd {
 	t.Helper()
 	m := startMember(t, memberConfig(t, change...))
@@ -32,7 +32,7 @@ func memberConfig(t *testing.T, change ...func(*embed.Config)) *embed.Config {
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = local, local
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = local, local
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.UnsafeNoFsync = true // what a crash of the machine leaves is etcd's own matter
+	cfg.UnsafeNoFsync = true // durability after a machine crash is etcd's own matter
 	for _, f := range change {
 		f(cfg)
 	}

@@ -53,7 +53,7 @@ func (w *wire) set(before, after func(any) error) {
 	w.before, w.after, w.requests = before, after, nil
 }
 
-// writes counts the transactions with operations that write.
+// writes counts the transactions with write operations.
 func (w *wire) writes() (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -78,7 +78,7 @@ func isWrite(req any) bool {
 	return false
 }
 
-// lostAnswers are what a client sees of a transaction whose answer does not come.
+// lostAnswers are the errors of a client when a transaction's answer is lost.
 var lostAnswers = map[string]error{
 	"connection lost":      status.Error(codes.Unavailable, "error reading from server: EOF"),
 	"etcd ran out of time": status.Error(codes.DeadlineExceeded, "context deadline exceeded"),
@@ -88,8 +88,8 @@ var lostAnswers = map[string]error{
 	"internal":             status.Error(codes.Internal, "stream terminated by RST_STREAM"),
 }
 
-// TestAnswerLost (attack R4): a transaction that etcd committed and whose answer was lost is reported as done, once
-// read back, and sent once. Where nothing can be read back it is ErrUnknown, never a conflict and never a success.
+// TestAnswerLost (attack R4): a committed transaction with a lost answer is sent once, and reported as done after its
+// values are read back. If nothing can be read back it is ErrUnknown, never a conflict and never a success.
 func TestAnswerLost(t *testing.T) {
 	m := member(t)
 	for name, lost := range lostAnswers {
@@ -127,7 +127,7 @@ func TestAnswerLost(t *testing.T) {
 	}
 }
 
-// TestAnswerLostNotCommitted: a transaction that was sent and not committed is ErrUnknown: it may still be on its way.
+// TestAnswerLostNotCommitted: a transaction sent and not committed is ErrUnknown: it may still be on its way.
 func TestAnswerLostNotCommitted(t *testing.T) {
 	w := new(wire)
 	s := open(t, member(t), w.use)
@@ -148,8 +148,8 @@ func TestAnswerLostNotCommitted(t *testing.T) {
 	}
 }
 
-// TestRefusedIsNotUnknown: a transaction that never left, or that etcd refused by name, is an ordinary error: its caller
-// may undo what belongs to it.
+// TestRefusedIsNotUnknown: a transaction never sent, or refused by etcd by name, is an ordinary error: its caller may
+// undo the work around it.
 func TestRefusedIsNotUnknown(t *testing.T) {
 	w := new(wire)
 	s := open(t, member(t), w.use)
@@ -270,7 +270,7 @@ func TestOthersKeysAreOutOfSight(t *testing.T) {
 	}
 }
 
-// TestCompacted: a watch whose place was compacted away while etcd was out of reach says Lagged and goes on.
+// TestCompacted: if etcd compacts a watch's place away while out of reach, the watch says Lagged and goes on.
 func TestCompacted(t *testing.T) {
 	m := member(t)
 	proxy := newCutter(t, endpoint(m))
@@ -318,7 +318,7 @@ func within(t *testing.T, events <-chan state.Event) state.Event {
 	panic("unreachable")
 }
 
-// TestWatchResumes: what is written while the connection is down comes after it, each change once.
+// TestWatchResumes: changes made while the connection is down arrive after it, each once.
 func TestWatchResumes(t *testing.T) {
 	m := member(t)
 	proxy := newCutter(t, endpoint(m))
@@ -344,7 +344,7 @@ func TestWatchResumes(t *testing.T) {
 	}
 }
 
-// cutter is a TCP proxy that can be cut: connections end and new ones are refused.
+// cutter is a TCP proxy with a switch: when cut, it ends its connections and refuses new connections.
 type cutter struct {
 	t      *testing.T
 	to     string
@@ -451,8 +451,8 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// TestRolledBack (attack R13): a cluster whose revision went back, as after the restore of a snapshot, ends the store:
-// caches of this process are of a history that is gone.
+// TestRolledBack (attack R13): if the cluster's revision goes back, as after the restore of a snapshot, the store ends:
+// the caches of this process belong to a lost history.
 func TestRolledBack(t *testing.T) {
 	old := member(t)
 	proxy := newCutter(t, endpoint(old))

@@ -28,8 +28,9 @@ func until(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// TestReplicasOverEtcd (attacks R7, R11): a change settles once the other replica's caches have seen it. A replica that
-// is cut off knows that it is out of date before anybody goes on without it, and is fresh again after the cut.
+// TestReplicasOverEtcd (attacks R7, R11): a change settles after the other replica's caches have seen it. A
+// disconnected replica knows that it is out of date before any replica goes on without it, and is fresh again after
+// reconnection.
 func TestReplicasOverEtcd(t *testing.T) {
 	m := member(t)
 	proxy := newCutter(t, endpoint(m))

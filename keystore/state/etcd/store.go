@@ -1,7 +1,7 @@
 // Package etcd keeps waxseal's state in an etcd cluster, so that any number of waxseal processes share it.
 //
-// All reads are linearizable. A transaction is sent once: when its answer is lost, the store reads back what the
-// transaction would have written, and returns [state.ErrUnknown] when that does not tell the outcome.
+// All reads are linearizable. A transaction is sent once. If its answer is lost, the store reads the transaction's keys
+// back, and returns [state.ErrUnknown] if they leave the outcome open.
 package etcd
 
 import (
@@ -23,7 +23,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Config names an etcd cluster and the part of its key space that is waxseal's. Endpoints and Prefix have no default.
+// Config names an etcd cluster and waxseal's part of its key space. Endpoints and Prefix have no default.
 type Config struct {
 	Endpoints []string // "127.0.0.1:2379"
 	Prefix    string   // every key begins with it and a slash: "waxseal"
@@ -38,8 +38,8 @@ type Config struct {
 	dial []grpc.DialOption // tests lose answers here
 }
 
-// ErrRolledBack is returned by every method once the cluster has shown an older revision than before: it was restored
-// from a snapshot under the feet of this process, whose caches are of another history.
+// ErrRolledBack is returned by every method after the cluster has shown an older revision than before: the cluster was
+// restored from a snapshot under this running process, and the process's caches belong to a different history.
 var ErrRolledBack = errors.New("state: etcd's revision went back, or the cluster is another one: restart this process")
 
 // Store is a state.Store in an etcd cluster.
@@ -64,7 +64,7 @@ var _ state.Store = (*Store)(nil)
 
 const (
 	defaultTimeout = 5 * time.Second
-	keepAlive      = 5 * time.Second // a member that went silent is left after two of these
+	keepAlive      = 5 * time.Second // the client leaves a silent member after two of these
 )
 
 // Open connects to a cluster. It returns an error when the cluster cannot be read within the context.
@@ -130,7 +130,7 @@ func (s *Store) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// request returns a context for one request to etcd, which ends with ctx and with the store.
+// request returns a context for a request to etcd; the context ends with ctx and with the store.
 func (s *Store) request(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	stop := context.AfterFunc(s.life, cancel)
@@ -152,7 +152,7 @@ func (s *Store) Get(ctx context.Context, key string) (state.Entry, error) {
 	return s.entry(resp.Kvs[0]), nil
 }
 
-// Range implements state.Store. Its pages are of one revision: what is found was there at one moment.
+// Range implements state.Store. All its pages are read at the same revision: they are a consistent snapshot.
 func (s *Store) Range(ctx context.Context, prefix, after string, limit int) ([]state.Entry, error) {
 	for try := 1; ; try++ {
 		found, _, err := s.scan(ctx, prefix, after, limit)
@@ -165,7 +165,7 @@ func (s *Store) Range(ctx context.Context, prefix, after string, limit int) ([]s
 // rangePage bounds an answer of etcd: 128 values of the largest size are 128 MiB, of the usual size 128 KiB.
 const rangePage = 128
 
-// scan returns entries, and the revision at which they were read.
+// scan returns entries, and the revision of the read.
 func (s *Store) scan(ctx context.Context, prefix, after string, limit int) (found []state.Entry, rev int64, err error) {
 	from := s.prefix + prefix
 	if after != "" {
@@ -197,8 +197,8 @@ func (s *Store) scan(ctx context.Context, prefix, after string, limit int) (foun
 	}
 }
 
-// Watch implements state.Store. The revision of now is read first: what the shared watch brings later, but was written
-// before, is left out.
+// Watch implements state.Store. It reads the current revision first, and leaves out events of the shared watch up to
+// that revision.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan state.Event, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
@@ -239,7 +239,7 @@ func (s *Store) Follow(prefix string, see func(string, int64)) func() {
 	return s.hub.Follow(prefix, see)
 }
 
-// Backup implements state.Store: a consistent copy for OpenBolt, of one revision.
+// Backup implements state.Store: a consistent copy for OpenBolt, of a single revision.
 func (s *Store) Backup(w io.Writer) error {
 	entries, rev, err := s.scan(s.life, "", "", 0)
 	if errors.Is(err, state.ErrClosed) {
@@ -251,7 +251,7 @@ func (s *Store) Backup(w io.Writer) error {
 	return state.WriteBackup(w, rev, entries)
 }
 
-// Ended is closed when the store can be used no longer: it was closed, or Err names what is wrong with the cluster.
+// Ended is closed at the end of the store's use: it was closed, or Err returns the fault of the cluster.
 func (s *Store) Ended() <-chan struct{} { return s.life.Done() }
 
 // Err returns why the store has ended: state.ErrClosed or ErrRolledBack; nil while it is in use.

@@ -27,8 +27,8 @@ const (
 
 var errCompacted = errors.New("state: the revision was compacted")
 
-// read reads from etcd, again on another member when the one asked goes away. Reads are linearizable: clientv3 asks for
-// no others unless told.
+// read reads from etcd, again on another member when the first member goes away. Reads are linearizable, clientv3's
+// default.
 func (s *Store) read(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
 	if err := s.usable(ctx); err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func (s *Store) read(ctx context.Context, key string, opts ...clientv3.OpOption)
 	}
 }
 
-// unavailable reports whether another member may do what the one asked could not.
+// unavailable reports whether another member may succeed after this error.
 func unavailable(err error) bool {
 	var e rpctypes.EtcdError
 	if errors.As(err, &e) {
@@ -148,11 +148,11 @@ func (s *Store) operations(ops []state.Op) []clientv3.Op {
 	return all
 }
 
-// lookup is an operation without an effect: etcd answers a transaction without operations, or with conditions that do
-// not hold and no operation for that case, from a member's own copy, which may be an old one.
+// lookup is an operation without an effect. etcd answers some transactions from a member's own, perhaps outdated copy:
+// transactions without operations, or with failed conditions and no operation for that case. lookup prevents it.
 func (s *Store) lookup() clientv3.Op { return clientv3.OpGet(s.prefix, clientv3.WithCountOnly()) }
 
-// afterFailure finds out what a failed transaction did. It never sends the transaction again.
+// afterFailure finds out the outcome of a failed transaction. It never sends the transaction again.
 func (s *Store) afterFailure(ctx context.Context, err error, sent bool, before int64, ops []state.Op) (int64, error) {
 	if s.life.Err() != nil && !sent {
 		return 0, context.Cause(s.life)
@@ -167,8 +167,8 @@ func (s *Store) afterFailure(ctx context.Context, err error, sent bool, before i
 	return 0, fmt.Errorf("%w: etcd: %v", state.ErrUnknown, err)
 }
 
-// refused reports whether etcd's error says that it has not applied a transaction, and will not. Errors of timeouts and
-// of lost leaders or connections say nothing of it.
+// refused reports whether etcd's error proves that the transaction is not applied and will not be. Errors of timeouts
+// and of lost leaders or connections prove nothing.
 func refused(err error) bool {
 	var e rpctypes.EtcdError
 	if !errors.As(rpctypes.Error(err), &e) {
@@ -181,9 +181,9 @@ func refused(err error) bool {
 	return false
 }
 
-// readBack reports whether the values of a transaction are there, all written by the same revision after the
-// transaction was sent. Sealed values are never the same twice, so nobody else can have written them. It asks until etcd
-// answers or its time is up: answers are lost when a member dies, and another one may answer soon.
+// readBack reports whether the values of a transaction are in etcd, all written by the same revision after the
+// transaction was sent. Sealed values never repeat, so no other writer can have written them. readBack asks until etcd
+// answers or its time is up: answers are lost when a member dies, and another member may answer soon.
 func (s *Store) readBack(ctx context.Context, before int64, ops []state.Op) (rev int64, found bool) {
 	puts, want := s.puts(ops)
 	if len(puts) == 0 {
@@ -207,7 +207,7 @@ func (s *Store) readBack(ctx context.Context, before int64, ops []state.Op) (rev
 	}
 }
 
-// wrote reports whether a transaction's reads brought these values, of one revision after before.
+// wrote reports whether a transaction's reads returned these values, of one revision after before.
 func wrote(resp *clientv3.TxnResponse, before int64, want [][]byte) (rev int64, found bool) {
 	for i, r := range resp.Responses {
 		kvs := r.GetResponseRange().Kvs
@@ -224,7 +224,7 @@ func wrote(resp *clientv3.TxnResponse, before int64, want [][]byte) (rev int64, 
 	return rev, true
 }
 
-// puts returns reads of the keys that a transaction writes, and their values.
+// puts returns reads of the keys written by a transaction, and the written values.
 func (s *Store) puts(ops []state.Op) (reads []clientv3.Op, want [][]byte) {
 	for _, op := range ops {
 		if !op.Delete {
@@ -238,12 +238,12 @@ func (s *Store) entry(kv *mvccpb.KeyValue) state.Entry {
 	return state.Entry{Key: strings.TrimPrefix(string(kv.Key), s.prefix), Value: kv.Value, Revision: kv.ModRevision}
 }
 
-// sendWatch notes which requests were handed to a connection. One that was not, has no effect.
+// sendWatch records whether a request was handed to a connection. A request never handed over has no effect.
 type sendWatch struct{}
 
 type sentKey struct{}
 
-// watchSend returns a context that notes the sending of its request.
+// watchSend returns a context that records the sending of its request.
 func watchSend(ctx context.Context) (context.Context, *atomic.Bool) {
 	sent := new(atomic.Bool)
 	return context.WithValue(ctx, sentKey{}, sent), sent

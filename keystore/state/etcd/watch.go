@@ -15,8 +15,8 @@ import (
 // watchPause is the pause before a broken watch begins again.
 const watchPause = 200 * time.Millisecond
 
-// follow keeps one watch over everything under the prefix, from the revision after rev, and hands its events to the
-// hub. A watch that breaks goes on where it was; when etcd has compacted that away, every watcher hears Lagged.
+// follow keeps a watch over everything under the prefix, from the revision after rev, and passes its events to the hub.
+// A broken watch resumes at its place; if etcd has compacted the place away, every watcher hears Lagged.
 func (s *Store) follow(rev int64) {
 	for s.life.Err() == nil {
 		err := s.followOnce(&rev)

@@ -18,8 +18,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Run tests that a Store keeps the contract. open returns an empty store, with nobody else writing to it; the suite
-// closes it. over returns a store of the same kind over the bbolt store of a backup.
+// Run tests that a Store keeps the contract. open returns an empty store without any further writer; the suite closes
+// it. over returns a store of the same kind over the bbolt store of a backup.
 func Run(t *testing.T, open func(*testing.T) state.Store, over func(state.Store) state.Store) {
 	for name, test := range map[string]func(*testing.T, state.Store){
 		"Transactions": testTransactions, "GetAndRange": testGetAndRange, "ManyPages": testManyPages, "Refusals": testRefusals,
@@ -43,7 +43,7 @@ func Run(t *testing.T, open func(*testing.T) state.Store, over func(state.Store)
 	}
 }
 
-// counted is a Store whose first revision is 1, also over a store that others have written to before.
+// counted is a Store with first revision 1, also over a store with earlier writes.
 type counted struct {
 	state.Store
 	base int64
@@ -188,7 +188,7 @@ func testGetAndRange(t *testing.T, s state.Store) {
 	}
 }
 
-// testManyPages: entries by the thousand come back once each and in order, whatever pages the store reads.
+// testManyPages: thousands of entries come back once each and in order, with any page size of the store.
 func testManyPages(t *testing.T, s state.Store) {
 	const n = 1000
 	var ops []state.Op
@@ -310,7 +310,7 @@ func testClosed(t *testing.T, s state.Store) {
 	}
 }
 
-// testRacingCounters has many writers increase one counter by compare-and-set: no increment may be lost, and each
+// testRacingCounters has many writers increase a counter by compare-and-set: no increment may be lost, and each
 // conflict must be another writer's success.
 func testRacingCounters(t *testing.T, s state.Store) {
 	const writers, each = 8, 25
@@ -414,7 +414,7 @@ func testWatch(t *testing.T, s state.Store) {
 	}
 }
 
-// testFollow: followers are called for every change under their prefix, those of the empty prefix behind all others.
+// testFollow: followers are called for every change under their prefix; followers of the empty prefix are called last.
 func testFollow(t *testing.T, s state.Store) {
 	type call struct {
 		who, key string
@@ -463,7 +463,7 @@ func testWatchLags(t *testing.T, s state.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Nobody reads. Each transaction brings many events, so that the queue overflows with few fsyncs.
+	// No watcher reads. Each transaction brings many events, so that the queue overflows with few fsyncs.
 	for range 2*state.WatchBuffer/state.MaxTxnSize + 8 {
 		if _, err := s.Txn(t.Context(), nil, distinct(state.MaxTxnSize)); err != nil {
 			t.Fatal(err)
