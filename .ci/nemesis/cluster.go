@@ -266,6 +266,22 @@ func (r *replica) ready(d time.Duration) error {
 
 func (r *replica) signal(s syscall.Signal) error { return r.process.signal(s) }
 
+// with runs a command that finds the replicas' endpoints in its environment.
+func (c *cluster) with(command []string) (well bool, err error) {
+	var s3, kms []string
+	for _, r := range c.replicas {
+		s3, kms = append(s3, "http://"+r.s3.addr), append(kms, "http://"+r.kms.addr)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "S3S="+strings.Join(s3, ","), "KMSS="+strings.Join(kms, ","),
+		"AWS_ACCESS_KEY_ID="+root.accessKey, "AWS_SECRET_ACCESS_KEY="+root.secretKey, "AWS_DEFAULT_REGION="+region, "AWS_EC2_METADATA_DISABLED=true")
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return false, errors.Join(err, c.logs())
+	}
+	return true, nil
+}
+
 // next picks replicas round robin. It mostly passes over replicas with a fault, as a balancer with health checks does.
 func (c *cluster) next() *replica {
 	for range c.replicas {

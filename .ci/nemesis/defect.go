@@ -19,7 +19,8 @@ var defects = map[string]string{
 	"replay": "not linearizable", // an old body in place of the object's
 	"flip":   "wrong bytes",      // one bit of a body
 	"part":   "lost",             // a part that is not in a list
-	"revoke": "not linearizable", // a read that goes on after its key was disabled
+	"revoke": "stale",            // a read that goes on after its key was disabled
+	"kill":   "failed",           // a rolling restart that kills
 }
 
 func newDefect(kind string) (*defect, error) {

@@ -40,6 +40,7 @@ type faults struct {
 	every   time.Duration // of the pause between two faults
 	kinds   []fault
 	outages time.Duration // of an outage of etcd
+	kills   time.Duration // between two kills beside all other faults; 0: none
 
 	mu       sync.Mutex
 	current  string
@@ -50,8 +51,8 @@ type faults struct {
 // settling is how long after a fault of etcd a replica may still be late: it looks for a member again.
 const settling = 5 * time.Second
 
-func newFaults(c *cluster, rep *report, seed uint64, every time.Duration, outage time.Duration, only []string) *faults {
-	f := &faults{cluster: c, report: rep, random: rand.New(rand.NewPCG(seed, 0)), every: every, outages: outage,
+func newFaults(c *cluster, rep *report, seed uint64, p plan, only []string) *faults {
+	f := &faults{cluster: c, report: rep, random: rand.New(rand.NewPCG(seed, 0)), every: p.every, outages: p.outage, kills: p.kills,
 		current: noFault, detach: map[*replica]int{}, detached: map[*replica]int64{}}
 	for _, k := range kinds {
 		if k.shared && len(c.replicas) == 1 || len(only) > 0 && !slices.Contains(only, k.kind) {
@@ -102,13 +103,12 @@ func (f *faults) detaching(replicas []*replica, run func() error) error {
 
 // begin makes faults in the background until end. The function that it returns waits for the last to be taken back.
 func (f *faults) begin(end time.Time) (wait func() error) {
-	var failed error
-	stopped := make(chan struct{})
-	go func() {
-		defer close(stopped)
+	var failed, killed error
+	var all sync.WaitGroup
+	all.Go(func() {
 		for failed == nil && len(f.kinds) > 0 {
 			for _, n := range f.random.Perm(len(f.kinds)) {
-				f.sleep(f.every)
+				time.Sleep(f.every)
 				if time.Now().After(end) {
 					return
 				}
@@ -117,23 +117,59 @@ func (f *faults) begin(end time.Time) (wait func() error) {
 				}
 			}
 		}
-	}()
+	})
+	all.Go(func() {
+		for killed == nil && f.kills > 0 {
+			time.Sleep(f.kills)
+			if time.Now().After(end) {
+				return
+			}
+			killed = f.killBeside()
+		}
+	})
 	return func() error {
-		<-stopped
-		return failed
+		all.Wait()
+		return errors.Join(failed, killed)
 	}
 }
 
-func (f *faults) sleep(d time.Duration) { time.Sleep(d) }
+// killBeside kills a replica that has no other fault.
+func (f *faults) killBeside() error {
+	for _, n := range rand.Perm(len(f.cluster.replicas)) {
+		r := f.cluster.replicas[n]
+		if !r.suspect.CompareAndSwap(false, true) {
+			continue
+		}
+		defer r.suspect.Store(false)
+		f.say("kill beside", "%s", r.name)
+		r.process.kill()
+		return errors.Join(r.process.start(), r.ready(recovery))
+	}
+	return nil
+}
+
+// pick takes a replica without a fault.
+func (f *faults) pick() *replica {
+	for {
+		r := f.cluster.replicas[f.random.IntN(len(f.cluster.replicas))]
+		if r.suspect.CompareAndSwap(false, true) {
+			return r
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// recovery is the time in which a replica that was started must be ready: etcd may be away for a minute of it.
+const recovery = 3 * time.Minute
 
 func (f *faults) make(k fault) error {
-	r := f.cluster.replicas[f.random.IntN(len(f.cluster.replicas))]
-	f.set(k.kind)
-	defer f.set(noFault)
+	var r *replica
 	if !k.etcd {
-		r.suspect.Store(true)
+		r = f.pick()
 		defer r.suspect.Store(false)
 	}
+	f.set(k.kind)
+	defer f.set(noFault)
 	if err := k.run(f, r); err != nil {
 		return fmt.Errorf("%s: %w", k.kind, err)
 	}
@@ -153,8 +189,8 @@ func (f *faults) kill(r *replica) error {
 	pause := f.between(0, 3*time.Second)
 	f.say("kill", "%s, started again after %v", r.name, pause)
 	r.process.kill()
-	f.sleep(pause)
-	return errors.Join(r.process.start(), r.ready(time.Minute))
+	time.Sleep(pause)
+	return errors.Join(r.process.start(), r.ready(recovery))
 }
 
 // restart ends a replica as an operator does.
@@ -167,7 +203,7 @@ func (f *faults) restart(r *replica) error {
 		f.report.violation("does not end", "%s, a minute after SIGTERM", r.name)
 		r.process.kill()
 	}
-	return errors.Join(r.process.start(), r.ready(time.Minute))
+	return errors.Join(r.process.start(), r.ready(recovery))
 }
 
 func (f *faults) pause(r *replica) error {
@@ -176,7 +212,7 @@ func (f *faults) pause(r *replica) error {
 	if err := r.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	f.sleep(pause)
+	time.Sleep(pause)
 	return r.signal(syscall.SIGCONT)
 }
 
@@ -184,7 +220,7 @@ func (f *faults) cut(kind string, r *replica, gates []*gate) {
 	pause := f.between(2*time.Second, 15*time.Second)
 	f.say(kind, "%s for %v", r.name, pause)
 	shut(gates)
-	f.sleep(pause)
+	time.Sleep(pause)
 	open(gates)
 }
 
@@ -219,7 +255,7 @@ func (f *faults) killMember(*replica) error {
 		n, pause := f.cluster.leader(), f.between(time.Second, 6*time.Second)
 		f.say("etcd-kill", "member %d, the leader, started again after %v", n+1, pause)
 		f.cluster.etcd[n].kill()
-		f.sleep(pause)
+		time.Sleep(pause)
 		return errors.Join(f.cluster.etcd[n].start(), f.cluster.etcdReady(time.Minute))
 	})
 }
@@ -231,7 +267,7 @@ func (f *faults) pauseMember(*replica) error {
 		if err := f.cluster.etcd[n].signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		f.sleep(pause)
+		time.Sleep(pause)
 		return errors.Join(f.cluster.etcd[n].signal(syscall.SIGCONT), f.cluster.etcdReady(time.Minute))
 	})
 }
@@ -243,7 +279,7 @@ func (f *faults) outage(*replica) error {
 		for _, p := range f.cluster.etcd {
 			p.kill()
 		}
-		f.sleep(f.outages)
+		time.Sleep(f.outages)
 		for _, p := range f.cluster.etcd {
 			if err := p.start(); err != nil {
 				return err
@@ -254,7 +290,7 @@ func (f *faults) outage(*replica) error {
 		}
 		began := time.Now()
 		for _, r := range f.cluster.replicas {
-			if err := r.ready(time.Minute); err != nil {
+			if err := r.ready(recovery); err != nil {
 				return err
 			}
 		}

@@ -17,6 +17,7 @@
 //	cd .ci/nemesis && go run . long               30 minutes
 //	cd .ci/nemesis && go run . alone              20 s, one replica with a state file and the embedded store
 //	cd .ci/nemesis && go run . rolling            restarts three replicas behind haproxy, one after the other, under load
+//	cd .ci/nemesis && go run . with COMMAND...    runs a command with the replicas' endpoints in S3S and KMSS
 //	cd .ci/nemesis && go run . -defect replay alone   a checker that works fails
 //
 // The programs minio or versitygw, and etcd, are looked for on the PATH; waxseal and etcd are built where they are missing.
@@ -36,20 +37,22 @@ import (
 
 // plan is a kind of run.
 type plan struct {
-	replicas, members       int
-	duration, every, outage time.Duration
+	replicas, members              int
+	duration, every, outage, kills time.Duration
 }
 
 var plans = map[string]plan{
-	"short":   {3, 3, 75 * time.Second, time.Second, 12 * time.Second},
-	"long":    {3, 3, 30 * time.Minute, 4 * time.Second, time.Minute},
-	"alone":   {1, 0, 20 * time.Second, time.Second, 0},
-	"rolling": {3, 1, 60 * time.Second, 0, 0},
+	"short":   {3, 3, 75 * time.Second, time.Second, 12 * time.Second, 0},
+	"long":    {3, 3, 30 * time.Minute, 4 * time.Second, time.Minute, 10 * time.Second},
+	"alone":   {1, 0, 20 * time.Second, time.Second, 0, 0},
+	"with":    {3, 3, 0, 0, 0, 0},
+	"rolling": {3, 1, 60 * time.Second, 0, 0, 0},
 }
 
 type options struct {
 	plan
 	name       string
+	command    []string
 	seed       uint64
 	defect     string
 	only       string
@@ -79,7 +82,7 @@ func parse(args []string) (*options, error) {
 	every := f.Duration("every", 0, "pause between two faults; 0: as the plan says")
 	members := f.Int("members", 0, "members of etcd; 0: as the plan says")
 	f.Uint64Var(&o.seed, "seed", 0, "of the faults; 0: a random one")
-	f.StringVar(&o.defect, "defect", "", "make answers wrong: replay, flip, part or revoke")
+	f.StringVar(&o.defect, "defect", "", "make answers wrong: replay, flip, part or revoke; with rolling: kill")
 	f.StringVar(&o.only, "only", "", "kinds of faults, separated by commas; none: all")
 	f.StringVar(&o.repository, "repository", "../..", "directory of waxseal's module")
 	f.StringVar(&o.results, "results", filepath.Join(os.TempDir(), "nemesis"), "directory for histories that fail")
@@ -88,10 +91,10 @@ func parse(args []string) (*options, error) {
 		return nil, err
 	}
 	var ok bool
-	if o.plan, ok = plans[f.Arg(0)]; !ok || f.NArg() != 1 {
-		return nil, errors.New("want one of: short, long, alone, rolling")
+	o.name, o.command = f.Arg(0), f.Args()[min(1, f.NArg()):]
+	if o.plan, ok = plans[o.name]; !ok || (o.name == "with") != (len(o.command) > 0) {
+		return nil, errors.New("want one of: short, long, alone, rolling, with COMMAND...")
 	}
-	o.name = f.Arg(0)
 	if *duration > 0 {
 		o.duration = *duration
 	}
@@ -171,9 +174,12 @@ func (o *options) run() (well bool, err error) {
 	}
 	report := newReport(os.Stdout)
 	n := &nemesis{cluster: cluster, report: report, defect: defect, results: o.results, end: time.Now().Add(o.duration),
-		faults: newFaults(cluster, report, o.seed, o.every, o.outage, only)}
-	if o.name == "rolling" {
+		faults: newFaults(cluster, report, o.seed, o.plan, only)}
+	switch o.name {
+	case "rolling":
 		return n.rolling(dir)
+	case "with":
+		return cluster.with(o.command)
 	}
 	if err := n.run(); err != nil {
 		return false, errors.Join(err, cluster.logs())
