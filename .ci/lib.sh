@@ -192,3 +192,8 @@ no_plaintext() {
 		[ -n "$(find "$dir" -type f -size +0 -print -quit)" ] || { fail "nothing was stored below $dir"; return 1; }
 	done
 }
+
+# nemesis_program builds .ci/nemesis, which has a module of its own.
+nemesis_program() { (cd "$ROOT/.ci/nemesis" && GOWORK=off go vet . && GOWORK=off go build -trimpath -o "$WORK/nemesis" .); }
+
+nemesis() { WAXSEAL=$WAXSEAL "$WORK/nemesis" -repository "$ROOT" -results "${NEMESIS_RESULTS:-$WORK/nemesis-results}" "$@"; }

@@ -138,10 +138,10 @@ func (n *nemesis) iam(r *replica, operation string, parameters map[string]string
 		header: map[string]string{"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}})
 }
 
-// surely repeats a request that may be repeated, on one replica after the other, until it is done, for a minute.
+// surely repeats a request that may be repeated, on one replica after the other, until it is done. An outage of etcd ends within that time.
 func (n *nemesis) surely(send func(r *replica) answer) answer {
 	var a answer
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if a = send(n.cluster.next()); a.outcome == done {
 			return a
 		}

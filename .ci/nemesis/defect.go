@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// defect makes answers wrong on their way to the checker: a checker that finds nothing then is itself broken.
+// defect makes answers wrong on their way to the checker, which must find them: a run with a defect is well when it does.
 type defect struct {
 	kind string
 
@@ -28,6 +28,17 @@ func newDefect(kind string) (*defect, error) {
 		return nil, fmt.Errorf("there is no defect %q", kind)
 	}
 	return &defect{kind: kind, old: map[string][]byte{}}, nil
+}
+
+// verdict prints the summary and reports whether the run is well: nothing was found, or the defect was.
+func (n *nemesis) verdict() bool {
+	well := n.report.summary()
+	if n.defect.kind == "" {
+		return well
+	}
+	seen := n.report.has(defects[n.defect.kind])
+	fmt.Printf("the defect %s was seen: %v\n", n.defect.kind, seen)
+	return seen
 }
 
 // spoil returns what a client gets to see of an object's body.

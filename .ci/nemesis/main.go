@@ -18,7 +18,7 @@
 //	cd .ci/nemesis && go run . alone              20 s, one replica with a state file and the embedded store
 //	cd .ci/nemesis && go run . rolling            restarts three replicas behind haproxy, one after the other, under load
 //	cd .ci/nemesis && go run . with COMMAND...    runs a command with the replicas' endpoints in S3S and KMSS
-//	cd .ci/nemesis && go run . -defect replay alone   a checker that works fails
+//	cd .ci/nemesis && go run . -defect replay alone   whether the checker sees a defect that is put into the answers
 //
 // The programs minio or versitygw, and etcd, are looked for on the PATH; waxseal and etcd are built where they are missing.
 package main
@@ -184,5 +184,5 @@ func (o *options) run() (well bool, err error) {
 	if err := n.run(); err != nil {
 		return false, errors.Join(err, cluster.logs())
 	}
-	return report.summary(), nil
+	return n.verdict(), nil
 }

@@ -17,6 +17,7 @@ type report struct {
 	kinds      map[string]*tally // by kind of fault
 	histories  histories
 	found      []string
+	foundKinds map[string]int // number of violations by kind
 	unfinished int
 	uploads    uploadTally
 	final      bool
@@ -51,7 +52,9 @@ type uploadTally struct{ completed, aborted, parts, open, lists int }
 
 const noFault = "none"
 
-func newReport(out io.Writer) *report { return &report{out: out, kinds: map[string]*tally{}} }
+func newReport(out io.Writer) *report {
+	return &report{out: out, kinds: map[string]*tally{}, foundKinds: map[string]int{}}
+}
 
 func (r *report) tally(kind string) *tally {
 	t := r.kinds[kind]
@@ -122,6 +125,7 @@ func (r *report) violation(kind, format string, a ...any) {
 	defer r.mu.Unlock()
 	text := fmt.Sprintf("%6.1f s  VIOLATION %s: ", time.Since(started).Seconds(), kind) + fmt.Sprintf(format, a...)
 	r.found = append(r.found, text)
+	r.foundKinds[kind]++
 	fmt.Fprintln(r.out, text)
 }
 
@@ -131,6 +135,13 @@ func (r *report) unchecked(h *history) {
 	defer r.mu.Unlock()
 	r.unfinished++
 	fmt.Fprintf(r.out, "not checked in %v: %s\n", checkTime, h.name)
+}
+
+// has reports whether a kind of violation was found.
+func (r *report) has(kind string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.foundKinds[kind] > 0
 }
 
 // summary prints a line for each kind of fault, and what was checked. It reports whether nothing was found.

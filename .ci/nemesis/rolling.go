@@ -83,7 +83,7 @@ func (n *nemesis) rolling(dir string) (well bool, err error) {
 		return false, errors.Join(err, n.cluster.logs())
 	}
 	fmt.Printf("%d restarts under load\n", restarts)
-	return n.report.summary(), nil
+	return n.verdict(), nil
 }
 
 // restartAll restarts all replicas, over and over until the run's end.

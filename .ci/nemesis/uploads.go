@@ -92,7 +92,7 @@ func (u *upload) fill(large bool) {
 // put sends a part until it is acknowledged.
 func (u *upload) put(number int, content string) {
 	p := u.parts[number]
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		a := u.n.send(u.n.cluster.next(), request{method: "PUT", path: u.path(), query: u.query("partNumber", strconv.Itoa(number)), body: p.body(content)})
 		switch {
 		case a.outcome == done:
@@ -190,7 +190,7 @@ func (u *upload) document() []byte {
 func (u *upload) complete() {
 	for _, p := range u.parts {
 		if p.etag == "" {
-			return // for a minute no replica took it
+			return // no replica took it
 		}
 	}
 	if u.completed() {
@@ -203,7 +203,7 @@ func (u *upload) complete() {
 // completed sends Complete until an answer tells how it ended.
 func (u *upload) completed() bool {
 	lost := false
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		a := u.n.send(u.n.cluster.next(), request{method: "POST", path: u.path(), query: u.query(), body: u.document()})
 		switch {
 		case a.outcome == done:
