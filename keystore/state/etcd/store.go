@@ -19,6 +19,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"waxseal/keystore/state"
 )
@@ -65,6 +66,7 @@ var _ state.Store = (*Store)(nil)
 const (
 	defaultTimeout = 5 * time.Second
 	keepAlive      = 5 * time.Second // the client leaves a silent member after two of these
+	redialAfter    = time.Second     // at most, a member that took no connection is tried again
 )
 
 // Open connects to a cluster. It returns an error when the cluster cannot be read within the context.
@@ -106,6 +108,9 @@ func (s *Store) clientConfig() clientv3.Config {
 		MaxUnaryRetries: 1,
 		Logger:          zap.NewNop(), // its lines name no request; this package logs what an operator can act on
 		DialOptions: append([]grpc.DialOption{grpc.WithStatsHandler(sendWatch{}),
+			// By itself, gRPC tries a member that was away for long once in two minutes.
+			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: s.cfg.Timeout,
+				Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: redialAfter}}),
 			grpc.WithChainUnaryInterceptor(failFast)}, s.cfg.dial...),
 	}
 }
