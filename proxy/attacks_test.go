@@ -411,7 +411,7 @@ func TestThreatModelNamesTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	folders := map[string]string{"sse": "../sse", "proxy": ".", "main": "../cmd/waxseal", "server": "server", "jobs": "jobs", "embedded": "embedded",
-		"store": "store", "uploads": "uploads", "keyed": "keyed", "objects": "objects"}
+		"store": "store", "uploads": "uploads", "keyed": "keyed", "objects": "objects", "ledger": "ledger", "console": "console"}
 	for _, name := range []string{"iam", "audit", "bucketkey", "rootkey", "enforce", "kmsapi", "local", "sigv4", "state", "strictjson", "unproven", "forwarded", "usage", "directory", "iamapi", "stsapi", "webidentity", "awsquery"} {
 		folders[name] = "../keystore/" + name
 	}

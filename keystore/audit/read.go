@@ -20,7 +20,9 @@ type Filter struct {
 	Key       string // a key's ARN or id, as a resource or a request parameter
 	User      string // a user's name, ARN, access key or principal id
 	Bucket    string // the bucket of the object or of the bucket key
+	Object    string // the object's key in its bucket; a use of a bucket key is for no one object
 	ErrorOnly bool
+	Uses      bool // no requests that only look: Describe..., Get..., List...
 }
 
 // Match tells whether the filter picks r.
@@ -29,10 +31,12 @@ func (f *Filter) Match(r *Record) bool {
 	case !f.Since.IsZero() && r.EventTime.Before(f.Since),
 		!f.Until.IsZero() && !r.EventTime.Before(f.Until),
 		f.EventName != "" && !strings.EqualFold(f.EventName, r.EventName),
-		f.ErrorOnly && r.ErrorCode == "":
+		f.ErrorOnly && r.ErrorCode == "",
+		f.Uses && r.looks():
 		return false
 	}
-	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.Bucket() == f.Bucket)
+	return (f.Key == "" || r.about(f.Key)) && (f.User == "" || r.UserIdentity.is(f.User)) && (f.Bucket == "" || r.Bucket() == f.Bucket) &&
+		(f.Object == "" || r.Object() == f.Object)
 }
 
 // Bucket returns the bucket of a data event of S3, or of the encryption context made by S3; else it is empty.
@@ -41,14 +45,35 @@ func (r *Record) Bucket() string {
 		bucket, _ := r.RequestParameters["bucketName"].(string)
 		return bucket
 	}
+	bucket, _, _ := strings.Cut(r.contextARN(), "/")
+	return bucket
+}
+
+// Object returns the key of the object that a record is about; it is empty where there is none, or where a bucket key
+// served many objects.
+func (r *Record) Object() string {
+	if r.EventSource == S3Source {
+		key, _ := r.RequestParameters["key"].(string)
+		return key
+	}
+	_, key, _ := strings.Cut(r.contextARN(), "/")
+	return key
+}
+
+// contextARN returns the bucket, or the bucket and the object's key, of the encryption context that S3 makes.
+func (r *Record) contextARN() string {
 	ec, _ := r.RequestParameters["encryptionContext"].(map[string]any)
 	arn, _ := ec["aws:s3:arn"].(string)
 	rest, ok := strings.CutPrefix(arn, "arn:aws:s3:::")
 	if !ok {
 		return ""
 	}
-	bucket, _, _ := strings.Cut(rest, "/")
-	return bucket
+	return rest
+}
+
+// looks reports whether a request to the key service told about keys and did nothing with one.
+func (r *Record) looks() bool {
+	return r.EventSource == KMSSource && (strings.HasPrefix(r.EventName, "Describe") || strings.HasPrefix(r.EventName, "List") || strings.HasPrefix(r.EventName, "Get"))
 }
 
 func (r *Record) about(key string) bool {

@@ -172,15 +172,7 @@ func (h *Handler) serve(ctx *fasthttp.RequestCtx, requestID string) (_ any, err 
 	// next request.
 	deadline, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	request, err := decode(body)
-	if err == nil {
-		err = op.request.check(request, op.strict)
-	}
-	if err != nil { // the caller is known, so the request is recorded like any other
-		e := exceptionOf(err)
-		return nil, h.Service.RefuseInvalid(deadline, caller, op.name, e.code, e.message)
-	}
-	return op.call(deadline, h.Service, caller, op.request, request)
+	return op.perform(deadline, h.Service, caller, body)
 }
 
 // decode reads a body, a JSON object. The body decides about keys, so decode is strict.

@@ -52,7 +52,7 @@ func newPprof(names []string, log *slog.Logger) *http.Server {
 }
 
 // newUnauthenticated is a server for clients that need no name.
-func newUnauthenticated(mux *http.ServeMux, names []string, log *slog.Logger) *http.Server {
+func newUnauthenticated(mux http.Handler, names []string, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: answeringUnknown(onlyHosts(mux, names, log)),
 		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
@@ -86,7 +86,7 @@ func answeringUnknown(next http.Handler) http.Handler {
 func onlyHosts(next http.Handler, names []string, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hostAllowed(r.Host, names) {
-			answer(w, http.StatusMisdirectedRequest, "This host name is not one of the endpoint's: use an IP address, localhost, or a name given with --admin-host.\n", log)
+			answer(w, http.StatusMisdirectedRequest, "This host name is not one of the endpoint's: use an IP address, localhost, or a name given with --admin-host (the console: --console-host).\n", log)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -62,6 +62,7 @@ type App struct {
 	kms      *fasthttp.Server
 	admin    *http.Server
 	pprof    *http.Server // nil: profiles are off
+	console  *http.Server // nil: off
 	health   *health
 	registry *prometheus.Registry
 
@@ -221,6 +222,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	if err := p.registry.Register(p.health); err != nil {
 		return err
 	}
+	p.openConsole(c, log)
 	p.Probed = make(chan struct{})
 	p.background(func(ctx context.Context) { defer close(p.Probed); p.S3.Probe(ctx) })
 	return p.openDelivery(c, log)

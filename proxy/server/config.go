@@ -27,9 +27,13 @@ type Config struct {
 	AdminListen string   `yaml:"admin_listen"`
 	AdminHost   []string `yaml:"admin_host"`
 	PprofListen string   `yaml:"pprof_listen"`
-	DataDir     string   `yaml:"data_dir"`
-	NewState    bool     `yaml:"new_state"`
-	Domain      string   `yaml:"domain"`
+
+	ConsoleListen string   `yaml:"console_listen"`
+	ConsoleHost   []string `yaml:"console_host"`
+
+	DataDir  string `yaml:"data_dir"`
+	NewState bool   `yaml:"new_state"`
+	Domain   string `yaml:"domain"`
 
 	HealthPath      string        `yaml:"health_path"`
 	DrainDelay      time.Duration `yaml:"drain_delay"`
@@ -141,6 +145,8 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.AdminListen, "admin-listen", c.AdminListen, "`ADDR` of metrics and health; plain HTTP, keep it on loopback")
 	f.Var((*list)(&c.AdminHost), "admin-host", "`NAME` that the admin endpoint answers to, beside IP addresses and localhost; may be repeated")
 	f.StringVar(&c.PprofListen, "pprof-listen", c.PprofListen, "`ADDR` of profiles (pprof), for debugging; none: off. Plain HTTP, keep it on loopback")
+	f.StringVar(&c.ConsoleListen, "console-listen", c.ConsoleListen, "`ADDR` of the console for browsers; none: off. It needs TLS, or a loopback address")
+	f.Var((*list)(&c.ConsoleHost), "console-host", "`NAME` that browsers address the console by, beside IP addresses and localhost; may be repeated")
 	f.StringVar(&c.DataDir, "data-dir", c.DataDir, "`DIR` for state, keys, credentials, audit records and the embedded store")
 	f.BoolVar(&c.NewState, "new-state", c.NewState, "begin with an empty state where one was lost: what it held is gone for ever")
 	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
@@ -276,7 +282,7 @@ var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
 // check finds what cannot work, naming the flag.
 func (c *Config) check() []error {
-	mistakes := append(c.checkAddresses(), c.checkUpstream(), c.checkTLS())
+	mistakes := append(c.checkAddresses(), c.checkUpstream(), c.checkTLS(), c.checkConsole())
 	for _, m := range []struct {
 		wrong bool
 		err   error
@@ -303,8 +309,9 @@ func (c *Config) check() []error {
 func (c *Config) checkAddresses() (mistakes []error) {
 	for _, a := range []struct{ flag, addr string }{
 		{"listen", c.Listen}, {"kms-listen", c.KMSListen}, {"admin-listen", c.AdminListen}, {"pprof-listen", c.PprofListen},
+		{"console-listen", c.ConsoleListen},
 	} {
-		if a.addr == "" && a.flag == "pprof-listen" {
+		if a.addr == "" && (a.flag == "pprof-listen" || a.flag == "console-listen") {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(a.addr); err != nil {

@@ -27,16 +27,22 @@ type kit struct {
 	core      *minio.Core
 	transport *http.Transport
 	store     *proxytest.Upstream
+	with      Substitutes
 }
 
 const kitBucket = "photos"
 
 func newKit(t *testing.T, change ...func(*Config)) *kit {
 	t.Helper()
+	return newKitWith(t, Substitutes{}, change...)
+}
+
+func newKitWith(t *testing.T, with Substitutes, change ...func(*Config)) *kit {
+	t.Helper()
 	store, url := proxytest.StartUpstream(t, proxytest.Options{}, kitBucket)
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")
 	t.Setenv("WAXSEAL_UPSTREAM_SECRET_KEY", "memory-secret")
-	k := &kit{t: t, store: store, conf: Default()}
+	k := &kit{t: t, store: store, conf: Default(), with: with}
 	k.conf.UpstreamEndpoint = url
 	for _, c := range change {
 		c(&k.conf)
@@ -56,7 +62,7 @@ func (k *kit) start() {
 func (k *kit) serve() {
 	t := k.t
 	t.Helper()
-	app, err := Assemble(context.Background(), &k.conf, slog.New(slog.DiscardHandler))
+	app, err := AssembleWith(context.Background(), &k.conf, slog.New(slog.DiscardHandler), k.with)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func whyKept(l *ledger.Ledger, keyARN string, now time.Time) string {
 	walk, walked := l.LastWalk()
 	switch rows := l.OfKey(keyARN); {
 	case len(rows) > 0:
-		return "up to " + sumOf(rows) + " are encrypted under it (run waxseal inventory for the exact number)"
+		return "up to " + sumOf(rows) + ", may be encrypted under it (run waxseal inventory for the exact number)"
 	case !walked:
 		return "it is not known which objects are encrypted under it: run waxseal inventory first"
 	case now.Sub(walk.Begun) > guardWalkAge:
@@ -82,7 +82,11 @@ func sumOf(rows []ledger.Row) string {
 		more = fmt.Sprintf(" and %d more buckets", len(buckets)-named)
 		buckets = buckets[:named]
 	}
-	return fmt.Sprintf("%d objects (%d bytes) in %s%s", sum.Objects, sum.Bytes, strings.Join(buckets, ", "), more)
+	noun := "objects"
+	if sum.Objects == 1 {
+		noun = "object"
+	}
+	return fmt.Sprintf("%d %s (%d bytes) in %s%s", sum.Objects, noun, sum.Bytes, strings.Join(buckets, ", "), more)
 }
 
 // LedgerWalk is a full walk of all buckets whose result replaces the ledger's estimate.

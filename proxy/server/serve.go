@@ -58,6 +58,9 @@ func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) er
 	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
 		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", process.Text)
 	err = p.banner(c, l, process.Text).print(process.Stdout)
+	if err == nil && l.console != nil {
+		_, err = fmt.Fprintf(process.Stdout, "The console is at %s\n", p.url(l.console))
+	}
 	if err == nil {
 		err = p.wait(ctx, failed)
 	}
@@ -127,6 +130,7 @@ type listeners struct {
 	s3, admin net.Listener
 	kms       net.Listener // of IAM and STS alone with an external key service: its keys are managed there
 	pprof     net.Listener // nil: profiles are off
+	console   net.Listener // nil: the console is off
 }
 
 func (c *Config) listen() (l listeners, err error) {
@@ -134,8 +138,8 @@ func (c *Config) listen() (l listeners, err error) {
 		flag, addr string
 		listener   *net.Listener
 	}{{"listen", c.Listen, &l.s3}, {"kms-listen", c.KMSListen, &l.kms}, {"admin-listen", c.AdminListen, &l.admin},
-		{"pprof-listen", c.PprofListen, &l.pprof}} {
-		if e.listener == &l.pprof && e.addr == "" {
+		{"pprof-listen", c.PprofListen, &l.pprof}, {"console-listen", c.ConsoleListen, &l.console}} {
+		if e.addr == "" && (e.listener == &l.pprof || e.listener == &l.console) {
 			continue
 		}
 		if *e.listener, err = net.Listen("tcp", e.addr); err != nil {
@@ -156,7 +160,7 @@ func (l listeners) kmsAddr(c *Config) string {
 
 // close closes those that no server has taken over; the others are closed already, which is no error here.
 func (l listeners) close() {
-	for _, listener := range []net.Listener{l.s3, l.kms, l.admin, l.pprof} {
+	for _, listener := range []net.Listener{l.s3, l.kms, l.admin, l.pprof, l.console} {
 		if listener != nil {
 			_ = listener.Close()
 		}
@@ -181,7 +185,7 @@ func (p *App) wait(ctx context.Context, failed <-chan error) error {
 
 // serve starts the endpoints. The channel has the first that ends by itself.
 func (p *App) serve(l listeners, log *slog.Logger) <-chan error {
-	failed := make(chan error, 4)
+	failed := make(chan error, 5)
 	report := func(name string, err error) {
 		if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			failed <- fmt.Errorf("%s endpoint: %w", name, err)
@@ -200,6 +204,9 @@ func (p *App) serve(l listeners, log *slog.Logger) <-chan error {
 		go func() {
 			report("pprof", p.pprof.Serve(unproven.Listen(greetedPlain(l.pprof, "pprof", log), unproven.NewPool(pprofConnections))))
 		}()
+	}
+	if l.console != nil {
+		go func() { report("console", p.console.Serve(p.consoleListener(l.console, log))) }()
 	}
 	return failed
 }

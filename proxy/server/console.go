@@ -1,0 +1,95 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"waxseal/keystore/unproven"
+	"waxseal/keystore/usage"
+	"waxseal/proxy"
+	"waxseal/proxy/console"
+)
+
+// consoleConnections bounds the connections of browsers, most of which have shown nothing of who they are.
+const consoleConnections = 256
+
+// checkConsole keeps secrets, which people sign in with, off networks in clear.
+func (c *Config) checkConsole() error {
+	host, _, err := net.SplitHostPort(c.ConsoleListen)
+	if c.ConsoleListen == "" || err != nil { // checkAddresses has the error
+		return nil
+	}
+	address, err := netip.ParseAddr(host)
+	loopback := host == "localhost" || err == nil && address.IsLoopback()
+	if !loopback && c.TLSCert == "" && !c.TLSSelfSigned {
+		return fmt.Errorf("--console-listen: people would send their secret keys to %s in clear: give it a certificate with --tls-cert and --tls-key, or listen at 127.0.0.1", c.ConsoleListen)
+	}
+	return nil
+}
+
+// consoleNames are the names that browsers address the console by.
+func (c *Config) consoleNames() []string {
+	names := slices.Clone(c.ConsoleHost)
+	if host, _, err := net.SplitHostPort(c.ConsoleListen); err == nil && host != "" {
+		names = append(names, host)
+	}
+	return names
+}
+
+// openConsole makes the console, where the operator wants it.
+func (p *App) openConsole(c *Config, log *slog.Logger) {
+	if c.ConsoleListen == "" {
+		return
+	}
+	now := time.Now
+	if p.with.Now != nil {
+		now = p.with.Now
+	}
+	handler := console.New(console.Config{
+		Users: p.users, Keys: p.KeyService, Ledger: p.ledger, Ready: p.health.answer,
+		Usage:    func(ctx context.Context, month string) (*usage.Report, error) { return p.usage.Report(ctx, month) },
+		Audit:    p.audit,
+		AuditDir: c.AuditDir(), DataLog: proxy.DataEvents(c.AuditS3) != proxy.NoDataEvents,
+		Region: c.Region, Account: c.Account,
+		Secure: p.tls != nil, Client: c.clientOf, Now: now, Log: log,
+	})
+	p.console = newUnauthenticated(handler, c.consoleNames(), log)
+	p.console.WriteTimeout = time.Minute
+	p.atEnd(p.console.Shutdown)
+}
+
+// clientOf is the address of a request's client, also behind a trusted proxy.
+func (c *Config) clientOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	var forwarded [][]byte
+	for _, value := range r.Header.Values("X-Forwarded-For") {
+		forwarded = append(forwarded, []byte(value))
+	}
+	return c.trustedProxies.Client(net.ParseIP(host), forwarded...).String()
+}
+
+// url is the address of a listener that has TLS where the S3 endpoint has it.
+func (p *App) url(l net.Listener) string {
+	if p.tls != nil {
+		return "https://" + reachable(l.Addr().String())
+	}
+	return "http://" + reachable(l.Addr().String())
+}
+
+func (p *App) consoleListener(l net.Listener, log *slog.Logger) net.Listener {
+	l = unproven.Listen(p.greeted(l, "console", log), unproven.NewPool(consoleConnections))
+	if p.tls != nil {
+		l = tls.NewListener(l, p.tls)
+	}
+	return l
+}
