@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// countingProvider counts the authorisations that it gives.
+// countingProvider counts its authorizations.
 type countingProvider struct {
 	keystore.Provider
 	authorised int
@@ -21,8 +21,8 @@ func (p *countingProvider) Authorize(context.Context, keystore.Caller, keystore.
 	return nil
 }
 
-// TestAuthorizedMeanwhile: a requester who was authorised between the look at what is known and the call is not authorised
-// once more, which would be one more event in the audit log.
+// TestAuthorizedMeanwhile: if a requester is authorized between a request's cache miss and its call, the request makes
+// no second authorization. It would be an extra event in the audit log.
 func TestAuthorizedMeanwhile(t *testing.T) {
 	p := new(countingProvider)
 	b := New(p, state.NewMemory(), rootkey.New(keystore.RandomSecret()).Sealer("test"), Config{})

@@ -82,8 +82,8 @@ func (r *rig) put(key string, value any) {
 	must(r.store.Txn(r.t.Context(), nil, []state.Op{{Key: key, Value: text}}))
 }
 
-// TestChainHistory: reading the data of many days opens one key, and costs each requester one authorisation in a window.
-// A restart opens one key again.
+// TestChainHistory: reading the data of many days opens a single key, and costs each requester an authorization in a
+// window. A restart opens a key again.
 func TestChainHistory(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 30)
@@ -104,8 +104,8 @@ func TestChainHistory(t *testing.T) {
 	}
 }
 
-// TestChainAuthorises: a requester without a right to Decrypt opens nothing through a head that is in memory, and the call
-// is a Decrypt under the requester's name and the bucket's context.
+// TestChainAuthorises: a requester without a right to Decrypt opens nothing through a head in memory, and the call is a
+// Decrypt under the requester's name and the bucket's context.
 func TestChainAuthorises(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 5)
@@ -130,8 +130,8 @@ func TestChainAuthorises(t *testing.T) {
 	}
 }
 
-// TestChainEnds: each way in which a right or a key ends, ends the whole history, at once where waxseal is told and a window
-// later where it is not.
+// TestChainEnds: every way to end a right or a key ends the whole history: at once if waxseal hears of it, a window
+// later otherwise.
 func TestChainEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(r *rig)
@@ -162,7 +162,8 @@ func TestChainEnds(t *testing.T) {
 	}
 }
 
-// TestChainSurvivesForget: an edit of the KMS key makes a new head, which opens all that the one before opened.
+// TestChainSurvivesForget: an edit of the KMS key makes a new head, and the new head opens all predecessors of the old
+// head.
 func TestChainSurvivesForget(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 5)
@@ -181,7 +182,8 @@ func TestChainSurvivesForget(t *testing.T) {
 	r.counts("after a Forget", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainForgetDuringCall: a key that was being made while its KMS key was forgotten enters no chain and cuts none.
+// TestChainForgetDuringCall: if a KMS key is forgotten while a bucket key under it is made, the bucket key enters no
+// chain and cuts none.
 func TestChainForgetDuringCall(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 3)
@@ -208,7 +210,7 @@ func TestChainForgetDuringCall(t *testing.T) {
 	r.counts("the chain, and the key outside of it", ops{keystoretest.OpDecrypt: 2})
 }
 
-// TestChainOfRareWrites: a head whose period is over stays the head: a bucket that is written weekly has a chain.
+// TestChainOfRareWrites: a head stays the head after its period: a bucket with weekly writes has a chain.
 func TestChainOfRareWrites(t *testing.T) {
 	r := newRig(t)
 	var all []written
@@ -225,8 +227,7 @@ func TestChainOfRareWrites(t *testing.T) {
 	r.counts("eight weeks", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainOfMaterials: each material of a KMS key has a chain of its own, and a key service that does not tell the
-// material has none.
+// TestChainOfMaterials: each material of a KMS key has its own chain; without a reported material there is no chain.
 func TestChainOfMaterials(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 3)
@@ -253,7 +254,7 @@ func TestChainOfMaterials(t *testing.T) {
 	}
 }
 
-// TestChainOfVersions: where the key service can end a version, a chain ends with its version and no other does.
+// TestChainOfVersions: if the key service can end a version, a chain ends with its version, and no further chain does.
 func TestChainOfVersions(t *testing.T) {
 	r := newRig(t)
 	r.kms.SetVersion("v1")
@@ -270,7 +271,7 @@ func TestChainOfVersions(t *testing.T) {
 	r.reads(r.Keys, alice, photos, r.key, second)
 }
 
-// TestChainDamaged: whatever is wrong with a record in the state, every blob opens to its own key by a call for itself, and
+// TestChainDamaged: with any damage to a record in the state, every blob opens to its own key by a call for itself, and
 // the next bucket key makes the chain anew.
 func TestChainDamaged(t *testing.T) {
 	chain := func(c *chainRecord) map[string]any { return c.Chains[0] }
@@ -386,7 +387,7 @@ func TestChainDamagedIsSaidOnce(t *testing.T) {
 	}
 }
 
-// TestChainOfLaterVersion: a record that a later version of waxseal wrote is neither used nor replaced.
+// TestChainOfLaterVersion: a record written by a later version of waxseal is neither used nor replaced.
 func TestChainOfLaterVersion(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 3)
@@ -403,7 +404,8 @@ func TestChainOfLaterVersion(t *testing.T) {
 	}
 }
 
-// TestChainPlanted: in a sealed state, whoever can write it can delete a chain, and neither make nor move one.
+// TestChainPlanted: in a sealed state, an attacker with write access can delete a chain, but neither make nor move a
+// chain.
 func TestChainPlanted(t *testing.T) {
 	r := newRig(t)
 	raw := r.store
@@ -452,7 +454,7 @@ func TestChainOfOlderVersion(t *testing.T) {
 	r.counts("one chain", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainWhileDecryptIsAway: a key service that makes keys and opens none costs no write and cuts no chain.
+// TestChainWhileDecryptIsAway: a key service that makes keys and opens none fails no write and cuts no chain.
 func TestChainWhileDecryptIsAway(t *testing.T) {
 	for _, kind := range []keystore.Kind{keystore.Unavailable, keystore.Throttled, keystore.AccessDenied, keystore.Internal} {
 		r := newRig(t)
@@ -505,7 +507,7 @@ func TestChainInMemory(t *testing.T) {
 	if !bytes.Equal(bucketkey.Peek(h), make([]byte, 32)) {
 		t.Error("the key was not zeroed after its release")
 	}
-	// A head that is used all the time is opened anew every day, whatever it opens.
+	// A head in constant use is opened anew every day.
 	r.kms.Reset()
 	for range 25 * 60 {
 		r.reads(b, alice, photos, r.key, all[:1])
@@ -516,7 +518,7 @@ func TestChainInMemory(t *testing.T) {
 	}
 }
 
-// TestChainOff: without chains none is used or made, and Prune deletes those that there are.
+// TestChainOff: with chains off, none is used or made, and Prune deletes the existing chains.
 func TestChainOff(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 3)
@@ -553,7 +555,7 @@ func TestChainOfClientContexts(t *testing.T) {
 		read(t, r.replica(), alice, photos, r.key, blob, ec)
 	}
 	r.counts("three blobs", ops{keystoretest.OpDecrypt: 3})
-	// Nor does a chain of the bucket open what a client's context binds.
+	// Nor does a chain of the bucket open a blob bound to a client's context.
 	plain := r.days(r.Keys, photos, r.key, 2)
 	h, err := r.ForRead(t.Context(), alice, photos, r.key, plain[0].blob, ec)
 	refusedWith(t, "another context", h, err, keystore.InvalidCiphertext)
@@ -574,7 +576,7 @@ func TestChainBinding(t *testing.T) {
 	}
 }
 
-// TestChainRaces: replicas that make the next key at the same time lose no key of the chain.
+// TestChainRaces: if replicas make the next key at the same time, the chain loses no key.
 func TestChainRaces(t *testing.T) {
 	r := newRig(t)
 	replicas := []*bucketkey.Keys{r.Keys, r.replica(), r.replica(), r.replica()}
@@ -624,7 +626,7 @@ func TestChainWithoutState(t *testing.T) {
 	}
 }
 
-// TestChainReachesReplicas: a replica that reads takes up another's new head without waiting for its window.
+// TestChainReachesReplicas: a reading replica takes up a new head of another replica without waiting for its window.
 func TestChainReachesReplicas(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 3)
@@ -641,8 +643,8 @@ func TestChainReachesReplicas(t *testing.T) {
 	r.counts("two more heads, the first under the second", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainPausedReplica: a replica that was paused between its look at the chain and its write does not write back a chain
-// without the keys that came meanwhile, even if their record is gone.
+// TestChainPausedReplica: a replica paused between its read of the chain and its write does not write back a chain
+// without the keys added meanwhile, even if their record is gone.
 func TestChainPausedReplica(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 2)
@@ -675,7 +677,7 @@ func TestChainPausedReplica(t *testing.T) {
 	r.counts("four keys", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainOfAnotherMaterial: a head with the name of another material is in no chain of that material.
+// TestChainOfAnotherMaterial: a head under a foreign material is in no chain of the material.
 func TestChainOfAnotherMaterial(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 2)

@@ -57,7 +57,7 @@ func TestConcurrentMisses(t *testing.T) {
 		})
 	}
 	<-g.entered
-	time.Sleep(10 * time.Millisecond) // for the others to come to the same point
+	time.Sleep(10 * time.Millisecond) // the rest reach the same point
 	close(g.open)
 	wg.Wait()
 	r.counts("100 writes at once", ops{keystoretest.OpGenerateDataKey: 1})
@@ -68,7 +68,7 @@ func TestConcurrentMisses(t *testing.T) {
 	}
 }
 
-// TestPanicInCall: a fault in a call that several requests wait for is theirs, and not the process's end.
+// TestPanicInCall: a panic in a shared call fails the waiting requests, and does not end the process.
 func TestPanicInCall(t *testing.T) {
 	r := newRig(t)
 	r.kms.Hook = func(context.Context, keystoretest.Call) error { panic("a key's bytes") }
@@ -89,7 +89,7 @@ func TestPanicInCall(t *testing.T) {
 	write(t, r.Keys, alice, photos, r.key, nil)
 }
 
-// TestConcurrentRequesters: requesters who come at the same time cost one call each, and get the same key.
+// TestConcurrentRequesters: concurrent requesters cost a call each, and get the same key.
 func TestConcurrentRequesters(t *testing.T) {
 	r := newRig(t)
 	g := newGate()
@@ -115,8 +115,7 @@ func TestConcurrentRequesters(t *testing.T) {
 	}
 }
 
-// TestCancel: a client that goes away gets its answer at once, does not fail those who wait with it, and the call's
-// result is of use.
+// TestCancel: a departing client gets its answer at once and fails no further waiter, and the call's result is used.
 func TestCancel(t *testing.T) {
 	r := newRig(t)
 	g := newGate()
@@ -147,7 +146,7 @@ func TestCancel(t *testing.T) {
 	r.counts("both", ops{keystoretest.OpGenerateDataKey: 1})
 }
 
-// TestSlowKMS: a call has a time limit, and who waits for it learns Unavailable.
+// TestSlowKMS: a call has a time limit, and its waiters get Unavailable.
 func TestSlowKMS(t *testing.T) {
 	r := newRig(t, func(c *bucketkey.Config) { c.CallTimeout = 20 * time.Millisecond })
 	r.kms.Hook = newGate().hook(keystoretest.OpGenerateDataKey)
@@ -202,8 +201,8 @@ func TestForget(t *testing.T) {
 	read(t, r.Keys, alice, photos, r.key, old, nil)
 }
 
-// TestForgetDuringCall: what a call brings that was under way when its key was forgotten serves those who waited for it,
-// and stays nowhere.
+// TestForgetDuringCall: if a key is forgotten during a call, the call's result serves the waiting requests and is not
+// cached.
 func TestForgetDuringCall(t *testing.T) {
 	r := newRig(t)
 	g := newGate()
@@ -236,7 +235,7 @@ func TestForgetDuringCall(t *testing.T) {
 	r.counts("after", ops{keystoretest.OpGenerateDataKey: 1})
 }
 
-// TestForgetOfAnotherKey: a change of one KMS key takes nothing from calls for others that are under way.
+// TestForgetOfAnotherKey: a change of a KMS key does not affect calls under way for further KMS keys.
 func TestForgetOfAnotherKey(t *testing.T) {
 	r := newRig(t)
 	g := newGate()
@@ -263,7 +262,7 @@ func TestForgetOfAnotherKey(t *testing.T) {
 	}
 }
 
-// TestSweep: a key that nobody asks for again is zeroed when its window ends, not when another needs its place.
+// TestSweep: an unused key is zeroed at the end of its window, not when another key needs its place.
 func TestSweep(t *testing.T) {
 	r := newRig(t)
 	h, err := r.ForWrite(t.Context(), alice, photos, r.key, nil)
@@ -310,7 +309,7 @@ func TestClose(t *testing.T) {
 	h.Key()
 }
 
-// TestReplacedKeyIsZeroed: lru calls no function for a value that is replaced.
+// TestReplacedKeyIsZeroed: a replaced value is zeroed, although lru calls no function for it.
 func TestReplacedKeyIsZeroed(t *testing.T) {
 	r := newRig(t)
 	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)

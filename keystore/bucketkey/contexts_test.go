@@ -74,16 +74,16 @@ func TestClientContexts(t *testing.T) {
 			t.Fatalf("got %v, want ErrTooManyContexts", err)
 		}
 	}
-	for i := range blobs { // those that are there go on
+	for i := range blobs { // the existing contexts stay usable
 		if blob, _ := write(t, r.Keys, alice, photos, r.key, ec(i)); !bytes.Equal(blob, blobs[i]) {
 			t.Error("another key")
 		}
 		read(t, r.Keys, alice, photos, r.key, blobs[i], ec(i))
 	}
 	r.counts("the same", ops{keystoretest.OpAuthorizeDecrypt: 3})
-	write(t, r.Keys, alice, photos, r.key, nil) // the shared one is not counted
+	write(t, r.Keys, alice, photos, r.key, nil) // the bucket key without a context is not counted
 	write(t, r.Keys, alice, archive, r.key, ec(99))
-	// What was not used for a window gives up its place, and still opens.
+	// A context unused for a window gives up its place, and still opens.
 	r.clock.Advance(3 * time.Minute)
 	write(t, r.Keys, alice, photos, r.key, ec(0))
 	r.clock.Advance(3 * time.Minute)

@@ -1,7 +1,7 @@
 package bucketkey
 
-// ForgetElsewhere drops what memory holds of a KMS key that another replica has changed; "" is every key. The records in
-// the state are the business of the replica that made the change. It does not ask the state.
+// ForgetElsewhere drops a KMS key from memory after a change by another replica; "" means every key. The records in the
+// state are left to that replica. ForgetElsewhere does not call the state.
 func (b *Keys) ForgetElsewhere(keyARN string) {
 	m := &b.memory
 	all := keyARN == ""

@@ -8,7 +8,7 @@ import (
 	"waxseal/keystore"
 )
 
-// SetClock gives a Keys two clocks for its windows: one that cannot be set back, and one that can.
+// SetClock gives a Keys two clocks for its windows: a monotonic clock, and a clock that can be set back.
 func (b *Keys) SetClock(clock func() (mono, wall time.Duration)) {
 	b.now = func() stamp {
 		mono, wall := clock()
@@ -17,7 +17,7 @@ func (b *Keys) SetClock(clock func() (mono, wall time.Duration)) {
 	b.memory.clock = b.now
 }
 
-// Sweep does what the timer does.
+// Sweep runs the timer's work.
 func (b *Keys) Sweep() { b.memory.swept() }
 
 // CachedKeys is how many opened keys are in memory.
@@ -40,7 +40,7 @@ func References(h *keystore.Handle) int64 {
 	return (*opened)(reflect.ValueOf(h).Elem().FieldByName("key").Elem().UnsafePointer()).refs.Load()
 }
 
-// TestAge: the clock that says longer counts.
+// TestAge: the later of the two clocks counts.
 func TestAge(t *testing.T) {
 	at := func(mono, wall time.Duration) stamp { return stamp{mono * time.Minute, wall * time.Minute} }
 	for name, c := range map[string]struct {

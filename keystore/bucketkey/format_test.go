@@ -19,7 +19,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// The archived record: one head and two predecessors, whose keys are 32 bytes of 1, 2 and 3.
+// The archived record: a head and two predecessors. Their keys are 32 bytes of 1, 2 and 3.
 const (
 	archivedChain = "testdata/chain-v1.json"
 	archivedScope = "arn:aws:s3:::photos"
@@ -153,8 +153,8 @@ func TestChainIsBounded(t *testing.T) {
 	}
 }
 
-// TestChainPrice: a head and its record give the earlier keys of its bucket. An earlier key gives no later one, and no head
-// gives a key of another bucket.
+// TestChainPrice: a head and its record open the earlier keys of its bucket. An earlier key opens no later key, and no
+// head opens a key of another bucket.
 func TestChainPrice(t *testing.T) {
 	on, other := bucketTargetOf(archivedScope, archivedKey), bucketTargetOf("arn:aws:s3:::archive", archivedKey)
 	today, yesterday, before := filled(1), filled(2), filled(3)
@@ -175,7 +175,7 @@ func TestChainPrice(t *testing.T) {
 	}
 }
 
-// planted is a process with a chain of one row that was sealed by hand.
+// planted is a process with a chain of a single, hand-sealed row.
 type planted struct {
 	*Keys
 	t             *testing.T
@@ -236,8 +236,8 @@ func (p *planted) reads(what string, itself bool, want *keystore.Secret, indirec
 	}
 }
 
-// TestChainRowDoesNotFit: a row that opens, to a key that is not its blob's, leads to a handle of which the caller can tell;
-// ForReadItself has the blob decrypted, and what is read afterwards uses that key.
+// TestChainRowDoesNotFit: a row may open to a key that does not belong to its blob. The caller can tell from the
+// handle. ForReadItself then decrypts the blob itself, and later reads use its key.
 func TestChainRowDoesNotFit(t *testing.T) {
 	p := plant(t, "1", func(*keystoretest.Fake) {})
 	p.reads("through the chain", false, &p.row.key, true, 1)
@@ -245,8 +245,8 @@ func TestChainRowDoesNotFit(t *testing.T) {
 	p.reads("afterwards", false, &p.earlier.Plaintext, false, 2)
 }
 
-// TestChainAcross: a row is not used whose head is under another material than the chain, or whose blob is under another
-// version of the KMS key than the head.
+// TestChainAcross: a row is not used if its head is under a foreign material, or its blob under a different version of
+// the KMS key than the head.
 func TestChainAcross(t *testing.T) {
 	p := plant(t, "2", func(*keystoretest.Fake) {})
 	p.reads("another material", false, &p.earlier.Plaintext, false, 2)

@@ -31,7 +31,7 @@ func user(name string) keystore.Caller {
 
 var alice, bob, carol = user("alice"), user("bob"), user("carol")
 
-// rig is a BucketKeys over a fake key service, with a clock that the test sets.
+// rig is a Keys over a fake key service, with a clock set by the test.
 type rig struct {
 	*bucketkey.Keys
 	t      *testing.T
@@ -127,7 +127,7 @@ func TestBucketKeyRoundTrip(t *testing.T) {
 	if s := r.Stats(); s.Requests != 202 || s.Hits != 200 || s.Misses != 2 || s.CallsAvoided != 200 {
 		t.Errorf("got %+v", s)
 	}
-	// The context that the key service saw.
+	// The context as the key service saw it.
 	for _, c := range r.kms.Calls() {
 		if c.Context[bucketkey.ScopeContextKey] != photos || len(c.Context) != 1 {
 			t.Errorf("%s had the context %v", c.Op, c.Context)
@@ -135,8 +135,8 @@ func TestBucketKeyRoundTrip(t *testing.T) {
 	}
 }
 
-// TestCallCount is the count that the product promises: 3 users x 2 buckets x 2 keys x 2 actions are 24 authorisations
-// in one window, whatever the number of requests, plus at most 2 calls of the service for each of the 4 keys.
+// TestCallCount checks the product's promise: 3 users x 2 buckets x 2 keys x 2 actions are 24 authorizations in a
+// window, for any number of requests, plus at most 2 calls of the service for each of the 4 keys.
 func TestCallCount(t *testing.T) {
 	r := newRig(t)
 	keys := []string{r.key, r.kms.AddKey()}
@@ -193,8 +193,8 @@ func refusedWith(t *testing.T, what string, h *keystore.Handle, err error, kind 
 	}
 }
 
-// TestActionsAreApart: who may only GenerateDataKey can write and not read; who may only Decrypt, the other way round;
-// also when the key is in memory already.
+// TestActionsAreApart: a requester with only GenerateDataKey can write and not read, a requester with only Decrypt can
+// read and not write, also if the key is in memory already.
 func TestActionsAreApart(t *testing.T) {
 	for _, warm := range []bool{false, true} {
 		t.Run(fmt.Sprint("warm=", warm), func(t *testing.T) {
@@ -224,7 +224,8 @@ func TestActionsAreApart(t *testing.T) {
 	}
 }
 
-// Two access keys of one user are authorised apart; another account's user of the same name is another requester.
+// Two access keys of the same user are authorized separately. A user of another account with the same name is a
+// different requester.
 func TestRequesters(t *testing.T) {
 	r := newRig(t)
 	write(t, r.Keys, alice, photos, r.key, nil)
@@ -239,7 +240,7 @@ func TestRequesters(t *testing.T) {
 	r.counts("another request", nil)
 }
 
-// What was opened or authorised for one scope, KMS key or context is not for another.
+// A key opened, or a requester authorized, for a scope, KMS key and context does not count for any further.
 func TestBinding(t *testing.T) {
 	r := newRig(t)
 	other := r.kms.AddKey()
@@ -280,7 +281,7 @@ func TestPeriod(t *testing.T) {
 	}
 }
 
-// TestWindowEnds: a key that is disabled, and a requester who is denied, are out of use one window later at the latest.
+// TestWindowEnds: a disabled key and a denied requester are out of use a window later at the latest.
 func TestWindowEnds(t *testing.T) {
 	r := newRig(t)
 	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
@@ -298,8 +299,8 @@ func TestWindowEnds(t *testing.T) {
 	refusedWith(t, "read", h, err, keystore.Disabled)
 }
 
-// TestWindowIsNotExtended: neither use, nor another requester's opening the key, prolongs an authorisation; and what
-// took a long time to answer began its window when it was asked.
+// TestWindowIsNotExtended: neither use, nor the opening of the key by another requester, prolongs an authorization. The
+// window of a slow call begins at its start.
 func TestWindowIsNotExtended(t *testing.T) {
 	r := newRig(t)
 	slow := time.Duration(0)
@@ -320,7 +321,7 @@ func TestWindowIsNotExtended(t *testing.T) {
 	refusedWith(t, "5 minutes after the call began", h, err, keystore.AccessDenied)
 }
 
-// TestClockSetBack: the wall clock set back by hours extends no window, and set ahead it ends one.
+// TestClockSetBack: setting the wall clock back extends no window; setting it ahead ends a window.
 func TestClockSetBack(t *testing.T) {
 	r := newRig(t)
 	var mono, wall time.Duration
@@ -338,7 +339,7 @@ func TestClockSetBack(t *testing.T) {
 	refusedWith(t, "set back, write", h, err, keystore.Disabled)
 }
 
-// TestPlainClockSetBack: with a clock that has no monotonic reading, what lies in the future is over.
+// TestPlainClockSetBack: with a clock without a monotonic reading, a time in the future counts as past.
 func TestPlainClockSetBack(t *testing.T) {
 	r := newRig(t)
 	r.clock.Advance(time.Hour)
@@ -370,7 +371,8 @@ func TestNegativeResults(t *testing.T) {
 	read(t, r.Keys, alice, photos, r.key, blob, nil)
 }
 
-// TestOutage: what is in memory goes on until its window ends, never longer; a failure is repeated for a short time only.
+// TestOutage: keys in memory stay usable until their window ends, never longer; a failure is repeated for a short time
+// only.
 func TestOutage(t *testing.T) {
 	r := newRig(t)
 	down := false
@@ -412,8 +414,8 @@ func TestOutage(t *testing.T) {
 	read(t, r.Keys, alice, photos, r.key, blob, nil)
 }
 
-// TestOutageSparesWhatIsOpen: a call that fails for one requester, because the key service is away, takes nothing from
-// another whose authorisation and key are good.
+// TestOutageSparesWhatIsOpen: an outage of the key service that fails a requester's call does not affect another
+// requester with a valid authorization and key.
 func TestOutageSparesWhatIsOpen(t *testing.T) {
 	r := newRig(t)
 	r.kms.SetVersion("1") // the service opens the current key again in each window
@@ -435,7 +437,7 @@ func TestOutageSparesWhatIsOpen(t *testing.T) {
 	read(t, r.Keys, bob, photos, r.key, blob, nil)
 }
 
-// TestOutageSparesAuthorisations: nor does a requester's own call that fails take an authorisation from them.
+// TestOutageSparesAuthorisations: nor does a requester's own failed call end its authorization.
 func TestOutageSparesAuthorisations(t *testing.T) {
 	r := newRig(t, noChain)
 	blobs := r.history(2)
@@ -473,7 +475,7 @@ func TestOutageSparesAuthorisations(t *testing.T) {
 	r.counts("read again", nil)
 }
 
-// TestSlowRefusal: a refusal that took its time is remembered from when it came.
+// TestSlowRefusal: a slow refusal is cached from its arrival on.
 func TestSlowRefusal(t *testing.T) {
 	r := newRig(t)
 	blob, _ := write(t, r.Keys, alice, photos, r.key, nil)
@@ -498,7 +500,7 @@ func TestSlowRefusal(t *testing.T) {
 	}
 }
 
-// TestResolveWhileAway: once the key service was away, nobody waits for it to say again what a key is.
+// TestResolveWhileAway: after an outage has begun, no request waits for the key service to resolve a known key again.
 func TestResolveWhileAway(t *testing.T) {
 	r := newRig(t, func(c *bucketkey.Config) { c.CallTimeout = time.Hour })
 	r.kms.SetAlias("alias/photos", r.key)
@@ -521,7 +523,7 @@ func TestResolveWhileAway(t *testing.T) {
 		return nil
 	}
 	r.clock.Advance(2 * time.Minute)
-	for range 5 { // the first waits for the refusal, the others for nothing
+	for range 5 { // the first waits for the refusal, the rest do not wait
 		done := make(chan error, 1)
 		go func() {
 			info, err := r.Resolve(t.Context(), alice, "alias/photos")
@@ -549,7 +551,7 @@ func TestResolveWhileAway(t *testing.T) {
 	}
 }
 
-// history writes one blob a day.
+// history writes a blob a day.
 func (r *rig) history(days int) [][]byte {
 	blobs := make([][]byte, days)
 	for i := range blobs {
@@ -577,7 +579,7 @@ func TestHistory(t *testing.T) {
 	r.counts("an hour", ops{keystoretest.OpDecrypt: len(blobs), keystoretest.OpAuthorizeDecrypt: authorized - len(readers)})
 }
 
-// TestHistoryRevoked: what was opened of a key's history is out of use with the window, all of it, whoever uses it.
+// TestHistoryRevoked: the opened keys of a history are out of use at the end of the window, for every requester.
 func TestHistoryRevoked(t *testing.T) {
 	r := newRig(t)
 	blobs := r.history(3)
@@ -604,7 +606,7 @@ func TestHistoryRevoked(t *testing.T) {
 	}
 }
 
-// TestOpenedKeyHasAnEnd: a key that is used all the time is opened anew every day.
+// TestOpenedKeyHasAnEnd: a key in constant use is opened anew every day.
 func TestOpenedKeyHasAnEnd(t *testing.T) {
 	r := newRig(t)
 	blob := r.history(1)[0]
@@ -617,7 +619,7 @@ func TestOpenedKeyHasAnEnd(t *testing.T) {
 	}
 }
 
-// TestUnusedKeyIsZeroed: that other keys of the target are used keeps none in memory.
+// TestUnusedKeyIsZeroed: use of further keys of the target keeps no key in memory.
 func TestUnusedKeyIsZeroed(t *testing.T) {
 	r := newRig(t, noChain)
 	blobs := r.history(2)
@@ -637,7 +639,7 @@ func TestUnusedKeyIsZeroed(t *testing.T) {
 	}
 }
 
-// TestDamagedBlob: a blob that does not open is refused by itself; the target's other blobs go on.
+// TestDamagedBlob: a damaged blob is refused alone; the target's further blobs stay usable.
 func TestDamagedBlob(t *testing.T) {
 	r := newRig(t)
 	blobs := r.history(2)
@@ -658,8 +660,8 @@ func (r *rig) versions() (old, current []byte) {
 	return old, r.history(1)[0]
 }
 
-// TestVersionRevoked: a version that the key service opens no more is out of use one window later, whatever else of the
-// key is used meanwhile, and its refusal is no refusal of the others.
+// TestVersionRevoked: a version revoked at the key service is out of use a window later, with any use of the key's
+// other versions meanwhile, and its refusal does not refuse the others.
 func TestVersionRevoked(t *testing.T) {
 	r := newRig(t)
 	old, current := r.versions()
@@ -679,7 +681,8 @@ func TestVersionRevoked(t *testing.T) {
 	}
 }
 
-// TestVersionRevokedForWriting: nothing new is wrapped by a bucket key that could not be opened again; a new one is made.
+// TestVersionRevokedForWriting: a bucket key under a revoked version wraps nothing new; the next write makes a new
+// bucket key.
 func TestVersionRevokedForWriting(t *testing.T) {
 	for _, ec := range []keystore.Context{nil, {"team": "blue"}} {
 		r := newRig(t)
@@ -705,8 +708,8 @@ func TestVersionRevokedForWriting(t *testing.T) {
 	}
 }
 
-// TestVersionRevokedOfRoot: the root of SSE-S3 is read by the service for everybody: one object under a version that was
-// revoked stops no other.
+// TestVersionRevokedOfRoot: the service reads the root of SSE-S3 for everybody: an object under a revoked version stops
+// no further object.
 func TestVersionRevokedOfRoot(t *testing.T) {
 	r := newRig(t)
 	ring, err := rootkey.OpenRing(t.Context(), r.store, rootkey.New(keystore.RandomSecret()).Sealer("test"))
@@ -739,7 +742,7 @@ func TestVersionRevokedOfRoot(t *testing.T) {
 	}
 }
 
-// TestContextsPerKey: client contexts under one KMS key take no place of those under another.
+// TestContextsPerKey: client contexts under a KMS key take no place of another KMS key's contexts.
 func TestContextsPerKey(t *testing.T) {
 	r := newRig(t)
 	other := r.kms.AddKey()
@@ -753,8 +756,8 @@ func TestContextsPerKey(t *testing.T) {
 	}
 }
 
-// TestRemovedRightEndsAtOnce: an authorisation is of a revision of the requester's rights, so a right that is taken away is
-// asked for again with the next request, and not at the end of the window.
+// TestRemovedRightEndsAtOnce: an authorization belongs to a revision of the requester's rights. So the next request
+// after the removal of a right is authorized again, and not only at the end of the window.
 func TestRemovedRightEndsAtOnce(t *testing.T) {
 	r := newRig(t)
 	with := func(everything bool) keystore.Caller {

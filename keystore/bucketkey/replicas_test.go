@@ -20,8 +20,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// TestPausedReplica: a replica that was paused between its look at the state and its write cannot bring back an older
-// blob; it takes the current one.
+// TestPausedReplica: a replica paused between its read of the state and its write cannot bring back an older blob; it
+// takes the active blob.
 func TestPausedReplica(t *testing.T) {
 	r := newRig(t)
 	other := r.replica()
@@ -48,7 +48,7 @@ func TestPausedReplica(t *testing.T) {
 	}
 }
 
-// TestForgetReachesReplicas: what one replica forgot, another sees one window later even without being told.
+// TestForgetReachesReplicas: a replica sees another's Forget a window later even without a message.
 func TestForgetReachesReplicas(t *testing.T) {
 	r := newRig(t)
 	other := r.replica()
@@ -96,8 +96,8 @@ func (s *failingStore) Txn(ctx context.Context, conds []state.Cond, ops []state.
 
 func (s *failingStore) Backup(io.Writer) error { return errDown }
 
-// TestStateDown: without the state, what is known goes on for the window and nothing new is made; a Forget that could
-// not reach the state is completed before any record of the key is used.
+// TestStateDown: without the state, known keys stay usable for the window and no key is made. A Forget that could not
+// reach the state is completed before any record of the key is used.
 func TestStateDown(t *testing.T) {
 	kms, clock := keystoretest.NewFake(), &keystoretest.Clock{}
 	key := kms.AddKey()
@@ -125,7 +125,7 @@ func TestStateDown(t *testing.T) {
 	}
 }
 
-// TestDamagedRecord: the state's record is a cache; what cannot be understood is made anew.
+// TestDamagedRecord: the state's record is a cache; an unreadable record is made anew.
 func TestDamagedRecord(t *testing.T) {
 	r := newRig(t)
 	write(t, r.Keys, alice, photos, r.key, nil)
@@ -142,8 +142,8 @@ func TestDamagedRecord(t *testing.T) {
 	}
 }
 
-// TestPlantedCurrentKey: whoever can write the state, and use the KMS key, cannot make a bucket key of their own the one
-// that wraps others' new objects: not in the clear, not moved from another scope, not altered, not of another root secret.
+// TestPlantedCurrentKey: an attacker with write access to the state and use of the KMS key cannot make a bucket key of
+// their own wrap new objects: not in the clear, not moved from another scope, not altered, not of another root secret.
 func TestPlantedCurrentKey(t *testing.T) {
 	r := newRig(t)
 	var log bytes.Buffer

@@ -67,7 +67,7 @@ func TestExternalRoot(t *testing.T) {
 		h, err := root.Open(t.Context(), bad)
 		refusedWith(t, name, h, err, keystore.InvalidCiphertext)
 	}
-	// Whoever keeps the data must not be able to name a KMS key of his own.
+	// The store's operator must not be able to choose a KMS key.
 	other := r.kms.AddKey()
 	theirs := must(bucketkey.NewRoot(r.Keys, ring, bucketkey.RootConfig{KeyID: other}))
 	h, foreign, err := theirs.Current(t.Context())

@@ -74,9 +74,9 @@ func hash(label, a, b string, c []byte) id {
 	return sha256.Sum256(appendField(buf, c))
 }
 
-// requester is whom an authorisation is for, with the revision of the requester's rights: what a policy allowed before it
-// was changed is authorised anew. Two access keys of one user are two. So are requests with and without TLS: policies that
-// ask for it are common.
+// requester identifies the subject of an authorization, with the revision of the requester's rights: a change of a
+// policy makes a new authorization necessary. Two access keys of the same user are two requesters. So are requests with
+// and without TLS, because policies with a condition on TLS are common.
 type requester struct {
 	arn, accountID, accessKeyID, revision string
 	transport                             keystore.Transport

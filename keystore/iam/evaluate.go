@@ -136,7 +136,7 @@ func (p *Policy) Decide(r *Request) Result {
 	return best
 }
 
-// DecideAll is Decide for several policies of one resource.
+// DecideAll is Decide for several policies of the same resource.
 func DecideAll(policies []*Policy, r *Request) Result {
 	var best Result
 	for _, p := range policies {

@@ -70,7 +70,7 @@ type User struct {
 	Upstream   *Credentials // nil: waxseal's own towards the store
 }
 
-// Requester returns the user as who signs requests.
+// Requester returns the user as the signer of requests.
 func (u *User) Requester() *Requester {
 	id := Requester{
 		Name: u.Name, ARN: u.ARN, AccountID: u.AccountID, ID: u.ID(), AccessKey: u.AccessKey, Root: u.Root, Upstream: u.Upstream,
@@ -125,7 +125,7 @@ type Principal struct {
 	Audience    string
 	Subject     string
 
-	Provider string // the ARN of an identity provider, whose token's bearer wants to assume a role
+	Provider string // the ARN of an identity provider, for a bearer of its token who wants to assume a role
 }
 
 // RoleOf returns the ARN of the role of a session or role ARN, without the role's path, absent in a session's ARN:
@@ -206,17 +206,17 @@ func (p Principal) username() (string, bool) {
 	return resource[strings.LastIndexByte(resource, '/')+1:], true
 }
 
-// Directory finds who may use waxseal. It may be used, and replaced, by many goroutines.
+// Directory finds identities by access key and ARN. It may be used, and replaced, by many goroutines.
 type Directory struct {
 	now atomic.Pointer[contents]
 }
 
-// Contents are all that a directory knows.
+// Contents are the complete contents of a directory.
 type Contents struct {
 	Users       []User                // of the configuration file
 	Principals  map[string]string     // the ARNs of further users and of roles, to their unique ids
 	Credentials map[string]Credential // of further users, by access key
-	// Session resolves access keys that are no user's, and so temporary ones. Nil: there are none.
+	// Session resolves access keys without a user, so temporary keys. Nil: there are none.
 	Session func(accessKey, token string) (Credential, error)
 }
 
@@ -333,8 +333,8 @@ func (d *Directory) HasID(id string) bool {
 // Users lists the users of the configuration file in their order. They must not be changed.
 func (d *Directory) Users() []User { return d.now.Load().Users }
 
-// Shared reports whether a user may be there, or may come, who has no credentials at the store: waxseal's own stand for
-// all of them.
+// Shared reports whether a user without credentials at the store exists or may come: waxseal's own credentials stand
+// for all such users.
 func (d *Directory) Shared() bool {
 	now := d.now.Load()
 	return now.Session != nil || slices.ContainsFunc(now.Users, func(u User) bool { return u.Upstream == nil })

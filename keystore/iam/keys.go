@@ -49,9 +49,9 @@ func (k Keys) Has(key string) bool {
 	})
 }
 
-// VoidKey returns a condition key, unknown to known, that gives a statement a misleading meaning: a Deny that never
-// holds, or an Allow that always holds, for example under StringNotEquals. An Allow that never holds is safe. Without
-// such a key VoidKey returns "".
+// VoidKey returns a condition key, unknown to known, that makes a statement misleading: a Deny that never holds, or an
+// Allow that always holds, for example under StringNotEquals. An Allow that never holds is safe. Without such a key
+// VoidKey returns "".
 func (s *Statement) VoidKey(known func(s *Statement, key string) bool) string {
 	for i := range s.conditions {
 		c := &s.conditions[i]

@@ -14,9 +14,9 @@ var (
 	servicePrincipal = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?\.amazonaws\.com$`)
 )
 
-// Identities know which principals exist: a Directory does.
+// Identities is a directory of existing principals, such as a Directory.
 type Identities interface {
-	// PrincipalID returns the unique id of the user or role of an ARN, which a session's ARN stands for, too.
+	// PrincipalID returns the unique id of the user or role with an ARN. A session's ARN stands for its role.
 	PrincipalID(arn string) (id string, ok bool)
 	HasID(id string) bool
 }
@@ -31,8 +31,8 @@ func IsPrincipal(p string, among Identities) bool {
 	return servicePrincipal.MatchString(p) || principalARN.MatchString(p) && exists(p, among)
 }
 
-// exists reports whether there is the principal of an ARN. A role exists when the directory has it or a session of it,
-// whatever path the ARN gives it; an account's root always does.
+// exists reports whether the principal of an ARN exists. A role exists if the directory has the role or a session of
+// it, with any path in the ARN; an account's root always does.
 func exists(arn string, among Identities) bool {
 	if strings.HasSuffix(arn, ":root") {
 		return true
@@ -41,10 +41,9 @@ func exists(arn string, among Identities) bool {
 	return ok
 }
 
-// NamesNobody reports whether a statement names, or leaves out, a principal that does not exist. AWS refuses such a
-// policy: a principal that is made later under that name would get rights that nobody meant for it. For a canonical id it
-// takes the unique id of a user.
-// https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
+// NamesNobody reports whether a statement names, or leaves out, a missing principal. AWS refuses such a policy: a
+// principal made later under that name would get unintended rights. A canonical id is compared with the unique ids of
+// users. https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-overview.html
 func (p *Policy) NamesNobody(among Identities) bool {
 	isNobody := func(principal string) bool { return !IsPrincipal(principal, among) }
 	isNoID := func(id string) bool { return !among.HasID(id) }

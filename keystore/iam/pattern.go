@@ -137,7 +137,7 @@ func (p pattern) matches(r *Request, s []rune, fold bool) bool {
 	return ok && glob(runes, s, fold)
 }
 
-// Matches reports whether s is one that a pattern with the wildcards * and ? stands for; with fold, in any case.
+// Matches reports whether s matches a pattern with the wildcards * and ?; with fold, in any case.
 func Matches(pattern, s string, fold bool) bool { return glob(wild(pattern), []rune(s), fold) }
 
 // glob matches from asterisk to asterisk: the text before the first and after the last asterisk has a fixed place,

@@ -34,8 +34,8 @@ type Options struct {
 	// Federated allows identity providers as principals, in trust policies.
 	Federated bool
 
-	// Foreign, where set, is for a document whose principals belong to another directory. It says whom an entry of
-	// Principal means here: an ARN, "*" for everybody, "" for nobody. NotPrincipal then means everybody.
+	// Foreign, if set, is for a document from another directory. It maps an entry of Principal to a principal here: an
+	// ARN, "*" for everybody, "" for nobody. NotPrincipal then means everybody.
 	Foreign func(kind, name string) string
 }
 

@@ -26,7 +26,7 @@ type Match uint8
 const (
 	NoPrincipal Match = iota
 	ByAccount         // the account was named: the account's own policies decide
-	ByRole            // the role of a session was named: the session's policies limit what is allowed
+	ByRole            // the policy names the role of a session: the session's policies limit the permission
 	ByAnyone          // "*"
 	ByService         // the service was named
 	Exactly           // the user, role or session itself was named

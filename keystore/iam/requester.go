@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Requester is a proven identity: resolved once, when the signature of a request is verified, and carried with the
-// request to every decision. It never changes, so that a user who is changed or removed meanwhile is judged the same in
-// the whole of one request. Nothing finds a user again by ARN. The zero Requester is nobody and may do nothing.
+// Requester is a proven identity: resolved once, at the check of a request's signature, and carried with the request to
+// every decision. It never changes: if a user is changed or removed during a request, the whole request is judged by
+// the earlier rights. No code looks a user up again by ARN. The zero Requester is anonymous and without rights.
 type Requester struct {
 	Name      string // of the user; of a session the session's own
 	ARN       string
@@ -25,7 +25,7 @@ type Requester struct {
 	revision string
 }
 
-// Session is what temporary credentials add to an identity.
+// Session holds the additional facts of temporary credentials.
 type Session struct {
 	RoleARN  string // with the role's path
 	RoleID   string
@@ -40,7 +40,7 @@ type Session struct {
 
 // Rights are the policies of an identity. The zero Rights allow nothing.
 type Rights struct {
-	// Everything allows all actions of S3 and KMS: what the configuration file's reader makes of a user without a policy.
+	// Everything allows all actions of S3 and KMS. The configuration file's reader sets it for a user without a policy.
 	// Nothing else turns a missing policy into a permission.
 	Everything bool
 	Policies   []*Policy // of the user, the user's groups, or the role
@@ -60,8 +60,8 @@ func RootOf(account string) *Requester {
 	return Requester{Name: "root", ARN: RootARN(account), AccountID: account, ID: account, Root: true}.Identify()
 }
 
-// Revision names an identity with all of its rights: equal revisions have equal rights. A cached authorisation is of a
-// revision, so that a right that is taken away is gone with the next request.
+// Revision names an identity with all of its rights: equal revisions have equal rights. A cached authorization belongs
+// to a revision, so a removed right ends with the next request.
 func (id *Requester) Revision() string {
 	if id == nil {
 		return ""
@@ -165,10 +165,10 @@ func (o Own) Denied() bool { return o.Identity == Deny || o.Session == Deny }
 // are session policies, those too.
 func (o Own) Allowed() bool { return o.Identity == Allow && o.Session == Allow }
 
-// Passes reports whether a permission that a resource's policy or a grant gives, naming the requester in the way by,
-// needs nothing of the identity's own account beside. In the same account a user's or session's own ARN and "*" are
-// enough; a role's ARN is limited by the session policies of the role's sessions; an account's number leaves the decision
-// to the account's policies.
+// Passes reports whether a permission from a resource's policy or a grant, naming the requester in the way by, is
+// enough without the identity's own policies. In the same account a user's or session's own ARN and "*" are enough; a
+// role's ARN is limited by the session policies of the role's sessions; an account's number leaves the decision to the
+// account's policies.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-basics.html
 func (o Own) Passes(by Match) bool {
 	switch by {
@@ -196,11 +196,11 @@ func Judge(own Own, resource Result, sameAccount bool) Decision {
 	return NoMatch
 }
 
-// reservedServices have actions that make administrators: of them a statement allows only what names the service.
-// "Action": "*" was written for data and keys by people who had no users or console to think of.
+// reservedServices are services with actions that can make administrators. A statement allows such an action only if it
+// names the service: "Action": "*" was written for data and keys, before there were users and a console here.
 var reservedServices = []string{"iam:", "waxseal:"}
 
-// reserved reports whether an action is one that only a statement with the service's name can allow.
+// reserved reports whether a statement must name the service of an action to allow it.
 func reserved(action string) bool {
 	for _, service := range reservedServices {
 		if len(action) > len(service) && strings.EqualFold(action[:len(service)], service) {
@@ -234,7 +234,7 @@ func namesService(pattern, action string) bool {
 	return ok && strings.EqualFold(of, service)
 }
 
-// Credential is what an access key stands for: the secret that signs, and who signed.
+// Credential is the secret of an access key, with its owner.
 type Credential struct {
 	Secret Secret
 	Owner  *Requester

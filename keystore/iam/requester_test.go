@@ -60,7 +60,7 @@ func TestPolicyEvaluation(t *testing.T) {
 	}
 }
 
-// awsSays is the table in AWS's own words, written apart from the code that it judges.
+// awsSays is the table in AWS's own words, written independently of the code under test.
 func awsSays(who, identity, session, principal, effect string, same bool) iam.Decision {
 	applies := principal == "*" || principal == "account" || principal == who || principal == "role" && who == "session"
 	if identity == "deny" || session == "deny" || effect == "Deny" && applies {
@@ -81,8 +81,8 @@ func awsSays(who, identity, session, principal, effect string, same bool) iam.De
 	return iam.NoMatch
 }
 
-// TestReservedActions: rights over users and over waxseal itself are only with root and with statements that name the
-// service; "*" and a user without a policy do not have them. A Deny needs no name.
+// TestReservedActions: only root, and statements that name the service, give rights over users and over waxseal itself;
+// "*" and a user without a policy do not. A Deny needs no name.
 func TestReservedActions(t *testing.T) {
 	root := iam.RootOf("111122223333")
 	user := func(statements string) *iam.Requester {
@@ -123,7 +123,7 @@ func TestReservedActions(t *testing.T) {
 			t.Errorf("%s without a policy in the file: %v", action, got)
 		}
 	}
-	// A session policy with "*" does not hand on what the role may do with users, either.
+	// A session policy with "*" does not pass on the role's rights over users, either.
 	limited := *allow(`"Action":"iam:*"`)
 	limited.Rights.Session = []*iam.Policy{identityPolicy(t, `{"Effect":"Allow","Action":"*","Resource":"*"}`)}
 	if got := limited.Identify().Decide(&iam.Request{Principal: limited.Principal(), Action: "iam:CreateUser", Resource: "*"}).Decision(); got != iam.NoMatch {
@@ -140,7 +140,7 @@ func indexOf(action string) int {
 	return len(action)
 }
 
-// TestRevisions: whatever changes what a requester may do changes the revision, and nothing else does.
+// TestRevisions: any change of a requester's rights changes the revision, and no other change does.
 func TestRevisions(t *testing.T) {
 	a, b := identityPolicy(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"}`), identityPolicy(t, `{"Effect":"Allow","Action":"kms:*","Resource":"*"}`)
 	base := iam.Requester{ARN: iam.UserARN("1", "u"), AccountID: "1", ID: "AIDA1", Rights: iam.Rights{Policies: []*iam.Policy{a}}}
@@ -171,8 +171,8 @@ func TestRevisions(t *testing.T) {
 	}
 }
 
-// TestTokenIssueTime: temporary credentials have the time of their issue, so that what is too old can be denied; long-term
-// credentials have none.
+// TestTokenIssueTime: temporary credentials have the time of their issue, so that old credentials can be denied;
+// long-term credentials have none.
 func TestTokenIssueTime(t *testing.T) {
 	revoke := identityPolicy(t, `{"Effect":"Allow","Action":"s3:*","Resource":"*"},
 		{"Effect":"Deny","Action":"*","Resource":"*","Condition":{"DateLessThan":{"aws:TokenIssueTime":"2026-11-21T12:00:00Z"}}}`)

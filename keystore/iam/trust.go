@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// trustKeys are the condition keys of requests to assume a role, beside those that tell of a web identity.
+// trustKeys are the condition keys of requests to assume a role, beside the keys of a web identity.
 var trustKeys = NewKeys("sts:ExternalId", "sts:RoleSessionName")
 
-// ParseTrust reads a role's trust policy: who may assume the role
+// ParseTrust reads a role's trust policy: the principals that may assume the role
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_update-role-trust-policy.html). An identity provider's
-// permission must be bound to subjects: without, everybody whom the provider knows could assume the role.
+// permission must be bound to subjects: otherwise every user of the provider could assume the role.
 func ParseTrust(document []byte) (*Policy, error) {
 	p, err := ParsePolicy(document, Options{Kind: Resource, NoResource: true, ActionPrefixes: []string{"sts"}, Federated: true})
 	if err != nil {
@@ -31,13 +31,13 @@ func ParseTrust(document []byte) (*Policy, error) {
 	return p, nil
 }
 
-// Provider returns what an OpenID Connect provider's ARN names: its URL without the scheme, as its condition keys begin.
+// Provider returns the URL of an OpenID Connect provider's ARN, without the scheme, as its condition keys begin.
 func Provider(arn string) string {
 	_, url, _ := strings.Cut(arn, ":oidc-provider/")
 	return url
 }
 
-// Federated lists the ARNs of the identity providers that statements name.
+// Federated lists the ARNs of the identity providers in the statements.
 func (p *Policy) Federated() []string {
 	var all []string
 	for _, s := range p.statements {
@@ -55,7 +55,7 @@ func (s *Statement) bindsSubjects() bool {
 	})
 }
 
-// binds reports whether a condition holds for values with a beginning that it names, and for nothing else.
+// binds reports whether a condition holds only for values with a given beginning.
 func (c *condition) binds() bool {
 	o := c.operator
 	if o.negated || o.ifExists || o.set == forAll || o.kind != stringEquals && o.kind != stringLike || len(c.operands) == 0 {

@@ -20,11 +20,11 @@ const rootFileHeader = "waxseal-root-secret-v1"
 // ErrNoSecret is returned where there is no root secret, and a new root secret would open nothing of the state.
 var ErrNoSecret = errors.New("rootkey: there is no root secret")
 
-// Load returns the root secret. env is the value of the environment variable: one or more secrets, newest
-// first, with commas between; each is 32 bytes in base64. When it is empty, the secret is in the file, readable by its
-// owner only. Without a file, Load makes a secret if create is set.
+// Load returns the root secret. env is the value of the environment variable: one or more secrets, newest first, with
+// commas between; each is 32 bytes in base64. When it is empty, the secret is in the file, readable by its owner only.
+// Without a file, Load makes a secret if create is set.
 //
-// create must not be set where there is state already: under a new secret nothing of it could be opened.
+// create must not be set if a state exists already: it would not open under a new secret.
 func Load(env, path string, create bool) (*Secret, error) {
 	if env != "" {
 		return rootFromEnv(env)

@@ -49,7 +49,7 @@ const relook = time.Second
 // whose keys are numbered from 1.
 func OpenRing(ctx context.Context, s state.Store, sealer state.Sealer) (*Ring, error) {
 	r := &Ring{store: s, sealer: sealer, timeout: 5 * time.Second}
-	// Every key's path begins so, and that of the record that names the current one.
+	// Every key's path begins so, and the path of the current key's record.
 	s.Follow(strings.TrimSuffix(ServiceKeyPrefix, "/"), func(string, int64) { r.lookSoon() })
 	if err := r.load(ctx); err != nil {
 		return nil, err
