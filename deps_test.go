@@ -64,7 +64,7 @@ var mayImport = map[string][]string{
 	"proxy/proxytest": {"proxy/embedded", "proxy/s3"},
 	"proxy/server": {"proxy", "proxy/console", "proxy/embedded", "proxy/ledger", "proxy/s3", "proxy/store", "keystore", "keystore/local", "keystore/kmsapi", "keystore/enforce",
 		"keystore/awskms", "keystore/transit", "keystore/bucketkey", "keystore/rootkey", "keystore/iam", "keystore/audit", "keystore/sigv4",
-		"keystore/awsquery", "keystore/directory", "keystore/iamapi", "keystore/stsapi", "keystore/webidentity", "keystore/state", "keystore/unproven", "keystore/forwarded", "keystore/usage"},
+		"keystore/awsquery", "keystore/directory", "keystore/iamapi", "keystore/stsapi", "keystore/webidentity", "keystore/state", "keystore/state/etcd", "keystore/unproven", "keystore/forwarded", "keystore/usage"},
 	"proxy/jobs":      {"proxy/ledger", "proxy/s3", "sse"},
 	"cmd/waxseal":     anything,
 	"bench":           anything,

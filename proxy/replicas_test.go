@@ -64,7 +64,7 @@ func (a *awayState) Txn(ctx context.Context, conds []state.Cond, ops []state.Op)
 // replicaOver starts a proxy that is one of several over a state.
 func replicaOver(t *testing.T, up store.Config, s state.Store, name string, window time.Duration) *kit {
 	t.Helper()
-	r, err := state.Join(t.Context(), s, name, slog.New(slog.DiscardHandler), bucketPrefix)
+	r, err := state.Join(t.Context(), s, name, slog.New(slog.DiscardHandler), time.Hour, bucketPrefix)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(serveCommand(), inspectCommand(), verifyCommand(), migrateCommand(), rewrapCommand(), inventoryCommand(),
-		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), auditCommand(), usageCommand(),
+		fsckCommand(), backupCommand(), restoreCommand(), rekeyCommand(), stateCommand(), auditCommand(), usageCommand(),
 		checkConfigCommand(), healthcheckCommand(), speedCommand(), versionCommand())
 	return root
 }

@@ -20,7 +20,8 @@ func serveCommand() *cobra.Command {
 			"  WAXSEAL_ROOT_SECRET                                        32 bytes in base64, in the place of root.key\n" +
 			"  WAXSEAL_KMS_ACCESS_KEY, WAXSEAL_KMS_SECRET_KEY             for --kms-provider aws\n" +
 			"  WAXSEAL_KMS_TOKEN or WAXSEAL_KMS_TOKEN_FILE                for --kms-provider transit\n" +
-			"  WAXSEAL_AUDIT_WEBHOOK_TOKEN                                for --audit-webhook",
+			"  WAXSEAL_AUDIT_WEBHOOK_TOKEN                                for --audit-webhook\n" +
+			"  WAXSEAL_STATE_USER, WAXSEAL_STATE_PASSWORD                 for --state, where etcd asks who one is",
 		Example: "  waxseal serve\n" +
 			"  waxseal serve --listen 0.0.0.0:9800 --tls-cert tls.crt --tls-key tls.key --data-dir /var/lib/waxseal\n" +
 			"  WAXSEAL_UPSTREAM_ACCESS_KEY=... WAXSEAL_UPSTREAM_SECRET_KEY=... \\\n" +

@@ -17,6 +17,7 @@ import (
 
 // Config configures a directory. Now and Log have defaults.
 type Config struct {
+	Replicas   *state.Replicas
 	State      state.Store // sealed
 	People     *iam.Directory
 	Account    string
@@ -57,6 +58,7 @@ func Open(ctx context.Context, cfg Config, file []iam.User) (*Directory, error) 
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	cfg.Replicas.Mirror(revisionKey)
 	d := &Directory{cfg: cfg}
 	d.now.Store(&snapshot{Model: newModel()})
 	d.file.Store(&file)
@@ -80,10 +82,14 @@ func (d *Directory) Reload(ctx context.Context) error {
 	d.loading.Lock()
 	defer d.loading.Unlock()
 	m, err := d.load(ctx)
+	if err == nil {
+		err = d.show(m, *d.file.Load())
+	}
 	if err != nil {
 		return err
 	}
-	return d.show(m, *d.file.Load())
+	d.cfg.Replicas.CaughtUp(revisionKey, m.revision)
+	return nil
 }
 
 // SetFile replaces the users of the configuration file in one step. On an error it replaces nothing.
@@ -223,9 +229,14 @@ func (d *Directory) Change(ctx context.Context, f func(*Model) error) error {
 		}
 		conds := []state.Cond{{Key: revisionKey, Revision: m.revision}}
 		ops := append(m.changed, state.Op{Key: revisionKey, Value: []byte(strconv.FormatInt(d.cfg.Now().UnixNano(), 10))})
-		if _, err = d.cfg.State.Txn(ctx, conds, ops); !errors.Is(err, state.ErrConflict) {
+		rev, err := d.cfg.State.Txn(ctx, conds, ops)
+		if !errors.Is(err, state.ErrConflict) {
 			// Also after an unknown outcome: the reload shows which state is in force.
-			return errors.Join(err, d.Reload(context.WithoutCancel(ctx)))
+			err = errors.Join(err, d.Reload(context.WithoutCancel(ctx)))
+			if err == nil {
+				d.cfg.Replicas.Settle(ctx, rev) // the change is in force on all replicas
+			}
+			return err
 		}
 	}
 	return ErrBusy

@@ -49,6 +49,9 @@ func perform[T any](ctx context.Context, s *Service, caller keystore.Caller, op 
 		err = s.throttle.admit(caller.ARN, c.now)
 	}
 	if err == nil {
+		err = s.replicas.Check()
+	}
+	if err == nil {
 		out, err = body(c)
 	}
 	err = c.visible(err)

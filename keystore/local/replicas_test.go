@@ -17,7 +17,7 @@ func twoReplicas(t *testing.T) (a, b *rig) {
 	store := state.NewMemory()
 	join := func(name string) func(*Config) {
 		return func(c *Config) {
-			r, err := state.Join(t.Context(), store, name, slog.New(slog.DiscardHandler), keyPrefix)
+			r, err := state.Join(t.Context(), store, name, slog.New(slog.DiscardHandler), time.Hour, keyPrefix)
 			if err != nil {
 				t.Fatal(err)
 			}

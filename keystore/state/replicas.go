@@ -42,12 +42,15 @@ var ErrReplaced = errors.New("state: another process runs under this replica's n
 type Replicas struct {
 	store  Store
 	name   string
-	urgent []string // prefixes: a change under one of them is acknowledged at once
+	window time.Duration // how long this process goes on with what it knows of the state while it does not follow
+	urgent []string      // prefixes: a change under one of them is acknowledged at once
 	log    *slog.Logger
 	wall   func() time.Time
 	clock  func() time.Duration // monotonic, goes on while the machine sleeps
 
 	mu       sync.Mutex
+	followed int64                    // the newest revision that came through the watch
+	behind   map[string]int64         // keys whose mirrors read again by themselves, and the first change not yet read; 0: none
 	seen     int64                    // every cache has followed the state up to this revision
 	beats    map[int64]time.Duration  // send times of the beats still on their way back, by revision
 	fresh    time.Duration            // send time of the last returned beat
@@ -76,13 +79,14 @@ type otherReplica struct {
 }
 
 // Join makes this process a replica, under a name that no other process has. A change of a key under an urgent prefix
-// is acknowledged at once, because another replica waits for the acknowledgement.
-func Join(ctx context.Context, s Store, name string, log *slog.Logger, urgent ...string) (*Replicas, error) {
+// is acknowledged at once, because another replica waits for the acknowledgement. window bounds how long this process
+// relies on a state that it does not follow: see Check.
+func Join(ctx context.Context, s Store, name string, log *slog.Logger, window time.Duration, urgent ...string) (*Replicas, error) {
 	if err := CheckKey(replicaPrefix + name); err != nil || name == "" || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("state: %q is not a replica's name", name)
 	}
-	r := &Replicas{store: s, name: name, urgent: urgent, log: log, wall: time.Now, clock: boottime(),
-		beats: make(map[int64]time.Duration), others: make(map[string]*otherReplica), ended: make(chan struct{}), kick: make(chan struct{}, 1)}
+	r := &Replicas{store: s, name: name, window: window, urgent: urgent, log: log, wall: time.Now, clock: boottime(),
+		beats: make(map[int64]time.Duration), behind: make(map[string]int64), others: make(map[string]*otherReplica), ended: make(chan struct{}), kick: make(chan struct{}, 1)}
 	e, err := s.Get(ctx, replicaPrefix+name)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
@@ -167,6 +171,67 @@ func (r *Replicas) ClocksAgree() bool {
 	return true
 }
 
+// Check returns ErrUnavailable where this process has not followed the state for longer than the window: what it knows
+// of rights may have been taken back.
+func (r *Replicas) Check() error {
+	if r == nil || r.Age() < r.window {
+		return nil
+	}
+	return fmt.Errorf("%w: this replica has not followed it for %v", ErrUnavailable, r.Age().Round(time.Second))
+}
+
+// Mirror registers a key whose changes a mirror reads by itself, some time after the watch brought them. A change counts
+// as seen when the mirror has said so by CaughtUp.
+func (r *Replicas) Mirror(key string) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.behind[key] = 0
+}
+
+// CaughtUp says that a mirror has read its key as it was at a revision. Older changes of it are in the mirror.
+func (r *Replicas) CaughtUp(key string, rev int64) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	waited := r.behind[key]
+	if waited != 0 && waited <= rev {
+		r.behind[key] = 0
+		r.advance()
+	}
+	r.mu.Unlock()
+	if waited != 0 {
+		r.beatSoon()
+	}
+}
+
+// advance moves seen on, as far as every mirror has read. mu is held.
+func (r *Replicas) advance() {
+	seen := r.followed
+	for _, rev := range r.behind {
+		if rev != 0 {
+			seen = min(seen, rev-1)
+		}
+	}
+	r.seen = max(r.seen, seen)
+	for at, sent := range r.beats {
+		if at <= r.seen {
+			r.fresh = max(r.fresh, sent)
+			delete(r.beats, at)
+		}
+	}
+}
+
+func (r *Replicas) beatSoon() {
+	select {
+	case r.kick <- struct{}{}:
+	default:
+	}
+}
+
 // live reports whether a replica may still go by its caches. mu is held.
 func (r *Replicas) live(o *otherReplica) bool { return r.clock()-o.progress < FreshFor }
 
@@ -184,7 +249,7 @@ func (r *Replicas) Settle(ctx context.Context, rev int64) {
 		if err := r.look(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn("it is not known whether all replicas have seen a change", "revision", rev, "err", err)
 		}
-		if !r.behind(rev) {
+		if !r.anyBehind(rev) {
 			return
 		}
 		select {
@@ -195,8 +260,8 @@ func (r *Replicas) Settle(ctx context.Context, rev int64) {
 	}
 }
 
-// behind reports whether a live replica has not seen a revision.
-func (r *Replicas) behind(rev int64) bool {
+// anyBehind reports whether a live replica has not seen a revision.
+func (r *Replicas) anyBehind(rev int64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, o := range r.others {
@@ -210,19 +275,16 @@ func (r *Replicas) behind(rev int64) bool {
 // follow is called last for every change: all caches have dropped what it changes.
 func (r *Replicas) follow(key string, rev int64) {
 	r.mu.Lock()
-	r.seen = max(r.seen, rev)
-	for at, sent := range r.beats {
-		if at <= rev {
-			r.fresh = max(r.fresh, sent)
-			delete(r.beats, at)
+	for mirrored, first := range r.behind {
+		if (key == "" || key == mirrored) && first == 0 {
+			r.behind[mirrored] = rev
 		}
 	}
+	r.followed = max(r.followed, rev)
+	r.advance()
 	r.mu.Unlock()
 	if key == "" || r.isUrgent(key) {
-		select {
-		case r.kick <- struct{}{}:
-		default:
-		}
+		r.beatSoon()
 	}
 }
 
@@ -378,4 +440,14 @@ func (r *Replicas) note(o *otherReplica, e Entry) (*otherReplica, error) {
 		}
 	}
 	return now, nil
+}
+
+// ReplicaRevisions returns the revision of each replica's record, by name: it grows while the replica lives.
+func ReplicaRevisions(ctx context.Context, s Store) (map[string]int64, error) {
+	entries, err := s.Range(ctx, replicaPrefix, "", 0)
+	revisions := make(map[string]int64, len(entries))
+	for _, e := range entries {
+		revisions[strings.TrimPrefix(e.Key, replicaPrefix)] = e.Revision
+	}
+	return revisions, err
 }

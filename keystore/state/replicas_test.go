@@ -36,7 +36,7 @@ func (s *stalling) stand(still bool) {
 
 func join(t *testing.T, s Store, name string) *Replicas {
 	t.Helper()
-	r, err := Join(t.Context(), s, name, slog.New(slog.DiscardHandler), "key/")
+	r, err := Join(t.Context(), s, name, slog.New(slog.DiscardHandler), time.Hour, "key/")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestReplicaReplaced(t *testing.T) {
 		t.Errorf("%v, %v", first.Err(), second.Err())
 	}
 	for _, name := range []string{"", "a/b"} {
-		if _, err := Join(t.Context(), s, name, slog.New(slog.DiscardHandler)); err == nil {
+		if _, err := Join(t.Context(), s, name, slog.New(slog.DiscardHandler), time.Hour); err == nil {
 			t.Errorf("%q is a replica's name", name)
 		}
 	}
@@ -211,5 +211,26 @@ func TestClocksAgree(t *testing.T) {
 	round()
 	if a.ClocksAgree() || b.ClocksAgree() {
 		t.Error("clocks that are 8 days apart agree")
+	}
+}
+
+// TestCheck: a replica that does not follow the state goes on for the window, and not longer.
+func TestCheck(t *testing.T) {
+	var alone *Replicas
+	if err := alone.Check(); err != nil {
+		t.Error(err)
+	}
+	now := 10 * time.Minute
+	r := &Replicas{window: 5 * time.Minute, fresh: now, clock: func() time.Duration { return now }}
+	for _, c := range []struct {
+		later time.Duration
+		ok    bool
+	}{{0, true}, {5*time.Minute - 1, true}, {1, false}, {time.Hour, false}} {
+		if now += c.later; (r.Check() == nil) != c.ok {
+			t.Errorf("after %v: %v", r.Age(), r.Check())
+		}
+	}
+	if err := r.Check(); !errors.Is(err, ErrUnavailable) {
+		t.Error(err)
 	}
 }

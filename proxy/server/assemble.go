@@ -27,6 +27,7 @@ import (
 	"waxseal/keystore/local"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
+	"waxseal/keystore/state/etcd"
 	"waxseal/keystore/usage"
 	"waxseal/proxy"
 	"waxseal/proxy/embedded"
@@ -65,6 +66,10 @@ type App struct {
 	console  *http.Server // nil: off
 	health   *health
 	registry *prometheus.Registry
+
+	shared     *etcd.Store     // nil: the state is a file
+	replicas   *state.Replicas // nil: this process is alone
+	deployment deployment      // of the replicas
 
 	KeyService  *local.Service // nil: it is elsewhere
 	ServiceKeys *rootkey.Ring
@@ -127,7 +132,12 @@ func (p *App) openData(ctx context.Context, c *Config, log *slog.Logger) (err er
 	if err := dir.make(); err != nil {
 		return err
 	}
-	if err := p.openState(ctx, dir, c.NewState); err != nil {
+	if c.shared() {
+		err = p.openShared(ctx, dir, c, log)
+	} else {
+		err = p.openState(ctx, dir, c.NewState)
+	}
+	if err != nil {
 		return err
 	}
 	if p.root, p.rootMade, err = dir.rootCredentials(os.LookupEnv); err != nil {
@@ -180,7 +190,7 @@ func Fsck(ctx context.Context, c *Config, log *slog.Logger, readData, repair boo
 }
 
 // openEndpoints makes the servers. They serve once they have listeners.
-func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) error {
+func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) error {
 	up, err := p.upstream(c)
 	if err != nil {
 		return err
@@ -207,6 +217,7 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	p.S3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
 		State: p.state, Ledger: p.ledger, HeldDir: dataDir(c.DataDir).held(),
+		Replicas: p.replicas, Window: c.BucketKeyTTL, StagingBucket: c.StagingBucket, Deployment: p.deployment.ID,
 		Region: c.Region, Account: c.Account, Domain: c.Domain,
 		ReadThrough: c.ReadThrough, BucketAliases: c.BucketAliases, Compression: c.compressionRules(),
 		OpaqueETag: c.ETag == "opaque", AllowInsecureSSEC: c.AllowInsecureSSEC, BlockSSEC: c.BlockSSEC, Anonymous: c.Anonymous,
@@ -220,6 +231,9 @@ func (p *App) openEndpoints(_ context.Context, c *Config, log *slog.Logger) erro
 	}
 	p.atEnd(p.S3.Shutdown)
 	if err := p.registry.Register(p.health); err != nil {
+		return err
+	}
+	if err := p.adoptStaging(ctx, log); err != nil {
 		return err
 	}
 	p.openConsole(c, log)

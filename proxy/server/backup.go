@@ -103,7 +103,7 @@ func copyBackup(w io.Writer, r io.Reader) error {
 
 // Restore puts a backup in place once it is known to be whole and to open with the root secret that is there.
 func Restore(ctx context.Context, c *Config, r io.Reader, deletions string) error {
-	if err := checkDeletions(deletions); err != nil {
+	if err := errors.Join(checkDeletions(deletions), c.errShared("restore")); err != nil {
 		return err
 	}
 	dir := dataDir(c.DataDir)

@@ -211,12 +211,14 @@ func (d dataDir) openOrBegin(newState bool) (file state.Store, empty bool, err e
 	return file, empty, nil
 }
 
+// ownSeals are the prefixes of values that their owners seal.
+var ownSeals = []string{bucketkey.Prefix, rootkey.ServiceKeyPrefix, rootkey.ServiceKeyCurrent}
+
 // sealState puts the seal of the root secret in front of a state. Bucket keys and service keys have seals of their own:
 // a bucket key that does not open is made anew.
 func (d dataDir) sealState(ctx context.Context, s state.Store, secret *rootkey.Secret) (*state.Sealed, error) {
 	mayTakeOver := func(ctx context.Context) error { return d.mayTakeOver(ctx, s, secret) }
-	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), mayTakeOver,
-		bucketkey.Prefix, rootkey.ServiceKeyPrefix, rootkey.ServiceKeyCurrent)
+	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), mayTakeOver, ownSeals...)
 	if err != nil {
 		return nil, fmt.Errorf("state.db: %w", err)
 	}

@@ -33,7 +33,16 @@ type Config struct {
 
 	DataDir  string `yaml:"data_dir"`
 	NewState bool   `yaml:"new_state"`
-	Domain   string `yaml:"domain"`
+
+	State     string `yaml:"state"`
+	StateCA   string `yaml:"state_ca"`
+	StateCert string `yaml:"state_cert"`
+	StateKey  string `yaml:"state_key"`
+	Replica   string `yaml:"replica"`
+
+	StagingBucket string `yaml:"staging_bucket"`
+
+	Domain string `yaml:"domain"`
 
 	HealthPath      string        `yaml:"health_path"`
 	DrainDelay      time.Duration `yaml:"drain_delay"`
@@ -149,6 +158,12 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.Var((*list)(&c.ConsoleHost), "console-host", "`NAME` that browsers address the console by, beside IP addresses and localhost; may be repeated")
 	f.StringVar(&c.DataDir, "data-dir", c.DataDir, "`DIR` for state, keys, credentials, audit records and the embedded store")
 	f.BoolVar(&c.NewState, "new-state", c.NewState, "begin with an empty state where one was lost: what it held is gone for ever")
+	f.StringVar(&c.State, "state", c.State, "`ADDRESS` of a state that several processes share, etcd://HOST:PORT[,HOST:PORT...]/PREFIX; none: state.db in the data directory")
+	f.StringVar(&c.StateCA, "state-ca", c.StateCA, "PEM `FILE` with etcd's certificate authorities; none: plain TCP")
+	f.StringVar(&c.StateCert, "state-cert", c.StateCert, "PEM `FILE` with a client certificate for etcd")
+	f.StringVar(&c.StateKey, "state-key", c.StateKey, "PEM `FILE` with its key")
+	f.StringVar(&c.Replica, "replica", c.Replica, "`NAME` of this process among those that share the state; none: the host's name")
+	f.StringVar(&c.StagingBucket, "staging-bucket", c.StagingBucket, "`BUCKET` of the store for short last parts of uploads, with --state; waxseal makes it, and keeps it to itself")
 	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
 	f.StringVar(&c.HealthPath, "health-path", c.HealthPath, "answer an unsigned GET or HEAD of this `PATH` on the S3 port as /readyz; none: it is S3's")
 	f.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "`DURATION` that S3 goes on taking requests after SIGTERM, while /readyz says 503")
@@ -259,7 +274,7 @@ func envName(flag string) string {
 
 // makeAbsolute fixes all paths: a token's file is read again later.
 func (c *Config) makeAbsolute() error {
-	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA, &c.kmsTokenFile} {
+	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA, &c.StateCA, &c.StateCert, &c.StateKey, &c.kmsTokenFile} {
 		if *p == "" {
 			continue
 		}
@@ -303,6 +318,7 @@ func (c *Config) check() []error {
 		}
 	}
 	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), c.checkWebhook(), oneOf("--audit-s3", c.AuditS3, "off", "write", "all"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
+	mistakes = append(mistakes, c.checkShared()...)
 	return append(mistakes, c.checkFileOnly()...)
 }
 

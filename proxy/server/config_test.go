@@ -62,14 +62,17 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"audit-bucket": "records", "audit-interval": "1m0s", "audit-s3": "write", "audit-webhook": "https://siem.example/in",
 		"allow-insecure-ssec": "true", "block-ssec": "true", "anonymous": "true", "etag": "opaque",
 		"bucket-key-ttl": "1m0s", "bucket-key-period": "2h0m0s", "bucket-key-chain": "false", "tls-self-signed": "true", "new-state": "true",
-		"health-path": "/healthz", "drain-delay": "1s", "shutdown-timeout": "1m0s",
+		"state": "etcd://10.0.0.1:2379,10.0.0.2:2379/waxseal", "state-ca": "/tmp/etcd.pem", "state-cert": "/tmp/e", "state-key": "/tmp/f", "staging-bucket": "staged-parts",
+		"replica": "a", "health-path": "/healthz", "drain-delay": "1s", "shutdown-timeout": "1m0s",
 	}
 	external := []string{"kms-provider", "kms-root-key"}
 	needs := map[string][]string{
 		"kms-provider": {"kms-root-key"}, "kms-root-key": {"kms-provider"}, "kms-endpoint": external, "kms-region": external,
 		"kms-ca": external, "kms-former-root-key": external, "kms-mount": {"kms-provider=transit", "kms-root-key", "kms-endpoint"},
 		"kms-namespace": {"kms-provider=transit", "kms-root-key", "kms-endpoint"},
-		"upstream-ca":   {"upstream-endpoint"}, "tls-cert": {"tls-key"}, "tls-key": {"tls-cert"},
+		"state":         {"upstream-endpoint", "staging-bucket"}, "staging-bucket": {"state", "upstream-endpoint"}, "replica": {"state", "upstream-endpoint", "staging-bucket"},
+		"state-cert": {"state-key", "state-ca", "state", "upstream-endpoint", "staging-bucket"}, "state-key": {"state-cert", "state-ca", "state", "upstream-endpoint", "staging-bucket"},
+		"upstream-ca": {"upstream-endpoint"}, "tls-cert": {"tls-key"}, "tls-key": {"tls-cert"},
 	}
 	plain := Default()
 	f := pflag.NewFlagSet("test", pflag.ContinueOnError)

@@ -35,6 +35,7 @@ func (p *App) openKeys(ctx context.Context, c *Config, log *slog.Logger) (err er
 	p.BucketKeys = p.bucketKeys(c, p.provider)
 	if p.KeyService != nil {
 		p.KeyService.OnKeyChange(p.BucketKeys.Forget)
+		p.KeyService.OnChangeElsewhere(p.BucketKeys.ForgetElsewhere)
 	}
 	p.background(func(ctx context.Context) { prune(ctx, p.BucketKeys, log) })
 	return nil
@@ -60,7 +61,8 @@ func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err e
 	p.KeyService, err = local.Open(ctx, local.Config{
 		State: p.state, Secrets: p.secret, Audit: p.records(), Region: c.Region, AccountID: c.Account,
 		Identities: p.users, Log: log, RequestsPerSecond: c.KMSRate, NoSweep: p.looking, Now: p.with.Now,
-		Kept: p.deletionGuard(c),
+		Kept:     p.deletionGuard(c),
+		Replicas: p.replicas,
 	})
 	if err != nil {
 		return err

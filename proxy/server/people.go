@@ -34,7 +34,7 @@ func (p *App) openUsers(ctx context.Context, c *Config, log *slog.Logger) (err e
 		return err
 	}
 	p.people, err = directory.Open(ctx, directory.Config{
-		State: p.state, People: p.users, Account: c.Account, Log: log, CheckPolicy: c.checkPolicy,
+		Replicas: p.replicas, State: p.state, People: p.users, Account: c.Account, Log: log, CheckPolicy: c.checkPolicy,
 	}, file)
 	if err == nil && !p.looking {
 		p.background(p.people.Follow)

@@ -105,9 +105,17 @@ func (p *App) rotateRecords(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// withSealed opens the state, when no waxseal serves from the data directory.
+// withSealed opens the state, when no waxseal serves from the data directory. A state in etcd is opened also while replicas
+// serve from it.
 func withSealed(ctx context.Context, c *Config, do func(*App) error) error {
 	p := &App{dir: dataDir(c.DataDir)}
+	if c.shared() {
+		err := p.lookShared(ctx, c)
+		if err == nil {
+			err = do(p)
+		}
+		return errors.Join(err, p.Shutdown(ctx))
+	}
 	file, err := p.dir.openExisting()
 	if err != nil {
 		return err
@@ -147,11 +155,18 @@ func withAuditTrust(ctx context.Context, c *Config, do func(trust audit.Trust, a
 	}
 	// The state stays locked: nobody starts to write records while they are read.
 	return withSealed(ctx, c, func(p *App) error {
-		if trust, err = audit.TrustOf(ctx, p.state); err != nil {
+		if trust, err = p.auditTrust(ctx); err != nil {
 			return err
 		}
 		return do(trust, func() (audit.Trust, error) { return trust, nil })
 	})
+}
+
+// auditTrust is what the state knows of the audit records of all processes that share it.
+func (p *App) auditTrust(ctx context.Context) (audit.Trust, error) {
+	trust, err := audit.TrustOf(ctx, p.state)
+	trust.Shared = p.shared != nil
+	return trust, err
 }
 
 func askTrust(ctx context.Context, dir dataDir) (trust audit.Trust, err error) {
@@ -167,7 +182,7 @@ func askTrust(ctx context.Context, dir dataDir) (trust audit.Trust, err error) {
 func (p *App) tellAuditTrust(w http.ResponseWriter, r *http.Request) {
 	// The tail comes first: a file that is closed in between has its digest.
 	tail := p.audit.Tail()
-	trust, err := audit.TrustOf(r.Context(), p.state)
+	trust, err := p.auditTrust(r.Context())
 	trust.Tail = &tail
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)

@@ -34,6 +34,9 @@ func Rekey(ctx context.Context, c *Config, prune bool, stdout io.Writer) error {
 
 // rekey records that the root secret is changed, and changes it.
 func (p *App) rekey(ctx context.Context, c *Config, who string, prune bool) (text string, err error) {
+	if err := c.errShared("rekey"); err != nil { // the other replicas would not have the new secret
+		return "", err
+	}
 	e := operatorEvent{name: "Rekey", params: map[string]any{"prune": prune}}
 	err = p.recorded(ctx, c, who, e, func() error {
 		text, err = p.changeSecret(ctx, prune)

@@ -169,15 +169,22 @@ func (l listeners) close() {
 
 // wait returns when ctx ends, or with the error of what failed.
 func (p *App) wait(ctx context.Context, failed <-chan error) error {
-	var storeEnded <-chan struct{}
+	var storeEnded, sharedEnded <-chan struct{}
 	if p.store != nil {
 		storeEnded = p.store.Ended()
+	}
+	if p.shared != nil {
+		sharedEnded = p.shared.Ended()
 	}
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-failed:
 		return err
+	case <-p.replicas.Ended():
+		return p.replicas.Err()
+	case <-sharedEnded:
+		return p.shared.Err()
 	case <-storeEnded:
 		return errors.New("the embedded store has ended")
 	}

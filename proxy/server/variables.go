@@ -12,7 +12,7 @@ import (
 // secretVariables are the variables that no flag stands for.
 var secretVariables = []string{
 	"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_UPSTREAM_ACCESS_KEY", "WAXSEAL_UPSTREAM_SECRET_KEY", "WAXSEAL_ROOT_SECRET",
-	envKMSAccessKey, envKMSSecretKey, envKMSToken, envKMSTokenFile, envWebhookToken,
+	envKMSAccessKey, envKMSSecretKey, envKMSToken, envKMSTokenFile, envWebhookToken, envStateUser, envStatePassword,
 }
 
 // serviceLink matches the variables that Kubernetes and Docker links give every container for a service whose name

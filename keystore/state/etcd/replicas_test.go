@@ -11,7 +11,7 @@ import (
 
 func joined(t *testing.T, s *Store, name string) *state.Replicas {
 	t.Helper()
-	r, err := state.Join(t.Context(), s, name, slog.New(slog.DiscardHandler), "key/")
+	r, err := state.Join(t.Context(), s, name, slog.New(slog.DiscardHandler), time.Hour, "key/")
 	if err != nil {
 		t.Fatal(err)
 	}

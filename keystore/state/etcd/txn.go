@@ -92,8 +92,7 @@ func (s *Store) failure(ctx context.Context, err error) error {
 	if errors.Is(err, rpctypes.ErrCompacted) {
 		return errCompacted
 	}
-	var e rpctypes.EtcdError
-	if errors.As(err, &e) && e.Code() == codes.InvalidArgument {
+	if Refused(err) {
 		return fmt.Errorf("state: etcd: %w", err)
 	}
 	// The text alone: to a caller, etcd's deadline is not its own.
@@ -151,6 +150,19 @@ func (s *Store) operations(ops []state.Op) []clientv3.Op {
 // lookup is an operation without an effect. etcd answers some transactions from a member's own, perhaps outdated copy:
 // transactions without operations, or with failed conditions and no operation for that case. lookup prevents it.
 func (s *Store) lookup() clientv3.Op { return clientv3.OpGet(s.prefix, clientv3.WithCountOnly()) }
+
+// Refused reports whether etcd rejects a request or its sender. Waiting does not help then.
+func Refused(err error) bool {
+	var e rpctypes.EtcdError
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() {
+	case codes.InvalidArgument, codes.PermissionDenied, codes.Unauthenticated, codes.FailedPrecondition:
+		return true
+	}
+	return false
+}
 
 // afterFailure finds out the outcome of a failed transaction. It never sends the transaction again.
 func (s *Store) afterFailure(ctx context.Context, err error, sent bool, before int64, ops []state.Op) (int64, error) {
