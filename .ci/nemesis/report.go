@@ -48,7 +48,7 @@ func (h *histories) add(x *history) {
 	h.unknown += lost
 }
 
-type uploadTally struct{ completed, aborted, parts, open, lists int }
+type uploadTally struct{ completed, aborted, parts, open, lists, doubtful int }
 
 const noFault = "none"
 
@@ -159,7 +159,8 @@ func (r *report) summary() bool {
 	h, u := &r.histories, r.uploads
 	fmt.Fprintf(r.out, "histories: %d, with %d operations (%d of unknown outcome), and %d reads held to the window of %v; %d not checked in time\n",
 		h.number, h.operations, h.unknown, h.late, window, r.unfinished)
-	fmt.Fprintf(r.out, "uploads: %d completed, %d aborted, %d open at the end; %d parts, %d lists of parts\n", u.completed, u.aborted, u.open, u.parts, u.lists)
+	fmt.Fprintf(r.out, "uploads: %d completed, %d aborted, %d open at the end; %d parts, %d lists of parts; %d parts gone that were sent again without an answer\n",
+		u.completed, u.aborted, u.open, u.parts, u.lists, u.doubtful)
 	for _, text := range r.found {
 		fmt.Fprintln(r.out, text)
 	}

@@ -147,6 +147,10 @@ func (u *upload) checkList(r *replica) bool {
 func (u *upload) compare(r *replica, number int, p *part, listed string) {
 	switch {
 	case p.etag == "": // never acknowledged
+	case listed == "" && len(p.lost) > 0:
+		// A part that was sent again, without an answer, may be at the store without its record: neither is there then.
+		p.etag = ""
+		u.n.report.upload(func(t *uploadTally) { t.doubtful++ })
 	case listed == "":
 		u.n.report.violation("lost", "upload %s %s: part %d is not in the list of %s", u.key, u.id, number, r.name)
 	case listed != p.etag && len(p.lost) == 0:
@@ -188,10 +192,8 @@ func (u *upload) document() []byte {
 
 // complete completes the upload and reads the object.
 func (u *upload) complete() {
-	for _, p := range u.parts {
-		if p.etag == "" {
-			return // no replica took it
-		}
+	if !u.sendDoubtful() {
+		return // no replica took it
 	}
 	if u.completed() {
 		u.verify(u.n.cluster.next())
@@ -214,12 +216,26 @@ func (u *upload) completed() bool {
 			return true
 		case a.code == "InvalidPart" && u.anyLost():
 			u.checkList(u.n.cluster.next())
+			u.sendDoubtful()
 		case a.status != 409:
 			u.n.report.violation("lost", "upload %s %s: Complete says %d %s", u.key, u.id, a.status, a.body)
 			return false
 		}
 	}
 	return false
+}
+
+// sendDoubtful sends the parts again that are not there, as a client does without an answer. It reports whether all are.
+func (u *upload) sendDoubtful() bool {
+	for number, p := range u.parts {
+		if p.etag == "" {
+			u.put(number, fmt.Sprintf("%s.%d.again", u.key, number))
+		}
+		if p.etag == "" {
+			return false
+		}
+	}
+	return true
 }
 
 func (u *upload) anyLost() bool {
