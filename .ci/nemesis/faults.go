@@ -143,7 +143,7 @@ func (f *faults) killBeside() error {
 		defer r.suspect.Store(false)
 		f.say("kill beside", "%s", r.name)
 		r.process.kill()
-		return errors.Join(r.process.start(), r.ready(recovery))
+		return f.startAgain(r)
 	}
 	return nil
 }
@@ -156,6 +156,18 @@ func (f *faults) pick() *replica {
 			return r
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// startAgain starts a replica, as a supervisor does: also one that ends by itself, which it must not.
+func (f *faults) startAgain(r *replica) error {
+	for {
+		err := errors.Join(r.process.start(), r.ready(recovery))
+		if err == nil || !r.process.wait(0) {
+			return err
+		}
+		f.report.violation("ended", "%v", err)
+		time.Sleep(time.Second)
 	}
 }
 
@@ -190,7 +202,7 @@ func (f *faults) kill(r *replica) error {
 	f.say("kill", "%s, started again after %v", r.name, pause)
 	r.process.kill()
 	time.Sleep(pause)
-	return errors.Join(r.process.start(), r.ready(recovery))
+	return f.startAgain(r)
 }
 
 // restart ends a replica as an operator does.
@@ -203,7 +215,7 @@ func (f *faults) restart(r *replica) error {
 		f.report.violation("does not end", "%s, a minute after SIGTERM", r.name)
 		r.process.kill()
 	}
-	return errors.Join(r.process.start(), r.ready(recovery))
+	return f.startAgain(r)
 }
 
 func (f *faults) pause(r *replica) error {
