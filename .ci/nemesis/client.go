@@ -15,6 +15,7 @@ import (
 
 const (
 	patience     = 12 * time.Second       // of a client for one request
+	slow         = 4 * time.Second        // for a request without a fault
 	unknownPause = 200 * time.Millisecond // of a client after a request without a clear answer
 )
 
@@ -55,7 +56,11 @@ type request struct {
 func (n *nemesis) send(r *replica, q request) answer {
 	began, fault, suspect := time.Now(), n.faults.now(), r.suspect.Load()
 	a := r.do(q)
-	n.report.count(fault, suspect, a, time.Since(began))
+	took := time.Since(began)
+	n.report.count(fault, suspect, a, took)
+	if took > slow && fault == noFault && n.faults.now() == noFault {
+		n.report.note("%s %s%s at %s took %.1f s: %d %s", q.method, q.path, q.header["X-Amz-Target"], r.name, took.Seconds(), a.status, a.code)
+	}
 	if a.outcome == unknown {
 		time.Sleep(unknownPause)
 	}

@@ -251,10 +251,13 @@ func (c *cluster) share(r *replica) ([]string, error) {
 // storeGate is the gate of the replica that a connection to the store comes from. All replicas name the store alike, and
 // so have one link to it.
 func (c *cluster) storeGate(client net.Conn) *gate {
-	for _, r := range c.replicas {
-		if r.process.owns(client) {
-			return r.store[0]
+	for range 100 { // the kernel's list leaves lines out while it changes
+		for _, r := range c.replicas {
+			if r.process.owns(client) {
+				return r.store[0]
+			}
 		}
+		time.Sleep(2 * time.Millisecond)
 	}
 	return nil
 }

@@ -120,6 +120,12 @@ func (r *report) late() {
 	r.histories.late++
 }
 
+func (r *report) note(format string, a ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fmt.Fprintf(r.out, "%6.1f s  "+format+"\n", append([]any{time.Since(started).Seconds()}, a...)...)
+}
+
 func (r *report) violation(kind, format string, a ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
