@@ -194,6 +194,6 @@ no_plaintext() {
 }
 
 # nemesis_program builds .ci/nemesis, which has a module of its own.
-nemesis_program() { (cd "$ROOT/.ci/nemesis" && GOWORK=off go vet . && GOWORK=off go build -trimpath -o "$WORK/nemesis" .); }
+nemesis_program() { (cd "$ROOT/.ci/nemesis" && GOWORK=off go vet . && GOWORK=off go test . && GOWORK=off go build -trimpath -o "$WORK/nemesis" .); }
 
 nemesis() { WAXSEAL=$WAXSEAL "$WORK/nemesis" -repository "$ROOT" -results "${NEMESIS_RESULTS:-$WORK/nemesis-results}" "$@"; }

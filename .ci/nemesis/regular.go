@@ -11,76 +11,71 @@ import (
 // a change that is under way. While a change waits for all replicas to follow, two of them may differ; after its
 // acknowledgement none may have the old value. A change without an answer is under way for ever.
 
-// stale returns the reads of a setting's history that found neither.
-func (h *history) stale() (wrong []porcupine.Operation) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	writes := []porcupine.Operation{{Input: input{kind: write, value: h.initial.value}, Output: output{}, Call: -1, Return: -1}}
+// writes returns the changes of a setting, with the one that made it. mu is held.
+func (h *history) writes() []porcupine.Operation {
+	all := []porcupine.Operation{{Input: input{kind: write, value: h.initial.value}, Output: output{}, Call: -1, Return: -1}}
 	for _, op := range h.ops {
 		if op.Input.(input).kind == write {
-			writes = append(writes, op)
+			all = append(all, op)
 		}
 	}
-	for _, op := range h.ops {
-		if in := op.Input.(input); in.kind == read && !isCurrent(writes, op, in.late) {
-			wrong = append(wrong, op)
-		}
-	}
-	return wrong
+	return all
 }
 
-// isCurrent reports whether the value that a read found was in force at a time during the read. A replica that is cut off
-// from the state may show a value that was in force a window earlier.
-func isCurrent(writes []porcupine.Operation, r porcupine.Operation, late bool) bool {
-	from := r.Call
-	if late {
-		from -= int64(window)
-	}
-	for _, w := range writes {
-		if w.Input.(input).value == r.Output.(output).found.value && w.Call <= r.Return && !replaced(writes, w, from) {
-			return true
-		}
-	}
-	return false
-}
-
-// replaced reports whether a change came after w for certain, and was acknowledged before a time.
-func replaced(writes []porcupine.Operation, w porcupine.Operation, before int64) bool {
-	for _, x := range writes {
-		if x.Call > w.Return && x.Return < before {
-			return true
-		}
-	}
-	return false
-}
-
-// age is how long before a read its value was replaced.
-func (h *history) age(r porcupine.Operation) time.Duration {
+// stale returns the reads of a setting's history that found neither, and how late the latest of the reads was that may be.
+func (h *history) stale() (wrong []porcupine.Operation, latest time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	first := int64(math.MaxInt64)
+	writes := h.writes()
 	for _, op := range h.ops {
-		if op.Input.(input).kind == write && op.Input.(input).value != r.Output.(output).found.value && op.Return < r.Call {
-			first = r.Call - op.Return
+		in := op.Input.(input)
+		if in.kind != read {
+			continue
+		}
+		late := lateness(writes, op)
+		if late > 0 && (!in.late || late > window) {
+			wrong = append(wrong, op)
+		} else {
+			latest = max(latest, late)
 		}
 	}
-	return time.Duration(first)
+	return wrong, latest
+}
+
+// lateness is how long before a read the value that it found was replaced for certain; zero for a value that was in force.
+func lateness(writes []porcupine.Operation, r porcupine.Operation) time.Duration {
+	least := time.Duration(math.MaxInt64)
+	for _, w := range writes {
+		if w.Input.(input).value != r.Output.(output).found.value || w.Call > r.Return {
+			continue
+		}
+		replaced := int64(math.MaxInt64)
+		for _, x := range writes {
+			if x.Call > w.Return {
+				replaced = min(replaced, x.Return)
+			}
+		}
+		least = min(least, max(0, time.Duration(r.Call-replaced)))
+	}
+	return least
 }
 
 // judgeSetting checks the history of a setting.
 func (n *nemesis) judgeSetting(h *history) {
-	wrong := h.stale()
+	wrong, latest := h.stale()
+	n.report.latest(latest)
 	if len(wrong) == 0 {
 		return
 	}
 	_, info := h.check(time.Second)
-	path := n.show(h, info)
 	first := wrong[0]
-	in := first.Input.(input)
-	kind := "stale"
+	in, kind := first.Input.(input), "stale"
 	if in.late {
 		kind = "window"
 	}
+	h.mu.Lock()
+	late := lateness(h.writes(), first)
+	h.mu.Unlock()
 	n.report.violation(kind, "%s: %d reads; the first, at %.4f s at %s, found %s, %v after another value was acknowledged; see %s", h.name, len(wrong),
-		float64(first.Call)/1e9, in.at, first.Output.(output).found.value, h.age(first), path)
+		float64(first.Call)/1e9, in.at, first.Output.(output).found.value, late, n.show(h, info))
 }

@@ -37,6 +37,7 @@ type histories struct {
 	sync.Mutex
 	number, operations, unknown int
 	late                        int // reads of replicas that were cut off, held to the window
+	latest                      time.Duration
 }
 
 func (h *histories) add(x *history) {
@@ -120,6 +121,13 @@ func (r *report) late() {
 	r.histories.late++
 }
 
+// latest notes how late a read was that may be.
+func (r *report) latest(d time.Duration) {
+	r.histories.Lock()
+	defer r.histories.Unlock()
+	r.histories.latest = max(r.histories.latest, d)
+}
+
 func (r *report) note(format string, a ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -163,8 +171,8 @@ func (r *report) summary() bool {
 		}
 	}
 	h, u := &r.histories, r.uploads
-	fmt.Fprintf(r.out, "histories: %d, with %d operations (%d of unknown outcome), and %d reads held to the window of %v; %d not checked in time\n",
-		h.number, h.operations, h.unknown, h.late, window, r.unfinished)
+	fmt.Fprintf(r.out, "histories: %d, with %d operations (%d of unknown outcome), and %d reads held to the window of %v, the latest %.1f s late; %d not checked in time\n",
+		h.number, h.operations, h.unknown, h.late, window, h.latest.Seconds(), r.unfinished)
 	fmt.Fprintf(r.out, "uploads: %d completed, %d aborted, %d open at the end; %d parts, %d lists of parts; %d parts gone that were sent again without an answer\n",
 		u.completed, u.aborted, u.open, u.parts, u.lists, u.doubtful)
 	for _, text := range r.found {
