@@ -57,8 +57,8 @@ func (c Caller) Conditions(now time.Time, region string) iam.Values {
 	return v
 }
 
-// Transport tells whether a request came over TLS, for the condition key aws:SecureTransport. With a proxy in front that ends
-// TLS it did, though nothing is known of it for the audit log.
+// Transport is the transport of a request, for the condition key aws:SecureTransport. It is OverTLS also behind a trusted
+// proxy that ends TLS, although the audit log then knows nothing of the connection.
 type Transport uint8
 
 // The transports.
@@ -68,7 +68,7 @@ const (
 	OverTLS
 )
 
-// TransportOf is that of a request.
+// TransportOf returns the transport of a request.
 func TransportOf(tls bool) Transport {
 	if tls {
 		return OverTLS
@@ -81,7 +81,7 @@ func (t Transport) SecureTransport() (value string, ok bool) {
 	return strconv.FormatBool(t == OverTLS), t != NoTransport
 }
 
-// TLS tells how a request came in, for the audit log. It is empty where the request came without TLS.
+// TLS describes a request's TLS connection for the audit log. It is empty for a request without TLS.
 type TLS struct {
 	TLSVersion               string // "TLSv1.3", as CloudTrail writes it
 	CipherSuite              string
@@ -175,7 +175,7 @@ type Provider interface {
 	// min_decryption_version); elsewhere it is empty. It makes no call.
 	Version(blob []byte) string
 
-	// Health says whether the key service answers.
+	// Health returns an error unless the key service answers.
 	Health(ctx context.Context) error
 
 	// Close releases the provider's resources and zeroes its keys.
@@ -207,7 +207,7 @@ type ServiceKeys interface {
 	ByID(id uint32) (Secret, bool)
 }
 
-// Root is where the key-encryption keys of SSE-S3 come from, and the keys of the service itself.
+// Root is the source of the key-encryption keys of SSE-S3, and of the service's own keys.
 type Root interface {
 	// Current returns the key-encryption key for new data, and the id to be stored with the wrapped data key. The
 	// caller releases the handle.

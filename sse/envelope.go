@@ -12,7 +12,7 @@ import (
 	"slices"
 )
 
-// Mode says where the key-encryption key comes from.
+// Mode is the source of the key-encryption key.
 type Mode uint8
 
 const (
@@ -36,7 +36,7 @@ func (m Mode) String() string {
 	return fmt.Sprintf("Mode(%d)", uint8(m))
 }
 
-// Double says whether objects of the mode have two layers.
+// Double reports whether objects of the mode have two layers.
 func (m Mode) Double() bool { return m == DSSEKMS }
 
 const (
@@ -111,7 +111,7 @@ func (e *Envelope) Commitment() [32]byte { return e.commitment }
 // TagKind is the kind of the tag in the public box.
 func (e *Envelope) TagKind() uint8 { return e.tagKind }
 
-// HasFacts says whether Open will give facts.
+// HasFacts reports whether Open will return facts.
 func (e *Envelope) HasFacts() bool { return e.facts != nil }
 
 // Bodyless reports whether the object is empty and its body too, without even a sealed part: for stores that keep no

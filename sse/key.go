@@ -56,7 +56,7 @@ func KeyFrom(b []byte) (Key, error) {
 // Zero wipes the key. Ciphers made from it keep their own schedule.
 func (k *Key) Zero() { clear(k.b[:]) }
 
-// IsZero says whether the key was wiped, or never made.
+// IsZero reports whether the key was wiped, or never made.
 func (k Key) IsZero() bool {
 	var zero Key
 	return subtle.ConstantTimeCompare(k.b[:], zero.b[:]) == 1
@@ -214,7 +214,7 @@ func NewVerifier(kek Key) []byte {
 	return appendVerifier(blob, kek)
 }
 
-// CheckVerifier says, in constant time, whether kek is the key of the blob.
+// CheckVerifier reports, in constant time, whether kek is the key of the blob.
 func CheckVerifier(blob []byte, kek Key) bool {
 	if len(blob) != verifierSize {
 		return false

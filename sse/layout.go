@@ -12,7 +12,7 @@ type PartInfo struct {
 	Headers Headers
 }
 
-// Layout says where the plaintext of an object lies in its body.
+// Layout maps an object's plaintext to its body.
 type Layout struct {
 	Layers int
 	Parts  []PartInfo

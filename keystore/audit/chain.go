@@ -85,7 +85,7 @@ func newChainID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// directoryName tells directories of several machines apart.
+// directoryName returns a name unique across machines: host and path.
 func directoryName(dir string) string {
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
@@ -276,7 +276,7 @@ func (c *chain) add(ctx context.Context, d Digest) error {
 	return c.at("publish")
 }
 
-// publish tells the state of the head.
+// publish writes the head to the state.
 func (c *chain) publish(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
@@ -293,7 +293,7 @@ func (c *chain) retry(ctx context.Context) error {
 	return c.publish(ctx)
 }
 
-// at is where a test ends the process.
+// at lets a test end the process at a step.
 func (c *chain) at(step string) error {
 	if c.fault == nil {
 		return nil

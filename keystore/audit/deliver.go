@@ -134,7 +134,7 @@ func loadProgress(dir, name string) (progress, error) {
 	return p, nil
 }
 
-// Delivery is how far a Deliverer has come.
+// Delivery is the progress of a Deliverer.
 type Delivery struct {
 	Below   uint64 // number of the first file not delivered completely
 	Backlog int64  // undelivered bytes of closed files

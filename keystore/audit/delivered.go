@@ -40,7 +40,7 @@ func ReadDelivered(r io.Reader, f Filter, fn func(Record) bool) (more bool, err 
 	return true, nil
 }
 
-// deliveredTime is how a delivered file's name shows the minute of its last record.
+// deliveredTime is the format of the minute of the last record in a delivered file's name.
 const deliveredTime = "20060102T1504Z"
 
 // DeliveredBefore reports whether all records of a delivered file are older than t, by the time in its name. It returns

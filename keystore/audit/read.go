@@ -25,7 +25,7 @@ type Filter struct {
 	Uses      bool // no requests that only look: Describe..., Get..., List...
 }
 
-// Match tells whether the filter picks r.
+// Match reports whether r passes the filter.
 func (f *Filter) Match(r *Record) bool {
 	switch {
 	case !f.Since.IsZero() && r.EventTime.Before(f.Since),

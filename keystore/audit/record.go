@@ -53,7 +53,7 @@ type UserIdentity struct {
 	InvokedBy        string `json:"invokedBy,omitempty"` // "AWS Internal" for a request made by S3 for a user
 }
 
-// SessionContext tells about temporary credentials.
+// SessionContext describes temporary credentials.
 type SessionContext struct {
 	SessionIssuer       map[string]any `json:"sessionIssuer,omitempty"`
 	WebIDFederationData map[string]any `json:"webIdFederationData,omitempty"`
@@ -67,14 +67,14 @@ type Resource struct {
 	ARN       string `json:"ARN,omitempty"`
 }
 
-// TLSDetails tells how the request came in.
+// TLSDetails describes the TLS connection of a request.
 type TLSDetails struct {
 	TLSVersion               string `json:"tlsVersion,omitempty"`
 	CipherSuite              string `json:"cipherSuite,omitempty"`
 	ClientProvidedHostHeader string `json:"clientProvidedHostHeader,omitempty"`
 }
 
-// From says where a request came from.
+// From sets the origin of a request.
 func (r *Record) From(address, agent string, t TLSDetails) {
 	r.SourceIPAddress, r.UserAgent = address, agent
 	if t.TLSVersion != "" {

@@ -60,7 +60,7 @@ func (m *Memory) Records() []Record {
 	return append([]Record(nil), m.records...)
 }
 
-// Count tells how many records have this event name; "" counts all.
+// Count returns the number of records with an event name; "" counts all.
 func (m *Memory) Count(eventName string) int {
 	n := 0
 	for _, r := range m.Records() {

@@ -169,7 +169,7 @@ func (b *Keys) answered(keyARN string, err error) error {
 }
 
 // Resolve finds a KMS key by id, ARN or alias. Its answer, the key's state too, can be AliasTTL old, and while the key
-// service is away PlaintextTTL, like the keys themselves; Forget makes it new.
+// service is away PlaintextTTL, like the keys themselves; after Forget it is fetched anew.
 func (b *Keys) Resolve(ctx context.Context, caller keystore.Caller, keyID string) (keystore.KeyInfo, error) {
 	id := hash("waxseal/resolve", caller.AccountID, keyID, nil)
 	old, ok := b.memory.resolved.Get(id)

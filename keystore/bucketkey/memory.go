@@ -13,7 +13,7 @@ import (
 // after a revocation: a use needs an authorisation of the window.
 const maxOpened = 24 * time.Hour
 
-// grantsPerKey is how many authorisations are kept for each key: keys have several requesters.
+// grantsPerKey is the number of authorizations cached for each key: keys have several requesters.
 const grantsPerKey = 8
 
 // memory has the caches of a Keys.

@@ -70,7 +70,7 @@ func (b *Keys) Stats() Stats {
 	return s
 }
 
-// Calls is how many calls for keys were made to the provider.
+// Calls returns the number of calls to the provider.
 func (s Stats) Calls() uint64 {
 	return s.GenerateDataKey + s.Decrypt + s.ServiceDecrypt + s.AuthorizeGenerateDataKey + s.AuthorizeDecrypt
 }

@@ -150,7 +150,7 @@ func DecideAll(policies []*Policy, r *Request) Result {
 	return best
 }
 
-// matches tells how a statement applies to a request, NoPrincipal where it does not.
+// matches returns how a statement applies to a request, or NoPrincipal.
 func (s *Statement) matches(r *Request) Match {
 	by := s.matchPrincipal(r.Principal)
 	if by == NoPrincipal || !s.matchesAction(r) || !s.matchesResource(r) {

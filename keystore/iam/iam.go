@@ -148,16 +148,16 @@ func RoleOf(arn string) string {
 	return strings.Join([]string{parts[0], parts[1], "iam", "", parts[4], "role/" + name}, ":")
 }
 
-// session tells whether the principal is a session of a role.
+// session reports whether the principal is a session of a role.
 func (p Principal) session() bool { return strings.Contains(p.ARN, ":assumed-role/") }
 
-// Is tells whether an ARN means the principal: its own, or, for a session, its role's
+// Is reports whether an ARN names the principal: its own ARN or, for a session, its role's
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html#principal-roles).
 func (p Principal) Is(arn string) bool {
 	return arn == p.ARN || p.session() && strings.Contains(arn, ":role/") && RoleOf(arn) == RoleOf(p.ARN)
 }
 
-// NamedBy tells how an ARN means the principal: Exactly, ByRole, or not at all.
+// NamedBy returns how an ARN names the principal: Exactly, ByRole, or not at all.
 func (p Principal) NamedBy(arn string) Match {
 	switch {
 	case p.Anonymous:

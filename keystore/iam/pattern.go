@@ -131,7 +131,7 @@ func (p pattern) expand(r *Request) ([]rune, bool) {
 	return out, true
 }
 
-// matches tells whether s is the pattern's.
+// matches reports whether s matches the pattern.
 func (p pattern) matches(r *Request, s []rune, fold bool) bool {
 	runes, ok := p.expand(r)
 	return ok && glob(runes, s, fold)

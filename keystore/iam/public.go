@@ -13,7 +13,7 @@ var fixing = []string{"aws:sourcearn", "aws:sourcevpc", "aws:sourcevpce", "aws:s
 	"aws:calledvia", "aws:viaawsservice", "s3:x-amz-server-side-encryption-aws-kms-key-id", "s3:dataaccesspointarn",
 	"s3:dataaccesspointaccount"}
 
-// Public tells whether the policy grants something to everyone: GetBucketPolicyStatus's IsPublic.
+// Public reports whether the policy grants something to everyone: GetBucketPolicyStatus's IsPublic.
 func (p *Policy) Public() bool { return slices.ContainsFunc(p.statements, (*Statement).Public) }
 
 // Public reports whether the statement allows something to everyone, without a condition that narrows the principals.
@@ -39,7 +39,7 @@ func (c *condition) narrows() bool {
 	return false
 }
 
-// wide tells whether a block of addresses is too large to narrow anything: S3 takes IPv4 blocks down to /8 and IPv6
+// wide reports whether a block of addresses is too large to narrow access: S3 takes IPv4 blocks down to /8 and IPv6
 // blocks down to /32 for narrow, and the private blocks.
 func wide(o operand) bool {
 	switch {

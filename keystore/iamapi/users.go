@@ -124,7 +124,7 @@ func (a *api) getUser(_ context.Context, r *awsquery.Request) (out struct{ User 
 	return out, noSuch("user", name)
 }
 
-// getSelf is GetUser without a name: of the caller.
+// getSelf is GetUser without a name: it returns the caller.
 func (a *api) getSelf(r *awsquery.Request) (out struct{ User userResult }, err error) {
 	who := r.Caller.Requester
 	switch {

@@ -186,8 +186,8 @@ func (c *call) allowCreate(in *CreateKeyRequest, r *record) error {
 	return nil
 }
 
-// checkPolicy tells whether a key may get a policy: it must be well formed and, unless the caller takes the risk,
-// leave the caller able to change it again.
+// checkPolicy returns an error for an unsuitable key policy. The policy must be well formed and, unless the caller takes
+// the risk, leave the caller able to change it again.
 func (c *call) checkPolicy(r *record, document string, bypass bool) error {
 	if len(document) > c.s.limits.PolicyBytes {
 		return failf(codeLimitExceeded, "The key policy exceeds the maximum size of %d bytes.", c.s.limits.PolicyBytes)
@@ -228,5 +228,5 @@ func checkConditionKeys(p *iam.Policy) error {
 	return nil
 }
 
-// has tells whether a list of a request contains a value.
+// has reports whether a list of a request contains a value.
 func has(list []string, value string) bool { return slices.Contains(list, value) }

@@ -90,7 +90,7 @@ func (s *Service) Decrypt(ctx context.Context, caller keystore.Caller, in *Decry
 	return perform(ctx, s, caller, "Decrypt", in, func(c *call) (*DecryptResponse, error) {
 		c.params["encryptionAlgorithm"] = alg
 		if caller.ViaService != "" {
-			delete(c.params, "keyId") // S3 does not name the key, the blob does; here it is named to be checked
+			delete(c.params, "keyId") // S3 itself sends no KeyId; the proxy sends it only as a check
 		}
 		if err := refuseRecipient(in.Recipient); err != nil {
 			return nil, err

@@ -101,12 +101,12 @@ func (c *call) idOf(principal string) string {
 	return id
 }
 
-// allows tells whether a grant is for an operation with these particulars.
+// allows reports whether a grant covers an operation with its encryption context and new grant.
 func (g *grantRecord) allows(op string, a access) bool {
 	return has(g.Operations, op) && (!has(contextOperations, op) || g.admits(a.context)) && (a.begets == nil || g.covers(a.begets))
 }
 
-// admits tells whether an encryption context meets a grant's constraints.
+// admits reports whether an encryption context meets a grant's constraints.
 func (g *grantRecord) admits(ec keystore.Context) bool {
 	if g.Constraints == nil {
 		return true
@@ -122,7 +122,7 @@ func (g *grantRecord) admits(ec keystore.Context) bool {
 	return true
 }
 
-// covers tells whether a grant may beget another: no more operations, and constraints at least as strict.
+// covers reports whether a grant allows a new grant: no more operations, and constraints at least as strict.
 func (g *grantRecord) covers(begotten *CreateGrantRequest) bool {
 	child := begotten.Constraints
 	for _, op := range begotten.Operations {

@@ -140,7 +140,7 @@ func (s *Service) createOnce(ctx context.Context, r *record, with *edit) error {
 	return s.save(ctx, &key{record: r}, &e) // revision 0: a new key
 }
 
-// DescribeKey tells everything about a key but its policy and tags. Asking for alias/aws/s3 makes it.
+// DescribeKey returns all metadata of a key, without policy and tags. A request for alias/aws/s3 makes the key.
 func (s *Service) DescribeKey(ctx context.Context, caller keystore.Caller, in *DescribeKeyRequest) (*DescribeKeyResponse, error) {
 	return perform(ctx, s, caller, "DescribeKey", in, func(c *call) (*DescribeKeyResponse, error) {
 		k, err := c.use(ctx, in.KeyId, access{aliases: true, tokens: in.GrantTokens})

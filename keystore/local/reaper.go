@@ -27,7 +27,7 @@ type clockWatch struct {
 	jumped     bool // at the last look
 }
 
-// look tells by how much the wall clock has jumped ahead since the last look, if it has.
+// look returns how far the wall clock has jumped ahead since the last look, and whether that counts as a jump.
 func (w *clockWatch) look(wall, mono time.Time) (ahead time.Duration, jumped bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -39,7 +39,7 @@ type Config struct {
 	// Replicas are the processes that share State; nil: a process alone.
 	Replicas *state.Replicas
 
-	// Kept says why a key must not be scheduled for deletion, or is empty. Nil keeps none.
+	// Kept returns why a key must not be scheduled for deletion, or "". Nil allows every deletion.
 	Kept func(keyARN string) string
 
 	// NoSweep turns sweeps off, at the start and after: for reading a state out of service. There a deletion or a

@@ -95,7 +95,7 @@ func findSpec(name string) (spec keySpec, refused, ok bool) {
 	return keySpec{}, slices.Contains(refusedSpecs, name), false
 }
 
-// asymmetric tells whether the key has a public half.
+// asymmetric reports whether the key has a public half.
 func (k keySpec) asymmetric() bool {
 	return k.family == familyRSA || k.family == familyECC || k.family == familyEdwards
 }

@@ -156,7 +156,7 @@ func (s *Service) getJSON(ctx context.Context, path string, into any) (revision 
 	return e.Revision, true, decodeJSON(e, into)
 }
 
-// page says where a listing goes on and how much it returns.
+// page is the start of a page of a listing, and its size.
 type page struct {
 	after string
 	limit int

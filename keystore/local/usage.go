@@ -105,7 +105,7 @@ func (s *Service) lastUseOf(ctx context.Context, keyID string) (lastUse, bool, e
 	return here, found, nil
 }
 
-// GetKeyLastUsage tells when and how a key was last used in a cryptographic operation.
+// GetKeyLastUsage returns the time and operation of a key's last cryptographic use.
 func (s *Service) GetKeyLastUsage(ctx context.Context, caller keystore.Caller, in *KeyRequest) (*GetKeyLastUsageResponse, error) {
 	return perform(ctx, s, caller, "GetKeyLastUsage", in, func(c *call) (*GetKeyLastUsageResponse, error) {
 		k, err := c.use(ctx, in.KeyId, access{})

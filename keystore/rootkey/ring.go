@@ -41,8 +41,8 @@ type Ring struct {
 	timeout  time.Duration
 }
 
-// relook is how often at most the state is read for an unknown id: ids come from outside, and anybody can make
-// some up.
+// relook is the least time between two reads of the state for an unknown id: ids come from outside, and a client can
+// invent any number.
 const relook = time.Second
 
 // OpenRing opens the ring, and makes a current key when there is none: at the first start, and in a state

@@ -55,7 +55,7 @@ func decodeAt(s string, i int) (c byte, size int) {
 	return byte(hi<<4 | lo), 3
 }
 
-// place says where an encoded string stands.
+// place is the place of an encoded string.
 type place uint8
 
 const (

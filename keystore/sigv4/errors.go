@@ -100,7 +100,7 @@ func errMalformedTrailer() *Error {
 		"The request contained trailing data that was not well-formed or did not conform to our published schema.")
 }
 
-// errChunkEncoding says where the frame is broken.
+// errChunkEncoding names the fault in a chunk's frame.
 func errChunkEncoding(detail string) *Error {
 	return errIncompleteBody(Header{"additionalMessage", "The body is not valid aws-chunked content: " + detail})
 }

@@ -267,7 +267,7 @@ func exempt(name string) bool {
 	return strings.HasPrefix(name, ignorePrefix)
 }
 
-// Covers says whether a condition names the field, whose name is in lower case. No policy covers every field.
+// Covers reports whether a condition names the field. name is in lower case. No policy covers every field.
 func (p *PostPolicy) Covers(name string) bool {
 	if p == nil {
 		return true

@@ -11,7 +11,7 @@ import (
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
 const maxExpires = 604800
 
-// queryForm says which scheme's parameters a query holds.
+// queryForm is the signing scheme of a query's parameters.
 type queryForm uint8
 
 const (

@@ -135,7 +135,7 @@ const (
 	streamingV4ATrailer      = "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"
 )
 
-// Streaming tells whether the body is aws-chunked.
+// Streaming reports whether the body is aws-chunked.
 func (p Payload) Streaming() bool { return p >= StreamingSigned }
 
 // Auth is a request with a checked proof.

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// replicaPrefix is where each replica says how far it has followed the state: replicas/<name>.
+// replicaPrefix is the prefix of the replicas' records with their progress in the state: replicas/<name>.
 const replicaPrefix = "replicas/"
 
 const (
@@ -120,7 +120,7 @@ func (r *Replicas) Leave(ctx context.Context) error {
 	return err
 }
 
-// Ended is closed when this replica must end, as Err says why. It is nil for a process alone.
+// Ended is closed when this replica must end; Err returns the reason. It is nil for a process alone.
 func (r *Replicas) Ended() <-chan struct{} {
 	if r == nil {
 		return nil
@@ -235,7 +235,7 @@ func (r *Replicas) beatSoon() {
 // live reports whether a replica may still go by its caches. mu is held.
 func (r *Replicas) live(o *otherReplica) bool { return r.clock()-o.progress < FreshFor }
 
-// settlePause is how often Settle looks.
+// settlePause is the time between two looks of Settle.
 const settlePause = 10 * time.Millisecond
 
 // Settle waits until every other live replica has seen a revision, or has gone without a sign of life for FreshFor:

@@ -286,7 +286,7 @@ func (p *Provider) usable(ctx context.Context, name string, ttl time.Duration) e
 	return nil
 }
 
-// unfit says why a key is of no use for data keys; empty when it is.
+// unfit returns why a key cannot seal data keys, or "" if it can.
 func (k key) unfit() string {
 	switch {
 	case !aeadTypes[k.Type]:

@@ -52,7 +52,7 @@ func (id rowID) stateKey(chain string) string {
 	return rowPrefix + id.month + "/" + chain + "/" + hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
-// monthFormat is how months are written.
+// monthFormat is the format of months.
 const monthFormat = "2006-01"
 
 // asymmetric are the operations of asymmetric keys and of pairs of data keys.
