@@ -174,7 +174,7 @@ func (c *chain) extend() error {
 	}
 }
 
-// after is the head once l is the newest link.
+// after returns the head with l as the newest link.
 func (h Head) after(l link) Head {
 	h.Sequence, h.Hash, h.Closed, h.Updated = l.Sequence, l.hash, l.Kind == KindClosed, l.Time
 	if l.File != nil {
@@ -240,7 +240,7 @@ func (c *chain) takeIn(ctx context.Context, found Found) error {
 }
 
 // origin returns the origin of a closed file without a digest. An interrupted rotation leaves a single file, the next
-// after the newest; any further file was added by somebody else.
+// after the newest; any other file was added by somebody else.
 func (h Head) origin(number uint64, found Found) Found {
 	switch {
 	case number <= h.Before:

@@ -102,7 +102,7 @@ func (u *UserIdentity) is(user string) bool {
 }
 
 // Read calls fn with the matching records of a FileSink's directory, oldest first, until fn returns false. A writer may
-// be at work. A partial last line, left by a crash or by a writer in the middle of its work, is no record; any further
+// be at work. A partial last line, left by a crash or by a writer in the middle of its work, is no record; any other
 // line that is no record is an error.
 func Read(dir string, f Filter, fn func(Record) bool) error {
 	// The current file is opened first, so that a file closed meanwhile appears again in the list, and is not missed.

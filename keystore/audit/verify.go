@@ -34,7 +34,7 @@ type Tail struct {
 // Result is the verdict of Verify on a file or digest.
 type Result string
 
-// Results. The first three mean that somebody has tampered with records; all further results are no alarm.
+// Results. The first three mean that somebody has tampered with records; all other results are no alarm.
 const (
 	Edited    Result = "edited"
 	Missing   Result = "missing"

@@ -233,7 +233,7 @@ func dataKey(keyID string, plaintext, blob []byte, arn, material *string) (keyst
 	}, nil
 }
 
-// Version implements keystore.Provider. It is empty: AWS KMS refuses or opens all material of a key.
+// Version implements keystore.Provider. It returns "": AWS KMS never refuses only some material of a key.
 func (p *Provider) Version([]byte) string { return "" }
 
 // Authorize implements keystore.Provider with the call itself, as far as it can be had without a key: KMS audits it,

@@ -128,7 +128,7 @@ func (b *Keys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
 	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: maxOpened}, epoch)
 }
 
-// ofBlob reports whether a failure to open a blob concerns this blob only, and no further blob of the target. An attacker
+// ofBlob reports whether a failure to open a blob concerns this blob only, and not the other blobs of the target. An attacker
 // with write access to the store can put a damaged blob there, for example.
 func ofBlob(err error) bool {
 	switch keystore.KindOf(err) {

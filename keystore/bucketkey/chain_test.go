@@ -254,7 +254,7 @@ func TestChainOfMaterials(t *testing.T) {
 	}
 }
 
-// TestChainOfVersions: if the key service can end a version, a chain ends with its version, and no further chain does.
+// TestChainOfVersions: if the key service can end a version, a chain ends with its version, and no other chain does.
 func TestChainOfVersions(t *testing.T) {
 	r := newRig(t)
 	r.kms.SetVersion("v1")
@@ -677,7 +677,7 @@ func TestChainPausedReplica(t *testing.T) {
 	r.counts("four keys", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainOfAnotherMaterial: a head under a foreign material is in no chain of the material.
+// TestChainOfAnotherMaterial: a head under another material is in no chain of the material.
 func TestChainOfAnotherMaterial(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 2)

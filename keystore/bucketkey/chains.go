@@ -18,7 +18,7 @@ import (
 // of waxseal know Prefix only, and leave chains as they are.
 const ChainPrefix = "bucketkeychain/"
 
-// chainPatience bounds how long a read waits for the state. It can do without.
+// chainPatience bounds how long a read waits for the state. A read works without the state.
 const chainPatience = 2 * time.Second
 
 // errChainVersion is returned for a record of a later version of waxseal.

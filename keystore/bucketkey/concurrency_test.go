@@ -115,7 +115,7 @@ func TestConcurrentRequesters(t *testing.T) {
 	}
 }
 
-// TestCancel: a departing client gets its answer at once and fails no further waiter, and the call's result is used.
+// TestCancel: a departing client gets its answer at once and fails no other waiter, and the call's result is used.
 func TestCancel(t *testing.T) {
 	r := newRig(t)
 	g := newGate()
@@ -235,7 +235,7 @@ func TestForgetDuringCall(t *testing.T) {
 	r.counts("after", ops{keystoretest.OpGenerateDataKey: 1})
 }
 
-// TestForgetOfAnotherKey: a change of a KMS key does not affect calls under way for further KMS keys.
+// TestForgetOfAnotherKey: a change of a KMS key does not affect calls under way for other KMS keys.
 func TestForgetOfAnotherKey(t *testing.T) {
 	r := newRig(t)
 	g := newGate()

@@ -245,7 +245,7 @@ func TestChainRowDoesNotFit(t *testing.T) {
 	p.reads("afterwards", false, &p.earlier.Plaintext, false, 2)
 }
 
-// TestChainAcross: a row is not used if its head is under a foreign material, or its blob under a different version of
+// TestChainAcross: a row is not used if its head is under another material, or its blob under a different version of
 // the KMS key than the head.
 func TestChainAcross(t *testing.T) {
 	p := plant(t, "2", func(*keystoretest.Fake) {})

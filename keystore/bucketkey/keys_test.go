@@ -240,7 +240,7 @@ func TestRequesters(t *testing.T) {
 	r.counts("another request", nil)
 }
 
-// A key opened, or a requester authorized, for a scope, KMS key and context does not count for any further.
+// A key opened, or a requester authorized, for a scope, KMS key and context does not count for another.
 func TestBinding(t *testing.T) {
 	r := newRig(t)
 	other := r.kms.AddKey()
@@ -619,7 +619,7 @@ func TestOpenedKeyHasAnEnd(t *testing.T) {
 	}
 }
 
-// TestUnusedKeyIsZeroed: use of further keys of the target keeps no key in memory.
+// TestUnusedKeyIsZeroed: use of other keys of the target keeps no key in memory.
 func TestUnusedKeyIsZeroed(t *testing.T) {
 	r := newRig(t, noChain)
 	blobs := r.history(2)
@@ -639,7 +639,7 @@ func TestUnusedKeyIsZeroed(t *testing.T) {
 	}
 }
 
-// TestDamagedBlob: a damaged blob is refused alone; the target's further blobs stay usable.
+// TestDamagedBlob: a damaged blob is refused alone; the target's other blobs stay usable.
 func TestDamagedBlob(t *testing.T) {
 	r := newRig(t)
 	blobs := r.history(2)
@@ -709,7 +709,7 @@ func TestVersionRevokedForWriting(t *testing.T) {
 }
 
 // TestVersionRevokedOfRoot: the service reads the root of SSE-S3 for everybody: an object under a revoked version stops
-// no further object.
+// no other object.
 func TestVersionRevokedOfRoot(t *testing.T) {
 	r := newRig(t)
 	ring, err := rootkey.OpenRing(t.Context(), r.store, rootkey.New(keystore.RandomSecret()).Sealer("test"))

@@ -318,7 +318,7 @@ func (a amazon) GenerateDataKey(ctx context.Context, c keystore.Caller, keyID st
 }
 
 // TestManagedKey: a request without a key id is told what to do when the key service has no such key, or keeps it for
-// S3 alone. All further refusals pass unchanged.
+// S3 alone. All other refusals pass unchanged.
 func TestManagedKey(t *testing.T) {
 	told := func(err error, kind keystore.Kind) {
 		t.Helper()

@@ -129,7 +129,7 @@ type Principal struct {
 }
 
 // RoleOf returns the ARN of the role of a session or role ARN, without the role's path, absent in a session's ARN:
-// for arn:aws:sts::1:assumed-role/R/S and for arn:aws:iam::1:role/path/R it is arn:aws:iam::1:role/R. Any further ARN
+// for arn:aws:sts::1:assumed-role/R/S and for arn:aws:iam::1:role/path/R it is arn:aws:iam::1:role/R. Any other ARN
 // is returned unchanged.
 func RoleOf(arn string) string {
 	parts := strings.SplitN(arn, ":", 6)
@@ -214,8 +214,8 @@ type Directory struct {
 // Contents are the complete contents of a directory.
 type Contents struct {
 	Users       []User                // of the configuration file
-	Principals  map[string]string     // the ARNs of further users and of roles, to their unique ids
-	Credentials map[string]Credential // of further users, by access key
+	Principals  map[string]string     // the ARNs of other users and of roles, to their unique ids
+	Credentials map[string]Credential // of other users, by access key
 	// Session resolves access keys without a user, so temporary keys. Nil: there are none.
 	Session func(accessKey, token string) (Credential, error)
 }

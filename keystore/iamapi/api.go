@@ -80,7 +80,7 @@ func reading[T any](name string, do func(context.Context, *awsquery.Request) (T,
 // arn returns the ARN of a resource of the account, such as "user/path/name".
 func (a *api) arn(resource string) string { return "arn:aws:iam::" + a.dir.Account() + ":" + resource }
 
-// authorize refuses a request that the caller's policies do not allow, and callers from foreign accounts: this API
+// authorize refuses a request that the caller's policies do not allow, and callers from other accounts: this API
 // manages waxseal's own account only.
 func (a *api) authorize(r *awsquery.Request, resource string) error {
 	if r.Caller.AccountID != a.dir.Account() {

@@ -9,7 +9,7 @@ import (
 	"waxseal/keystore/keystoretest"
 )
 
-// TestFake runs the suite on the fake, a stand-in for a key service in further tests.
+// TestFake runs the suite on the fake, a stand-in for a key service in other tests.
 func TestFake(t *testing.T) {
 	keystoretest.Run(t, func(t *testing.T) (keystore.Provider, keystoretest.Fixture) {
 		f := keystoretest.NewFake()

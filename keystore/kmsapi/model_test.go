@@ -71,7 +71,7 @@ func compareModel(t *testing.T, path string, input reflect.Type, s *schema) {
 	}
 }
 
-// valuesOf returns the values of an enumeration, and none for any further type.
+// valuesOf returns the values of an enumeration, and none for any other type.
 func valuesOf(t reflect.Type) (values []string) {
 	method := reflect.New(t).Elem().MethodByName("Values")
 	if t.Kind() != reflect.String || !method.IsValid() {

@@ -149,7 +149,7 @@ func (r *rules) read(rule string) {
 	}
 }
 
-// check validates a request. A value of a wrong JSON type is a SerializationException; all further faults together are
+// check validates a request. A value of a wrong JSON type is a SerializationException; all other faults together are
 // a single ValidationException in AWS's words. Unknown members are ignored as in AWS's JSON protocol, or refused if
 // strict.
 func (s *schema) check(in tree, strict bool) error {

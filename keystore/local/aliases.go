@@ -225,7 +225,7 @@ func (s *Service) ListAliases(ctx context.Context, caller keystore.Caller, in *L
 		if err != nil {
 			return nil, err
 		}
-		if k.Account != c.caller.AccountID { // a foreign account's aliases, and whether it exists, are private to it
+		if k.Account != c.caller.AccountID { // another account's aliases, and whether the key exists, are private to that account
 			return nil, c.missing(keyRef{region: k.Region, account: k.Account, id: k.ID})
 		}
 		return s.listAliasesOf(ctx, k, p)

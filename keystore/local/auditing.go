@@ -112,7 +112,7 @@ func (c *call) userIdentity() audit.UserIdentity {
 	})
 }
 
-// changing are the operations that change state; all further operations are read-only in the log, also the
+// changing are the operations that change state; all other operations are read-only in the log, also the
 // cryptographic.
 var changing = []string{
 	"CancelKeyDeletion", "CreateAlias", "CreateGrant", "CreateKey", "DeleteAlias", "DeleteImportedKeyMaterial", "DisableKey",

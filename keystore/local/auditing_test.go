@@ -124,7 +124,7 @@ func TestRecordAcrossAccounts(t *testing.T) {
 	}
 }
 
-// ReEncrypt between the keys of two foreign accounts concerns three accounts, and each has its record.
+// ReEncrypt between the keys of two other accounts concerns three accounts, and each has its record.
 func TestRecordsOfAllOwners(t *testing.T) {
 	const third = "777788889999"
 	r := newRig(t)

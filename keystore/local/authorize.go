@@ -38,7 +38,7 @@ func (c *call) authorize(k *key, given string, a access) error {
 // principal is the caller as policies see it.
 func (c *call) principal() iam.Principal { return c.caller.Requester.Principal() }
 
-// acrossAccounts are the actions that a key's policy can allow to foreign accounts. For all further actions such a
+// acrossAccounts are the actions that a key's policy can allow to other accounts. For all other actions such a
 // permission has no effect.
 // https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 var acrossAccounts = []string{

@@ -150,7 +150,7 @@ func (c *call) touched(r *record) {
 	c.keys = append(c.keys, r)
 }
 
-// find resolves a client's key identifier. A missing key of a foreign account is "access denied": whether it exists is
+// find resolves a client's key identifier. A missing key of another account is "access denied": whether it exists is
 // private to that account.
 func (c *call) find(ctx context.Context, given string, aliases bool) (*key, error) {
 	ref, err := parseRef(given, c.caller.AccountID)

@@ -52,7 +52,7 @@ func (s *Service) ListRetirableGrants(ctx context.Context, caller keystore.Calle
 	})
 }
 
-// checkRetiring refuses a principal of a foreign account, and a service: their grants are not for the caller to see.
+// checkRetiring refuses a principal of another account, and a service: their grants are not for the caller to see.
 // https://docs.aws.amazon.com/kms/latest/APIReference/API_ListRetirableGrants.html#API_ListRetirableGrants_RequestParameters
 func (c *call) checkRetiring(principal string) error {
 	parts := strings.Split(principal, ":")

@@ -144,7 +144,7 @@ func TestImportedMaterials(t *testing.T) {
 	}
 	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)
 
-	// Pending material can be deleted without a trace; deleting any further material makes the key unusable.
+	// Pending material can be deleted without a trace; deleting any other material makes the key unusable.
 	third := must(imports(7, "NEW_KEY_MATERIAL"))(t)
 	must(r.DeleteImportedKeyMaterial(background, alice, &DeleteImportedKeyMaterialRequest{s.id, third.KeyMaterialId}))(t)
 	must(r.Decrypt(background, alice, &DecryptRequest{CiphertextBlob: first.CiphertextBlob}))(t)

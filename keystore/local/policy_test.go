@@ -10,7 +10,7 @@ import (
 )
 
 // samplePolicy is the policy "key-consolepolicy-2" of AWS's documentation: its statements let principals administer a
-// key, use it, also from a foreign account, and attach it to AWS resources.
+// key, use it, also from another account, and attach it to AWS resources.
 const samplePolicy = `{
  "Id": "key-consolepolicy-2", "Version": "2012-10-17",
  "Statement": [
@@ -415,7 +415,7 @@ func TestDryRunOfTheSameGrant(t *testing.T) {
 }
 
 // RetireGrant is allowed to the grant's principals and accounts, and denied to everybody else in spite of policies and
-// further grants.
+// other grants.
 func TestRetireGrant(t *testing.T) {
 	named := func(name string) keystore.Caller { return user(testAccount, name) }
 	deny := `{"Version":"2012-10-17","Statement":[
@@ -561,7 +561,7 @@ func TestForeignAliasesLookAlike(t *testing.T) {
 	}
 }
 
-// TestAcrossAccounts: whatever its policy says, foreign accounts can only use a key; only its own account manages it.
+// TestAcrossAccounts: whatever its policy says, other accounts can only use a key; only its own account manages it.
 // https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 func TestAcrossAccounts(t *testing.T) {
 	r := newRig(t)

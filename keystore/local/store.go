@@ -76,7 +76,7 @@ type edit struct {
 	*record // the new value
 	conds   []state.Cond
 	ops     []state.Op
-	others  []string // ARNs of further changed keys
+	others  []string // ARNs of other changed keys
 }
 
 func (e *edit) put(key string, value any) error {

@@ -393,7 +393,7 @@ func (r *rig) token(change map[string]any) string {
 }
 
 // TestWebIdentity: the bearer of a token assumes a role with the provider and the subject in its trust policy, and no
-// further role, not even a role for everybody (I6).
+// other role, not even a role for everybody (I6).
 func TestWebIdentity(t *testing.T) {
 	r := newRig(t, state.NewMemory()).seed()
 	r.caller = keystore.Caller{} // unsigned

@@ -5,7 +5,7 @@
 //	POST <mount>/encrypt/<key>  {"plaintext": base64(data key), "associated_data": base64(encryption context, encoded)}
 //
 // The blob is Transit's ciphertext ("vault:v1:..."): with the encryption context, `bao write transit/decrypt/<key>`
-// opens it. Only AEAD keys bind associated data; keys of all further types are refused by name.
+// opens it. Only AEAD keys bind associated data; keys of all other types are refused by name.
 //
 // Key names are shown as ARNs, the form expected by S3 and KMS clients: arn:aws:kms:<region>:<account>:key/<name of
 // the Transit key>.
@@ -371,7 +371,7 @@ func associatedData(ec keystore.Context) string {
 	return base64.StdEncoding.EncodeToString(ec.Encode())
 }
 
-// wellFormed reports whether blob has the form of a Transit ciphertext; any further blob is refused without a call.
+// wellFormed reports whether blob has the form of a Transit ciphertext; any other blob is refused without a call.
 func wellFormed(blob []byte) bool {
 	prefix, box, ok := strings.Cut(strings.TrimPrefix(string(blob), "vault:v"), ":")
 	if !ok || prefix == "" || strings.Trim(prefix, "0123456789") != "" || !strings.HasPrefix(string(blob), "vault:v") {

@@ -212,7 +212,7 @@ func (s Source) get(ctx context.Context, client *http.Client, url string) ([]byt
 	return readBounded(resp.Body)
 }
 
-// parseKeys reads a JSON Web Key Set. It skips keys for further algorithms or uses.
+// parseKeys reads a JSON Web Key Set. It skips keys for other algorithms or uses.
 func parseKeys(document []byte) ([]key, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

@@ -211,7 +211,7 @@ func (s *KeySets) Verify(ctx context.Context, text string, now time.Time, find f
 }
 
 // isFor reports whether a token is for a client of the provider. If a token has several audiences, all must be the
-// provider's clients: a foreign audience could pass the token on. An authorized party must be a client as well.
+// provider's clients: another audience could pass the token on. An authorized party must be a client as well.
 func (t *token) isFor(clients []string) bool {
 	has := func(id string) bool {
 		for _, c := range clients {

@@ -18,7 +18,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Run tests that a Store keeps the contract. open returns an empty store without any further writer; the suite closes
+// Run tests that a Store keeps the contract. open returns an empty store without any other writer; the suite closes
 // it. over returns a store of the same kind over the bbolt store of a backup.
 func Run(t *testing.T, open func(*testing.T) state.Store, over func(state.Store) state.Store) {
 	for name, test := range map[string]func(*testing.T, state.Store){
