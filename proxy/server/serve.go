@@ -43,15 +43,13 @@ func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) er
 	}
 	defer l.close()
 	defer ignoreHangup(log)()
-	p, err := Assemble(ctx, c, log)
+	start := func() (*App, error) { return startApp(ctx, c, process, log) }
+	p, err := whileStateAway(ctx, log, start)
 	if err != nil {
 		return err
 	}
 	if err := p.registry.Register(buildInfo(process.Version)); err != nil {
 		return errors.Join(err, p.finish(ctx, c, log))
-	}
-	if err := p.recordStart(ctx, c, process.Version); err != nil {
-		return errors.Join(err, p.Shutdown(ctx))
 	}
 	failed := p.serve(l, log)
 	// Who waits for the banner finds the log's line there already.
