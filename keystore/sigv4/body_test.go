@@ -11,7 +11,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// streamed makes a signed aws-chunked request and body out of the given chunks, whatever the headers claim.
+// streamed makes a signed aws-chunked request and body out of the given chunks, with any claims in the headers.
 func streamed(t testing.TB, v *sigv4.Verifier, payload, decoded, trailers string, parts [][]byte) (*sigv4.Request, string) {
 	r := set(plainRequest(), "X-Amz-Content-Sha256", payload)
 	r.ContentLength = -1
@@ -204,7 +204,7 @@ func TestUnsignedTrailerRefusals(t *testing.T) {
 	}
 }
 
-// TestCutBody is fasthttp's trap: the stream of a cut upload ends without an error.
+// TestCutBody: fasthttp ends the stream of a cut upload without an error, and Body must still refuse it.
 func TestCutBody(t *testing.T) {
 	v := docVerifier()
 	for _, payload := range []string{"UNSIGNED-PAYLOAD", emptySum} {

@@ -59,7 +59,7 @@ func (x nameIndex) find(name string) int {
 	return int(x.order[at])
 }
 
-// compareLower compares a name in lower case with one in any.
+// compareLower compares a lower-case name with a name in any case.
 func compareLower(lower, name string) int {
 	for i := range min(len(lower), len(name)) {
 		c := name[i]

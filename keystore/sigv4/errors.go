@@ -46,7 +46,7 @@ const v2Unsupported = "The authorization mechanism you have provided is not supp
 
 func errV2() *Error { return fail(400, "InvalidRequest", v2Unsupported) }
 
-// errPresignedV2 adds what to do: version 1 of the aws CLI presigns with Version 2 unless it is told otherwise.
+// errPresignedV2 adds the remedy: version 1 of the aws CLI presigns with Version 2 by default.
 func errPresignedV2() *Error {
 	return fail(400, "InvalidRequest", v2Unsupported+" With version 1 of the aws CLI: aws configure set default.s3.signature_version s3v4")
 }

@@ -57,8 +57,8 @@ func (k *signingKey) matches(message []byte, provided string) bool {
 // keyID names a signing key.
 type keyID struct{ accessKey, date, region, service string }
 
-// keyCache keeps signing keys only after a valid signature, so that nobody else can fill it. When the young
-// generation is full it becomes the old generation, and unused keys fall out.
+// keyCache keeps signing keys only after a valid signature, so that an unauthenticated client cannot fill it. When the
+// young generation is full it becomes the old generation, and unused keys fall out.
 type keyCache struct {
 	mu         sync.Mutex
 	young, old map[keyID]*signingKey
@@ -66,7 +66,7 @@ type keyCache struct {
 
 const keysPerGeneration = 2048
 
-// get returns the key of id, unless it was derived from another secret than the current one.
+// get returns the key of id, unless it was derived from an earlier secret.
 func (c *keyCache) get(id keyID, secret string) *signingKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// lend copies a request into memory that its owner overwrites later, as fasthttp does with a request's buffer.
+// lend copies a request into memory and returns a function that overwrites it, as fasthttp reuses a request's buffer.
 func lend(r *sigv4.Request) (lent *sigv4.Request, takeBack func()) {
 	var buffers [][]byte
 	text := func(s string) string {

@@ -45,7 +45,7 @@ func encodeKey(key string) string {
 	return b.String()
 }
 
-// request makes a client request whose key is spelt strictly, or as net/url likes it.
+// request makes a client request with a key spelt strictly, or as net/url spells it.
 func request(t testing.TB, method, key, query string, strict bool, body []byte) *http.Request {
 	t.Helper()
 	req, err := http.NewRequest(method, "http://127.0.0.1:9800/", bytes.NewReader(body))
@@ -258,7 +258,7 @@ func TestOracleMinioUnsignedTrailer(t *testing.T) {
 	}
 }
 
-// refuseChanges alters each part of a valid request and wants every one to be refused.
+// refuseChanges alters each part of a valid request and wants every altered request to be refused.
 func refuseChanges(t *testing.T, v *sigv4.Verifier, r *sigv4.Request) {
 	t.Helper()
 	change := func(what string, r *sigv4.Request) {

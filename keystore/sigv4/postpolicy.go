@@ -21,7 +21,7 @@ type PostPolicy struct {
 	maxLength  int64 // -1: no content-length-range
 }
 
-// postCondition is one eq or starts-with condition.
+// postCondition is an eq or starts-with condition.
 type postCondition struct {
 	field  string // lower case, without the dollar sign
 	value  string
@@ -181,19 +181,19 @@ func (p *PostPolicy) addRange(list []json.RawMessage) error {
 	return nil
 }
 
-// lengthOf takes a number, also one in quotes, as S3 does.
+// lengthOf reads a number, with or without quotes, as S3 does.
 func lengthOf(raw json.RawMessage) (int64, bool) {
 	n, err := strconv.ParseUint(strings.Trim(string(raw), "\""), 10, 63)
 	return int64(n), err == nil
 }
 
-// word reports whether an argument is text that is no number: S3 takes it in a policy, and then denies every form.
+// word reports whether an argument is text and no number: S3 accepts it in a policy, and then denies every form.
 func word(raw json.RawMessage) bool {
 	_, err := strconv.ParseFloat(strings.Trim(string(raw), "\""), 64)
 	return raw[0] == '"' && err != nil
 }
 
-// LengthRange is the content-length-range, where the policy has one.
+// LengthRange returns the content-length-range, if the policy has any.
 func (p *PostPolicy) LengthRange() (low, high int64, ok bool) {
 	if p == nil || p.maxLength < 0 {
 		return 0, 0, false
@@ -258,7 +258,7 @@ func (p *PostPolicy) checkCovered(bucket string, form []Header) error {
 	return nil
 }
 
-// exempt names the fields that need no condition; the last two belong to Signature Version 2.
+// exempt reports whether a field needs no condition; the last two fields belong to Signature Version 2.
 func exempt(name string) bool {
 	switch name {
 	case "x-amz-signature", "file", "policy", "signature", "awsaccesskeyid":

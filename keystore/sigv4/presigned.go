@@ -160,7 +160,7 @@ func (v *Verifier) errQuery(message string) *Error {
 	return errMalformedQuery(message)
 }
 
-// expiry checks that now lies between the signing and the end of a presigned URL.
+// expiry checks that now lies between the signing time and the expiry of a presigned URL.
 func (v *Verifier) expiry(date time.Time, value string) (time.Time, error) {
 	seconds, err := strconv.ParseInt(value, 10, 64)
 	switch {
@@ -208,7 +208,7 @@ func (r *Request) withoutUnsignedHash(signedHeaders string) *Request {
 	return &copied
 }
 
-// presignedPayload finds what was signed for the body: nothing, unless the URL or a signed header says more.
+// presignedPayload finds the signed value for the body: UNSIGNED-PAYLOAD, unless the URL or a signed header says more.
 func (v *Verifier) presignedPayload(a *Auth, r *Request, q authQuery) error {
 	if !v.s3() {
 		return v.headerPayload(a, r)

@@ -12,11 +12,11 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// The key has characters that are written otherwise in a query.
+// The key has characters with a second spelling in a query.
 const customerKey = "c2VjcmV0+key/of+the/customer/12345678901234="
 
-// TestNoSecretInRefusals: whatever way a request is signed, wrongly, and wherever a secret stands in it, the refusal
-// does not show it, nor does the error's text.
+// TestNoSecretInRefusals: with any signing method, any wrong signature and any place of a secret in the request,
+// neither the refusal nor the error's text shows the secret.
 func TestNoSecretInRefusals(t *testing.T) {
 	v := docVerifier()
 	v.AllowV2 = true

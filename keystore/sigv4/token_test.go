@@ -37,7 +37,7 @@ func tokenVerifier(service string) *sigv4.Verifier {
 	}}
 }
 
-// tokenForm is a POST form that is signed with a token in its policy, or with none.
+// tokenForm is a POST form with a token in its signed policy, or without a token.
 func tokenForm(key, secret, token string) []sigv4.Header {
 	condition := ""
 	if token != "" {
@@ -53,8 +53,8 @@ func tokenForm(key, secret, token string) []sigv4.Header {
 	return form
 }
 
-// TestSessionTokens: a session token is taken wherever a signature of Version 4 stands, for every service, with the access
-// key that it belongs to, once, and signed.
+// TestSessionTokens: a session token is accepted with every kind of Version 4 signature, for every service, if it
+// belongs to the access key, comes once, and is signed.
 func TestSessionTokens(t *testing.T) {
 	for _, place := range []string{"header of s3", "header of kms", "header of sts", "header of iam", "presigned", "post"} {
 		ask := func(key, secret, token string) (*sigv4.Auth, error) {

@@ -13,7 +13,7 @@ import (
 // Signature Version 2 (https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html), for the old clients
 // of an operator who allows it. It signs neither the body nor most of the query.
 
-// subResources are the query parameters that Version 2 signs, sorted.
+// subResources are the query parameters signed by Version 2, sorted.
 var subResources = []string{"accelerate", "acl", "analytics", "cors", "delete", "encryption", "inventory", "lifecycle",
 	"location", "logging", "metrics", "notification", "object-lock", "partNumber", "policy", "policyStatus",
 	"publicAccessBlock", "replication", "requestPayment", "response-cache-control", "response-content-disposition",
@@ -80,7 +80,7 @@ func (v *Verifier) verifyV2Query(r *Request, q authQuery) (*Auth, error) {
 	return a, v.checkV2(a, hoisted, q.expiresV2)
 }
 
-// amzHeaders are copies of the headers that Version 2 signs, their names as they were signed.
+// amzHeaders returns copies of the headers signed by Version 2, with their names as signed.
 func amzHeaders(headers []Header) []Header {
 	var amz []Header
 	for _, h := range headers {
@@ -115,7 +115,7 @@ func hoistedHeaders(r *Request) (*Request, bool) {
 	return &c, true
 }
 
-// checkV2 compares the signature; date is the line that stands for Date: "" where x-amz-date replaces it.
+// checkV2 compares the signature. date is the line for Date in the string to sign: "" if x-amz-date replaces it.
 func (v *Verifier) checkV2(a *Auth, r *Request, date string) error {
 	found, secret, err := v.credential(a.AccessKey, "")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Verify checks who sent r. A request without any proof is an Anonymous one for S3 and an error for other services.
-// Body must then check the body.
+// Verify authenticates r. A request without any proof is Anonymous for S3 and an error for other services. Body must
+// then check the body.
 func (v *Verifier) Verify(r *Request) (*Auth, error) {
 	a, err := v.verify(r)
 	if err != nil {
@@ -30,7 +30,7 @@ func (v *Verifier) VerifyHead(r *Request) error {
 	return err
 }
 
-// verify may return an Auth beside an error, of a request that was not proved.
+// verify may return an Auth beside an error, for a request without a valid proof.
 func (v *Verifier) verify(r *Request) (*Auth, error) {
 	if err := v.bounded(r); err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (v *Verifier) verify(r *Request) (*Auth, error) {
 	token, tokens := r.header("X-Amz-Security-Token")
 	if tokens > 1 || tokens == 1 && query.hasToken || tokens == 1 && count == 0 && query.form == queryV2 ||
 		query.hasToken && query.form != queryV4 || tokens == 1 && count == 0 && query.form == noQueryAuth {
-		return nil, v.errToken() // a token belongs to one proof, which signs it
+		return nil, v.errToken() // a token belongs to a proof and is signed by it
 	}
 	if query.hasToken {
 		token = query.token
@@ -130,7 +130,7 @@ func isHex64(s string) bool {
 	return true
 }
 
-// setLengths reads what the headers say of an aws-chunked body
+// setLengths reads the lengths of an aws-chunked body from the headers
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html).
 func (a *Auth) setLengths(r *Request) error {
 	a.ContentLength, a.DecodedLength = r.ContentLength, r.ContentLength
@@ -140,7 +140,7 @@ func (a *Auth) setLengths(r *Request) error {
 	value, count := r.header("X-Amz-Decoded-Content-Length")
 	n, err := strconv.ParseUint(value, 10, 63)
 	if count != 1 || err != nil {
-		return errMissingLength() // also of one that is not a number: S3 takes it for none
+		return errMissingLength() // also for a value that is no number: S3 takes it for a missing length
 	}
 	a.DecodedLength = int64(n)
 	for i := range r.Headers {
@@ -162,8 +162,8 @@ func (a *Auth) setLengths(r *Request) error {
 // verifyHeader checks the Authorization header
 // (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-auth-using-authorization-header.html).
 func (v *Verifier) verifyHeader(r *Request, authorization, token string) (*Auth, error) {
-	// A server may lend its strings only until the handler returns (fasthttp does); all that Auth keeps of the
-	// header is a piece of this copy.
+	// A server may lend its strings only until the handler returns (fasthttp does). Auth keeps parts of the header, so
+	// it takes them from this copy.
 	word, rest, spaced := strings.Cut(strings.Clone(authorization), " ")
 	switch {
 	case !spaced && v.s3():
@@ -350,7 +350,7 @@ func notSigned(r *Request, signed nameIndex) (missing []string) {
 	return missing
 }
 
-// work is the scratch space of one verification.
+// work is the scratch space of a verification.
 type work struct {
 	canonical, toSign, query []byte
 	params                   []param
@@ -359,7 +359,7 @@ type work struct {
 
 var workPool = sync.Pool{New: func() any { return new(work) }}
 
-// check computes the signature and compares it. without is the query parameter that was not signed.
+// check computes the signature and compares it. without is the query parameter left out of the signature.
 func (v *Verifier) check(a *Auth, r *Request, c credential, token, without string) error {
 	found, secret, err := v.credential(c.accessKey, token)
 	if err != nil {

@@ -332,7 +332,7 @@ func (s *boltStore) update(group []*boltTxn) error {
 			return nil
 		})
 	})
-	if err != nil && applied { // a page that did not get to the disk now may be read from it later
+	if err != nil && applied { // a page that did not reach the disk now may be read from it later
 		err = fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
 	if errors.Is(err, ErrDamaged) {

@@ -12,7 +12,7 @@ func boottime() func() time.Duration {
 	return func() time.Duration {
 		var t unix.Timespec
 		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-			panic("clock_gettime(CLOCK_BOOTTIME): " + err.Error()) // every Linux that Go supports has it
+			panic("clock_gettime(CLOCK_BOOTTIME): " + err.Error()) // every supported Linux has it
 		}
 		return time.Duration(t.Nano())
 	}

@@ -4,8 +4,8 @@ package state
 
 import "time"
 
-// boottime returns the later of the monotonic clock and the wall clock, both since now: one of them goes on while the
-// machine sleeps.
+// boottime returns the later of the monotonic clock and the wall clock, both since now: either of them goes on while
+// the machine sleeps.
 func boottime() func() time.Duration {
 	start := time.Now()
 	return func() time.Duration {

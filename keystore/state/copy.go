@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// ErrNotSealed is returned for a copy of a state that this version has not sealed yet.
+// ErrNotSealed is returned for a copy of a state not sealed by this version yet.
 var ErrNotSealed = errors.New("state: it is not sealed: start a waxseal of this version on it once")
 
-// Copy copies the entries of a sealed state into an empty store, as they are: a seal holds for a key, whatever the store.
-// Records of replicas and keys for which skip returns true are left out. The mark of a sealed state comes last, so that
-// nobody takes a copy that was cut short for a state.
+// Copy copies the entries of a sealed state into an empty store, unchanged: a seal is bound to the key, and valid in
+// any store. Records of replicas, and keys with a true skip, are left out. The mark of a sealed state comes last, so
+// that an interrupted copy is never taken for a state.
 func Copy(ctx context.Context, dst Store, entries []Entry, skip func(key string) bool) (n int, err error) {
 	var ops []Op
 	var mark *Op

@@ -41,7 +41,7 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// TestCopyCutShort: a store whose copy was cut short anywhere is no
+// TestCopyCutShort: after a copy interrupted at any transaction, the store does not open as a sealed state.
 func TestCopyCutShort(t *testing.T) {
 	from, sealer := NewMemory(), new(tagSealer)
 	sealed := seal(t, from, sealer)

@@ -17,10 +17,10 @@ const replicaPrefix = "replicas/"
 const (
 	// beatInterval is how often a replica writes its record.
 	beatInterval = time.Second
-	// FreshFor is how long a replica may go without proof that it follows the state before it counts as out of date: it
-	// asks the state in place of its caches then, and nobody waits for it.
+	// FreshFor is how long a replica may go without proof that it follows the state. After that it counts as out of
+	// date: it asks the state in place of its caches, and no replica waits for it.
 	FreshFor = 5 * time.Second
-	// MaxSkew is how far the clocks of live replicas may differ where something that cannot be undone goes by them.
+	// MaxSkew is the greatest accepted difference between the clocks of live replicas, for acts that cannot be undone.
 	MaxSkew = 2 * time.Minute
 	// forgottenAfter is the age at which the record of a departed replica is removed.
 	forgottenAfter = time.Hour
@@ -42,21 +42,21 @@ var ErrReplaced = errors.New("state: another process runs under this replica's n
 type Replicas struct {
 	store  Store
 	name   string
-	window time.Duration // how long this process goes on with what it knows of the state while it does not follow
-	urgent []string      // prefixes: a change under one of them is acknowledged at once
+	window time.Duration // how long this process relies on its knowledge of the state without following it
+	urgent []string      // prefixes: a change under any of them is acknowledged at once
 	log    *slog.Logger
 	wall   func() time.Time
 	clock  func() time.Duration // monotonic, goes on while the machine sleeps
 
 	mu       sync.Mutex
-	followed int64                    // the newest revision that came through the watch
+	followed int64                    // the newest revision seen by the watch
 	behind   map[string]int64         // keys whose mirrors read again by themselves, and the first change not yet read; 0: none
 	seen     int64                    // every cache has followed the state up to this revision
 	beats    map[int64]time.Duration  // send times of the beats still on their way back, by revision
 	fresh    time.Duration            // send time of the last returned beat
 	others   map[string]*otherReplica // by name
 	revision int64                    // of our record
-	unknown  []byte                   // the value of the last beat whose answer was lost
+	unknown  []byte                   // the value of the last beat with a lost answer
 	err      error                    // why this replica must end
 	ended    chan struct{}
 
@@ -78,9 +78,9 @@ type otherReplica struct {
 	skew     time.Duration // its clock against ours
 }
 
-// Join makes this process a replica, under a name that no other process has. A change of a key under an urgent prefix
-// is acknowledged at once, because another replica waits for the acknowledgement. window bounds how long this process
-// relies on a state that it does not follow: see Check.
+// Join makes this process a replica, under a unique name. A change of a key under an urgent prefix is acknowledged at
+// once, because another replica waits for the acknowledgement. window bounds how long this process relies on a state
+// without following it: see Check.
 func Join(ctx context.Context, s Store, name string, log *slog.Logger, window time.Duration, urgent ...string) (*Replicas, error) {
 	if err := CheckKey(replicaPrefix + name); err != nil || name == "" || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("state: %q is not a replica's name", name)
@@ -91,7 +91,7 @@ func Join(ctx context.Context, s Store, name string, log *slog.Logger, window ti
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	r.revision = e.Revision // the record of an earlier process, or of a live one that is replaced now
+	r.revision = e.Revision // the record of an earlier process, or of a live process replaced now
 	unfollow := s.Follow("", r.follow)
 	if err := r.beat(ctx); err != nil {
 		unfollow()
@@ -171,8 +171,8 @@ func (r *Replicas) ClocksAgree() bool {
 	return true
 }
 
-// Check returns ErrUnavailable where this process has not followed the state for longer than the window: what it knows
-// of rights may have been taken back.
+// Check returns ErrUnavailable if this process has not followed the state for longer than the window: rights in its
+// memory may have been removed meanwhile.
 func (r *Replicas) Check() error {
 	if r == nil || r.Age() < r.window {
 		return nil
@@ -180,8 +180,8 @@ func (r *Replicas) Check() error {
 	return fmt.Errorf("%w: this replica has not followed it for %v", ErrUnavailable, r.Age().Round(time.Second))
 }
 
-// Mirror registers a key whose changes a mirror reads by itself, some time after the watch brought them. A change counts
-// as seen when the mirror has said so by CaughtUp.
+// Mirror registers a key with a mirror: the mirror reads the key by itself, some time after a change. A change counts
+// as seen after the mirror's CaughtUp.
 func (r *Replicas) Mirror(key string) {
 	if r == nil {
 		return
@@ -191,7 +191,7 @@ func (r *Replicas) Mirror(key string) {
 	r.behind[key] = 0
 }
 
-// CaughtUp says that a mirror has read its key as it was at a revision. Older changes of it are in the mirror.
+// CaughtUp reports that a mirror has read its key at a revision. The mirror then has all older changes.
 func (r *Replicas) CaughtUp(key string, rev int64) {
 	if r == nil {
 		return
@@ -272,7 +272,7 @@ func (r *Replicas) anyBehind(rev int64) bool {
 	return false
 }
 
-// follow is called last for every change: all caches have dropped what it changes.
+// follow is called last for every change: all caches have dropped the changed entry.
 func (r *Replicas) follow(key string, rev int64) {
 	r.mu.Lock()
 	for mirrored, first := range r.behind {
@@ -320,7 +320,7 @@ func (r *Replicas) run(ctx context.Context) {
 	}
 }
 
-// beat writes this replica's record over its own last one.
+// beat writes this replica's record over its own last record.
 func (r *Replicas) beat(ctx context.Context) error {
 	r.mu.Lock()
 	sent, revision := r.clock(), r.revision
@@ -423,7 +423,7 @@ func (r *Replicas) look(ctx context.Context) error {
 	return nil
 }
 
-// note returns what is known of another replica by its record. mu is held.
+// note returns the knowledge of another replica from its record. mu is held.
 func (r *Replicas) note(o *otherReplica, e Entry) (*otherReplica, error) {
 	if o != nil && o.revision == e.Revision {
 		return o, nil

@@ -125,7 +125,7 @@ func TestSettle(t *testing.T) {
 	if rev, err = raw.Txn(t.Context(), nil, []Op{{Key: "key/2"}}); err != nil {
 		t.Fatal(err)
 	}
-	a.pass(FreshFor) // by now b counts as out of date, and knows that it is
+	a.pass(FreshFor) // by now b counts as out of date, and knows it
 	a.Settle(t.Context(), rev)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -214,7 +214,7 @@ func TestClocksAgree(t *testing.T) {
 	}
 }
 
-// TestCheck: a replica that does not follow the state goes on for the window, and not longer.
+// TestCheck: a replica without a working watch goes on for the window, and not longer.
 func TestCheck(t *testing.T) {
 	var alone *Replicas
 	if err := alone.Check(); err != nil {

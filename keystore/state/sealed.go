@@ -196,7 +196,7 @@ func (s *Sealed) each(ctx context.Context, do func([]Entry) error) error {
 	}
 }
 
-// awaitWrites returns when the writes that have begun are through.
+// awaitWrites returns after the end of all writes begun so far.
 func (s *Sealed) awaitWrites() {
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -205,7 +205,7 @@ func (s *Sealed) awaitWrites() {
 // Reseal seals every value again unless it is under the newest secret already, and returns the number of resealed
 // values.
 func (s *Sealed) Reseal(ctx context.Context) (int, error) {
-	s.awaitWrites() // those sealed under the earlier secret
+	s.awaitWrites() // writes sealed under the earlier secret
 	mark, err := s.store.Get(ctx, sealMark)
 	if err != nil {
 		return 0, err
