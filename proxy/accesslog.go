@@ -19,13 +19,17 @@ func (c *call) logAccess() {
 	m.duration.WithLabelValues(c.operation()).Observe(took.Seconds())
 	m.bytesIn.Add(float64(c.gotBytes))
 	m.bytesOut.Add(float64(c.sentBytes))
-	user := ""
-	if c.user != nil {
-		user = c.user.ARN
+	c.endSpan(took)
+	attrs := []slog.Attr{slog.String("id", c.id), slog.String("op", c.operation()),
+		slog.String("bucket", c.bucket), slog.String("key", c.key), slog.String("user", c.arn()), slog.Int("status", c.status),
+		slog.String("code", string(c.errCode)), slog.Int64("in", c.gotBytes), slog.Int64("out", c.sentBytes), slog.Int64("ms", took.Milliseconds()),
+		slog.String("client", c.clientIP().String()), slog.String("agent", c.agent())}
+	for _, more := range []struct{ name, value string }{{"mode", c.shown(s3.HeaderSSE)}, {"kms_key", c.shown(s3.HeaderSSEKMSKeyID)}, {"trace", c.span.ID()}} {
+		if more.value != "" {
+			attrs = append(attrs, slog.String(more.name, more.value))
+		}
 	}
-	c.s.log.LogAttrs(context.Background(), slog.LevelInfo, "request", slog.String("id", c.id), slog.String("op", c.operation()),
-		slog.String("bucket", c.bucket), slog.String("key", c.key), slog.String("user", user), slog.Int("status", c.status),
-		slog.String("code", string(c.errCode)), slog.Int64("in", c.gotBytes), slog.Int64("out", c.sentBytes), slog.Int64("ms", took.Milliseconds()))
+	c.s.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
 
 // logFailure tells the operator what the client need not know: the cause of an error that is not the client's.

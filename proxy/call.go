@@ -26,7 +26,8 @@ type call struct {
 	sender
 	stay
 	outgoing
-	trace
+	events
+	span
 
 	s       *Server
 	ctx     *fasthttp.RequestCtx
@@ -77,8 +78,8 @@ type outgoing struct {
 	sentBytes  int64
 }
 
-// trace is what a data event says of a request besides its head.
-type trace struct {
+// events is what a data event says of a request besides its head.
+type events struct {
 	deleting []string // the keys of a DeleteObjects
 	recorded bool     // the event is in the audit records
 }

@@ -19,6 +19,7 @@ import (
 	"waxseal/proxy/keyed"
 	"waxseal/proxy/ledger"
 	"waxseal/proxy/store"
+	"waxseal/proxy/trace"
 	"waxseal/proxy/uploads"
 )
 
@@ -77,6 +78,7 @@ type Config struct {
 	RateWindow     time.Duration // of waiting for the client, over which MinRate is judged; default a minute
 	Now            func() time.Time
 	Log            *slog.Logger
+	Traces         *trace.Exporter // takes a span of each request; nil: a client's trace is only passed on
 	Metrics        *Metrics
 
 	patience time.Duration // see patiently; tests have less

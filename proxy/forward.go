@@ -24,7 +24,7 @@ func (c *call) sendWithin(ctx context.Context, r *store.Request) (*http.Response
 		r.Conditions = c.conditions(c)
 	}
 	begin := c.s.cfg.Now()
-	resp, err := c.s.up.Send(ctx, r)
+	resp, err := c.traced(r, func() (*http.Response, error) { return c.s.up.Send(ctx, r) })
 	c.s.metrics.storeRequest(r.Method, resp, err, c.s.cfg.Now().Sub(begin))
 	if err == nil && resp.StatusCode/100 == 3 && resp.StatusCode != http.StatusNotModified {
 		return nil, store.Redirected(resp)

@@ -20,7 +20,7 @@ var notForwarded = map[string]bool{
 	"content-length": true, "content-md5": true, "cookie": true, "date": true, "expect": true, "forwarded": true,
 	"host": true, "if-match": true, "if-modified-since": true, "if-none-match": true, "if-range": true,
 	"if-unmodified-since": true, "keep-alive": true, "proxy-authorization": true, "proxy-connection": true,
-	"range": true, "te": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "user-agent": true,
+	"range": true, "te": true, "traceparent": true, "tracestate": true, "trailer": true, "transfer-encoding": true, "upgrade": true, "user-agent": true,
 	"via": true, "x-forwarded-for": true, "x-forwarded-host": true, "x-forwarded-proto": true, "x-real-ip": true,
 	s3.HeaderOrder: true,
 }

@@ -24,6 +24,7 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	c.res, c.unread = &ctx.Response, true
 	c.vault, c.from = s.vault, c
 	c.method = string(ctx.Method())
+	c.span.Context, c.parent = s.cfg.Traces.Begin(string(ctx.Request.Header.Peek("traceparent")), string(ctx.Request.Header.Peek("tracestate")))
 	c.up, c.abandon = context.WithCancelCause(s.base)
 	ctx.SetUserValue(callKey, c)
 	c.res.Header.Set("x-amz-request-id", c.id)

@@ -224,7 +224,7 @@ func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) er
 		AllowSigV2: c.SigV2, CompatCeph: c.Compat == "ceph", TrustedProxies: c.trustedProxies,
 		Audit: p.audit, DataEvents: proxy.DataEvents(c.AuditS3), Courier: c.courierARN(),
 		HealthPath: c.HealthPath, Ready: p.health.ready,
-		Log: log, Metrics: metrics,
+		Log: log, Metrics: metrics, Traces: p.openTraces(c, log),
 	})
 	if err != nil {
 		return err

@@ -42,6 +42,11 @@ type Config struct {
 
 	StagingBucket string `yaml:"staging_bucket"`
 
+	LogFormat string `yaml:"log_format"`
+
+	OTLPEndpoint string  `yaml:"otlp_endpoint"`
+	OTLPRatio    float64 `yaml:"otlp_ratio"`
+
 	Domain string `yaml:"domain"`
 
 	HealthPath      string        `yaml:"health_path"`
@@ -127,6 +132,8 @@ func Default() Config {
 		KMSListen:   "127.0.0.1:9801",
 		AdminListen: "127.0.0.1:9802",
 		DataDir:     "waxseal-data",
+		LogFormat:   textLog,
+		OTLPRatio:   1,
 
 		DrainDelay:      5 * time.Second,
 		ShutdownTimeout: 30 * time.Second,
@@ -164,6 +171,9 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.StringVar(&c.StateKey, "state-key", c.StateKey, "PEM `FILE` with its key")
 	f.StringVar(&c.Replica, "replica", c.Replica, "`NAME` of this process among those that share the state; none: the host's name")
 	f.StringVar(&c.StagingBucket, "staging-bucket", c.StagingBucket, "`BUCKET` of the store for short last parts of uploads, with --state; waxseal makes it, and keeps it to itself")
+	f.StringVar(&c.LogFormat, "log-format", c.LogFormat, "`FORMAT` of the log: text, or json with an object a line")
+	f.StringVar(&c.OTLPEndpoint, "otlp-endpoint", c.OTLPEndpoint, "send traces to the OpenTelemetry collector at this `URL` by OTLP over HTTP, as http://127.0.0.1:4318; none: off")
+	f.Float64Var(&c.OTLPRatio, "otlp-ratio", c.OTLPRatio, "`SHARE` of the requests that begin a trace and are sent, from 0 to 1; of a client's trace the client decides")
 	f.StringVar(&c.Domain, "domain", c.Domain, "also answer BUCKET.`NAME` (virtual-host addressing)")
 	f.StringVar(&c.HealthPath, "health-path", c.HealthPath, "answer an unsigned GET or HEAD of this `PATH` on the S3 port as /readyz; none: it is S3's")
 	f.DurationVar(&c.DrainDelay, "drain-delay", c.DrainDelay, "`DURATION` that S3 goes on taking requests after SIGTERM, while /readyz says 503")
@@ -317,7 +327,7 @@ func (c *Config) check() []error {
 			mistakes = append(mistakes, m.err)
 		}
 	}
-	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), c.checkWebhook(), oneOf("--audit-s3", c.AuditS3, "off", "write", "all"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
+	mistakes = append(mistakes, oneOf("--etag", c.ETag, "md5", "opaque"), oneOf("--log-format", c.LogFormat, textLog, jsonLog), c.checkTraces(), c.checkWebhook(), oneOf("--audit-s3", c.AuditS3, "off", "write", "all"), c.checkKMS(), oneOf("config: compat", c.Compat, "aws", "ceph"))
 	mistakes = append(mistakes, c.checkShared()...)
 	return append(mistakes, c.checkFileOnly()...)
 }

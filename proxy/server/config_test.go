@@ -57,7 +57,7 @@ func TestEveryFlagHasAKeyAndAVariable(t *testing.T) {
 		"upstream-ca": "/tmp/ca.pem", "upstream-path-style": "false", "tls-cert": "/tmp/c", "tls-key": "/tmp/k",
 		"trusted-proxy": "10.0.0.0/8,192.168.0.0/16", "region": "eu-central-1", "account": "123456789012",
 		"kms-provider": "aws", "kms-endpoint": "https://kms.example", "kms-region": "eu-west-3", "kms-ca": "/tmp/kms.pem",
-		"admin-host": "waxseal.example,other.example", "pprof-listen": "127.0.0.1:4", "console-listen": "127.0.0.1:5", "console-host": "console.example", "kms-mount": "team/transit", "kms-namespace": "team", "kms-root-key": "alias/waxseal-root",
+		"admin-host": "waxseal.example,other.example", "log-format": "json", "otlp-endpoint": "http://127.0.0.1:4318", "otlp-ratio": "0.5", "pprof-listen": "127.0.0.1:4", "console-listen": "127.0.0.1:5", "console-host": "console.example", "kms-mount": "team/transit", "kms-namespace": "team", "kms-root-key": "alias/waxseal-root",
 		"kms-former-root-key": "arn:aws:kms:eu-west-3:123456789012:key/a,arn:aws:kms:eu-west-3:123456789012:key/b", "kms-rate": "100", "guard-key-deletion": "true",
 		"audit-bucket": "records", "audit-interval": "1m0s", "audit-s3": "write", "audit-webhook": "https://siem.example/in",
 		"allow-insecure-ssec": "true", "block-ssec": "true", "anonymous": "true", "etag": "opaque",

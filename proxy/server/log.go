@@ -19,11 +19,21 @@ type lineLog struct {
 	out *lineBuffer
 }
 
+// Formats of the log.
+const (
+	textLog = "text"
+	jsonLog = "json"
+)
+
 // newLineLog logs to w. stop writes the rest and ends the flushing.
-func newLineLog(w io.Writer) (log *slog.Logger, stop func()) {
+func newLineLog(w io.Writer, format string) (log *slog.Logger, stop func()) {
 	out := &lineBuffer{w: bufio.NewWriterSize(w, 64<<10), end: make(chan struct{})}
 	out.done.Go(out.run)
-	return slog.New(&lineLog{slog.NewTextHandler(out, nil), out}), out.stop
+	var lines slog.Handler = slog.NewTextHandler(out, nil)
+	if format == jsonLog {
+		lines = slog.NewJSONHandler(out, nil)
+	}
+	return slog.New(&lineLog{lines, out}), out.stop
 }
 
 // Handle implements slog.Handler.

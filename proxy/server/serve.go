@@ -29,7 +29,7 @@ type Process struct {
 
 // Serve runs until ctx ends or something that it stands on does, and then finishes what is in flight.
 func Serve(ctx context.Context, c *Config, process Process) error {
-	log, stop := newLineLog(process.Stderr)
+	log, stop := newLineLog(process.Stderr, c.LogFormat)
 	defer stop()
 	slack := slackenCollector(os.LookupEnv)
 	defer runtime.KeepAlive(slack)
