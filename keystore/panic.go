@@ -9,8 +9,8 @@ import (
 // panicFrames is how much of the stack an error of Panicked names.
 const panicFrames = 12
 
-// Panicked makes an error of the value of recover, so that a fault in a request does not end the process. It names the place
-// of the panic, but neither its value nor arguments, as Go's own trace does: key bytes can be among them.
+// Panicked makes an error of the value of recover, so that a fault in a request does not end the process. It names the
+// place of the panic, but neither its value nor arguments, as Go's own trace does: key bytes can be among them.
 func Panicked(v any) error {
 	pcs := make([]uintptr, 32)
 	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])

@@ -89,9 +89,9 @@ type Envelope struct {
 
 	VisibleETag string // shown in place of the store's own, after a rewrap
 
-	// ChecksumAlgorithm is that of the object's checksum, for lists, which open no data key; 0 where there is none, or
-	// where an earlier version sealed the envelope. Seal sets both fields from the facts that it seals; where the
-	// manifest has the facts, the caller sets them.
+	// ChecksumAlgorithm is the algorithm of the object's checksum. It is clear, because lists open no data key. It is 0
+	// without a checksum, and in envelopes of earlier versions. Seal sets both fields from the facts that it seals; if
+	// the manifest has the facts, the caller sets the fields.
 	ChecksumAlgorithm uint8
 	ChecksumComposite bool
 

@@ -27,7 +27,7 @@ type Deliverer struct {
 	// Deliver stores an object. After an error the batch is delivered again later.
 	Deliver func(ctx context.Context, key string, body []byte) error
 
-	// Rotate, where set, is called before each look at the directory: FileSink.Rotate.
+	// Rotate, if set, is called before each read of the directory: FileSink.Rotate.
 	Rotate func() error
 
 	// Report, if set, is called with errors that do not stop the work: a failed round, or a line that is no record.

@@ -171,7 +171,7 @@ func parseDigest(content []byte, keys map[string]ed25519.PublicKey) (link, error
 	return l, nil
 }
 
-// readLink reads and checks the link of a chain with a sequence. A link in the place of another is refused.
+// readLink reads and checks the link of a chain with a sequence. It refuses a link with a different chain or sequence.
 func readLink(dir, chain string, sequence uint64, keys map[string]ed25519.PublicKey) (link, error) {
 	content, err := os.ReadFile(filepath.Join(dir, digestName(chain, sequence)))
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// Newest returns the newest records of a FileSink's directory that the filter picks, at most limit, newest first. It reads
-// the files from the newest to the oldest and stops at the first file that ended before f.Since. When ctx ends Newest
-// returns what it has found; complete reports whether there is no other record to find.
+// Newest returns the newest records of a FileSink's directory that the filter picks, at most limit, newest first. It
+// reads the files from the newest to the oldest and stops at the first file that ended before f.Since. When ctx ends
+// Newest returns what it has found; complete reports whether there is no other record to find.
 func Newest(ctx context.Context, dir string, f Filter, limit int) (found []Record, complete bool, err error) {
 	files, err := newestFiles(dir)
 	if err != nil {

@@ -49,8 +49,8 @@ func (r *Record) Bucket() string {
 	return bucket
 }
 
-// Object returns the key of the object that a record is about; it is empty where there is none, or where a bucket key
-// served many objects.
+// Object returns the key of the object in a record. It is empty for a record without an object, or for a use of a bucket
+// key, shared by many objects.
 func (r *Record) Object() string {
 	if r.EventSource == S3Source {
 		key, _ := r.RequestParameters["key"].(string)

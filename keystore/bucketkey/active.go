@@ -150,8 +150,8 @@ func (b *Keys) openRecord(e state.Entry) (r record, err error) {
 	return r, err
 }
 
-// Reseal seals active blobs again under the newest root secret: a rekey. A record that does not open is left as it is; the
-// next write replaces it.
+// Reseal seals active blobs again under the newest root secret: a rekey. A record that does not open is left as it is;
+// the next write replaces it.
 func (b *Keys) Reseal(ctx context.Context) error {
 	entries, err := b.store.Range(ctx, Prefix, "", 0)
 	if err != nil {
@@ -310,8 +310,9 @@ func (b *Keys) dropRecords(ctx context.Context, keyARN string) error {
 	return nil
 }
 
-// Prune deletes active blobs at the end of their period, of scopes without writers, and damaged records. Chains keep their
-// heads; with NoChain they are deleted. Prune is for a timer of the owner's: only the size of the state depends on it.
+// Prune deletes active blobs at the end of their period, of scopes without writers, and damaged records. Chains keep
+// their heads; with NoChain they are deleted. Prune is for a timer of the owner's: only the size of the state depends
+// on it.
 func (b *Keys) Prune(ctx context.Context) error {
 	if b.cfg.NoChain {
 		if err := b.dropChains(ctx); err != nil {

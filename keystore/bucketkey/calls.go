@@ -9,11 +9,11 @@ import (
 	"waxseal/keystore"
 )
 
-// granted reports whether the requester was authorised within the window, or returns a refusal from memory. The subject of
-// an authorisation is the target, or a version of it: the key service decides by requester, KMS key and encryption context,
-// and all blobs of a target share these. So reading the data of many days needs no more authorisations than reading the
-// data of a single day. blob is the id of the blob to be read, with possibly a refusal of its own; for a write it is the
-// target's id.
+// granted reports whether the requester was authorised within the window, or returns a refusal from memory. The subject
+// of an authorisation is the target, or a version of it: the key service decides by requester, KMS key and encryption
+// context, and all blobs of a target share these. So reading the data of many days needs no more authorisations than
+// reading the data of a single day. blob is the id of the blob to be read, with possibly a refusal of its own; for a
+// write it is the target's id.
 func (b *Keys) granted(caller keystore.Caller, action keystore.Action, t *target, subject, blob id) (bool, error) {
 	who := requesterOf(caller)
 	ok, err := b.memory.grant(t, grantKey{who, action, subject})
@@ -128,8 +128,8 @@ func (b *Keys) cache(t *target, id id, o *opened, issued stamp, epoch uint64) {
 	b.memory.putKey(t, id, &cachedKey{o: o, keyARN: t.keyARN, issued: issued, ttl: maxOpened}, epoch)
 }
 
-// ofBlob reports whether a failure to open a blob concerns this blob only, and not the other blobs of the target. An attacker
-// with write access to the store can put a damaged blob there, for example.
+// ofBlob reports whether a failure to open a blob concerns this blob only, and not the other blobs of the target. An
+// attacker with write access to the store can put a damaged blob there, for example.
 func ofBlob(err error) bool {
 	switch keystore.KindOf(err) {
 	case keystore.InvalidCiphertext, keystore.IncorrectKey, keystore.Internal:

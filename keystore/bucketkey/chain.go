@@ -132,8 +132,8 @@ func (c *chains) with(ch *chain) *chains {
 	return next
 }
 
-// find returns the chain and the row of a blob. known reports whether the blob is in a chain, as head or predecessor, or no
-// chain is usable; the chain of a head is nil.
+// find returns the chain and the row of a blob. known reports whether the blob is in a chain, as head or predecessor,
+// or no chain is usable; the chain of a head is nil.
 func (c *chains) find(t *target, blob id) (ch *chain, row int, known bool) {
 	if at, ok := c.index[[8]byte(blob[:])]; ok {
 		ch, row := c.Chains[at.chain], int(at.row)

@@ -370,7 +370,8 @@ func TestChainDamaged(t *testing.T) {
 	}
 }
 
-// TestChainDamagedIsSaidOnce: a damaged record is read, and said in the log, once in a window, however many blobs are read.
+// TestChainDamagedIsSaidOnce: a damaged record is read, and said in the log, once in a window, however many blobs are
+// read.
 func TestChainDamagedIsSaidOnce(t *testing.T) {
 	r := newRig(t)
 	all := r.days(r.Keys, photos, r.key, 40)
@@ -603,7 +604,8 @@ func TestChainRaces(t *testing.T) {
 	r.counts("ten days", ops{keystoretest.OpDecrypt: 1})
 }
 
-// TestChainWithoutState: while the state is away, chains in memory go on, and a process without them has the blobs decrypted.
+// TestChainWithoutState: while the state is away, chains in memory go on, and a process without them has the blobs
+// decrypted.
 func TestChainWithoutState(t *testing.T) {
 	r := newRig(t)
 	down := &failingStore{Store: r.store}

@@ -113,8 +113,9 @@ func (b *Keys) reloadChains(ctx context.Context, t *target, cached *cachedChains
 	return &chains{}
 }
 
-// readChained returns a handle on the key of a blob through its chain, or nil if the blob has to be decrypted itself: it is
-// in no chain, or head or row do not open. authorised reports whether the requester is authorised to Decrypt afterwards.
+// readChained returns a handle on the key of a blob through its chain, or nil if the blob has to be decrypted itself:
+// it is in no chain, or head or row do not open. authorised reports whether the requester is authorised to Decrypt
+// afterwards.
 func (b *Keys) readChained(ctx context.Context, caller keystore.Caller, t *target, blob []byte, authorised bool) (*keystore.Handle, bool, error) {
 	c, row := b.findChain(ctx, t, t.blobID(blob))
 	if c == nil || b.provider.Version(c.Head) != b.provider.Version(blob) {
@@ -140,8 +141,8 @@ func (b *Keys) readChained(ctx context.Context, caller keystore.Caller, t *targe
 	return keystore.NewIndirectHandle(p.key, t.keyARN, blob), true, nil
 }
 
-// openHead returns the key of a chain's head, if the requester may Decrypt, as read does for any blob. It returns nil for a
-// damaged head: the envelope's own blob may open.
+// openHead returns the key of a chain's head, if the requester may Decrypt, as read does for any blob. It returns nil
+// for a damaged head: the envelope's own blob may open.
 func (b *Keys) openHead(ctx context.Context, caller keystore.Caller, t *target, c *chain, authorised bool) (o *opened, called bool, err error) {
 	head := t.blobID(c.Head)
 	if _, err := b.memory.grant(t, grantKey{requesterOf(caller), keystore.Decrypt, head}); err != nil {
@@ -158,9 +159,9 @@ func (b *Keys) openHead(ctx context.Context, caller keystore.Caller, t *target, 
 	return o, called, err
 }
 
-// extend returns the chains with cur as the head of its material. It returns nil, and the chains stay as they are, without a
-// material to tell versions by, or while the earlier head cannot be opened. last is the record before cur, or nil. The chain
-// does not have its blob yet if an earlier version of waxseal made it, for example.
+// extend returns the chains with cur as the head of its material. It returns nil, and the chains stay as they are,
+// without a material to tell versions by, or while the earlier head cannot be opened. last is the record before cur, or
+// nil. The chain does not have its blob yet if an earlier version of waxseal made it, for example.
 func (b *Keys) extend(ctx context.Context, t *target, cur *active, key *opened, last *record) *chainRecord {
 	if !t.chained || cur.Material == "" {
 		return nil
@@ -254,8 +255,8 @@ func (r *chainRecord) op(t *target, c *chains) (state.Op, error) {
 	return state.Op{Key: chainKey(t), Value: value}, nil
 }
 
-// toBeChained reports whether an active blob at the end of its period is in no chain yet: an earlier version of waxseal made
-// it, or its predecessor could not be opened then. The next active key takes it into its chain.
+// toBeChained reports whether an active blob at the end of its period is in no chain yet: an earlier version of waxseal
+// made it, or its predecessor could not be opened then. The next active key takes it into its chain.
 func (b *Keys) toBeChained(ctx context.Context, recordKey string, r *record) bool {
 	if b.cfg.NoChain || r.Material == "" || r.Scope == "" {
 		return false

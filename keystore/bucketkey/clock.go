@@ -18,8 +18,8 @@ func newClock(now func() time.Time) func() stamp {
 	}
 }
 
-// age returns the time since an earlier moment, by the clock with the larger difference. So neither setting the clock back
-// nor suspending the machine extends a window. A moment in the future is infinitely old.
+// age returns the time since an earlier moment, by the clock with the larger difference. So neither setting the clock
+// back nor suspending the machine extends a window. A moment in the future is infinitely old.
 func (now stamp) age(earlier stamp) time.Duration {
 	if now.mono < earlier.mono {
 		return math.MaxInt64

@@ -216,7 +216,7 @@ func plant(t *testing.T, material string, between func(*keystoretest.Fake)) *pla
 	return p
 }
 
-// reads reads the earlier blob, and wants its key, whether by the chain, and so many calls since the beginning.
+// reads reads the earlier blob. It wants the key, its way (by the chain or not), and the number of calls since the start.
 func (p *planted) reads(what string, itself bool, want *keystore.Secret, indirect bool, calls int) {
 	p.t.Helper()
 	read := p.ForRead

@@ -15,8 +15,8 @@ import (
 const ScopeContextKey = "aws:s3:arn"
 
 var (
-	// ErrTooManyContexts is returned for a scope with the maximum of bucket keys for different client contexts. The caller
-	// uses a data key of the object's own instead.
+	// ErrTooManyContexts is returned for a scope with the maximum of bucket keys for different client contexts. The
+	// caller uses a data key of the object's own instead.
 	ErrTooManyContexts = errors.New("bucketkey: too many encryption contexts share this scope")
 	// ErrReservedContext is returned for a client's context with another scope in it.
 	ErrReservedContext = errors.New("bucketkey: the encryption context key " + ScopeContextKey + " is reserved")
@@ -119,8 +119,8 @@ func (b *Keys) ForRead(ctx context.Context, caller keystore.Caller, scope, keyAR
 	return b.read(ctx, caller, t, blob, false)
 }
 
-// ForReadItself returns the key as ForRead does, and has the blob itself decrypted. The caller of ForRead uses it for a data
-// key that does not open under an [keystore.Handle.Indirect] key: a damaged chain must not pass for tampering.
+// ForReadItself returns the key as ForRead does, and has the blob itself decrypted. The caller of ForRead uses it for a
+// data key that does not open under an [keystore.Handle.Indirect] key: a damaged chain must not pass for tampering.
 func (b *Keys) ForReadItself(ctx context.Context, caller keystore.Caller, scope, keyARN string, blob []byte, user keystore.Context) (*keystore.Handle, error) {
 	t, err := b.bucketTarget(scope, keyARN, user)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// maxOpened is how long an opened key stays in memory however much it is used. It bounds the exposure of a key, not its use
-// after a revocation: a use needs an authorisation of the window.
+// maxOpened is how long an opened key stays in memory however much it is used. It bounds the exposure of a key, not its
+// use after a revocation: a use needs an authorisation of the window.
 const maxOpened = 24 * time.Hour
 
 // grantsPerKey is the number of authorizations cached for each key: keys have several requesters.

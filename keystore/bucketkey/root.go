@@ -23,15 +23,15 @@ type RootConfig struct {
 	// Name goes into the encryption context, so that a key policy can tell deployments apart. Default "default". It
 	// must not change: under a new name, older objects do not open.
 	Name string
-	// Accept are the ARNs of earlier KMS keys of the root, for objects written under them. An id comes from the store, and
-	// the store must not be able to name a KMS key of its own, and so a root known to it.
+	// Accept are the ARNs of earlier KMS keys of the root, for objects written under them. An id comes from the store,
+	// and the store must not be able to name a KMS key of its own, and so a root known to it.
 	Accept []string
 	// Period is how long a root key wraps new data. Default a year.
 	Period time.Duration
 }
 
-// Root is a [keystore.Root] under a KMS key of any provider: a data key, kept and used like a bucket key, wraps for a long
-// time. It needs the key service at most twice in a window.
+// Root is a [keystore.Root] under a KMS key of any provider: a data key, kept and used like a bucket key, wraps for a
+// long time. It needs the key service at most twice in a window.
 type Root struct {
 	keys *Keys
 	ring keystore.ServiceKeys

@@ -25,7 +25,7 @@ type Options struct {
 	// ActionPrefixes are the services for actions ("s3", "kms"); nil allows all.
 	ActionPrefixes []string
 
-	// Resource, where set, tells whether a policy may name this resource.
+	// Resource, if set, reports whether a policy may name this resource.
 	Resource func(string) bool
 
 	// NoResource makes Resource optional in statements.

@@ -227,7 +227,8 @@ func (p *Policy) decideOwn(r *Request) Decision {
 	return decision
 }
 
-// namesService reports whether a pattern of an action names the service of the action, as "iam:*" does and "*" and "i*:*" do not.
+// namesService reports whether a pattern of an action names the service of the action, as "iam:*" does and "*" and
+// "i*:*" do not.
 func namesService(pattern, action string) bool {
 	service, _, _ := strings.Cut(action, ":")
 	of, _, ok := strings.Cut(pattern, ":")

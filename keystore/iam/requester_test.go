@@ -12,9 +12,9 @@ func identityPolicy(t testing.TB, statements string) *iam.Policy {
 	return parse(t, `{"Version":"2012-10-17","Statement":[`+statements+`]}`, iam.Options{Kind: iam.Identity})
 }
 
-// TestPolicyEvaluation is AWS's table of how the policies of a requester and of a resource come together: the resource's
-// policy names the user, the role, the session, everybody or the account; each without and with a session policy, and each
-// under every say of the identity's policies. Denied anywhere is denied.
+// TestPolicyEvaluation is AWS's table of how the policies of a requester and of a resource come together: the
+// resource's policy names the user, the role, the session, everybody or the account; each without and with a session
+// policy, and each under every say of the identity's policies. Denied anywhere is denied.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic_policy-eval-basics.html
 func TestPolicyEvaluation(t *testing.T) {
 	const account, action, resource = "111122223333", "s3:GetObject", "arn:aws:s3:::b/k"

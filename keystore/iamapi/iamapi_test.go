@@ -134,7 +134,7 @@ func TestEveryOperationOfTheModel(t *testing.T) {
 	}
 }
 
-// TestNobodyAsks: no operation is answered without a signature, and none to whom no policy allows it; "*" does not.
+// TestNobodyAsks: no operation is answered without a signature and a policy that names IAM; "*" is not enough.
 func TestNobodyAsks(t *testing.T) {
 	r := newRig(t)
 	all, err := iam.ParsePolicy([]byte(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`), iam.Options{Kind: iam.Identity})

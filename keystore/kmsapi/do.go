@@ -8,8 +8,8 @@ import (
 	"waxseal/keystore/local"
 )
 
-// Do performs an operation for a caller whom another endpoint has authenticated: the request is checked, authorised and
-// recorded as a request to the KMS endpoint is. The error of a refusal is a *Refusal.
+// Do performs an operation for a caller authenticated by another endpoint: the request is checked, authorized and
+// recorded like a request to the KMS endpoint. The error of a refusal is a *Refusal.
 func Do(ctx context.Context, s *local.Service, caller keystore.Caller, operation string, request map[string]any) (any, error) {
 	out, err := do(ctx, s, caller, operation, request)
 	if err != nil {

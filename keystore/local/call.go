@@ -98,7 +98,8 @@ type access struct {
 	facts   facts               // further condition keys
 	begets  *CreateGrantRequest // the grant to make: an allowing grant must cover it
 
-	// fit, where set, tells whether this kind of key has the operation at all; asked before the key's state.
+	// fit, if set, returns an error if this kind of key does not have the operation. It is called before the key's
+	// state is checked.
 	fit func(*record) error
 }
 

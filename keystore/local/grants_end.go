@@ -31,7 +31,7 @@ func (e *edit) dropGrant(k *key, grantID string, dryRun bool) error {
 	return nil
 }
 
-// RetireGrant ends a grant, by whom the grant says: see mayRetire.
+// RetireGrant ends a grant. mayRetire decides who may.
 func (s *Service) RetireGrant(ctx context.Context, caller keystore.Caller, in *RetireGrantRequest) (*Empty, error) {
 	return perform(ctx, s, caller, "RetireGrant", in, func(c *call) (*Empty, error) {
 		keyID, grantID, err := retireTarget(in)

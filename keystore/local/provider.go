@@ -8,8 +8,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Provider returns the service as a keystore.Provider, for the S3 side: with the same keys, authorization and audit log as
-// the KMS API.
+// Provider returns the service as a keystore.Provider, for the S3 side: with the same keys, authorization and audit log
+// as the KMS API.
 func (s *Service) Provider() keystore.Provider { return &provider{s} }
 
 type provider struct{ s *Service }

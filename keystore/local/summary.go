@@ -22,8 +22,8 @@ type KeySummary struct {
 	LastUseFor   string    // the operation
 }
 
-// Summaries returns at most limit keys of an account with ids greater than after, in order; limit 0 returns all. It is for
-// the operator's overview and no operation of the API: it asks no policy and leaves no audit record.
+// Summaries returns at most limit keys of an account with ids greater than after, in order; limit 0 returns all. It is
+// for the operator's overview and no operation of the API: it asks no policy and leaves no audit record.
 func (s *Service) Summaries(ctx context.Context, account, after string, limit int) ([]KeySummary, error) {
 	prefix := keyPrefix + account + "/"
 	entries, err := s.state.Range(ctx, prefix, prefix+after, limit)

@@ -17,7 +17,7 @@ import (
 // lines that begin with # are comments.
 const rootFileHeader = "waxseal-root-secret-v1"
 
-// ErrNoSecret is returned where there is no root secret, and a new root secret would open nothing of the state.
+// ErrNoSecret is returned for a missing root secret beside an existing state: a new root secret would not open the state.
 var ErrNoSecret = errors.New("rootkey: there is no root secret")
 
 // Load returns the root secret. env is the value of the environment variable: one or more secrets, newest first, with
@@ -124,9 +124,9 @@ func (r *Secret) write(place func(oldpath, newpath string) error) (err error) {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Rotate puts a new secret first, in the file too, and takes in secrets added to the file since it was read. Sealed values
-// open as before; their owners seal them again (see Stale), and then the older secrets
-// can be pruned. A secret from the environment is changed there.
+// Rotate puts a new secret first, in the file too, and takes in secrets added to the file since it was read. Sealed
+// values open as before; their owners seal them again (see Stale), and then the older secrets can be pruned. A secret
+// from the environment is changed there.
 func (r *Secret) Rotate() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -138,8 +138,8 @@ func (r *Secret) Rotate() error {
 	return r.replace(slices.Concat([]*keystore.Secret{&s}, came, r.secrets))
 }
 
-// Prune removes all secrets but the newest, from the file too. It removes none while the file has an unknown secret, added
-// since it was read: something may be sealed under it.
+// Prune removes all secrets but the newest, from the file too. It removes none while the file has an unknown secret,
+// added since it was read: something may be sealed under it.
 func (r *Secret) Prune() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -26,9 +26,9 @@ const (
 // number 1 and the number says nothing: see sse.CountedServiceKeys.
 const firstRandomID = 1 << 16
 
-// Ring has the service's own keys: random, sealed, in the state. A MAC is stored with the id of its key. Ids are random, so
-// that a ring tells its own keys from the keys of another deployment, or of a state that was
-// lost. It is safe for concurrent use.
+// Ring has the service's own keys: random, sealed, in the state. A MAC is stored with the id of its key. Ids are
+// random, so that a ring tells its own keys from the keys of another deployment, or of a state that was lost. It is
+// safe for concurrent use.
 type Ring struct {
 	store  state.Store
 	sealer state.Sealer

@@ -179,7 +179,8 @@ func TestRootSecretFile(t *testing.T) {
 	}
 }
 
-// TestRootSecretFileChanges: a secret added to the file since it was read stays there, and opens, after every later write.
+// TestRootSecretFileChanges: a secret added to the file since it was read stays there, and opens, after every later
+// write.
 func TestRootSecretFileChanges(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root.key")
 	early := must(rootkey.Load("", path, true))

@@ -139,7 +139,8 @@ func (f *frame) finish() ([]Header, error) {
 	return lines, nil
 }
 
-// nothing refuses bytes behind the last chunk of a body without trailers, but for the empty line that some clients leave out.
+// nothing refuses bytes behind the last chunk of a body without trailers, but for the empty line that some clients
+// leave out.
 func nothing(rest []byte) error {
 	if len(bytes.TrimRight(rest, "\r\n")) > 0 {
 		return errChunkEncoding("it goes on behind its last chunk.")

@@ -203,7 +203,7 @@ func TestHeaderRefusals(t *testing.T) {
 	wantCode(t, err, "SignatureDoesNotMatch")
 }
 
-// TestDateHeader signs with Date where there is no x-amz-date.
+// TestDateHeader signs with Date instead of x-amz-date.
 func TestDateHeader(t *testing.T) {
 	v := docVerifier()
 	r := set(plainRequest(), "Date", docTime.Format("Mon, 02 Jan 2006 15:04:05 GMT"))

@@ -52,7 +52,7 @@ func TestNoSecretInRefusals(t *testing.T) {
 	}
 }
 
-// wronglySigned are requests with a wrong signature in every form, with a secret in a header or parameter.
+// wronglySigned returns requests with a wrong signature of every form, and a secret in a header or parameter.
 func wronglySigned(t *testing.T, v *sigv4.Verifier, name string) map[string]*sigv4.Request {
 	t.Helper()
 	requests := map[string]*sigv4.Request{}

@@ -449,7 +449,7 @@ func (v *Verifier) build(w *work, a *Auth, r *Request, without string, in place)
 	return nil
 }
 
-// cloneID keeps the cache from holding on to whole headers.
+// cloneID copies the strings of an id, so that the cache does not keep whole headers in memory.
 func cloneID(id keyID) keyID {
 	return keyID{strings.Clone(id.accessKey), strings.Clone(id.date), strings.Clone(id.region), strings.Clone(id.service)}
 }

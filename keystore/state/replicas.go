@@ -138,7 +138,7 @@ func (r *Replicas) Err() error {
 // Shared reports whether other processes may use the state.
 func (r *Replicas) Shared() bool { return r != nil }
 
-// Age returns how old this process's knowledge of the state may be.
+// Age returns the greatest possible age of this process's caches of the state.
 func (r *Replicas) Age() time.Duration {
 	if r == nil {
 		return 0

@@ -103,8 +103,8 @@ func denied(who, action, role string) error {
 	return awsquery.Fail(403, "AccessDenied", "User: %s is not authorized to perform: %s on resource: %s", who, action, role)
 }
 
-// assumeRole lets a user, or a session of another role, assume a role: the role's trust policy must allow it, and, unless it
-// names the caller itself, the caller's own policies too.
+// assumeRole lets a user, or a session of another role, assume a role: the role's trust policy must allow it, and,
+// unless it names the caller itself, the caller's own policies too.
 func (a *api) assumeRole(ctx context.Context, r *awsquery.Request) (any, error) {
 	who := r.Caller.Requester
 	arn := r.Get("RoleArn")
@@ -140,7 +140,8 @@ func (a *api) assumeRole(ctx context.Context, r *awsquery.Request) (any, error) 
 	return a.issue(ctx, r, role, claims)
 }
 
-// trusted is the say of a trust policy. Without a permission there is no way in: a caller's own policies do not open a role.
+// trusted is the say of a trust policy. Without a permission there is no way in: a caller's own policies do not open a
+// role.
 func trusted(trust *iam.Policy, r *iam.Request) iam.Result {
 	result := trust.Decide(r)
 	if result.Decision == iam.NoMatch {
@@ -256,8 +257,8 @@ func (a *api) assumeWithWebIdentity(ctx context.Context, r *awsquery.Request) (a
 	return out, err
 }
 
-// refuseToken is the refusal of a token in STS's words. Where an issuer's keys could not be read the reason is for waxseal's
-// own log.
+// refuseToken is the refusal of a token in STS's words. Where an issuer's keys could not be read the reason is for
+// waxseal's own log.
 func (a *api) refuseToken(r *awsquery.Request, err error) error {
 	switch {
 	case errors.Is(err, webidentity.ErrExpired):

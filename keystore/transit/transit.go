@@ -94,7 +94,7 @@ var (
 	_ keystore.KeyVersions = (*Provider)(nil)
 )
 
-// New returns without waiting for the engine: the service can start while the engine is away.
+// New returns a provider without waiting for the engine: the service can start while the engine is away.
 func New(cfg Config) (*Provider, error) {
 	cfg = cfg.withDefaults()
 	c, err := newClient(cfg)

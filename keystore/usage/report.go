@@ -11,8 +11,9 @@ import (
 	"waxseal/keystore/audit"
 )
 
-// AWS KMS's published prices (https://aws.amazon.com/kms/pricing/) for requests of symmetric keys, in every commercial region
-// but few: 20,000 a month are free. Asymmetric requests and the keys themselves ($1 a month each) are not in the bill.
+// AWS KMS's published prices (https://aws.amazon.com/kms/pricing/) for requests of symmetric keys, in every commercial
+// region but few: 20,000 a month are free. Asymmetric requests and the keys themselves ($1 a month each) are not in the
+// bill.
 const (
 	FreeCalls      = 20_000
 	DollarsPer10K  = 0.03
@@ -117,7 +118,7 @@ func newReport(month string, rows map[rowID]Row, avoided uint64) *Report {
 	return r
 }
 
-// dollars is the price of so many requests in a month.
+// dollars returns the price of a month's requests.
 func dollars(calls uint64) float64 {
 	return float64(calls-min(calls, FreeCalls)) * priceOfOneCall
 }
