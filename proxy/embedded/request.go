@@ -191,8 +191,8 @@ func newRequest(r *http.Request) (*request, error) {
 	return q, nil
 }
 
-// Operation gives AWS's name of the operation that a request asks for, and what it is about. A request that is none has a
-// name that AWS does not have.
+// Operation returns AWS's name of the requested operation, with its bucket, key and query. An unknown request gets a name
+// that AWS does not have.
 func Operation(r *http.Request) (name, bucket, key string, query url.Values) {
 	q, err := newRequest(r)
 	if err != nil && q.op == "" {
