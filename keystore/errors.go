@@ -55,7 +55,7 @@ func Errorf(kind Kind, keyARN, format string, args ...any) *Error {
 	return &Error{Kind: kind, KeyARN: keyARN, Message: fmt.Sprintf(format, args...)}
 }
 
-// KindOf is the kind of an error: of the Error in its chain, Unavailable for a context's end, else Internal. It is
+// KindOf returns the kind of an error: of the Error in its chain, Unavailable for a context's end, else Internal. It is
 // empty for nil.
 func KindOf(err error) Kind {
 	var e *Error

@@ -44,7 +44,7 @@ type ownKey Secret
 func (k *ownKey) Bytes() []byte { return (*Secret)(k).Bytes() }
 func (k *ownKey) Release()      { (*Secret)(k).Zero() }
 
-// Key is the key, 32 bytes, not to be changed, and not to be used after Release.
+// Key returns the key, 32 bytes, not to be changed, and not to be used after Release.
 func (h *Handle) Key() []byte {
 	if h.released.Load() {
 		// A data key wrapped under zeros would be open to everybody.
@@ -53,10 +53,10 @@ func (h *Handle) Key() []byte {
 	return h.key.Bytes()
 }
 
-// Blob is the key under its KMS key, to be stored with the data keys wrapped under it. Not to be changed.
+// Blob returns the key under its KMS key, to be stored with the data keys wrapped under it. Not to be changed.
 func (h *Handle) Blob() []byte { return h.blob }
 
-// KeyARN is the ARN of the KMS key.
+// KeyARN returns the ARN of the KMS key.
 func (h *Handle) KeyARN() string { return h.keyARN }
 
 // Release gives the key back. A second Release does nothing.

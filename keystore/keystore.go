@@ -38,7 +38,7 @@ func CallerOf(who *iam.Requester) Caller {
 	return Caller{Requester: who, ARN: who.ARN, AccountID: who.AccountID, AccessKeyID: who.AccessKey, UserName: who.Name}
 }
 
-// Conditions are the condition keys of every request.
+// Conditions returns the condition keys of every request.
 func (c Caller) Conditions(now time.Time, region string) iam.Values {
 	v := iam.Values{}
 	v.Set("aws:CurrentTime", now.UTC().Format(time.RFC3339))
@@ -76,7 +76,7 @@ func TransportOf(tls bool) Transport {
 	return PlainHTTP
 }
 
-// SecureTransport is the value of aws:SecureTransport. A call over no transport has none.
+// SecureTransport returns the value of aws:SecureTransport. A call over no transport has none.
 func (t Transport) SecureTransport() (value string, ok bool) {
 	return strconv.FormatBool(t == OverTLS), t != NoTransport
 }
@@ -91,7 +91,7 @@ type TLS struct {
 // Context is a KMS encryption context: authenticated, logged, not secret.
 type Context map[string]string
 
-// Encode is the canonical form of a context, for use as associated data: the number of pairs, then each key and
+// Encode returns the canonical form of a context, for use as associated data: the number of pairs, then each key and
 // value with its length before it, sorted by key, all numbers 32 bits big-endian. Two contexts have the same
 // encoding only when they are equal, unlike where keys and values are merely concatenated.
 func (c Context) Encode() []byte {

@@ -37,7 +37,7 @@ func RandomSecret() Secret {
 	return s
 }
 
-// Bytes is a view of the key, not a copy: it is zero after Zero.
+// Bytes returns a view of the key, not a copy: it is zero after Zero.
 func (s *Secret) Bytes() []byte { return s.b[:] }
 
 // Zero erases the key.
@@ -54,13 +54,13 @@ func (s *Secret) Equal(other *Secret) bool {
 	return subtle.ConstantTimeCompare(s.b[:], other.b[:]) == 1
 }
 
-// Format is the output of every verb of fmt.
+// Format implements fmt.Formatter: no verb prints the secret.
 func (Secret) Format(f fmt.State, _ rune) {
 	// fmt gives a Formatter no way to report a failed write; the writer's owner sees it on its own next write.
 	_, _ = io.WriteString(f, redacted)
 }
 
-// LogValue is the output of slog.
+// LogValue implements slog.LogValuer: the log never has the secret.
 func (Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText refuses: a key goes into a file or onto a wire only sealed.

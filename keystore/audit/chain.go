@@ -205,7 +205,7 @@ func (c *chain) signRestore(ctx context.Context, heads []Head) error {
 	return c.reg.restoreSigned(ctx)
 }
 
-// lastNumber is the greatest number of a closed file; 0: there is none.
+// lastNumber returns the greatest number of a closed file; 0: there is none.
 func lastNumber(dir string) (uint64, error) {
 	files, err := closedFiles(dir)
 	if err != nil || len(files) == 0 {

@@ -96,7 +96,7 @@ type link struct {
 	hash string
 }
 
-// digestName is the name of a link's file.
+// digestName returns the name of a link's file.
 func digestName(chain string, sequence uint64) string {
 	return fmt.Sprintf("%s-%012d%s", chain, sequence, digestSuffix)
 }

@@ -15,7 +15,7 @@ type Principal struct {
 	ViaService bool           // a service makes the request for the principal
 }
 
-// Identify is a principal as CloudTrail shows it
+// Identify returns a principal in CloudTrail's form
 // (https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
 func Identify(p Principal) UserIdentity {
 	who := p.Requester

@@ -101,7 +101,7 @@ const (
 // Time is an instant, in JSON in UTC and whole seconds as in CloudTrail.
 type Time struct{ time.Time }
 
-// At is t as a Time.
+// At returns t as a Time.
 func At(t time.Time) Time { return Time{t} }
 
 const timeFormat = "2006-01-02T15:04:05Z"

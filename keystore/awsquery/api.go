@@ -66,7 +66,7 @@ type Request struct {
 	Reply    map[string]any      // responseElements of the record
 }
 
-// Namespace is the XML namespace of answers.
+// Namespace returns the XML namespace of answers.
 func (a *API) Namespace() string {
 	return "https://" + a.Name + ".amazonaws.com/doc/" + a.Version + "/"
 }
@@ -135,7 +135,7 @@ func (a *API) run(ctx context.Context, op *Operation, r *Request, form *Form) (r
 	return result, err
 }
 
-// record is the event as CloudTrail has it.
+// record returns the audit record in CloudTrail's form.
 func (a *API) record(op *Operation, r *Request, form *Form, err error) *audit.Record {
 	who := audit.Identify(audit.Principal{Requester: r.Caller.Requester, AccountID: a.Account})
 	if r.Identity != nil {
@@ -176,7 +176,7 @@ func (o *Operation) parameters(form *Form) map[string]any {
 	return params
 }
 
-// success is the answer with a result.
+// success returns the answer with a result.
 func (a *API) success(op *Operation, result any, requestID string) Answer {
 	var b bytes.Buffer
 	e := xml.NewEncoder(&b)
@@ -200,7 +200,7 @@ func (a *API) success(op *Operation, result any, requestID string) Answer {
 	return Answer{Status: 200, Body: b.Bytes(), RequestID: requestID}
 }
 
-// visible is an error as the client sees it.
+// visible returns an error in its form for the client.
 func visible(err error) *Error {
 	var e *Error
 	switch {
@@ -251,7 +251,7 @@ func (r *Request) Authorize(action, resource string, more iam.Values) error {
 	return r.Denied(action, resource, own)
 }
 
-// Denied is AWS's refusal of an action.
+// Denied returns AWS's refusal of an action.
 func (r *Request) Denied(action, resource string, own iam.Own) error {
 	why := "because no identity-based policy allows the " + action + " action"
 	switch {

@@ -51,7 +51,7 @@ func ParseForm(body []byte) (*Form, error) {
 	return f, nil
 }
 
-// shown is a name as an error shows it.
+// shown returns a name in its form for an error.
 func shown(name string) string {
 	if len(name) > 64 {
 		name = name[:64]

@@ -127,7 +127,7 @@ var queryErrors = map[string]Error{
 	"ExpiredTokenException":               {Code: "ExpiredToken", Status: 403},
 }
 
-// queryError is an error of a signature in the words of the query protocol.
+// queryError returns an error of a signature in the words of the query protocol.
 func queryError(err error) error {
 	e, ok := sigv4.AsError(err)
 	if !ok {

@@ -20,7 +20,7 @@ func (b *Keys) SetClock(clock func() (mono, wall time.Duration)) {
 // Sweep runs the timer's work.
 func (b *Keys) Sweep() { b.memory.swept() }
 
-// CachedKeys is how many opened keys are in memory.
+// CachedKeys returns the number of opened keys in memory.
 func (b *Keys) CachedKeys() int { return b.memory.main.keys.Len() + b.memory.contexts.keys.Len() }
 
 // Peek returns the bytes behind a handle, also after its release.
@@ -32,7 +32,7 @@ func Peek(h *keystore.Handle) []byte {
 	return (*opened)(key.UnsafePointer()).key.Bytes()
 }
 
-// References is the number of holders of the handle's key in memory.
+// References returns the number of holders of the handle's key in memory.
 func References(h *keystore.Handle) int64 {
 	if h.Indirect() {
 		return 0

@@ -41,7 +41,7 @@ func (t *target) underVersion(version string) id {
 	return hash("waxseal/version", string(t.id[:]), version, nil)
 }
 
-// bucketTarget is the target of an S3 Bucket Key.
+// bucketTarget returns the target of an S3 Bucket Key.
 func (b *Keys) bucketTarget(scope, keyARN string, user keystore.Context) (*target, error) {
 	if v, ok := user[ScopeContextKey]; ok && v != scope {
 		return nil, ErrReservedContext
@@ -61,7 +61,7 @@ func (b *Keys) bucketTarget(scope, keyARN string, user keystore.Context) (*targe
 	}, nil
 }
 
-// blobID is the id of a blob of this target.
+// blobID returns the id of a blob of this target.
 func (t *target) blobID(blob []byte) id {
 	return hash("waxseal/blob", string(t.id[:]), "", blob)
 }

@@ -68,7 +68,7 @@ func Open(ctx context.Context, cfg Config, file []iam.User) (*Directory, error) 
 	return d, nil
 }
 
-// Account is the account of all users and roles.
+// Account returns the account of all users and roles.
 func (d *Directory) Account() string { return d.cfg.Account }
 
 // Model returns the directory's contents. They must not be changed.
@@ -160,7 +160,7 @@ func (d *Directory) Reserved(name string) bool {
 	return fileNames(*d.file.Load(), d.cfg.Account)[lower(name)]
 }
 
-// userPolicies are the effective policies of a user: its own, and its groups'.
+// userPolicies returns the effective policies of a user: its own, and its groups'.
 func (s *snapshot) userPolicies(u *User) []*iam.Policy {
 	all := s.policiesOf(u.Policies)
 	for _, name := range u.Groups {
@@ -333,7 +333,7 @@ func (m *Model) ProviderByARN(account, arn string) *Provider {
 	return p
 }
 
-// ARN is the provider's ARN.
+// ARN returns the provider's ARN.
 func (p *Provider) ARN(account string) string {
 	return "arn:aws:iam::" + account + ":oidc-provider/" + p.URL
 }
@@ -344,5 +344,5 @@ func (d *Directory) IsPrincipal(arn string) bool {
 	return ok
 }
 
-// Trust is the parsed trust policy of a role.
+// Trust returns the parsed trust policy of a role.
 func (d *Directory) Trust(r *Role) (*iam.Policy, error) { return iam.ParseTrust([]byte(r.Trust)) }

@@ -77,7 +77,7 @@ type Provider struct {
 	Created     time.Time `json:"created"`
 }
 
-// Issuer is the provider's name in tokens.
+// Issuer returns the provider's name in tokens.
 func (p *Provider) Issuer() string { return "https://" + p.URL }
 
 const idLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"

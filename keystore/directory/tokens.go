@@ -144,7 +144,7 @@ func tokenCipher(key *tokenKey, salt []byte) (cipher.AEAD, []byte, error) {
 	return aead, derived[sha256.Size:], err
 }
 
-// tokenContext is the associated data of every token of this account and deployment.
+// tokenContext returns the associated data of every token of this account and deployment.
 func (d *Directory) tokenContext() []byte {
 	var b []byte
 	for _, field := range []string{tokenLabel, d.cfg.Account, d.cfg.Deployment} {
@@ -292,7 +292,7 @@ func (d *Directory) sessionOf(s *snapshot, c *Claims) *iam.Requester {
 	}.Identify()
 }
 
-// SessionARN is the ARN of a session of a role.
+// SessionARN returns the ARN of a session of a role.
 func SessionARN(account, role, session string) string {
 	return "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + session
 }

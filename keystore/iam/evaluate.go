@@ -71,7 +71,7 @@ func (r *Request) values(key string) []string {
 	return []string{value}
 }
 
-// accountOf is the account in an ARN; ARNs of S3 have none.
+// accountOf returns the account in an ARN; ARNs of S3 have none.
 func accountOf(arn string) string {
 	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
 		return parts[4]

@@ -82,13 +82,13 @@ func (u *User) Requester() *Requester {
 	return id.Identify()
 }
 
-// UserARN is the ARN of a user of this name.
+// UserARN returns the ARN of a user of this name.
 func UserARN(account, name string) string { return "arn:aws:iam::" + account + ":user/" + name }
 
 // RootARN returns an account's root ARN, the principal for the whole account.
 func RootARN(account string) string { return "arn:aws:iam::" + account + ":root" }
 
-// ID is the user's unique id, as aws:userid and CloudTrail's principalId show it: the account's number for the root
+// ID returns the user's unique id, as aws:userid and CloudTrail's principalId show it: the account's number for the root
 // user, AIDA and 17 characters drawn from the ARN for users, AROA for roles. A session has its role's and its own name:
 // AROAEXAMPLEEXAMPLE123:session.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable
@@ -170,7 +170,7 @@ func (p Principal) NamedBy(arn string) Match {
 	return NoPrincipal
 }
 
-// policyARN is aws:PrincipalArn: for a session the role's
+// policyARN returns aws:PrincipalArn: for a session the role's
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-keys.html#condition-keys-principalarn).
 func (p Principal) policyARN() string {
 	if p.session() {
@@ -179,7 +179,7 @@ func (p Principal) policyARN() string {
 	return p.ARN
 }
 
-// kind is aws:PrincipalType
+// kind returns aws:PrincipalType
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_variables.html#principaltable).
 func (p Principal) kind() string {
 	switch {

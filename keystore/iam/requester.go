@@ -92,7 +92,7 @@ func (id *Requester) fingerprint() string {
 	return string(sum.Sum(nil))
 }
 
-// Principal is the identity as policies see it. Nobody is anonymous.
+// Principal returns the identity for policy evaluation. The nil Requester is the anonymous principal.
 func (id *Requester) Principal() Principal {
 	if id == nil || id.ARN == "" {
 		return Principal{Anonymous: true}
@@ -147,7 +147,8 @@ func decideAny(policies []*Policy, r *Request) Decision {
 	return best
 }
 
-// Decision is the identity's own say where no policy of a resource has any, as with sts:AssumeRole or kms:CreateKey.
+// Decision returns the decision of the identity's own policies, for actions without a resource policy such as
+// kms:CreateKey.
 func (o Own) Decision() Decision {
 	switch {
 	case o.Denied():

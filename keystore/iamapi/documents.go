@@ -53,7 +53,7 @@ func (a *api) checkTrust(document string) error {
 	return nil
 }
 
-// encoded is a document as IAM's answers have it: percent-encoded by RFC 3986.
+// encoded returns a document in the form of IAM's answers: percent-encoded by RFC 3986.
 func encoded(document string) string {
 	return strings.ReplaceAll(url.QueryEscape(document), "+", "%20")
 }

@@ -90,7 +90,7 @@ func (r *rig) fails(want, op string, pairs ...string) {
 	}
 }
 
-// field is the text of the first element of a name.
+// field returns the text of the first element with a name.
 func field(body, name string) string {
 	_, rest, _ := strings.Cut(body, "<"+name+">")
 	text, _, _ := strings.Cut(rest, "</"+name+">")

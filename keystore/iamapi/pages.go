@@ -40,5 +40,5 @@ func cut[T any](r *awsquery.Request, all []T, name func(T) string) ([]T, page, e
 	return all, page{true, base64.RawURLEncoding.EncodeToString([]byte(name(all[n-1])))}, nil
 }
 
-// isoTime is a time as IAM writes it.
+// isoTime returns a time in IAM's form.
 func isoTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -42,7 +42,7 @@ func showFileUser(u *iam.User) userResult {
 	return userResult{path, u.Name, u.ID(), u.ARN, ""}
 }
 
-// fileUsers are the account's users of the configuration file.
+// fileUsers returns the account's users of the configuration file.
 func (a *api) fileUsers() []iam.User {
 	return slices.DeleteFunc(slices.Clone(a.dir.File()), func(u iam.User) bool {
 		return u.AccountID != a.dir.Account() || !strings.Contains(u.ARN, ":user/")

@@ -16,7 +16,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// Signed is the request as its signer saw it.
+// Signed returns the request for the check of its signature.
 func Signed(ctx *fasthttp.RequestCtx, body []byte) *sigv4.Request {
 	path, query, _ := strings.Cut(string(ctx.Request.Header.RequestURI()), "?")
 	sum := sha256.Sum256(body)

@@ -134,7 +134,7 @@ func (f *Fake) Calls() []Call {
 	return append([]Call(nil), f.calls...)
 }
 
-// Count is the number of calls of some ops since the last Reset; of all but Resolve when none is named.
+// Count returns the number of calls of some ops since the last Reset; of all but Resolve when none is named.
 func (f *Fake) Count(ops ...Op) int {
 	n := 0
 	for _, c := range f.Calls() {
@@ -363,7 +363,7 @@ type Clock struct {
 	t  time.Time
 }
 
-// Now is the clock's time.
+// Now returns the clock's time.
 func (c *Clock) Now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

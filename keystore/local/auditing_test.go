@@ -14,7 +14,7 @@ import (
 	"waxseal/keystore/audit"
 )
 
-// shown is a record as JSON, the way its readers get it.
+// shown returns a record as JSON, as its readers get it.
 func shown(t *testing.T, r audit.Record) map[string]any {
 	t.Helper()
 	raw := must(json.Marshal(r))(t)

@@ -35,7 +35,7 @@ func (c *call) authorize(k *key, given string, a access) error {
 	return c.decide(k, k.policy, req, a)
 }
 
-// principal is the caller as policies see it.
+// principal returns the caller for policy evaluation.
 func (c *call) principal() iam.Principal { return c.caller.Requester.Principal() }
 
 // acrossAccounts are the actions that a key's policy can allow to other accounts. For all other actions such a
@@ -101,7 +101,7 @@ func checkContext(ec keystore.Context) error {
 	return nil
 }
 
-// conditions are the condition keys of a request on a key.
+// conditions returns the condition keys of a request on a key.
 func (c *call) conditions(r *record, given string, a access) iam.Values {
 	v := c.callerConditions()
 	v.Set("kms:KeySpec", r.Spec)

@@ -64,12 +64,12 @@ func failf(code, format string, args ...any) *Error {
 
 func invalid(format string, args ...any) *Error { return failf(codeValidation, format, args...) }
 
-// errStateAway is the error for the client if the state store is unreachable, or a transaction's outcome is unknown.
+// errStateAway returns the error for the client if the state store is unreachable, or a transaction's outcome is unknown.
 func errStateAway() *Error {
 	return failf(codeDependencyTimeout, "The system timed out while trying to fulfill the request. You can retry the request.")
 }
 
-// errInternal is the only thing a client learns of a fault on our side; the log has the rest.
+// errInternal returns the error for a client after an internal fault; only the log has the cause.
 func errInternal() *Error {
 	return failf(codeInternal, "The request was rejected because an internal exception occurred. The request can be retried.")
 }

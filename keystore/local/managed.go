@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// managedKey is the AWS managed key alias/aws/s3 of an account, made now if this is the first use of it.
+// managedKey returns the AWS managed key alias/aws/s3 of an account, made now if this is the first use of it.
 func (s *Service) managedKey(ctx context.Context, account string) (*key, error) {
 	var k *key
 	err := retry(ctx, func() error {

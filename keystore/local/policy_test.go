@@ -30,7 +30,7 @@ const samplePolicy = `{
 // noPolicy is an identity policy about another service: its user can do only what a key policy allows by name.
 const noPolicy = allowNothing
 
-// allowKMS is an identity policy with an Allow for these actions on every key.
+// allowKMS returns an identity policy with an Allow for these actions on every key.
 func allowKMS(actions ...string) string {
 	return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["` + strings.Join(actions, `","`) + `"],"Resource":"*"}]}`
 }

@@ -182,7 +182,7 @@ func (s *Service) sweepRoot(ctx context.Context) error {
 	return s.rotateRoot(ctx, func(r *rootRecord) bool { return due(r.Versions[len(r.Versions)-1].Created) })
 }
 
-// Root is the service as the root of SSE-S3. The ring holds the keys of the service itself.
+// Root returns the service as the root of SSE-S3. The ring holds the keys of the service itself.
 func (s *Service) Root(ring keystore.ServiceKeys) keystore.Root { return &root{s, ring} }
 
 type root struct {

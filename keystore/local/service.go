@@ -234,7 +234,7 @@ func (s *Service) sealMaterial(r *record, secret []byte, m material) (material, 
 	return m, nil
 }
 
-// openMaterial is the plaintext of a material, for the caller to erase.
+// openMaterial returns the plaintext of a material, for the caller to erase.
 func (s *Service) openMaterial(r *record, m *material) ([]byte, error) {
 	if m == nil || m.Sealed == nil {
 		return nil, failf(codeInvalidState, "%s is pending import.", r.arn())

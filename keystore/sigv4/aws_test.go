@@ -101,7 +101,7 @@ func TestPublishedPresigned(t *testing.T) {
 	}
 }
 
-// chunkedExample is the request of
+// chunkedExample returns the request of
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html.
 func chunkedExample() (*sigv4.Request, []byte) {
 	r := &sigv4.Request{Method: "PUT", RawPath: "/examplebucket/chunkObject.txt", Host: "s3.amazonaws.com", ContentLength: 66824,
@@ -131,7 +131,7 @@ func chunks(list ...chunk) []byte {
 	return b.Bytes()
 }
 
-// trailerExample is the request of
+// trailerExample returns the request of
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html.
 func trailerExample() (*sigv4.Request, []byte) {
 	r := &sigv4.Request{Method: "PUT", RawPath: "/examplebucket/chunkObject.txt", Host: "s3.amazonaws.com",

@@ -8,7 +8,7 @@ import (
 	"waxseal/keystore/sigv4"
 )
 
-// benchRequest is a PUT as the AWS SDKs send it.
+// benchRequest returns a PUT as the AWS SDKs send it.
 func benchRequest(b *testing.B, v *sigv4.Verifier) *sigv4.Request {
 	r := &sigv4.Request{Method: "PUT", RawPath: "/bucket/some/longer/key/with%20space.bin", RawQuery: "partNumber=7&uploadId=abcdefghijklmnopqrstuvwxyz0123456789",
 		Host: "s3.us-east-1.example.com:9800", ContentLength: 8 << 20, Headers: headers("User-Agent", "aws-sdk-go-v2/1.47.7 os/linux lang/go#1.26.8",

@@ -270,7 +270,7 @@ func appendTrimmed(dst []byte, value string) []byte {
 // sameName compares header names; their lengths differ most of the time.
 func sameName(a, b string) bool { return len(a) == len(b) && strings.EqualFold(a, b) }
 
-// header is the value of a header that counts once: the first of its name, and how many there are.
+// header returns the value of the first header with a name, and the number of such headers.
 func (r *Request) header(name string) (value string, count int) {
 	for i := range r.Headers {
 		if sameName(r.Headers[i].Name, name) {

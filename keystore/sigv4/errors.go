@@ -22,7 +22,7 @@ type Error struct {
 
 func (e *Error) Error() string { return "sigv4: " + e.Code + ": " + e.Message }
 
-// Field is the value of one of Fields, or "".
+// Field returns the value of one of Fields, or "".
 func (e *Error) Field(name string) string {
 	for _, f := range e.Fields {
 		if f.Name == name {
@@ -85,12 +85,12 @@ func errMalformedQuery(message string, fields ...Header) *Error {
 
 func errURI() *Error { return fail(400, "InvalidURI", "Couldn't parse the specified URI.") }
 
-// errLength is S3's answer to a body of another length than was announced.
+// errLength returns S3's error for a body with a length other than announced.
 func errLength(fields ...Header) *Error {
 	return fail(400, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header", fields...)
 }
 
-// errIncompleteBody is S3's error for a cut body, and for every aws-chunked body with a broken frame.
+// errIncompleteBody returns S3's error for a cut body, and for every aws-chunked body with a broken frame.
 func errIncompleteBody(fields ...Header) *Error {
 	return fail(400, "IncompleteBody", "The request body terminated unexpectedly", fields...)
 }
@@ -192,7 +192,7 @@ func (v *Verifier) errMismatch(accessKey, provided string, stringToSign, canonic
 // three times as much in hexadecimal digits.
 const maxShown = 8 << 10
 
-// spacedHex is S3's form of StringToSignBytes: two hex digits a byte, with spaces.
+// spacedHex returns S3's form of StringToSignBytes: two hex digits a byte, with spaces.
 func spacedHex(b []byte) string {
 	const digits = "0123456789abcdef"
 	out := make([]byte, 0, 3*len(b))

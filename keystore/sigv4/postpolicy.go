@@ -152,7 +152,7 @@ func (p *PostPolicy) addList(raw json.RawMessage) error {
 	return nil
 }
 
-// showCondition is a condition as an error repeats it.
+// showCondition returns a condition in its form for an error.
 func showCondition(operation, field, value string) string {
 	if SecretName(strings.TrimPrefix(field, "$")) {
 		value = redacted

@@ -22,7 +22,7 @@ func SecretName(name string) bool {
 	return strings.Contains(name, "encryption-customer-key") // its MD5 too: a client may send the key there
 }
 
-// redacted is the request without its secrets: for the answer about a signature, never for its computation.
+// redacted returns the request without its secrets: for the answer about a signature, never for its computation.
 func (r *Request) redacted() *Request {
 	shown := *r
 	shown.Headers = slices.Clone(r.Headers)

@@ -26,7 +26,7 @@ type Outgoing struct {
 	Payload string // the value of x-amz-content-sha256
 }
 
-// Timestamp is the value of x-amz-date.
+// Timestamp returns the value of x-amz-date.
 func Timestamp(t time.Time) string { return t.UTC().Format("20060102T150405Z") }
 
 // Sign returns the value of the Authorization header.

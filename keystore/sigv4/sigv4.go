@@ -90,7 +90,7 @@ func (k Kind) String() string { return kindNames[k] }
 // V4 reports whether the proof is a Signature Version 4 one, as S3 demands for SSE-KMS.
 func (k Kind) V4() bool { return k == HeaderV4 || k == PresignedV4 || k == PostV4 }
 
-// SignatureVersion is CloudTrail's name of the scheme: "SigV4", "SigV2", or "" for an anonymous request.
+// SignatureVersion returns CloudTrail's name of the scheme: "SigV4", "SigV2", or "" for an anonymous request.
 func (k Kind) SignatureVersion() string {
 	switch k {
 	case Anonymous:
@@ -102,7 +102,7 @@ func (k Kind) SignatureVersion() string {
 	}
 }
 
-// Method is CloudTrail's AuthenticationMethod: "AuthHeader", "QueryString", or "" for the rest.
+// Method returns CloudTrail's AuthenticationMethod: "AuthHeader", "QueryString", or "" for the rest.
 func (k Kind) Method() string {
 	switch k {
 	case HeaderV4, HeaderV2:

@@ -37,7 +37,7 @@ func tokenVerifier(service string) *sigv4.Verifier {
 	}}
 }
 
-// tokenForm is a POST form with a token in its signed policy, or without a token.
+// tokenForm returns a POST form with a token in its signed policy, or without a token.
 func tokenForm(key, secret, token string) []sigv4.Header {
 	condition := ""
 	if token != "" {
@@ -115,7 +115,7 @@ func TestSessionTokens(t *testing.T) {
 	}
 }
 
-// presign is the query of a presigned POST of /b.
+// presign returns the query of a presigned POST of /b.
 func presign(t *testing.T, key, secret, token string) string {
 	t.Helper()
 	query := url.Values{"X-Amz-Algorithm": {"AWS4-HMAC-SHA256"}, "X-Amz-Credential": {key + "/20130524/us-east-1/s3/aws4_request"},

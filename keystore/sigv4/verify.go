@@ -249,7 +249,7 @@ func (v *Verifier) errMissingComponent(name string) *Error {
 	return errMalformedHeader("missing " + name + ".")
 }
 
-// headerDate is the date of a request signed in its header: x-amz-date, or else Date.
+// headerDate returns the date of a request signed in its header: x-amz-date, or else Date.
 func (v *Verifier) headerDate(r *Request, c credential) (time.Time, error) {
 	value, count := r.header("X-Amz-Date")
 	if count == 0 {

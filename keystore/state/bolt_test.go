@@ -298,7 +298,7 @@ func TestBackupLeavesNoCopy(t *testing.T) {
 	}
 }
 
-// copiesIn are the files in a directory besides the state.
+// copiesIn returns the files in a directory besides the state.
 func copiesIn(t *testing.T, dir string) (found []os.FileInfo) {
 	t.Helper()
 	files, err := os.ReadDir(dir)
@@ -317,7 +317,7 @@ func copiesIn(t *testing.T, dir string) (found []os.FileInfo) {
 	return found
 }
 
-// lastCommit is the number of the file's last commit.
+// lastCommit returns the number of the file's last commit.
 func lastCommit(t *testing.T, s *boltStore) (id int) {
 	t.Helper()
 	if err := s.db.View(func(tx *bbolt.Tx) error { id = tx.ID(); return nil }); err != nil {

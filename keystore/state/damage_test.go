@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// filledState is a state file with many pages.
+// filledState returns a state file with many pages.
 func filledState(t *testing.T) []byte {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "state.db")

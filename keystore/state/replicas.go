@@ -120,7 +120,7 @@ func (r *Replicas) Leave(ctx context.Context) error {
 	return err
 }
 
-// Ended is closed when this replica must end; Err returns the reason. It is nil for a process alone.
+// Ended returns closed when this replica must end; Err returns the reason. It is nil for a process alone.
 func (r *Replicas) Ended() <-chan struct{} {
 	if r == nil {
 		return nil

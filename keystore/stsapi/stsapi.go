@@ -140,8 +140,8 @@ func (a *api) assumeRole(ctx context.Context, r *awsquery.Request) (any, error) 
 	return a.issue(ctx, r, role, claims)
 }
 
-// trusted is the say of a trust policy. Without a permission there is no way in: a caller's own policies do not open a
-// role.
+// trusted returns the decision of a trust policy. Without its permission a role cannot be assumed: a caller's own
+// policies are not enough.
 func trusted(trust *iam.Policy, r *iam.Request) iam.Result {
 	result := trust.Decide(r)
 	if result.Decision == iam.NoMatch {

@@ -371,7 +371,7 @@ func (c *counting) Range(ctx context.Context, prefix, after string, limit int) (
 	return c.Store.Range(ctx, prefix, after, limit)
 }
 
-// token is a web identity's.
+// token returns a web identity token.
 func (r *rig) token(change map[string]any) string {
 	r.t.Helper()
 	claims := map[string]any{"iss": "https://" + idp, "sub": "system:serviceaccount:a:b", "aud": "sts.amazonaws.com", "exp": r.clock.Add(time.Hour).Unix()}

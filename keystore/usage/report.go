@@ -43,7 +43,7 @@ func ParseMonth(text string) (string, error) {
 	return t.Format(monthFormat), nil
 }
 
-// MonthOf is the month of an instant.
+// MonthOf returns the month of an instant.
 func MonthOf(t time.Time) string { return t.UTC().Format(monthFormat) }
 
 // Report counts a month up to now: the rows in the state, from all processes that share it, and this directory's

@@ -234,7 +234,7 @@ func serializable(req any) string {
 	return ""
 }
 
-// admin is a client beside the store.
+// admin returns a client beside the store.
 func admin(t *testing.T, m *embed.Etcd) *clientv3.Client {
 	t.Helper()
 	c, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint(m)}})

@@ -256,7 +256,7 @@ func (s *Store) Backup(w io.Writer) error {
 	return state.WriteBackup(w, rev, entries)
 }
 
-// Ended is closed at the end of the store's use: it was closed, or Err returns the fault of the cluster.
+// Ended returns closed at the end of the store's use: it was closed, or Err returns the fault of the cluster.
 func (s *Store) Ended() <-chan struct{} { return s.life.Done() }
 
 // Err returns why the store has ended: state.ErrClosed or ErrRolledBack; nil while it is in use.

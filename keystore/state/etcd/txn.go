@@ -147,8 +147,8 @@ func (s *Store) operations(ops []state.Op) []clientv3.Op {
 	return all
 }
 
-// lookup is an operation without an effect. etcd answers some transactions from a member's own, perhaps outdated copy:
-// transactions without operations, or with failed conditions and no operation for that case. lookup prevents it.
+// lookup returns an operation without an effect. etcd answers some transactions from a member's own, perhaps outdated
+// copy: transactions without operations, or with failed conditions and no operation for that case. lookup prevents it.
 func (s *Store) lookup() clientv3.Op { return clientv3.OpGet(s.prefix, clientv3.WithCountOnly()) }
 
 // Refused reports whether etcd rejects a request or its sender. Waiting does not help then.
