@@ -231,7 +231,7 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, caller keystore.Calle
 		}
 		facts := facts{"kms:ScheduleKeyDeletionPendingWindowInDays": {strconv.Itoa(window)}}
 		e, err := c.change(ctx, in.KeyId, access{facts: facts}, func(e *edit) error {
-			if err := s.checkKept(e.arn()); err != nil {
+			if err := s.checkKept(ctx, e.arn()); err != nil {
 				return err
 			}
 			e.State = keystore.StatePendingDeletion
@@ -248,11 +248,15 @@ func (s *Service) ScheduleKeyDeletion(ctx context.Context, caller keystore.Calle
 }
 
 // checkKept refuses the deletion of a key kept by the operator's guard.
-func (s *Service) checkKept(arn string) error {
+func (s *Service) checkKept(ctx context.Context, arn string) error {
 	if s.kept == nil {
 		return nil
 	}
-	if why := s.kept(arn); why != "" {
+	why, err := s.kept(ctx, arn)
+	if err != nil {
+		return err
+	}
+	if why != "" {
 		return failf(codeInvalidState, "%s is not scheduled for deletion: %s.", arn, why)
 	}
 	return nil

@@ -40,7 +40,7 @@ type Config struct {
 	Replicas *state.Replicas
 
 	// Kept returns why a key must not be scheduled for deletion, or "". Nil allows every deletion.
-	Kept func(keyARN string) string
+	Kept func(ctx context.Context, keyARN string) (string, error)
 
 	// NoSweep turns sweeps off, at the start and after: for reading a state out of service. There a deletion or a
 	// rotation would happen without anybody's knowledge.
@@ -90,7 +90,7 @@ type Service struct {
 	// sealing is held for reading from the sealing of a secret until it is in the state or given up: see Rekey.
 	sealing sync.RWMutex
 
-	kept func(keyARN string) string // nil: no key is kept from deletion
+	kept func(ctx context.Context, keyARN string) (string, error) // nil: no key is kept from deletion
 
 	keys  *lru.Cache[string, *key]
 	root  rootCache

@@ -138,6 +138,19 @@ func (r *Replicas) Err() error {
 // Shared reports whether other processes may use the state.
 func (r *Replicas) Shared() bool { return r != nil }
 
+// Alone reports whether no other replica has joined. A replica that ended without leaving counts until its record is
+// removed, forgottenAfter its last beat.
+func (r *Replicas) Alone(ctx context.Context) (bool, error) {
+	if r == nil {
+		return true, nil
+	}
+	records, err := r.store.Range(ctx, replicaPrefix, "", 0)
+	if err != nil {
+		return false, err
+	}
+	return len(records) == 0 || len(records) == 1 && records[0].Key == replicaPrefix+r.name, nil
+}
+
 // Age returns the greatest possible age of this process's caches of the state.
 func (r *Replicas) Age() time.Duration {
 	if r == nil {

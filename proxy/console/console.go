@@ -38,7 +38,7 @@ const (
 type Config struct {
 	Users    iam.Resolver
 	Keys     *local.Service // nil: the keys are with another key service
-	Ledger   *ledger.Ledger
+	Ledger   func(ctx context.Context) (*ledger.Reading, error)
 	Usage    func(ctx context.Context, month string) (*usage.Report, error)
 	Ready    func() (status int, text string)
 	Audit    audit.Sink

@@ -63,8 +63,12 @@ func (v *visit) listKeys(status int, message node) error {
 	if err != nil {
 		return err
 	}
+	has, err := v.cfg.Ledger(v.r.Context())
+	if err != nil {
+		return err
+	}
 	t := table{head: []string{"Key", "State", "Description", "Last use", "Objects#", "Id"}, caption: "Keys", empty: "There are no keys yet."}
-	held := heldBy(v.cfg.Ledger.Rows())
+	held := heldBy(has.Rows)
 	for _, k := range list {
 		kind := node(nil)
 		if k.Managed {
@@ -215,12 +219,16 @@ func (v *visit) showKey(status int, id string, message node) error {
 			return nil
 		})
 	}
+	has, err := v.cfg.Ledger(v.r.Context())
+	if err != nil {
+		return err
+	}
 	k := out.(*local.DescribeKeyResponse).KeyMetadata
 	parts := []node{message, v.keyFacts(&k)}
 	if k.KeyManager == "CUSTOMER" {
-		parts = append(parts, v.keyActions(&k))
+		parts = append(parts, v.keyActions(&k, has.OfKey(k.Arn)))
 	}
-	parts = append(parts, el("section", h2("Encrypted under this key"), v.heldTable(k.Arn)),
+	parts = append(parts, el("section", h2("Encrypted under this key"), heldTable(has.OfKey(k.Arn)), v.inventoryNote(has)),
 		el("section", h2("Recent uses"), v.recentUses(k.KeyId)),
 		el("section", h2("Aliases"), v.part("ListAliases", map[string]any{"KeyId": id}, showAliases)),
 		el("section", h2("Tags"), v.part("ListResourceTags", map[string]any{"KeyId": id}, showTags)),
@@ -261,7 +269,7 @@ func (v *visit) keyFacts(k *local.KeyMetadata) node {
 }
 
 // keyActions are what can be done with a key in its state.
-func (v *visit) keyActions(k *local.KeyMetadata) node {
+func (v *visit) keyActions(k *local.KeyMetadata, held []ledger.Row) node {
 	path := pathOf("/keys", k.KeyId)
 	if k.KeyState == keystore.StatePendingDeletion {
 		return el("section", class("actions"), h2("Life cycle"), v.form(path+"/cancel", button("primary", "Cancel the deletion")))
@@ -270,7 +278,6 @@ func (v *visit) keyActions(k *local.KeyMetadata) node {
 	if k.KeyState != keystore.StateEnabled {
 		change = v.form(path+"/enable", button("primary", "Enable"))
 	}
-	held := v.cfg.Ledger.OfKey(k.Arn)
 	warning := node(nil)
 	if len(held) > 0 {
 		sum := heldBy(held)[k.Arn]
@@ -283,12 +290,12 @@ func (v *visit) keyActions(k *local.KeyMetadata) node {
 			button("danger", "Schedule deletion"))))
 }
 
-func (v *visit) heldTable(arn string) node {
+func heldTable(held []ledger.Row) node {
 	t := table{head: []string{"Bucket", "Encryption", "Objects#", "Bytes#"}, caption: "Objects under this key", empty: "The ledger has no object under this key."}
-	for _, r := range v.cfg.Ledger.OfKey(arn) {
+	for _, r := range held {
 		t.rows = append(t.rows, []node{link(r.Bucket, to("/buckets").query("bucket", r.Bucket)), text(modeName(r.Mode)), text(count(r.Objects)), text(bytesOf(r.Bytes))})
 	}
-	return group{t, v.inventoryNote()}
+	return t
 }
 
 func showAliases(out any) node {

@@ -27,7 +27,11 @@ func (v *visit) overview() error {
 	if err != nil {
 		return err
 	}
-	rows := v.cfg.Ledger.Rows()
+	has, err := v.cfg.Ledger(v.r.Context())
+	if err != nil {
+		return err
+	}
+	rows := has.Rows
 	plain := slices.DeleteFunc(slices.Clone(rows), func(r ledger.Row) bool { return r.Mode != ledger.Plaintext })
 	unused, keys, err := v.unusedKeys()
 	if err != nil {
@@ -35,8 +39,8 @@ func (v *visit) overview() error {
 	}
 	v.show(http.StatusOK, "Overview",
 		el("div", class("cards"),
-			v.healthCard(), savingCard(report), v.plaintextCard(plain), v.unusedCard(unused, keys)),
-		v.inventoryNote(),
+			v.healthCard(), savingCard(report), plaintextCard(has, plain), v.unusedCard(unused, keys)),
+		v.inventoryNote(has),
 		el("section", h2("Encryption"), encryptionChart(rows)),
 		el("section", h2("Buckets with plaintext"), plaintextTable(plain)),
 		el("section", h2("Keys unused for 90 days"), v.unusedTable(unused)))
@@ -62,12 +66,12 @@ func savingCard(r *usage.Report) element {
 		el("p", class("muted"), text(fmt.Sprintf("%s calls; about %s without. At AWS's prices.", count(int64(r.Calls)), count(int64(r.Calls+r.Avoided))))))
 }
 
-func (v *visit) plaintextCard(plain []ledger.Row) element {
+func plaintextCard(has *ledger.Reading, plain []ledger.Row) element {
 	var sum ledger.Sum
 	for _, r := range plain {
 		sum = sum.Plus(r.Sum)
 	}
-	if _, walked := v.cfg.Ledger.LastWalk(); !walked {
+	if has.Walk == nil {
 		return card("Not encrypted", "unknown", el("p", class("muted"), text("No inventory yet.")))
 	}
 	if len(plain) == 0 {
@@ -88,12 +92,11 @@ func (v *visit) unusedCard(unused []local.KeySummary, all int) element {
 }
 
 // inventoryNote says of when the figures of plaintext are.
-func (v *visit) inventoryNote() node {
-	walk, walked := v.cfg.Ledger.LastWalk()
-	if !walked {
+func (v *visit) inventoryNote(has *ledger.Reading) node {
+	if has.Walk == nil {
 		return notice("warn", "There was no full inventory yet: run waxseal inventory. Until then objects from before this state, and plaintext, are not in these figures.")
 	}
-	return el("p", class("muted"), text("Last full inventory "+ago(v.cfg.Now(), walk.Ended)+". Objects written since count at once, deleted ones until the next."))
+	return el("p", class("muted"), text("Last full inventory "+ago(v.cfg.Now(), has.Walk.Ended)+". Objects written since count at once, deleted ones until the next."))
 }
 
 func plaintextTable(plain []ledger.Row) node {
@@ -180,10 +183,13 @@ func encryptionChart(rows []ledger.Row) node {
 
 // buckets shows what each bucket holds, or one bucket's holdings.
 func (v *visit) buckets() error {
+	has, err := v.cfg.Ledger(v.r.Context())
+	if err != nil {
+		return err
+	}
 	one := v.r.URL.Query().Get("bucket")
 	t := table{head: []string{"Bucket", "Encryption", "Key", "Objects#", "Bytes#"}, caption: "Objects by bucket and encryption", empty: "No object was written or counted yet."}
-	rows := v.cfg.Ledger.Rows()
-	shown := slices.DeleteFunc(slices.Clone(rows), func(r ledger.Row) bool { return one != "" && r.Bucket != one })
+	shown := slices.DeleteFunc(slices.Clone(has.Rows), func(r ledger.Row) bool { return one != "" && r.Bucket != one })
 	const most = 1000
 	for _, r := range shown[:min(most, len(shown))] {
 		kind := "plain"
@@ -201,7 +207,7 @@ func (v *visit) buckets() error {
 	if len(shown) > most {
 		more = group{more, notice("warn", fmt.Sprintf("Only %s of %s lines are shown: waxseal inventory --estimate has all.", count(most), count(int64(len(shown)))))}
 	}
-	v.show(http.StatusOK, title, v.inventoryNote(), more, el("section", encryptionChart(shown)), t)
+	v.show(http.StatusOK, title, v.inventoryNote(has), more, el("section", encryptionChart(shown)), t)
 	return nil
 }
 

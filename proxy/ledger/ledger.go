@@ -11,6 +11,8 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -76,9 +78,9 @@ const (
 
 // Ledger is safe for concurrent use. The nil Ledger counts nothing.
 type Ledger struct {
-	state  state.Store
-	shared func() bool
-	now    func() time.Time
+	state    state.Store
+	replicas *state.Replicas // nil: this process is alone
+	now      func() time.Time
 
 	mu       sync.Mutex
 	holdings map[Holding]*holding
@@ -113,41 +115,90 @@ type holding struct {
 	next     Sum // charged since the walk under way began, with what was flying or doubtful then
 }
 
-// Open reads the ledger from the state. shared reports whether other processes write to the same state.
-func Open(ctx context.Context, s state.Store, shared func() bool, now func() time.Time) (*Ledger, error) {
-	l := &Ledger{state: s, shared: shared, now: now, holdings: make(map[Holding]*holding)}
-	entries, err := s.Range(ctx, prefix, "", 0)
+// Open reads the ledger from the state. replicas are the processes that share the state; nil: this process is alone.
+func Open(ctx context.Context, s state.Store, replicas *state.Replicas, now func() time.Time) (*Ledger, error) {
+	l := &Ledger{state: s, replicas: replicas, now: now, holdings: make(map[Holding]*holding)}
+	return l, l.refreshAll(ctx)
+}
+
+// refreshAll reads what the state has, other replicas' charges included.
+func (l *Ledger) refreshAll(ctx context.Context) error {
+	entries, err := l.state.Range(ctx, prefix, "", 0)
 	if err != nil {
-		return nil, fmt.Errorf("ledger: %w", err)
+		return fmt.Errorf("ledger: %w", err)
 	}
+	there := make(map[Holding]bool, len(entries))
 	for _, e := range entries {
-		h := newHolding(Holding{})
-		if err := json.Unmarshal(e.Value, &h.record); err != nil {
-			return nil, fmt.Errorf("ledger: %s: %w", e.Key, err)
+		var r record
+		if err := json.Unmarshal(e.Value, &r); err != nil {
+			return fmt.Errorf("ledger: %s: %w", e.Key, err)
 		}
-		h.revision = e.Revision
-		l.holdings[h.record.Holding] = h
+		there[r.Holding] = true
+		l.of(r.Holding).take(r, e.Revision)
 	}
-	e, err := s.Get(ctx, walkKey)
-	if errors.Is(err, state.ErrNotFound) {
-		return l, nil
+	for _, h := range l.all() {
+		if err := l.refreshMissing(ctx, h, there); err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
 	}
-	if err == nil {
-		l.last = new(Walk)
-		err = json.Unmarshal(e.Value, l.last)
+	return l.readWalk(ctx)
+}
+
+// take takes a record over that is newer than what is known.
+func (h *holding) take(r record, revision int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if revision > h.revision {
+		h.record, h.revision = r, revision
+	}
+}
+
+// refreshMissing reads a holding that a range of the state did not have: it was removed, or written since.
+func (l *Ledger) refreshMissing(ctx context.Context, h *holding, there map[Holding]bool) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if there[h.record.Holding] || h.revision == 0 {
+		return nil
+	}
+	return l.refresh(ctx, h)
+}
+
+func (l *Ledger) readWalk(ctx context.Context) error {
+	var walk *Walk
+	e, err := l.state.Get(ctx, walkKey)
+	switch {
+	case errors.Is(err, state.ErrNotFound):
+		err = nil
+	case err == nil:
+		walk = new(Walk)
+		err = json.Unmarshal(e.Value, walk)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("ledger: the last walk: %w", err)
+		return fmt.Errorf("ledger: the last walk: %w", err)
 	}
-	return l, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last = walk
+	return nil
 }
 
 func newHolding(of Holding) *holding {
 	return &holding{record: record{Holding: of}, block: Sum{firstObjects, firstBytes}}
 }
 
-// stateKey has no part that could hold the separator: neither buckets nor modes have a slash.
-func (h Holding) stateKey() string { return prefix + h.Bucket + "/" + h.Mode + "/" + h.Key }
+// maxName keeps keys of the state within their limit: an external key service may have long names.
+const maxName = 512
+
+// stateKey has no part that could hold the separator: neither buckets nor modes have a slash. The record has the names, so
+// that a hash can stand for a long one.
+func (h Holding) stateKey() string {
+	key := h.Key
+	if len(key) > maxName {
+		sum := sha256.Sum256([]byte(key))
+		key = "sha256:" + hex.EncodeToString(sum[:])
+	}
+	return prefix + h.Bucket + "/" + h.Mode + "/" + key
+}
 
 func (l *Ledger) of(at Holding) *holding {
 	l.mu.Lock()
@@ -289,16 +340,38 @@ func (l *Ledger) refresh(ctx context.Context, h *holding) error {
 	return json.Unmarshal(e.Value, &h.record)
 }
 
-// Rows returns every holding that may have an object, in order.
-func (l *Ledger) Rows() []Row {
-	var rows []Row
-	for _, h := range l.all() {
-		if row := h.row(); row.Sum != (Sum{}) {
-			rows = append(rows, row)
+// Reading is the ledger at a moment.
+type Reading struct {
+	Walk *Walk `json:"walk,omitempty"` // the last full walk; nil: there was none
+	Rows []Row `json:"rows"`           // every holding that may have an object, in order
+}
+
+// Read reads the ledger. Beside other replicas it reads the state, which has their charges.
+func (l *Ledger) Read(ctx context.Context) (*Reading, error) {
+	if l.replicas.Shared() {
+		if err := l.refreshAll(ctx); err != nil {
+			return nil, err
 		}
 	}
-	slices.SortFunc(rows, func(a, b Row) int { return a.Compare(b.Holding) })
-	return rows
+	r := &Reading{Rows: []Row{}}
+	for _, h := range l.all() {
+		if row := h.row(); row.Sum != (Sum{}) {
+			r.Rows = append(r.Rows, row)
+		}
+	}
+	slices.SortFunc(r.Rows, func(a, b Row) int { return a.Compare(b.Holding) })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.last != nil {
+		last := *l.last
+		r.Walk = &last
+	}
+	return r, nil
+}
+
+// OfKey returns the holdings of a KMS key, over all buckets.
+func (r *Reading) OfKey(arn string) []Row {
+	return slices.DeleteFunc(slices.Clone(r.Rows), func(row Row) bool { return row.Key != arn })
 }
 
 // Compare orders holdings by bucket, mode and key.
@@ -320,21 +393,6 @@ func (l *Ledger) all() []*holding {
 		all = append(all, h)
 	}
 	return all
-}
-
-// OfKey returns the holdings of a KMS key, over all buckets.
-func (l *Ledger) OfKey(arn string) []Row {
-	return slices.DeleteFunc(l.Rows(), func(r Row) bool { return r.Key != arn })
-}
-
-// LastWalk returns the last full walk; ok is false when there has been none.
-func (l *Ledger) LastWalk() (w Walk, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.last == nil {
-		return Walk{}, false
-	}
-	return *l.last, true
 }
 
 // Close gives back what is reserved and not used.

@@ -3,8 +3,10 @@ package ledger
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -16,15 +18,23 @@ var background = context.Background()
 
 func open(t testing.TB, s state.Store) *Ledger {
 	t.Helper()
-	l, err := Open(background, s, func() bool { return false }, time.Now)
+	l, err := Open(background, s, nil, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
+func (l *Ledger) reading() *Reading {
+	r, err := l.Read(background)
+	if err != nil {
+		panic(err)
+	}
+	return r
+}
+
 func (l *Ledger) sum(h Holding) Sum {
-	for _, r := range l.Rows() {
+	for _, r := range l.reading().Rows {
 		if r.Holding == h {
 			return r.Sum
 		}
@@ -45,7 +55,7 @@ func noUploads(context.Context, time.Time) (map[Holding]int64, error) { return n
 
 func walk(t testing.TB, l *Ledger, found map[Holding]Sum) {
 	t.Helper()
-	id, err := l.Begin()
+	id, err := l.Begin(background)
 	if err == nil {
 		err = l.Commit(background, id, found, noUploads)
 	}
@@ -107,7 +117,7 @@ func TestWritesDuringAWalk(t *testing.T) {
 	lost := charge(t, l, photos, 10)      // its answer was lost before the walk
 	flying := charge(t, l, photos, 100)   // ends during the walk, behind its back
 	lost.End(true)                        //
-	id, err := l.Begin()                  //
+	id, err := l.Begin(background)        //
 	charge(t, l, photos, 1000).End(false) // written during the walk, behind its back
 	flying.End(false)                     //
 	other := Holding{"new", "AES256", ""} //
@@ -130,7 +140,7 @@ func TestWritesDuringAWalk(t *testing.T) {
 	if got, want := l.sum(photos), (Sum{4, 1111}); got != want {
 		t.Errorf("after the next walk the sum is %+v, want %+v", got, want)
 	}
-	if rows := l.Rows(); len(rows) != 1 {
+	if rows := l.reading().Rows; len(rows) != 1 {
 		t.Errorf("what the walk did not find is still there: %+v", rows)
 	}
 	if got, want := open(t, s).sum(photos), (Sum{4, 1111}); got != want {
@@ -142,7 +152,7 @@ func TestWritesDuringAWalk(t *testing.T) {
 func TestAbandonedWalkKeepsDoubt(t *testing.T) {
 	l := open(t, state.NewMemory())
 	charge(t, l, photos, 10).End(true)
-	abandoned, err := l.Begin()
+	abandoned, err := l.Begin(background)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,36 +168,29 @@ func TestAbandonedWalkKeepsDoubt(t *testing.T) {
 func TestWalksRefused(t *testing.T) {
 	s := state.NewMemory()
 	l := open(t, s)
-	id, err := l.Begin()
+	id, err := l.Begin(background)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := open(t, s).Commit(background, id, nil, noUploads); !errors.Is(err, ErrOtherWalk) {
 		t.Errorf("a walk that began before a restart was committed: %v", err)
 	}
-	shared, err := Open(background, s, func() bool { return true }, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := shared.Begin(); !errors.Is(err, ErrShared) {
-		t.Errorf("a walk began beside other replicas: %v", err)
-	}
 }
 
 func TestLastWalk(t *testing.T) {
 	s := state.NewMemory()
 	l := open(t, s)
-	if _, ok := l.LastWalk(); ok {
+	if l.reading().Walk != nil {
 		t.Error("there was a walk before the first")
 	}
 	walk(t, l, nil)
-	if w, ok := open(t, s).LastWalk(); !ok || w.Begun.IsZero() || w.Ended.Before(w.Begun) {
-		t.Errorf("the last walk is %+v, %v", w, ok)
+	if w := open(t, s).reading().Walk; w == nil || w.Begun.IsZero() || w.Ended.Before(w.Begun) {
+		t.Errorf("the last walk is %+v", w)
 	}
 	if err := MarkRestored(background, s); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := open(t, s).LastWalk(); ok {
+	if open(t, s).reading().Walk != nil {
 		t.Error("a restored state has a last walk: writes since the backup are not known")
 	}
 }
@@ -299,7 +302,7 @@ func BenchmarkOfKey(b *testing.B) {
 		charge(b, l, Holding{"bucket-" + strconv.Itoa(i), "aws:kms", photos.Key}, 1).End(false)
 	}
 	for b.Loop() {
-		if rows := l.OfKey(photos.Key); len(rows) != 10_000 {
+		if rows := l.reading().OfKey(photos.Key); len(rows) != 10_000 {
 			b.Fatal(len(rows))
 		}
 	}
@@ -308,7 +311,7 @@ func BenchmarkOfKey(b *testing.B) {
 // TestDoubtDuringAWalk: a write that ends in doubt while a walk is under way outlasts that walk and the next one.
 func TestDoubtDuringAWalk(t *testing.T) {
 	l := open(t, state.NewMemory())
-	id, err := l.Begin()
+	id, err := l.Begin(background)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,5 +324,78 @@ func TestDoubtDuringAWalk(t *testing.T) {
 			t.Errorf("after walk %d the sum is %+v, want %+v", i+1, got, want)
 		}
 		walk(t, l, nil)
+	}
+}
+
+// replica is a ledger of one of several replicas.
+func replica(t *testing.T, s state.Store, name string) (*Ledger, *state.Replicas) {
+	t.Helper()
+	r, err := state.Join(background, s, name, slog.New(slog.DiscardHandler), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Open(background, s, r, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, r
+}
+
+// TestReplicas: each replica sees the charges of the others, and a walk replaces none that it cannot know.
+func TestReplicas(t *testing.T) {
+	s := state.NewMemory()
+	one, first := replica(t, s, "one")
+	id, err := one.Begin(background)
+	if err != nil {
+		t.Fatal("a replica alone may not walk: ", err)
+	}
+	two, second := replica(t, s, "two")
+	charge(t, two, photos, 7).End(false)
+	if got := one.sum(photos); !got.covers(Sum{1, 7}) {
+		t.Errorf("the other replica's charge is not seen: %+v", got)
+	}
+	if _, err := two.Begin(background); !errors.Is(err, ErrShared) {
+		t.Errorf("a walk began beside another replica: %v", err)
+	}
+	if err := one.Commit(background, id, nil, noUploads); !errors.Is(err, ErrShared) {
+		t.Errorf("a walk was committed beside another replica: %v", err)
+	}
+	if err := errors.Join(two.Close(background), second.Leave(background)); err != nil {
+		t.Fatal(err)
+	}
+	if id, err = one.Begin(background); err != nil {
+		t.Fatal(err)
+	}
+	three, third := replica(t, s, "three") // comes, writes and goes while the walk is under way
+	charge(t, three, photos, 100).End(false)
+	if err := errors.Join(three.Close(background), third.Leave(background)); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Commit(background, id, map[Holding]Sum{photos: {1, 7}}, noUploads); !errors.Is(err, ErrOtherWalk) {
+		t.Errorf("a walk replaced another replica's charge: %v", err)
+	}
+	if got, want := one.sum(photos), (Sum{2, 107}); got != want {
+		t.Errorf("the sum is %+v, want %+v", got, want)
+	}
+	walk(t, one, map[Holding]Sum{photos: {2, 107}})
+	if got, want := one.sum(photos), (Sum{2, 107}); got != want || one.reading().Walk == nil {
+		t.Errorf("after the walk of a replica alone the sum is %+v, want %+v", got, want)
+	}
+	if err := first.Leave(background); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestLongNames: a key of any name can be charged, and is found again.
+func TestLongNames(t *testing.T) {
+	s := state.NewMemory()
+	l := open(t, s)
+	long := Holding{strings.Repeat("b", 63), "aws:kms", "arn:aws:kms:us-east-1:000000000000:key/" + strings.Repeat("k", 2000)}
+	charge(t, l, long, 3).End(false)
+	if err := l.Close(background); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := open(t, s).sum(long), (Sum{1, 3}); got != want {
+		t.Errorf("the sum is %+v, want %+v", got, want)
 	}
 }

@@ -12,17 +12,22 @@ import (
 	"waxseal/keystore/state"
 )
 
-// ErrShared refuses a walk while several processes share the state: the writes that other processes have under way are not
-// known here, and a walk may have passed their names.
-var ErrShared = errors.New("several replicas share the state: a walk can count, and cannot replace what was charged; stop all replicas but one for it")
+// ErrShared refuses a walk beside other replicas: the writes that they have under way are not known here, and a walk may
+// have passed their names.
+var ErrShared = errors.New("other replicas share the state: an inventory of a bucket counts, and the estimate is only replaced while a single replica serves")
 
 // ErrOtherWalk refuses the result of a walk that did not begin in this process, or after which another walk began.
 var ErrOtherWalk = errors.New("waxseal has restarted, or another walk has begun, since this walk began: walk again")
 
 // Begin begins a full walk. Charges from now on, and of writes under way, outlast the walk. The id is for Commit.
-func (l *Ledger) Begin() (id string, err error) {
-	if l.shared() {
-		return "", ErrShared
+func (l *Ledger) Begin(ctx context.Context) (id string, err error) {
+	if err := l.checkAlone(ctx); err != nil {
+		return "", err
+	}
+	if l.replicas.Shared() {
+		if err := l.refreshAll(ctx); err != nil {
+			return "", err
+		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -33,6 +38,15 @@ func (l *Ledger) Begin() (id string, err error) {
 		h.mu.Unlock()
 	}
 	return l.walking.id, nil
+}
+
+// checkAlone refuses what other replicas would make wrong.
+func (l *Ledger) checkAlone(ctx context.Context) error {
+	alone, err := l.replicas.Alone(ctx)
+	if err == nil && !alone {
+		err = ErrShared
+	}
+	return err
 }
 
 // MarkRestored takes the record of the last walk out of a restored state: objects may have been written since the backup,
@@ -50,6 +64,9 @@ func MarkRestored(ctx context.Context, s state.Store) error {
 func (l *Ledger) Commit(ctx context.Context, id string, found map[Holding]Sum, uploads func(context.Context, time.Time) (map[Holding]int64, error)) error {
 	w, err := l.end(id)
 	if err != nil {
+		return err
+	}
+	if err := l.checkAlone(ctx); err != nil {
 		return err
 	}
 	unfinished, err := uploads(ctx, w.begun)
@@ -100,13 +117,39 @@ func (l *Ledger) end(id string) (*walking, error) {
 	return w, nil
 }
 
+// overwrite writes a record over the one that is known. A record that another replica has changed since stays: the
+// charges in it are not in the walk.
+func (l *Ledger) overwrite(ctx context.Context, h *holding, r record) error {
+	for {
+		known := h.record
+		rev, err := l.write(ctx, r, h.revision)
+		if err == nil {
+			h.record, h.revision = r, rev
+			return nil
+		}
+		if !errors.Is(err, state.ErrConflict) && !errors.Is(err, state.ErrUnknown) {
+			return err
+		}
+		if err := l.refresh(ctx, h); err != nil {
+			return err
+		}
+		switch h.record {
+		case r: // written, and the answer was lost
+			return nil
+		case known: // sealed anew, under another root secret
+		default:
+			return ErrOtherWalk
+		}
+	}
+}
+
 // replace writes what a walk found. A holding that came into being after the walk began has everything in next.
 func (l *Ledger) replace(ctx context.Context, h *holding, found Sum) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	next := h.next
 	if h.record.Walked != found || h.record.Charged != next {
-		if err := l.saveAgain(ctx, h, func(r *record) { r.Walked, r.Charged = found, next }); err != nil {
+		if err := l.overwrite(ctx, h, record{h.record.Holding, found, next}); err != nil {
 			return fmt.Errorf("ledger: %w", err)
 		}
 	}

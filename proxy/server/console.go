@@ -53,7 +53,7 @@ func (p *App) openConsole(c *Config, log *slog.Logger) {
 		now = p.with.Now
 	}
 	handler := console.New(console.Config{
-		Users: p.users, Keys: p.KeyService, Ledger: p.ledger, Ready: p.health.answer,
+		Users: p.users, Keys: p.KeyService, Ledger: p.ledger.Read, Ready: p.health.answer,
 		Usage:    func(ctx context.Context, month string) (*usage.Report, error) { return p.usage.Report(ctx, month) },
 		Audit:    p.audit,
 		AuditDir: c.AuditDir(), DataLog: proxy.DataEvents(c.AuditS3) != proxy.NoDataEvents,

@@ -46,7 +46,7 @@ func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 //	GET  /s3?job=&url=  how jobs reach the S3 endpoint
 //	POST /job/end?job=&url=&error=  a job has ended
 //	GET  /usage?month=  calls of the key service: usage.Report
-//	GET  /ledger        what is sealed under which key: LedgerReport
+//	GET  /ledger        what is sealed under which key: ledger.Reading
 //	POST /ledger/begin  a full walk begins
 //	POST /ledger/commit?id=  its result, as JSON, replaces the ledger's estimate
 //

@@ -23,12 +23,13 @@ const lateCommits = 10 * time.Second
 
 // openLedger opens the ledger of what is sealed under which key.
 func (p *App) openLedger(ctx context.Context, c *Config, _ *slog.Logger) (err error) {
-	if p.ledger, err = ledger.Open(ctx, p.state, func() bool { return false }, time.Now); err != nil {
+	if p.ledger, err = ledger.Open(ctx, p.state, p.replicas, time.Now); err != nil {
 		return err
 	}
 	p.atEnd(p.ledger.Close)
 	crashed, err := p.ledger.Start(ctx)
-	if crashed && c.UpstreamEndpoint != "" {
+	// Of several replicas another may have been killed.
+	if (crashed || p.replicas.Shared()) && c.UpstreamEndpoint != "" {
 		p.walkable = time.Now().Add(lateCommits)
 	}
 	return err
@@ -40,28 +41,33 @@ func (p *App) beginLedger(ctx context.Context) (id string, err error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	case <-time.After(time.Until(p.walkable)):
-		return p.ledger.Begin()
+		return p.ledger.Begin(ctx)
 	}
 }
 
 // deletionGuard returns what keeps KMS keys with objects from deletion, where the operator asks for it.
-func (p *App) deletionGuard(c *Config) func(keyARN string) string {
+func (p *App) deletionGuard(c *Config) func(ctx context.Context, keyARN string) (string, error) {
 	if !c.GuardKeyDeletion || p.ledger == nil {
 		return nil
 	}
-	return func(keyARN string) string { return whyKept(p.ledger, keyARN, time.Now()) }
+	return func(ctx context.Context, keyARN string) (string, error) {
+		has, err := p.ledger.Read(ctx)
+		if err != nil {
+			return "", err
+		}
+		return whyKept(has, keyARN, time.Now()), nil
+	}
 }
 
 // whyKept says why a key must not be deleted; it is empty when nothing hangs on the key.
-func whyKept(l *ledger.Ledger, keyARN string, now time.Time) string {
-	walk, walked := l.LastWalk()
-	switch rows := l.OfKey(keyARN); {
+func whyKept(has *ledger.Reading, keyARN string, now time.Time) string {
+	switch rows := has.OfKey(keyARN); {
 	case len(rows) > 0:
 		return "up to " + sumOf(rows) + ", may be encrypted under it (run waxseal inventory for the exact number)"
-	case !walked:
+	case has.Walk == nil:
 		return "it is not known which objects are encrypted under it: run waxseal inventory first"
-	case now.Sub(walk.Begun) > guardWalkAge:
-		return fmt.Sprintf("the last full inventory is of %s: run waxseal inventory again", walk.Begun.Format(time.RFC3339))
+	case now.Sub(has.Walk.Begun) > guardWalkAge:
+		return fmt.Sprintf("the last full inventory is of %s: run waxseal inventory again", has.Walk.Begun.Format(time.RFC3339))
 	}
 	return ""
 }
@@ -160,42 +166,34 @@ func (p *App) commitWalkOnControl(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// LedgerReport is the ledger as an operator reads it without a walk.
-type LedgerReport struct {
-	Walk *ledger.Walk `json:"walk,omitempty"` // none: there was none
-	Rows []ledger.Row `json:"rows"`
-}
-
-func reportOf(l *ledger.Ledger) LedgerReport {
-	r := LedgerReport{Rows: l.Rows()}
-	if walk, ok := l.LastWalk(); ok {
-		r.Walk = &walk
+func (p *App) tellLedger(w http.ResponseWriter, r *http.Request) {
+	has, err := p.ledger.Read(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
 	}
-	return r
-}
-
-func (p *App) tellLedger(w http.ResponseWriter, _ *http.Request) {
-	if err := json.NewEncoder(w).Encode(reportOf(p.ledger)); err != nil {
+	if err := json.NewEncoder(w).Encode(has); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }
 
 // Ledger reads the ledger, in the waxseal that serves or, when there is none, here.
-func Ledger(ctx context.Context, c *Config) (report LedgerReport, err error) {
+func Ledger(ctx context.Context, c *Config) (has *ledger.Reading, err error) {
 	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/ledger")
 	if err == nil {
 		defer body.Close()
-		return report, json.NewDecoder(body).Decode(&report)
+		has = new(ledger.Reading)
+		return has, json.NewDecoder(body).Decode(has)
 	}
 	if !errors.Is(err, errNobodyServes) {
-		return report, err
+		return nil, err
 	}
 	err = withSealed(ctx, c, func(p *App) error {
-		l, err := ledger.Open(ctx, p.state, func() bool { return false }, time.Now)
+		l, err := ledger.Open(ctx, p.state, nil, time.Now)
 		if err == nil {
-			report = reportOf(l)
+			has, err = l.Read(ctx)
 		}
 		return err
 	})
-	return report, err
+	return has, err
 }

@@ -35,9 +35,18 @@ func (k *kit) walked() map[ledger.Holding]ledger.Sum {
 	return found
 }
 
+func (k *kit) reading() *ledger.Reading {
+	k.t.Helper()
+	r, err := k.app.ledger.Read(context.Background())
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return r
+}
+
 func (k *kit) ledger() map[ledger.Holding]ledger.Sum {
 	rows := make(map[ledger.Holding]ledger.Sum)
-	for _, r := range k.app.ledger.Rows() {
+	for _, r := range k.reading().Rows {
 		rows[r.Holding] = r.Sum
 	}
 	return rows
@@ -191,7 +200,7 @@ func TestGuardKeyDeletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.commitWalk()
-	if why := whyKept(k.app.ledger, key, time.Now().Add(2*guardWalkAge)); !strings.Contains(why, "run waxseal inventory again") {
+	if why := whyKept(k.reading(), key, time.Now().Add(2*guardWalkAge)); !strings.Contains(why, "run waxseal inventory again") {
 		t.Errorf("with an old walk: %q", why)
 	}
 	if got := schedule(); got != "" {
