@@ -269,8 +269,8 @@ func TestMetadataLimit(t *testing.T) {
 	k.mustDo(t, http.MethodPut, "/"+b+"/object", map[string]string{"x-amz-meta-m": strings.Repeat("m", 1300)}, []byte("x"))
 }
 
-// TestLargestPut (attack D3): a PUT or a part that would not fit the store's 5 GiB once sealed, in as many layers as its
-// mode has and with the manifest behind it, is refused by name, before it is read.
+// TestLargestPut (attack D3): a PUT or a part larger than the store's 5 GiB after sealing is refused by name before it is
+// read. The sealed size counts the layers of the mode and the manifest.
 func TestLargestPut(t *testing.T) {
 	k, up := memoryKit(t, nil)
 	b := k.bucket(t)

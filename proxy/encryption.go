@@ -119,7 +119,7 @@ func (c *call) defaultEncryption(f fields, conf *bucketConfig) (*encryption, err
 	return e, c.kmsParameters(f, e, bucketKey)
 }
 
-// mayNameKMS says whether the request may use KMS keys: only one that is signed with Signature Version 4, to write and to
+// mayNameKMS returns an error unless the request may use KMS keys. S3 demands Signature Version 4 for it, to write and to
 // read. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
 func (c *call) mayNameKMS() error {
 	if c.auth != nil && (c.auth.Kind.V4() || c.s.cfg.CompatCeph && c.auth.Kind != sigv4.Anonymous) {

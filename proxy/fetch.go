@@ -76,7 +76,7 @@ func (f *fetch) rangeSpan() (off, n int64, err error) {
 		return 0, f.size, nil
 	}
 	if f.size == 0 && f.want.Suffix() && f.want.Last > 0 {
-		f.ranged = false // "bytes=-5" of nothing is all of it, "bytes=-0" and "bytes=0-" are not
+		f.ranged = false // an empty object satisfies "bytes=-5", but not "bytes=-0" or "bytes=0-"
 		return 0, 0, nil
 	}
 	off, n, ok := f.want.Resolve(f.size)
@@ -193,7 +193,7 @@ func (f *fetch) bytes(p *opened, rng sse.Range) (*http.Response, error) {
 	return resp, nil
 }
 
-// answeredRange is the part of the body that an answer holds.
+// answeredRange returns the range of the body in an answer of the store.
 func answeredRange(resp *http.Response, size int64) (start, length int64) {
 	if resp.StatusCode == http.StatusOK {
 		return 0, size
@@ -208,7 +208,7 @@ func answeredRange(resp *http.Response, size int64) (start, length int64) {
 	return a, b - a + 1
 }
 
-// readError tells a store that broke off from one that lies.
+// readError distinguishes a store that broke off from a store with altered bytes.
 func readError(err error) error {
 	switch {
 	case errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):

@@ -22,7 +22,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// patience is how long a test waits for what must happen; nothing takes that long but for a fault.
+// patience bounds the wait of a test. Only a fault makes a test wait that long.
 const patience = 20 * time.Second
 
 // conn is a client that writes its own bytes.

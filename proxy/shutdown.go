@@ -9,7 +9,7 @@ import (
 
 const cutTime = 5 * time.Second
 
-// Shutdown finishes what is in flight, or cuts it when ctx ends, and logs what it cut.
+// Shutdown finishes the requests in flight. When ctx ends it cuts and logs the rest.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.listening.refuse()
 	err := s.http.ShutdownWithContext(ctx)
@@ -28,7 +28,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// awaitCut waits a little for the requests that were cut: what they had begun at the store they give up.
+// awaitCut waits for the cut requests for up to cutTime, while they abort their work at the store.
 func (s *Server) awaitCut() {
 	for limit := time.Now().Add(cutTime); s.places.taken() > 0 && time.Now().Before(limit); {
 		time.Sleep(10 * time.Millisecond)

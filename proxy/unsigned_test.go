@@ -11,9 +11,9 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// TestUnsignedOnAFreshBucket walks the route table without a signature, where waxseal takes unsigned requests and where not: of a
-// bucket that nobody has opened, each is AccessDenied and changes nothing. The store behind is the embedded one, whose evaluation of
-// anonymous requests it is.
+// TestUnsignedOnAFreshBucket sends each request of the route table without a signature, with and without --anonymous: on a
+// fresh bucket each is AccessDenied and changes nothing. The store is the embedded store, because it evaluates anonymous
+// requests itself.
 func TestUnsignedOnAFreshBucket(t *testing.T) {
 	for _, anonymous := range []bool{false, true} {
 		k, u := overMemory(t, proxytest.Options{RefuseUnsigned: true}, func(c *Config) { c.Anonymous = anonymous })

@@ -9,10 +9,10 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// keysAtOnce bounds how long a walk over a bucket keeps a transaction open.
+// keysAtOnce bounds the keys, and so the time, of a transaction during a walk over a bucket.
 const keysAtOnce = 1000
 
-// ending is what a lifecycle rule ends: a current object, a version, or an upload.
+// ending is the target of a lifecycle rule: a current object, a version, or an upload.
 type ending struct {
 	key, id string
 	seq     uint64

@@ -87,8 +87,8 @@ func (b *hookBox) call(op Op) Fault {
 	return b.hook(op)
 }
 
-// Nth is a hook that gives the fault to the nth request of the named operation, counted from when the hook
-// was made. 0 is every one.
+// Nth returns a hook with a fault for the nth request of an operation, counted from the hook's making. 0 means every
+// request.
 func Nth(operation string, n int, fault Fault) Hook {
 	seen := 0
 	return func(op Op) Fault {
@@ -102,7 +102,7 @@ func Nth(operation string, n int, fault Fault) Hook {
 	}
 }
 
-// Hooks tries several hooks; the first one with something to say about a request wins, but all see it.
+// Hooks calls all of several hooks. The first fault wins.
 func Hooks(hooks ...Hook) Hook {
 	return func(op Op) Fault {
 		var first Fault

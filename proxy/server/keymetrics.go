@@ -103,10 +103,10 @@ func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// pruneEvery is how often records of bucket keys that nobody writes with any more are removed from the state.
+// pruneEvery is the time between two removals of unused bucket keys' records from the state.
 const pruneEvery = time.Hour
 
-// prune removes them until ctx ends.
+// prune removes the records of unused bucket keys every pruneEvery, until ctx ends.
 func prune(ctx context.Context, keys *bucketkey.Keys, log *slog.Logger) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()

@@ -33,7 +33,7 @@ func thisOperator() string {
 	return fmt.Sprintf("%s (uid %d)", name, os.Getuid())
 }
 
-// operatorOf is who sent a request to the control socket.
+// operatorOf returns the sender of a request to the control socket.
 func operatorOf(r *http.Request) string {
 	if who := r.Header.Get(operatorHeader); who != "" {
 		return who
