@@ -27,7 +27,7 @@ type memory struct {
 
 	mu         sync.Mutex
 	epoch      uint64            // counts Forgets
-	forgot     map[string]uint64 // the epoch of each KMS key's last Forget: calls for other KMS keys go on
+	forgot     map[string]uint64 // the epoch of each KMS key's last Forget; it does not affect calls for other KMS keys
 	forgotAll  uint64            // the epoch of the last Forget of all KMS keys
 	forgetting map[string]uint64 // KMS keys with records to be removed from the state, by the epoch of the Forget
 	sweeper    *time.Timer       // nil: not armed

@@ -207,8 +207,8 @@ func (s *Service) CreateGrant(ctx context.Context, caller keystore.Caller, in *C
 	})
 }
 
-// refuseServices refuses parameters about AWS services by name. None makes requests here, so none has a principal or acts
-// for a resource with an ARN; to drop such a limit would make a grant wider than it was asked for.
+// refuseServices refuses parameters about AWS services by name. No service makes requests here, so no service has a
+// principal or acts for a resource with an ARN. A limit dropped in silence would make the grant wider than requested.
 // https://docs.aws.amazon.com/kms/latest/APIReference/API_CreateGrant.html
 func refuseServices(parameters map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(parameters)) {

@@ -125,7 +125,7 @@ func (s *Service) GetKeyLastUsage(ctx context.Context, caller keystore.Caller, i
 	})
 }
 
-// throttle limits the requests of each principal. Without a limit it only exists.
+// throttle limits the requests of each principal. Without a limit it admits every request.
 type throttle struct {
 	limit    rate.Limit
 	burst    int

@@ -77,8 +77,8 @@ func Chunks(ops []Op) iter.Seq[[]Op] {
 	}
 }
 
-// WriteAll applies operations in order, in as many transactions as the limits ask for. An error leaves the first of them
-// applied: it is for writes that can be repeated.
+// WriteAll applies operations in order, in as many transactions as the limits ask for. After an error the first
+// transactions may be applied: WriteAll is for writes that can be repeated.
 func WriteAll(ctx context.Context, s Store, ops []Op) error {
 	for some := range Chunks(ops) {
 		if _, err := s.Txn(ctx, nil, some); err != nil {
