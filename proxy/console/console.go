@@ -10,7 +10,6 @@ import (
 	"context"
 	"crypto/subtle"
 	_ "embed"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -282,5 +281,3 @@ func (c *Console) recordLogin(r *http.Request, who *iam.Requester, right bool) e
 	}
 	return c.cfg.Audit.Write(context.WithoutCancel(r.Context()), record)
 }
-
-var errNoKeys = errors.New("the keys are with another key service")

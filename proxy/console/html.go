@@ -20,9 +20,6 @@ type text string
 
 func (t text) write(b *bytes.Buffer) { escape(b, string(t)) }
 
-// textf formats plain text.
-func textf(format string, args ...any) text { return text(fmt.Sprintf(format, args...)) }
-
 // attr is an attribute of the element that it is a part of.
 type attr struct{ name, value string }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -11,9 +12,12 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/encrypt"
+	"github.com/minio/minio-go/v7/pkg/signer"
 
 	"waxseal/keystore/local"
 	"waxseal/proxy/ledger"
+	"waxseal/proxy/proxytest"
+	"waxseal/proxy/s3"
 )
 
 // walked is a walk of the bucket that counts what clients see.
@@ -247,5 +251,51 @@ func TestRestoreForgetsTheWalk(t *testing.T) {
 	report, err := Ledger(ctx, &restored)
 	if err != nil || report.Walk != nil {
 		t.Errorf("the restored ledger has a walk: %+v, %v", report, err)
+	}
+}
+
+// TestWritesInDoubt: a write whose answer was lost outlasts the next walk, which may have passed its name before the store
+// committed it; a write that was refused does not.
+func TestWritesInDoubt(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault proxytest.Fault
+		kept  int64
+	}{
+		"done, and answered 500":      {proxytest.Fault{After: &s3.Error{Code: s3.InternalError, HTTPStatus: http.StatusInternalServerError}}, 1},
+		"done, and the answer is cut": {proxytest.Fault{CutAfter: true}, 1},
+		"answered 503 without doing":  {proxytest.Fault{Before: &s3.Error{Code: s3.SlowDown, HTTPStatus: http.StatusServiceUnavailable}}, 1},
+		"refused":                     {proxytest.Fault{Before: &s3.Error{Code: "InvalidArgument", HTTPStatus: http.StatusBadRequest}}, 0},
+	} {
+		k := newKit(t)
+		k.store.SetHook(func(op proxytest.Op) proxytest.Fault {
+			if op.Name == "PutObject" && op.Key == "doubt" {
+				return c.fault
+			}
+			return proxytest.Fault{}
+		})
+		req, err := http.NewRequest(http.MethodPut, "http://operator/"+kitBucket+"/doubt", strings.NewReader("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+		resp, err := k.transport.RoundTrip(signer.SignV4(*req, k.app.root.AccessKey, k.app.root.SecretKey, "", "us-east-1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode < 400 {
+			t.Fatalf("%s: %d, %v", name, resp.StatusCode, err)
+		}
+		at := ledger.Holding{Bucket: kitBucket, Mode: "AES256"}
+		if got := k.ledger()[at]; got.Objects != 1 {
+			t.Errorf("%s: the write was charged as %+v", name, got)
+		}
+		k.walkWith(nil)
+		if got := k.ledger()[at]; got.Objects != c.kept {
+			t.Errorf("%s: after a walk that found nothing the ledger has %+v, want %d objects", name, got, c.kept)
+		}
+		k.walkWith(nil)
+		if got := k.ledger()[at]; got.Objects != 0 {
+			t.Errorf("%s: after the next walk the ledger has %+v", name, got)
+		}
 	}
 }
