@@ -4,7 +4,7 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /waxseal ./cmd/waxseal \
+RUN CGO_ENABLED=0 go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=${VERSION}" -o /waxseal ./cmd/waxseal \
     && mkdir -m 0700 /data
 
 # Nothing but the program, the certificate authorities that it checks a store's TLS against, and its data directory.
