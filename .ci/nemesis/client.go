@@ -54,11 +54,12 @@ type request struct {
 
 // send sends a request to a replica and counts its outcome.
 func (n *nemesis) send(r *replica, q request) answer {
-	began, fault, suspect := time.Now(), n.faults.now(), r.suspect.Load()
+	fault, changes := n.faults.now()
+	began, suspect := time.Now(), r.suspect.Load()
 	a := r.do(q)
 	took := time.Since(began)
 	n.report.count(fault, suspect, a, took)
-	if took > slow && fault == noFault && n.faults.now() == noFault {
+	if _, now := n.faults.now(); took > slow && fault == noFault && !suspect && now == changes {
 		n.report.note("%s %s%s at %s took %.1f s: %d %s", q.method, q.path, q.header["X-Amz-Target"], r.name, took.Seconds(), a.status, a.code)
 	}
 	if a.outcome == unknown {

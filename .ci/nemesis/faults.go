@@ -44,6 +44,7 @@ type faults struct {
 
 	mu       sync.Mutex
 	current  string
+	changes  int                // of current
 	detach   map[*replica]int   // how many faults cut a replica off the state now
 	detached map[*replica]int64 // when the last such fault ended
 }
@@ -63,17 +64,18 @@ func newFaults(c *cluster, rep *report, seed uint64, p plan, only []string) *fau
 	return f
 }
 
-// now is the kind of the fault that is on.
-func (f *faults) now() string {
+// now is the kind of the fault that is on, and how often that has changed.
+func (f *faults) now() (kind string, changes int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.current
+	return f.current, f.changes
 }
 
 func (f *faults) set(kind string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.current = kind
+	f.changes++
 }
 
 // isDetached reports whether a replica was cut off from the state at a time, or since.
