@@ -5,10 +5,11 @@ import (
 	"waxseal/sse"
 )
 
-// A change in place overwrites an object with the same ciphertext under a new envelope. Below the size of two parts a
-// store gives both the same ETag, so that Complete's If-Match cannot tell them apart; and tags are not of the ETag at
-// all. What changes an envelope or tags through this process therefore takes turns for each object, and looks once more
-// when its turn has come. Between replicas the time from that look to Complete stays open: see the threat model.
+// A change in place overwrites an object under a new envelope, conditional on the store's ETag. A copy onto itself changes
+// that ETag (see rewrappable). UpdateObjectEncryption keeps the ciphertext: below the size of two parts a store gives both
+// objects the same ETag, so that Complete's If-Match cannot tell them apart. Tags do not affect an ETag at all. Changes of an
+// envelope or of tags through this process therefore take turns for each object, and look once more when their turn has
+// come. Between replicas the time from that look to Complete stays open: see the threat model.
 
 // inTurn runs the last step of a copy. In place it does so only when the object is still the one that was copied.
 func (p *copying) inTurn(end func() error) error {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -86,29 +87,36 @@ func TestChangesInPlaceLookAgain(t *testing.T) {
 	}
 }
 
-// TestChangesInPlaceETags: of an object that can be cut in two, each change in place has a store ETag of its own.
+// TestChangesInPlaceETags: each change in place gives an object of any size a store ETag of its own, to which conditional
+// writes of other clients and replicas are pinned.
 func TestChangesInPlaceETags(t *testing.T) {
 	forEachStore(t, func(t *testing.T, up store.Config) {
 		k := start(t, up, nil)
 		bucket := k.bucket(t)
-		target, data := "/"+bucket+"/a", noise(1, 7<<20)
-		k.mustDo(t, "PUT", target, nil, data)
-		seen := make(map[string]bool)
-		for _, n := range []string{"1", "2", "3"} {
-			k.mustDo(t, "PUT", target, replaceMetadata(target, n), nil)
-			resp, err := k.server.up.Send(t.Context(), &store.Request{Method: "HEAD", Bucket: bucket, Key: "a"})
-			if err != nil {
-				t.Fatal(err)
+		for _, size := range []int{0, 1, 1000, 5<<20 - 100, 5 << 20, 7 << 20} {
+			for _, mode := range []map[string]string{nil, {hdrSSE: algKMS, hdrKMSKey: testKeyARN}} {
+				target, data := "/"+bucket+"/a", noise(1, size)
+				k.mustDo(t, "PUT", target, mode, data)
+				seen := make(map[string]bool)
+				for _, n := range []string{"1", "2", "3"} {
+					header := replaceMetadata(target, n)
+					maps.Copy(header, mode)
+					k.mustDo(t, "PUT", target, header, nil)
+					resp, err := k.server.up.Send(t.Context(), &store.Request{Method: "HEAD", Bucket: bucket, Key: "a"})
+					if err != nil {
+						t.Fatal(err)
+					}
+					store.Drain(resp)
+					if etag := store.ETagOf(resp.Header); seen[etag] {
+						t.Errorf("%d bytes, %v: the ETag %s came twice", size, mode, etag)
+					} else {
+						seen[etag] = true
+					}
+				}
+				if _, got := k.mustDo(t, "GET", target, nil, nil); string(got) != string(data) {
+					t.Error("the object is another one")
+				}
 			}
-			store.Drain(resp)
-			if etag := store.ETagOf(resp.Header); seen[etag] {
-				t.Errorf("the ETag %s came twice", etag)
-			} else {
-				seen[etag] = true
-			}
-		}
-		if _, got := k.mustDo(t, "GET", target, nil, nil); string(got) != string(data) {
-			t.Error("the object is another one")
 		}
 	})
 }

@@ -62,6 +62,10 @@ func (p *copying) rewrappable() bool {
 		return false // both layers need keys of their own
 	case src.Compressed && p.enc.mode == sse.SSEC, src.Bodyless():
 		return false
+	case p.replaces() && !p.keepETag && p.source.bodySize <= s3.MinPartSize+1:
+		// In place, the store's ETag must change, because it fences writes with If-Match: that of other clients, and of
+		// other replicas. A body that cannot be cut in two would give the same one (see firstPart). Sealed anew it differs.
+		return false
 	case p.source.size == 0 && strings.HasSuffix(p.to.key, "/"):
 		return false // a folder's marker has no body (see sendBodyless)
 	}
