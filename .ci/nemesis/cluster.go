@@ -22,8 +22,9 @@ import (
 const window = 10 * time.Second
 
 var (
-	root  = credentials{"AKIANEMESISROOTUSER0", "secret-of-the-nemesis-root-0123456789"}
-	alice = credentials{"AKIANEMESISALICE0000", "secret-of-the-nemesis-alice-0123456789"}
+	root      = credentials{"AKIANEMESISROOTUSER0", "secret-of-the-nemesis-root-0123456789"}
+	storeUser = credentials{"nemesis", "secret-of-the-store"}
+	alice     = credentials{"AKIANEMESISALICE0000", "secret-of-the-nemesis-alice-0123456789"}
 )
 
 const aliceARN = "arn:aws:iam::000000000000:user/alice"
@@ -110,7 +111,7 @@ func (c *cluster) startStore() error {
 	_, port, _ := strings.Cut(addr, ":")
 	data := filepath.Join(c.dir, "store")
 	p := &process{name: "store", log: filepath.Join(c.dir, "store.log")}
-	user, secret := "nemesis", "secret-of-the-store"
+	user, secret := storeUser.accessKey, storeUser.secretKey
 	switch filepath.Base(c.programs.store) {
 	case "minio":
 		p.args = []string{c.programs.store, "server", "--quiet", "--address", addr, "--certs-dir", filepath.Join(c.dir, "none"), data}

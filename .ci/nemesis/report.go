@@ -49,7 +49,7 @@ func (h *histories) add(x *history) {
 	h.unknown += lost
 }
 
-type uploadTally struct{ completed, aborted, parts, open, lists, doubtful int }
+type uploadTally struct{ completed, aborted, parts, open, lists, doubtful, destroyed int }
 
 const noFault = "none"
 
@@ -173,8 +173,8 @@ func (r *report) summary() bool {
 	h, u := &r.histories, r.uploads
 	fmt.Fprintf(r.out, "histories: %d, with %d operations (%d of unknown outcome), and %d reads held to the window of %v, the latest %.1f s late; %d not checked in time\n",
 		h.number, h.operations, h.unknown, h.late, window, h.latest.Seconds(), r.unfinished)
-	fmt.Fprintf(r.out, "uploads: %d completed, %d aborted, %d open at the end; %d parts, %d lists of parts; %d parts gone that were sent again without an answer\n",
-		u.completed, u.aborted, u.open, u.parts, u.lists, u.doubtful)
+	fmt.Fprintf(r.out, "uploads: %d completed, %d aborted, %d open at the end; %d parts, %d lists of parts; %d parts gone that were sent again without an answer; %d uploads emptied by the store in a Complete that was broken off\n",
+		u.completed, u.aborted, u.open, u.parts, u.lists, u.doubtful, u.destroyed)
 	for _, text := range r.found {
 		fmt.Fprintln(r.out, text)
 	}

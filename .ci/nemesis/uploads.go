@@ -19,6 +19,8 @@ type upload struct {
 	key   string
 	id    string
 	parts map[int]*part
+
+	brokenOff bool // a Complete had no answer
 }
 
 // part is what is known of a part: the content that was acknowledged, and the contents of requests whose answer was lost.
@@ -151,6 +153,8 @@ func (u *upload) compare(r *replica, number int, p *part, listed string) {
 		// A part that was sent again, without an answer, may be at the store without its record: neither is there then.
 		p.etag = ""
 		u.n.report.upload(func(t *uploadTally) { t.doubtful++ })
+	case listed == "" && u.lostByStore():
+		// counted by Complete
 	case listed == "":
 		u.n.report.violation("lost", "upload %s %s: part %d is not in the list of %s", u.key, u.id, number, r.name)
 	case listed != p.etag && len(p.lost) == 0:
@@ -204,16 +208,18 @@ func (u *upload) complete() {
 
 // completed sends Complete until an answer tells how it ended.
 func (u *upload) completed() bool {
-	lost := false
 	for deadline := time.Now().Add(recovery); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		a := u.n.send(u.n.cluster.next(), request{method: "POST", path: u.path(), query: u.query(), body: u.document()})
 		switch {
 		case a.outcome == done:
 			return true
 		case a.outcome == unknown:
-			lost = true
-		case a.code == "NoSuchUpload" && lost:
+			u.brokenOff = true
+		case a.code == "NoSuchUpload" && u.brokenOff:
 			return true
+		case a.code == "InvalidPart" && u.lostByStore():
+			u.n.report.upload(func(t *uploadTally) { t.destroyed++ })
+			return false
 		case a.code == "InvalidPart" && u.anyLost():
 			u.checkList(u.n.cluster.next())
 			u.sendDoubtful()
@@ -236,6 +242,17 @@ func (u *upload) sendDoubtful() bool {
 		}
 	}
 	return true
+}
+
+// lostByStore asks the store itself. MinIO removes the metadata of parts before it puts them together: when the connection
+// of a Complete ends meanwhile (the replica was killed), the upload stays there without parts, and without an object.
+func (u *upload) lostByStore() bool {
+	if !u.brokenOff || u.n.cluster.store == nil {
+		return false
+	}
+	direct := &replica{name: "store", s3: &link{addr: strings.TrimPrefix(u.n.cluster.storeURL, "http://")}, clientsOf: newHTTPClient()}
+	a := direct.do(request{method: "GET", path: u.path(), query: u.query(), by: storeUser})
+	return a.outcome == done && !bytes.Contains(a.body, []byte("<Part>"))
 }
 
 func (u *upload) anyLost() bool {
