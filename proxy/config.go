@@ -27,6 +27,8 @@ import (
 type Config struct {
 	Upstream store.Config
 	Users    *iam.Directory
+	// Resolve looks up access keys; default Users.Resolve.
+	Resolve func(accessKey, token string) (iam.Credential, error)
 	// STS, where set, answers requests to STS on the S3 endpoint.
 	STS *awsquery.Port
 	// Used, where set, is told of each request that was signed rightly.

@@ -61,7 +61,7 @@ func New(cfg Config) (*Server, error) {
 	s.verifier = &sigv4.Verifier{
 		Service: "s3",
 		Region:  cfg.Region,
-		Lookup:  func(key, token string) (iam.Credential, error) { return s.cfg.Users.Resolve(key, token) },
+		Lookup:  s.resolve,
 		Now:     cfg.Now,
 		AllowV2: cfg.AllowSigV2,
 	}
@@ -69,6 +69,14 @@ func New(cfg Config) (*Server, error) {
 	s.janitor.Go(s.sweep)
 	s.janitor.Go(s.watchClients)
 	return s, nil
+}
+
+// resolve looks up an access key.
+func (s *Server) resolve(accessKey, token string) (iam.Credential, error) {
+	if s.cfg.Resolve != nil {
+		return s.cfg.Resolve(accessKey, token)
+	}
+	return s.cfg.Users.Resolve(accessKey, token)
 }
 
 func (c *Config) check() error {

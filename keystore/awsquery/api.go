@@ -208,6 +208,8 @@ func visible(err error) *Error {
 		return e
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &Error{"ServiceUnavailable", "The service did not answer in time. Try again.", 503}
+	case errors.Is(err, iam.ErrUnavailable):
+		return &Error{"ServiceUnavailable", "Users and roles cannot be looked up now. Try again.", 503}
 	}
 	return &Error{"ServiceFailure", "The request processing has failed because of an internal error. Try again.", 500}
 }

@@ -39,6 +39,9 @@ type Directory struct {
 	loading sync.Mutex // serialises loads, so that an older load never replaces a newer
 	uses    uses
 	tokens  tokens
+
+	follows  follows // cfg.Replicas
+	readings readings
 }
 
 // snapshot is a model with its parsed policies.
@@ -59,7 +62,7 @@ func Open(ctx context.Context, cfg Config, file []iam.User) (*Directory, error) 
 		cfg.Log = slog.Default()
 	}
 	cfg.Replicas.Mirror(revisionKey)
-	d := &Directory{cfg: cfg}
+	d := &Directory{cfg: cfg, follows: cfg.Replicas}
 	d.now.Store(&snapshot{Model: newModel()})
 	d.file.Store(&file)
 	if err := d.Reload(ctx); err != nil {
@@ -216,6 +219,14 @@ var ErrBusy = errors.New("directory: too many changes at once")
 // Change reads the state, has f change a fresh model of it, and writes the records put and removed by f, all or
 // nothing. On return the change is in force in this process.
 func (d *Directory) Change(ctx context.Context, f func(*Model) error) error {
+	err := d.change(ctx, f)
+	if errors.Is(err, state.ErrUnavailable) || errors.Is(err, state.ErrUnknown) {
+		return fmt.Errorf("%w: %w", iam.ErrUnavailable, err)
+	}
+	return err
+}
+
+func (d *Directory) change(ctx context.Context, f func(*Model) error) error {
 	for range 100 {
 		m, err := d.load(ctx)
 		if err != nil {

@@ -201,7 +201,7 @@ func (d *Directory) resolveSession(accessKey, token string) (iam.Credential, err
 	opened, err := d.opened(s, token)
 	if errors.Is(err, errUnknownRingKey) && d.mayReload() {
 		if err := d.Reload(context.Background()); err != nil {
-			return iam.Credential{}, err
+			return iam.Credential{}, fmt.Errorf("%w: %w", iam.ErrUnavailable, err)
 		}
 		s = d.now.Load()
 		opened, err = d.opened(s, token)

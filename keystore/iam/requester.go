@@ -243,7 +243,7 @@ type Credential struct {
 }
 
 // Resolver resolves an access key, with the session token that came beside it or "", to a credential. Its errors are
-// ErrUnknownKey, ErrInvalidToken and ErrExpiredToken.
+// ErrUnknownKey, ErrInvalidToken, ErrExpiredToken and ErrUnavailable.
 type Resolver interface {
 	Resolve(accessKey, token string) (Credential, error)
 }
@@ -253,4 +253,6 @@ var (
 	ErrUnknownKey   = errors.New("iam: no such access key")
 	ErrInvalidToken = errors.New("iam: the session token is not one for this access key")
 	ErrExpiredToken = errors.New("iam: the session token has expired")
+	// ErrUnavailable says that it is not known now who has an access key, or which rights. A client is to ask again.
+	ErrUnavailable = errors.New("iam: users cannot be looked up now")
 )

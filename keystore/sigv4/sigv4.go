@@ -193,6 +193,8 @@ func (v *Verifier) credential(accessKey, token string) (c iam.Credential, secret
 		return c, "", v.errToken()
 	case errors.Is(err, iam.ErrExpiredToken):
 		return c, "", v.errExpiredToken()
+	case errors.Is(err, iam.ErrUnavailable):
+		return c, "", fail(503, "ServiceUnavailable", "Who signed the request cannot be looked up now. Please try again.")
 	case err != nil && !errors.Is(err, iam.ErrUnknownKey):
 		return c, "", err // the directory cannot tell
 	}

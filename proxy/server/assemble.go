@@ -215,7 +215,7 @@ func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) er
 		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
 	}
 	p.S3, err = proxy.New(proxy.Config{
-		Upstream: up, Users: p.users, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
+		Upstream: up, Users: p.users, Resolve: p.people.Resolve, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
 		State: p.state, Ledger: p.ledger, HeldDir: dataDir(c.DataDir).held(),
 		Replicas: p.replicas, Window: c.BucketKeyTTL, StagingBucket: c.StagingBucket, Deployment: p.deployment.ID,
 		Region: c.Region, Account: c.Account, Domain: c.Domain,

@@ -58,7 +58,7 @@ func (p *App) openSTS(c *Config, log *slog.Logger) *awsquery.API {
 	}
 	sts := stsapi.New(stsapi.Config{Directory: p.people, Keys: &webidentity.KeySets{Sources: sources}},
 		awsquery.API{Audit: p.audit, Region: c.Region, Account: c.Account, Now: time.Now, Log: log})
-	p.sts = awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, sts)
+	p.sts = awsquery.NewPort(p.people.Resolve, c.Region, time.Now, p.people.Used, sts)
 	return sts
 }
 
@@ -68,8 +68,8 @@ func (p *App) openKMS(c *Config, log *slog.Logger) {
 	base := awsquery.API{Audit: p.audit, Region: c.Region, Account: c.Account, Now: time.Now, Log: log}
 	h := kmsapi.Handler{
 		Service:      p.KeyService,
-		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.users.Resolve, Now: time.Now}, p.people.Used),
-		Query:        awsquery.NewPort(p.users.Resolve, c.Region, time.Now, p.people.Used, iamapi.New(p.people, base), sts),
+		Authenticate: kmsapi.SigV4(&sigv4.Verifier{Service: "kms", Region: c.Region, Lookup: p.people.Resolve, Now: time.Now}, p.people.Used),
+		Query:        awsquery.NewPort(p.people.Resolve, c.Region, time.Now, p.people.Used, iamapi.New(p.people, base), sts),
 		Log:          log,
 
 		TrustedProxies: c.trustedProxies,
