@@ -63,7 +63,7 @@ client() {
 	for program in $(sed -n 's/^# needs: //p' "$script"); do have "$program" || missing+=" $program"; done
 	if [ -n "$missing" ]; then
 		skip "$name" "there is no$missing"
-	elif [[ $1 = *boto3 ]] && ! python3 -c 'import boto3' 2>/dev/null; then
+	elif [[ $1 = *boto3 || $1 = replicas ]] && ! python3 -c 'import boto3' 2>/dev/null; then
 		skip "$name" "python3 has no boto3"
 	else
 		step "$name" "$script"
