@@ -110,7 +110,7 @@ func (c *parsed) resource() string {
 }
 
 // lock waits for its turn at what a name stands for.
-func (c *session) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
+func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
 	if unlock, err = m.Lock(c.up, name); err != nil {
 		return nil, store.Unanswered(c.up, err)
 	}

@@ -2,38 +2,11 @@ package proxy
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"time"
 
 	"waxseal/proxy/ledger"
-	"waxseal/sse"
 )
-
-// ledgerModes are the modes as the ledger names them.
-var ledgerModes = map[sse.Mode]string{sse.SSES3: "AES256", sse.SSEKMS: "aws:kms", sse.DSSEKMS: "aws:kms:dsse", sse.SSEC: ledger.CustomerKey}
-
-// holdingOf returns the holding of the ledger that an object belongs to.
-func holdingOf(env *sse.Envelope, bucket string) (ledger.Holding, error) {
-	mode, ok := ledgerModes[env.Mode]
-	if !ok {
-		return ledger.Holding{}, fmt.Errorf("the ledger has no name for encryption mode %d", env.Mode)
-	}
-	return ledger.Holding{Bucket: bucket, Mode: mode, Key: env.KeyID}, nil
-}
-
-// charge charges an object to the ledger before the store hears of it. The charge ends with the request.
-func (s *session) charge(env *sse.Envelope, at sealTarget, size int64) error {
-	h, err := holdingOf(env, at.bucket)
-	if err != nil {
-		return err
-	}
-	c, err := s.ledger.Charge(s.up, h, max(size, 0))
-	if c != nil {
-		s.charges = append(s.charges, c)
-	}
-	return err
-}
 
 // chargeParts charges the object that an upload becomes. The upload itself was charged as an object without bytes.
 func (p *completion) chargeParts() error {
@@ -48,10 +21,7 @@ func (p *completion) chargeParts() error {
 // written all the same: the store may commit what it has received later.
 func (c *call) endCharges() {
 	doubtful := c.status == 0 || c.status >= http.StatusInternalServerError || c.errCode != "" && c.status == http.StatusOK
-	for _, charge := range c.charges {
-		charge.End(doubtful)
-	}
-	c.charges = nil
+	c.settle(doubtful)
 }
 
 // UploadsUnderWay counts the uploads that began before a time and may become objects, by their holdings in the ledger.

@@ -18,9 +18,6 @@ const (
 	algKMS    = "aws:kms"
 	algDSSE   = "aws:kms:dsse"
 
-	// managedKey is the AWS managed key that SSE-KMS uses when no key is named.
-	managedKey = "alias/aws/s3"
-
 	hdrSSE     = "x-amz-server-side-encryption"
 	hdrKMSKey  = hdrSSE + "-aws-kms-key-id"
 	hdrContext = hdrSSE + "-context"

@@ -18,13 +18,7 @@ import (
 	"waxseal/sse"
 )
 
-var (
-	errSlowDown = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
-	// errNotSealed is an object without a valid envelope in a bucket whose objects must have one.
-	errNotSealed = errors.New("the object has no waxseal envelope")
-	// errTampered is an object that does not authenticate: altered, cut, swapped, or under another object's envelope.
-	errTampered = errors.New("the object failed authentication")
-)
+var errSlowDown = s3.Errorf(s3.SlowDown, "Please reduce your request rate.")
 
 // fail answers a request with an error.
 func (c *call) fail(err error) {
@@ -188,31 +182,10 @@ const (
 	drainTime  = 5 * time.Second
 )
 
-var errChanged = errors.New("the object changed while it was read")
-
 // isNotFound says whether an error is that there is no such object.
 func isNotFound(err error) bool {
 	var e *s3.Error
 	return errors.As(err, &e) && e.Status() == http.StatusNotFound
-}
-
-// whileChanging reads again when the object was written anew between two requests to the store.
-func whileChanging(read func() error) (err error) {
-	for range 3 {
-		if err = read(); !errors.Is(err, errChanged) {
-			break
-		}
-	}
-	return err
-}
-
-// changedError tells a pin that no longer holds from other errors.
-func changedError(err error) error {
-	var e *s3.Error
-	if errors.As(err, &e) && (e.Code == s3.PreconditionFailed || e.Status() == http.StatusPreconditionFailed) {
-		return errChanged
-	}
-	return err
 }
 
 // caught makes an error of a panic: a fault of waxseal's own in one request does not end the others.

@@ -84,8 +84,8 @@ func hashEnvelope(text string) envelopeHash {
 	return envelopeHash(sum[:16])
 }
 
-// listFacts are what a listing shows of the object, whose envelope text came in answer.
-func (o *stored) listFacts(text string, answer http.Header) listFacts {
+// listFactsOf returns the facts that a listing shows of the object o, whose envelope text came in answer.
+func listFactsOf(o *stored, text string, answer http.Header) listFacts {
 	f := listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, envelope: hashEnvelope(text)}
 	if etag := o.visibleETag(); etag != o.etag {
 		f.etag = s3.Quote(etag)
@@ -163,5 +163,5 @@ func (f *factsCache) setPrefixKnown(prefix factsKey, known bool) {
 // saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
 // replaces whatever the cache believed.
 func (f *factsCache) saw(o *stored, version string) {
-	f.putListed(f.keyOf(o, version), o.listFacts(o.header.Get(s3.HeaderEnvelope), o.header))
+	f.putListed(f.keyOf(o, version), listFactsOf(o, o.header.Get(s3.HeaderEnvelope), o.header))
 }

@@ -15,6 +15,9 @@ import (
 // Key is in use. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
 const arnContext = "aws:s3:arn"
 
+// managedKey is the AWS managed key that SSE-KMS uses when no key is named.
+const managedKey = "alias/aws/s3"
+
 // binding ties an envelope to the name it was written under and to its mode: an envelope that is moved to another
 // bucket, key or mode does not open.
 func binding(bucket, key string, mode sse.Mode) []byte {

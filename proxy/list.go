@@ -172,7 +172,7 @@ func (l *listing) warm(e *s3.ListEntry, text string) bool {
 		if err := l.readEnvelope(o, text); err != nil || o.env.Manifest || o.unvouched {
 			return false // a look at the object itself has the last word
 		}
-		f = o.listFacts(text, l.answer)
+		f = listFactsOf(o, text, l.answer)
 		l.s.facts.putListed(key, f)
 	}
 	show(e, f)

@@ -108,7 +108,7 @@ var (
 // found shows an object that was looked up. When it is another one than the page has, all that is shown of it is
 // from one answer.
 func (l *listing) found(e *s3.ListEntry, o *stored) {
-	f := o.listFacts(o.header.Get(s3.HeaderEnvelope), o.header)
+	f := listFactsOf(o, o.header.Get(s3.HeaderEnvelope), o.header)
 	if o.etag == s3.Unquote(e.ETag) && o.bodySize == e.Size && near(o.modified, modifiedOf(e)) {
 		l.s.facts.putListed(l.factsKeyOf(e), f)
 		show(e, f)

@@ -110,7 +110,7 @@ func (c *call) abandonUpload(at sealTarget, id string) error {
 }
 
 // outlasting is for what must be done although the call was cut.
-func (c *session) outlasting() (context.Context, context.CancelFunc) {
+func (c *call) outlasting() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(c.up), 30*time.Second)
 }
 

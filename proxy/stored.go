@@ -140,9 +140,6 @@ func (s *session) describeByHead(r *store.Request, at sealTarget) (*stored, erro
 	return s.describe(at, r, resp)
 }
 
-// errArchived is the store's answer to a read of what has to be restored first.
-var errArchived = s3.NewError(s3.InvalidObjectState)
-
 // readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
 func (s *session) readTail(o *stored, resp *http.Response, n int64) error {
 	if resp.StatusCode == http.StatusOK && o.bodySize > n {
@@ -219,8 +216,6 @@ func (s *session) vouchWith(o *stored, customer *customerKey) error {
 	o.unvouched = false
 	return nil
 }
-
-func tampered(err error) error { return fmt.Errorf("%w: %w", errTampered, err) }
 
 // readRequest is a GET of an object, pinned to a store ETag where one is given.
 func (s *session) readRequest(at sealTarget, version, etag string) *store.Request {
@@ -324,14 +319,6 @@ func (s *session) open(o *stored, customer *customerKey) (*opened, error) {
 		}
 	}
 	return p, s.findLayout(p)
-}
-
-// openError tells tampering from what a key service says.
-func openError(err error) error {
-	if errors.Is(err, sse.ErrAuthentication) || errors.Is(err, sse.ErrMalformed) {
-		return tampered(err)
-	}
-	return err
 }
 
 func (s *session) findLayout(p *opened) error {
