@@ -53,9 +53,10 @@ var mayImport = map[string][]string{
 	"keystore/state/statetest": {"keystore/state"},
 
 	"proxy": {"sse", "keystore", "keystore/awsquery", "keystore/inbound", "keystore/audit", "keystore/forwarded", "keystore/bucketkey", "keystore/iam", "keystore/sigv4", "keystore/strictjson", "keystore/state",
-		"keystore/unproven", "proxy/s3", "proxy/keyed", "proxy/ledger", "proxy/store", "proxy/trace", "proxy/uploads"},
+		"keystore/unproven", "proxy/s3", "proxy/keyed", "proxy/ledger", "proxy/objects", "proxy/store", "proxy/trace", "proxy/uploads"},
 	"proxy/keyed":     {},
 	"proxy/ledger":    {"keystore/state"},
+	"proxy/objects":   {"sse", "keystore", "keystore/bucketkey", "proxy/ledger", "proxy/s3", "proxy/store"},
 	"proxy/trace":     {},
 	"proxy/console":   {"keystore", "keystore/audit", "keystore/iam", "keystore/kmsapi", "keystore/local", "keystore/usage", "proxy/ledger"},
 	"proxy/uploads":   {"proxy/s3", "proxy/keyed", "proxy/store", "keystore/state", "sse"},
@@ -168,6 +169,25 @@ func TestBytesKnowNoProtocol(t *testing.T) {
 				t.Errorf("%s imports %s", file, imported)
 			}
 		}
+	}
+}
+
+// TestObjectsKnowNoServer keeps the client's side of HTTP out of the sealed objects.
+func TestObjectsKnowNoServer(t *testing.T) {
+	seen := false
+	for _, file := range goFiles(t) {
+		if !strings.HasPrefix(filepath.ToSlash(file), "proxy/objects/") {
+			continue
+		}
+		seen = true
+		for _, imported := range imports(t, file) {
+			if strings.Contains(imported, "fasthttp") {
+				t.Errorf("%s imports %s", file, imported)
+			}
+		}
+	}
+	if !seen {
+		t.Error("proxy/objects has no files")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -35,7 +36,7 @@ func (c *call) logAccess() {
 // logFailure tells the operator what the client need not know: the cause of an error that is not the client's.
 func (c *call) logFailure(e *s3.Error, err error) {
 	switch {
-	case errors.Is(err, errArchived): // the client's to restore
+	case errors.Is(err, objects.ErrArchived): // the client's to restore
 	case e.Code == s3.InvalidObjectState:
 		c.s.metrics.tampered.Inc()
 		c.s.log.Error("object refused", "id", c.id, "op", c.operation(), "bucket", c.bucket, "key", c.key, "err", err)
@@ -51,7 +52,7 @@ func (c *call) logFailure(e *s3.Error, err error) {
 func (c *call) cutMidStream(err error) {
 	level, what := slog.LevelError, "answer cut"
 	switch {
-	case errors.Is(err, store.ErrClientGone), context.Cause(c.up) == store.ErrClientGone:
+	case errors.Is(err, store.ErrClientGone), context.Cause(c.Up) == store.ErrClientGone:
 		level, what = slog.LevelInfo, "client left before the answer's end"
 	case c.s.base.Err() != nil:
 		level, what = slog.LevelWarn, "answer cut by the shutdown"

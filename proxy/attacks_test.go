@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
@@ -367,7 +368,7 @@ func TestLargestPutFits(t *testing.T) {
 func TestLargestCopy(t *testing.T) {
 	for mode, largest := range map[sse.Mode]int64{sse.SSES3: 5367398079, sse.SSEKMS: 5367398079, sse.DSSEKMS: 5366087600} {
 		for _, size := range []int64{largest + 1, maxPut} {
-			p := &copying{source: &stored{size: size}, enc: &encryption{mode: mode}}
+			p := &copying{source: &objects.Object{Size: size}, enc: &objects.Encryption{Mode: mode}}
 			var e *s3.Error
 			if err := p.checkSize(size); err != nil {
 				t.Errorf("%v, %d bytes: %v", mode, size, err)

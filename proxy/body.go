@@ -23,7 +23,7 @@ func (c *call) body() (io.Reader, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	c.onDone(func() { decoded.Close() }) // it gives its buffers back, and has no error
+	c.OnDone(func() { decoded.Close() }) // it gives its buffers back, and has no error
 	return &requestBody{call: c, src: decoded}, size, nil
 }
 

@@ -18,7 +18,7 @@ func (c *call) getBucketEncryption() error {
 	if err := c.checkBucketExists(); err != nil {
 		return err
 	}
-	conf, err := c.s.buckets.get(c.up, c.bucket)
+	conf, err := c.s.buckets.get(c.Up, c.bucket)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func (c *call) putBucketEncryption() error {
 	if err != nil {
 		return err
 	}
-	err = c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+	err = c.s.buckets.update(c.Up, c.bucket, func(b *bucketConfig) error {
 		b.Encryption = rule
 		if t := rule.BlockedEncryptionTypes; t != nil {
 			b.Blocked = blockedTypes(t.EncryptionTypes)
@@ -133,7 +133,7 @@ func (c *call) deleteBucketEncryption() error {
 	if err := c.checkBucketExists(); err != nil {
 		return err
 	}
-	err := c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+	err := c.s.buckets.update(c.Up, c.bucket, func(b *bucketConfig) error {
 		b.Encryption = nil
 		return nil
 	})
@@ -153,7 +153,7 @@ func (c *call) checkBucketExists() error {
 	case c.user.Upstream != nil && c.user.Rights.Everything:
 		return c.checkStoreRight("policy", "acl")
 	}
-	resp, err := c.send(&store.Request{Method: http.MethodHead, Bucket: c.bucket, Header: make(http.Header)})
+	resp, err := c.Send(&store.Request{Method: http.MethodHead, Bucket: c.bucket, Header: make(http.Header)})
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (c *call) checkBucketExists() error {
 // checkStoreRight lets requesters in who may read the bucket's policy at the store, or, where it has no policies, the
 // bucket's ACL: nothing nearer to the right to configure it can be asked for without changing something.
 func (c *call) checkStoreRight(queries ...string) error {
-	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: queries[0] + "=", Header: make(http.Header)})
+	resp, err := c.Send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: queries[0] + "=", Header: make(http.Header)})
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (c *call) checkStoreRight(queries ...string) error {
 // earlier request was lost. The configuration is read before the store is asked: what is written later may belong to a
 // bucket that was made anew meanwhile.
 func (c *call) deleteBucket() error {
-	former, err := c.s.buckets.read(c.up, c.bucket)
+	former, err := c.s.buckets.read(c.Up, c.bucket)
 	if err != nil {
 		return err
 	}
@@ -206,17 +206,17 @@ func (c *call) deleteBucket() error {
 	}
 	// The bucket is gone already: a client that hangs up now must not leave its configuration to a later bucket of
 	// the same name.
-	return errors.Join(err, c.s.buckets.removeRead(context.WithoutCancel(c.up), c.bucket, former))
+	return errors.Join(err, c.s.buckets.removeRead(context.WithoutCancel(c.Up), c.bucket, former))
 }
 
 // forgetFormer forgets what is left of an earlier bucket of the name before a new one is made. A store may answer 200
 // to who makes a bucket that they have: so it is asked first.
 func (c *call) forgetFormer() error {
-	conf, err := c.s.buckets.read(c.up, c.bucket)
+	conf, err := c.s.buckets.read(c.Up, c.bucket)
 	if err != nil || conf.revision == 0 {
 		return err
 	}
-	resp, err := c.send(&store.Request{Method: http.MethodHead, Bucket: c.bucket, Own: true})
+	resp, err := c.Send(&store.Request{Method: http.MethodHead, Bucket: c.bucket, Own: true})
 	if err != nil {
 		return err
 	}
@@ -224,5 +224,5 @@ func (c *call) forgetFormer() error {
 	if resp.StatusCode != http.StatusNotFound {
 		return nil
 	}
-	return c.s.buckets.removeRead(c.up, c.bucket, conf)
+	return c.s.buckets.removeRead(c.Up, c.bucket, conf)
 }

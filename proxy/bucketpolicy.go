@@ -49,7 +49,7 @@ func (c *call) uploadFields() fields {
 	default:
 		return nil
 	}
-	u, err := c.s.uploads.Get(c.up, c.bucket, c.key, c.query.Get("uploadId"))
+	u, err := c.s.uploads.Get(c.Up, c.bucket, c.key, c.query.Get("uploadId"))
 	if err != nil {
 		return nil // who is refused is not told whether there is such an upload
 	}
@@ -74,7 +74,7 @@ func (f *uploadFields) hasHeader(name string) bool {
 }
 
 func (c *call) getBucketPolicy() error {
-	conf, err := c.s.buckets.get(c.up, c.bucket)
+	conf, err := c.s.buckets.get(c.Up, c.bucket)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func tellsUser(st *iam.Statement, key string) bool {
 // putPolicy gives the store its part and keeps the whole, if there is one to keep.
 func (c *call) putPolicy(part, whole []byte) error {
 	return c.keepPolicy(whole, func() error {
-		resp, err := c.send(&store.Request{Method: http.MethodPut, Bucket: c.bucket, Query: "policy=", Header: c.storeHeader(), Body: part})
+		resp, err := c.Send(&store.Request{Method: http.MethodPut, Bucket: c.bucket, Query: "policy=", Header: c.storeHeader(), Body: part})
 		if err != nil {
 			return err
 		}
@@ -218,7 +218,7 @@ func (c *call) keepPolicyAlone(whole []byte) error { return c.keepPolicy(whole, 
 func (c *call) keepPolicy(whole []byte, give func() error) error {
 	defer c.s.buckets.forget(c.bucket) // also when the store's answer was lost
 	for range 10 {
-		conf, err := c.s.buckets.read(c.up, c.bucket)
+		conf, err := c.s.buckets.read(c.Up, c.bucket)
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (c *call) keepPolicy(whole []byte, give func() error) error {
 			return err
 		}
 		conf.Policy = whole
-		err = c.s.buckets.write(c.up, c.bucket, conf)
+		err = c.s.buckets.write(c.Up, c.bucket, conf)
 		if err == nil {
 			c.answer(http.StatusNoContent, "", nil)
 			return nil
@@ -247,7 +247,7 @@ func (c *call) deleteBucketPolicy() error {
 
 // deleteStorePolicy removes the store's part. A store without policies has none to remove.
 func (c *call) deleteStorePolicy() error {
-	resp, err := c.send(&store.Request{Method: http.MethodDelete, Bucket: c.bucket, Query: "policy=", Header: make(http.Header)})
+	resp, err := c.Send(&store.Request{Method: http.MethodDelete, Bucket: c.bucket, Query: "policy=", Header: make(http.Header)})
 	if err != nil {
 		return err
 	}
@@ -265,7 +265,7 @@ func (c *call) bucketPolicies(bucket string) ([]*iam.Policy, error) {
 	if bucket == "" || c.user != nil && c.user.Root && strings.HasSuffix(c.route.name, "BucketPolicy") {
 		return nil, nil
 	}
-	conf, err := c.s.buckets.get(c.up, bucket)
+	conf, err := c.s.buckets.get(c.Up, bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +280,7 @@ func (c *call) bucketPolicies(bucket string) ([]*iam.Policy, error) {
 	if c.user == nil || c.user.Upstream != nil || c.route.name == "CreateBucket" {
 		return all, nil
 	}
-	atStore, err := c.s.buckets.atStore.get(c.s.base, c.up, bucket)
+	atStore, err := c.s.buckets.atStore.get(c.s.base, c.Up, bucket)
 	if atStore != nil {
 		all = append(all, atStore)
 	}

@@ -12,6 +12,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
 	"waxseal/proxy/keyed"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -21,7 +22,7 @@ import (
 // Everything kept beyond the handler (response bodies run after it returns) is copied out of fasthttp's buffers. What
 // begins its answer early (see patiently) may go on reading the request's head: it is there until the answer ends.
 type call struct {
-	session
+	objects.Session
 	parsed
 	sender
 	stay
@@ -93,7 +94,7 @@ func (c *call) clientIP() net.IP {
 }
 
 // caller is how the KMS sees the requester.
-func (c *call) caller() keystore.Caller {
+func (c *call) Caller() keystore.Caller {
 	k := keystore.CallerOf(c.user)
 	k.SourceIP, k.UserAgent, k.RequestID = c.clientIP().String(), c.header("User-Agent"), c.id
 	k.Transport = keystore.TransportOf(c.secure)
@@ -104,15 +105,15 @@ func (c *call) caller() keystore.Caller {
 // resource is the ARN of what the request names.
 func (c *parsed) resource() string {
 	if c.key == "" {
-		return bucketARN(c.bucket)
+		return objects.BucketARN(c.bucket)
 	}
-	return objectARN(c.bucket, c.key)
+	return objects.ObjectARN(c.bucket, c.key)
 }
 
 // lock waits for its turn at what a name stands for.
 func (c *call) lock(m *keyed.Mutex, name string) (unlock func(), err error) {
-	if unlock, err = m.Lock(c.up, name); err != nil {
-		return nil, store.Unanswered(c.up, err)
+	if unlock, err = m.Lock(c.Up, name); err != nil {
+		return nil, store.Unanswered(c.Up, err)
 	}
 	return unlock, nil
 }
@@ -139,7 +140,7 @@ func (c *outgoing) answerXML(status int, doc any) error {
 	return nil
 }
 
-func (c *parsed) place() sealTarget { return sealTarget{c.bucket, c.key} }
+func (c *parsed) place() objects.Place { return objects.Place{Bucket: c.bucket, Key: c.key} }
 
 func (c *sender) who() string {
 	if c.user == nil {

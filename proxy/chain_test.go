@@ -17,6 +17,7 @@ import (
 	"waxseal/keystore/bucketkey"
 	embedded "waxseal/keystore/local"
 	"waxseal/keystore/state"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 )
 
@@ -140,7 +141,7 @@ func TestChainRevocation(t *testing.T) {
 // envelope's own blob is decrypted.
 func TestChainDoesNotFit(t *testing.T) {
 	k := startChain(t, 3)
-	h, err := k.keys.ForWrite(t.Context(), keystore.Caller{ARN: k.rootCaller().ARN, AccountID: testAccount, Service: true}, bucketARN(k.bucket), k.key, nil)
+	h, err := k.keys.ForWrite(t.Context(), keystore.Caller{ARN: k.rootCaller().ARN, AccountID: testAccount, Service: true}, objects.BucketARN(k.bucket), k.key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -15,7 +16,7 @@ import (
 // another ETag. Answer and evaluation are of the same version, so this is as atomic as the store's own. An ETag that is
 // none matches no object. A date that is none, or that lies in the future, is passed over in a read.
 // https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2 (order), #section-13.1.3 (dates)
-func (c *call) readCondition(prefix string, o *stored) error {
+func (c *call) readCondition(prefix string, o *objects.Object) error {
 	for _, name := range []string{"If-Modified-Since", "If-Unmodified-Since"} {
 		v, came := c.condition(prefix + name)
 		if _, ok := s3.ParseTime(v); came && !ok && prefix != "" {
@@ -26,14 +27,14 @@ func (c *call) readCondition(prefix string, o *stored) error {
 		if !matches(v, o) {
 			return errPrecondition("If-Match")
 		}
-	} else if t, ok := c.conditionTime(prefix + "If-Unmodified-Since"); ok && o.modified.After(t) {
+	} else if t, ok := c.conditionTime(prefix + "If-Unmodified-Since"); ok && o.Modified.After(t) {
 		return errPrecondition("If-Unmodified-Since")
 	}
 	if v, ok := c.condition(prefix + "If-None-Match"); ok {
-		if tags, _ := s3.ParseETags(v); tags.MatchWeak(o.visibleETag()) {
+		if tags, _ := s3.ParseETags(v); tags.MatchWeak(o.VisibleETag()) {
 			return errNotModified(prefix, "If-None-Match", o)
 		}
-	} else if t, ok := c.conditionTime(prefix + "If-Modified-Since"); ok && !o.modified.After(t) && !t.After(c.s.cfg.Now()) {
+	} else if t, ok := c.conditionTime(prefix + "If-Modified-Since"); ok && !o.Modified.After(t) && !t.After(c.s.cfg.Now()) {
 		return errNotModified(prefix, "If-Modified-Since", o)
 	}
 	return nil
@@ -57,16 +58,16 @@ func errPrecondition(header string) *s3.Error {
 }
 
 // errNotModified is 304 for a read, and a failed precondition where the object was to be copied.
-func errNotModified(prefix, condition string, o *stored) error {
+func errNotModified(prefix, condition string, o *objects.Object) error {
 	if prefix != "" {
 		return errPrecondition(prefix + condition)
 	}
-	e := s3.NewError(s3.NotModified).WithHeader("Etag", s3.Quote(o.visibleETag()))
-	if lm := o.header.Get("Last-Modified"); lm != "" {
+	e := s3.NewError(s3.NotModified).WithHeader("Etag", s3.Quote(o.VisibleETag()))
+	if lm := o.Header.Get("Last-Modified"); lm != "" {
 		e.WithHeader("Last-Modified", lm)
 	}
-	if o.version != "" {
-		e.WithHeader("x-amz-version-id", o.version)
+	if o.Version != "" {
+		e.WithHeader("x-amz-version-id", o.Version)
 	}
 	return e
 }
@@ -103,7 +104,7 @@ func (c *call) writeConditions(h http.Header) error {
 	if !matches(match, o) {
 		return errPrecondition("If-Match")
 	}
-	h.Set("If-Match", s3.Quote(o.etag))
+	h.Set("If-Match", s3.Quote(o.ETag))
 	return nil
 }
 
@@ -148,17 +149,17 @@ func (c *call) unlessETag(h http.Header, ifNoneMatch string) error {
 		h.Set("If-None-Match", "*")
 	case err != nil:
 		return err
-	case tags.MatchWeak(o.visibleETag()):
+	case tags.MatchWeak(o.VisibleETag()):
 		return errPrecondition("If-None-Match")
 	default:
-		h.Set("If-Match", s3.Quote(o.etag))
+		h.Set("If-Match", s3.Quote(o.ETag))
 	}
 	return nil
 }
 
 // lookupTarget looks up what a conditional write or delete is about to replace. Its errors are those of the write:
 // without the headers of an answer to a read.
-func (c *call) lookupTarget(at sealTarget, version string) (*stored, error) {
+func (c *call) lookupTarget(at objects.Place, version string) (*objects.Object, error) {
 	o, err := c.lookup(at, version, "")
 	var answered *store.AnswerError
 	if errors.As(err, &answered) {
@@ -171,9 +172,9 @@ func (c *call) lookupTarget(at sealTarget, version string) (*stored, error) {
 // a conditional write is pinned, and may leave the ETag that clients see: then their condition holds, and the store's 412
 // becomes S3's 409 for a conflict with a concurrent request. A client sends such a write again.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
-func (c *call) pinLost(err error, at sealTarget) error {
+func (c *call) pinLost(err error, at objects.Place) error {
 	match, came := c.condition("If-Match")
-	if !came || match == "*" || changedError(err) != errChanged {
+	if !came || match == "*" || objects.ChangedError(err) != objects.ErrChanged {
 		return err
 	}
 	if o, failed := c.lookupTarget(at, ""); failed != nil || !matches(match, o) {
@@ -183,8 +184,8 @@ func (c *call) pinLost(err error, at sealTarget) error {
 }
 
 // deletePinLost is pinLost for a DELETE.
-func (c *call) deletePinLost(err error, d deleteConditions, at sealTarget, version string) error {
-	if !d.any() || changedError(err) != errChanged {
+func (c *call) deletePinLost(err error, d deleteConditions, at objects.Place, version string) error {
+	if !d.any() || objects.ChangedError(err) != objects.ErrChanged {
 		return err
 	}
 	if _, failed := c.pinDelete(d, at, version); failed != nil {
@@ -213,7 +214,7 @@ func (c *parsed) deleteConditions() deleteConditions {
 
 // pinDelete evaluates the conditions against the object and gives the store's ETag, to which the delete is pinned: of an
 // object written in between the store refuses it.
-func (c *call) pinDelete(d deleteConditions, at sealTarget, version string) (string, error) {
+func (c *call) pinDelete(d deleteConditions, at objects.Place, version string) (string, error) {
 	if !c.s.up.Capabilities().DeleteIfMatch {
 		return "", s3.Errorf(s3.NotImplemented, "The store behind waxseal does not honour If-Match on DELETE")
 	}
@@ -228,18 +229,18 @@ func (c *call) pinDelete(d deleteConditions, at sealTarget, version string) (str
 	switch {
 	case d.etag != nil && !matches(*d.etag, o):
 		return "", errPrecondition("If-Match")
-	case d.size != nil && size != o.size:
+	case d.size != nil && size != o.Size:
 		return "", errPrecondition("x-amz-if-match-size")
-	case d.modified != nil && !modified.Truncate(time.Second).Equal(o.modified.Truncate(time.Second)):
+	case d.modified != nil && !modified.Truncate(time.Second).Equal(o.Modified.Truncate(time.Second)):
 		return "", errPrecondition("x-amz-if-match-last-modified-time")
 	}
-	return s3.Quote(o.etag), nil
+	return s3.Quote(o.ETag), nil
 }
 
 // matches reports whether If-Match holds of an object. A value that is no list of ETags matches none.
-func matches(ifMatch string, o *stored) bool {
+func matches(ifMatch string, o *objects.Object) bool {
 	tags, _ := s3.ParseETags(ifMatch)
-	return tags.Match(o.visibleETag())
+	return tags.Match(o.VisibleETag())
 }
 
 // parse reads the size and the time.

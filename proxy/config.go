@@ -18,6 +18,7 @@ import (
 	"waxseal/keystore/state"
 	"waxseal/proxy/keyed"
 	"waxseal/proxy/ledger"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/store"
 	"waxseal/proxy/trace"
 	"waxseal/proxy/uploads"
@@ -102,7 +103,7 @@ type Server struct {
 	facts    *factsCache
 	uploads  *uploads.Records
 	changing *keyed.Mutex // at ending a change of an object in place, or changing its tags
-	vault    *vault
+	vault    *objects.Vault
 	places   *places
 	attended attended
 	looks    chan struct{} // places for the look-ups of listings
@@ -172,11 +173,11 @@ const (
 	prefetchBytes  = 8 << 10
 )
 
-func newVault(cfg *Config) *vault {
-	v := &vault{provider: cfg.Provider, keys: cfg.Keys, root: cfg.Root, ledger: cfg.Ledger, aliases: cfg.BucketAliases, ceph: cfg.CompatCeph,
-		readThrough: make(map[string]bool)}
+func newVault(cfg *Config) *objects.Vault {
+	v := &objects.Vault{Provider: cfg.Provider, Keys: cfg.Keys, Root: cfg.Root, Ledger: cfg.Ledger, Aliases: cfg.BucketAliases, Ceph: cfg.CompatCeph,
+		ReadThrough: make(map[string]bool)}
 	for _, b := range cfg.ReadThrough {
-		v.readThrough[b] = true
+		v.ReadThrough[b] = true
 	}
 	return v
 }

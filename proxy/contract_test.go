@@ -202,7 +202,7 @@ func (k *contractKit) newKey(change ...func(*embedded.CreateKeyRequest)) string 
 	return out.KeyMetadata.Arn
 }
 
-// keyID is the last part of a key's ARN.
+// KeyID is the last part of a key's ARN.
 func keyID(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
 
 // answer is what came back.

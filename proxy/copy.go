@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -16,7 +17,7 @@ func (c *call) copyObject() error {
 	}
 	for range 5 {
 		err := c.copyOnce()
-		if !errors.Is(err, errChanged) {
+		if !errors.Is(err, objects.ErrChanged) {
 			return err
 		}
 		// Source and target are one, and somebody wrote it meanwhile: copy what it is now.
@@ -46,7 +47,7 @@ func (c *call) copyOnce() error {
 		return err
 	}
 	p.keepETag = p.ordered(s3.OrderRewrap)
-	if err := p.checkSize(p.source.size); err != nil && !p.keepETag {
+	if err := p.checkSize(p.source.Size); err != nil && !p.keepETag {
 		return err
 	}
 	if p.enc, err = c.encryptionFor(c); err != nil {
@@ -97,17 +98,17 @@ func (c *call) copySource() (*copying, error) {
 	if err := c.authorizeAction("s3:GetObject", src.Bucket, src.Key, noFields{src.VersionID}); err != nil {
 		return nil, err
 	}
-	at := sealTarget{src.Bucket, src.Key}
-	if p.source, err = c.lookupBy(c.readRequest(at, src.VersionID, ""), at, sse.TailSize); err != nil {
+	at := objects.Place{Bucket: src.Bucket, Key: src.Key}
+	if p.source, err = c.LookupBy(c.ReadRequest(at, src.VersionID, ""), at, sse.TailSize); err != nil {
 		return nil, sourceError(err)
 	}
-	if err := c.vouchWith(p.source, p.customer); err != nil {
+	if err := c.VouchWith(p.source, p.customer); err != nil {
 		return nil, err
 	}
 	if err := p.nameVersion(src.VersionID); err != nil {
 		return nil, err
 	}
-	if err := openable(p.source, p.customer); err != nil {
+	if err := objects.Openable(p.source, p.customer); err != nil {
 		return nil, err
 	}
 	if err := c.readCondition(hdrSource, p.source); err != nil {
@@ -121,13 +122,13 @@ func (p *copying) checkSelfCopy() error {
 	if !p.inPlace() || p.version != "" {
 		return nil
 	}
-	conf, err := p.s.buckets.get(p.up, p.to.bucket)
+	conf, err := p.s.buckets.get(p.Up, p.to.Bucket)
 	if err != nil {
 		return err
 	}
 	changes := p.replacesMetadata() || p.hasHeader(hdrSSE) || p.hasHeader(hdrSSEC+"algorithm") || p.customer != nil ||
 		p.hasHeader("x-amz-storage-class") || p.hasHeader("x-amz-website-redirect-location") ||
-		conf.Encryption != nil || p.source.env == nil || p.source.env.Mode != sse.SSES3 || p.keepETag || p.ordered(s3.OrderReencrypt)
+		conf.Encryption != nil || p.source.Envelope == nil || p.source.Envelope.Mode != sse.SSES3 || p.keepETag || p.ordered(s3.OrderReencrypt)
 	if changes {
 		return nil
 	}
@@ -159,16 +160,16 @@ func (p *copying) takeMetadata() {
 	}
 	for _, name := range copiedHeaders {
 		p.header.Del(name)
-		if v := p.source.header.Get(name); v != "" {
+		if v := p.source.Header.Get(name); v != "" {
 			p.header.Set(name, v)
 		}
 	}
-	if enc := s3.ClientEncoding(p.source.header.Get("Content-Encoding")); enc != "" {
+	if enc := s3.ClientEncoding(p.source.Header.Get("Content-Encoding")); enc != "" {
 		p.header.Set("Content-Encoding", enc)
 	} else {
 		p.header.Del("Content-Encoding")
 	}
-	for name, values := range p.source.header {
+	for name, values := range p.source.Header {
 		if l := strings.ToLower(name); strings.HasPrefix(l, s3.MetaPrefix) && l != s3.HeaderEnvelope {
 			p.header[name] = values
 		}
@@ -187,27 +188,27 @@ func sourceError(err error) error {
 // becomes of the question: without an answer it is as old as this request.
 func (p *copying) findModified() {
 	p.modified = s3.FormatTime(p.s.cfg.Now().UTC())
-	r := p.readRequest(p.to, p.resp.Get("X-Amz-Version-Id"), "")
+	r := p.ReadRequest(p.to, p.resp.Get("X-Amz-Version-Id"), "")
 	r.Own = r.Query != "" // of the version that this request has made
-	o, err := p.lookupBy(r, p.to, sse.TailSize)
+	o, err := p.LookupBy(r, p.to, sse.TailSize)
 	if err != nil {
-		p.s.log.Warn("a copy could not be looked at", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "err", err)
+		p.s.log.Warn("a copy could not be looked at", "id", p.id, "bucket", p.to.Bucket, "key", p.to.Key, "err", err)
 		return
 	}
-	p.modified = s3.FormatTime(o.modified)
+	p.modified = s3.FormatTime(o.Modified)
 }
 
 // answerCopy tells the client what the copy came to.
 func (p *copying) answerCopy() error {
 	p.copyHeaders(without(p.resp, "Content-Type", "Last-Modified"))
-	if p.source.version != "" {
-		p.res.Header.Set("x-amz-copy-source-version-id", p.source.version)
+	if p.source.Version != "" {
+		p.res.Header.Set("x-amz-copy-source-version-id", p.source.Version)
 	}
-	p.showEncryption(p.env, p.enc.customer)
+	p.showEncryption(p.env, p.enc.Customer)
 	doc := s3.CopyObjectResult{LastModified: p.modified, ETag: s3.Quote(p.shownETag())}
 	if p.facts != nil {
 		for _, sum := range p.facts.Checksums {
-			*doc.Field(s3.ChecksumName(sum.Algorithm)) = s3.ChecksumText(sum, p.source.tag.Parts)
+			*doc.Field(s3.ChecksumName(sum.Algorithm)) = s3.ChecksumText(sum, p.source.Tag.Parts)
 			doc.ChecksumType = s3.ChecksumType(sum)
 		}
 	}
@@ -223,8 +224,8 @@ func (p *copying) shownETag() string {
 
 // keepContext leaves the client's encryption context as it is where the operator orders an object to be sealed anew.
 func (p *copying) keepContext() {
-	kms := p.enc.mode == sse.SSEKMS || p.enc.mode == sse.DSSEKMS
-	if (p.ordered(s3.OrderRewrap) || p.ordered(s3.OrderReencrypt)) && kms && p.enc.context == nil && p.source.env != nil {
-		p.enc.context = p.source.env.Context
+	kms := p.enc.Mode == sse.SSEKMS || p.enc.Mode == sse.DSSEKMS
+	if (p.ordered(s3.OrderRewrap) || p.ordered(s3.OrderReencrypt)) && kms && p.enc.Context == nil && p.source.Envelope != nil {
+		p.enc.Context = p.source.Envelope.Context
 	}
 }

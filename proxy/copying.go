@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -14,13 +15,13 @@ import (
 // the ciphertext itself. Source and copy then share a data key: the threat model says what that means.
 type copying struct {
 	*call
-	source   *stored
-	from     *opened      // the source with its keys, once they were needed
-	customer *customerKey // of an SSE-C source
-	version  string       // of the source, where the request names one
-	past     bool         // the request names a version that is not the current one
-	to       sealTarget
-	enc      *encryption
+	source   *objects.Object
+	from     *objects.Opened      // the source with its keys, once they were needed
+	customer *objects.CustomerKey // of an SSE-C source
+	version  string               // of the source, where the request names one
+	past     bool                 // the request names a version that is not the current one
+	to       objects.Place
+	enc      *objects.Encryption
 	header   http.Header // of the copy, without its envelope
 	keepETag bool        // UpdateObjectEncryption and the operator's rewrap: the copy shows the source's ETag
 	tags     tagCopy
@@ -43,16 +44,16 @@ func (p *copying) nameVersion(version string) error {
 	if version == "" {
 		return nil
 	}
-	named := p.source.version
-	p.version, p.source.version = version, version
+	named := p.source.Version
+	p.version, p.source.Version = version, version
 	if !p.inPlace() || named == "" {
 		return nil // a store that names no version of the object has but the current one
 	}
-	now, err := p.lookupBy(p.readRequest(p.to, "", ""), p.to, sse.TailSize)
+	now, err := p.LookupBy(p.ReadRequest(p.to, "", ""), p.to, sse.TailSize)
 	if err != nil && !isNotFound(err) {
 		return err
 	}
-	p.past = err != nil || now.version != named && !(named == "null" && now.version == "")
+	p.past = err != nil || now.Version != named && !(named == "null" && now.Version == "")
 	return nil
 }
 
@@ -66,7 +67,7 @@ func (p *copying) checkSize(size int64) error {
 	return nil
 }
 
-func (p *copying) inPlace() bool { return p.source.at == p.to }
+func (p *copying) inPlace() bool { return p.source.Place == p.to }
 
 func (p *copying) replacesMetadata() bool {
 	return strings.EqualFold(p.call.header("x-amz-metadata-directive"), "REPLACE")
@@ -78,9 +79,9 @@ func (p *copying) conditional() bool {
 
 // pin is the store's name of exactly the source that was looked at.
 func (p *copying) pin(h http.Header) {
-	src := s3.CopySource{Bucket: p.source.at.bucket, Key: p.source.at.key, VersionID: p.version}
+	src := s3.CopySource{Bucket: p.source.Place.Bucket, Key: p.source.Place.Key, VersionID: p.version}
 	h.Set("X-Amz-Copy-Source", src.String())
-	h.Set("X-Amz-Copy-Source-If-Match", s3.Quote(p.source.etag))
+	h.Set("X-Amz-Copy-Source-If-Match", s3.Quote(p.source.ETag))
 	if v := p.call.header(s3.HeaderSourceExpectedOwner); v != "" {
 		h.Set(s3.HeaderSourceExpectedOwner, v)
 	}
@@ -92,17 +93,17 @@ func (p *copying) targetChanged(err error) error {
 	if p.conditional() && !p.inPlace() {
 		return p.pinLost(err, p.to) // it is the client's own
 	}
-	return changedError(err)
+	return objects.ChangedError(err)
 }
 
 // openSource opens the source's data key, once.
-func (p *copying) openSource() (*opened, error) {
+func (p *copying) openSource() (*objects.Opened, error) {
 	if p.from != nil {
 		return p.from, nil
 	}
-	o, err := p.open(p.source, p.customer)
+	o, err := p.Open(p.source, p.customer)
 	if err != nil {
-		return nil, changedError(err) // a manifest is fetched pinned
+		return nil, objects.ChangedError(err) // a manifest is fetched pinned
 	}
 	p.from = o
 	return o, nil

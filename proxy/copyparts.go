@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -29,7 +30,7 @@ func (p *copying) copyByParts() error {
 	h.Del("If-Match")
 	h.Del("If-None-Match")
 	if p.replaces() && ifMatch == "" {
-		ifMatch = s3.Quote(p.source.etag)
+		ifMatch = s3.Quote(p.source.ETag)
 	}
 	id, err := p.createCopy(h)
 	if err != nil {
@@ -51,7 +52,7 @@ func (p *copying) copyByParts() error {
 func (p *copying) fillCopy(id, ifMatch, ifNone string) error {
 	parts, err := p.copyParts(id)
 	if err != nil {
-		return changedError(err)
+		return objects.ChangedError(err)
 	}
 	err = p.inTurn(func() error { return p.completeCopy(id, parts, ifMatch, ifNone) })
 	if err != nil {
@@ -61,7 +62,7 @@ func (p *copying) fillCopy(id, ifMatch, ifNone string) error {
 }
 
 func (p *copying) createCopy(h http.Header) (uploadID string, err error) {
-	resp, err := p.send(&store.Request{Method: http.MethodPost, Bucket: p.to.bucket, Key: p.to.key, Query: "uploads=", Header: h})
+	resp, err := p.Send(&store.Request{Method: http.MethodPost, Bucket: p.to.Bucket, Key: p.to.Key, Query: "uploads=", Header: h})
 	if err != nil {
 		return "", err
 	}
@@ -83,7 +84,7 @@ func (p *copying) firstPart(size int64) int64 {
 
 // copyParts copies the whole body in parts of equal size but for the first, each within the store's limit.
 func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
-	size := p.source.bodySize
+	size := p.source.BodySize
 	first := p.firstPart(size)
 	n := (size - first + maxPut - 1) / maxPut
 	step := (size - first + n - 1) / n
@@ -99,10 +100,10 @@ func (p *copying) copyParts(id string) ([]s3.CompletePart, error) {
 			h.Set("X-Amz-Copy-Source-Range", s3.Range{First: off, Last: last}.String())
 		}
 		number := len(parts) + 1
-		if err := p.s.uploads.NoteCopy(p.up, p.to.bucket, p.to.key, id); err != nil {
+		if err := p.s.uploads.NoteCopy(p.Up, p.to.Bucket, p.to.Key, id); err != nil {
 			return nil, err
 		}
-		resp, err := p.send(&store.Request{Method: http.MethodPut, Bucket: p.to.bucket, Key: p.to.key,
+		resp, err := p.Send(&store.Request{Method: http.MethodPut, Bucket: p.to.Bucket, Key: p.to.Key,
 			Query: fmt.Sprintf("partNumber=%d&%s", number, uploadQuery(id)), Header: h})
 		if err != nil {
 			return nil, err
@@ -128,7 +129,7 @@ func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNo
 	if ifNone != "" {
 		h.Set("If-None-Match", ifNone)
 	}
-	resp, err := p.send(&store.Request{Method: http.MethodPost, Bucket: p.to.bucket, Key: p.to.key,
+	resp, err := p.Send(&store.Request{Method: http.MethodPost, Bucket: p.to.Bucket, Key: p.to.Key,
 		Query: uploadQuery(id), Header: h, Body: body})
 	if err != nil {
 		return err
@@ -145,7 +146,7 @@ func (p *copying) completeCopy(id string, parts []s3.CompletePart, ifMatch, ifNo
 func (p *copying) forgetCopy(id string) {
 	ctx, cancel := p.outlasting()
 	defer cancel()
-	if err := p.s.uploads.ForgetCopy(ctx, p.to.bucket, p.to.key, id); err != nil {
-		p.s.log.Warn("the note of a copy was left", "id", p.id, "bucket", p.to.bucket, "key", p.to.key, "upload", id, "err", err)
+	if err := p.s.uploads.ForgetCopy(ctx, p.to.Bucket, p.to.Key, id); err != nil {
+		p.s.log.Warn("the note of a copy was left", "id", p.id, "bucket", p.to.Bucket, "key", p.to.Key, "upload", id, "err", err)
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -16,7 +17,7 @@ func (p *copying) inTurn(end func() error) error {
 	if !p.replaces() {
 		return end()
 	}
-	release, err := p.lock(p.s.changing, p.to.name())
+	release, err := p.lock(p.s.changing, p.to.Name())
 	if err != nil {
 		return err
 	}
@@ -27,7 +28,7 @@ func (p *copying) inTurn(end func() error) error {
 	return end()
 }
 
-// lookAgain is errChanged when envelope or tags are no longer what was copied.
+// lookAgain is ErrChanged when envelope or tags are no longer what was copied.
 func (p *copying) lookAgain() error {
 	now, err := p.sourceNow()
 	if err != nil || p.tags != tagsOfSource {
@@ -35,22 +36,22 @@ func (p *copying) lookAgain() error {
 	}
 	tags, err := p.tagsOf(now)
 	if err == nil && tags != p.header.Get("X-Amz-Tagging") {
-		err = errChanged
+		err = objects.ErrChanged
 	}
 	return err
 }
 
-// sourceNow is the current version under the source's name, or errChanged when that is another than was copied.
-func (p *copying) sourceNow() (*stored, error) {
-	at := p.source.at
-	now, err := p.lookupBy(p.readRequest(at, "", p.source.etag), at, sse.TailSize)
+// sourceNow is the current version under the source's name, or ErrChanged when that is another than was copied.
+func (p *copying) sourceNow() (*objects.Object, error) {
+	at := p.source.Place
+	now, err := p.LookupBy(p.ReadRequest(at, "", p.source.ETag), at, sse.TailSize)
 	switch {
 	case err != nil && isNotFound(err):
-		return nil, errChanged
+		return nil, objects.ErrChanged
 	case err != nil:
-		return nil, changedError(err)
-	case now.header.Get(s3.HeaderEnvelope) != p.source.header.Get(s3.HeaderEnvelope):
-		return nil, errChanged
+		return nil, objects.ChangedError(err)
+	case now.Header.Get(s3.HeaderEnvelope) != p.source.Header.Get(s3.HeaderEnvelope):
+		return nil, objects.ErrChanged
 	}
 	return now, nil
 }
@@ -61,7 +62,7 @@ func (c *call) changeTags() error {
 	if err != nil {
 		return err
 	}
-	release, err := c.lock(c.s.changing, c.place().name())
+	release, err := c.lock(c.s.changing, c.place().Name())
 	if err != nil {
 		return err
 	}

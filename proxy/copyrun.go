@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -26,7 +27,7 @@ func (p *copying) run() error {
 	if err := p.rewrap(); err != nil {
 		return err
 	}
-	if p.inPlace() || p.source.bodySize > maxPut || p.conditional() {
+	if p.inPlace() || p.source.BodySize > maxPut || p.conditional() {
 		// A store's CopyObject onto itself loses concurrent writes, has a size limit, and ignores conditions on its
 		// target: attacks on earlier drafts of the design, B1.
 		return p.copyByParts()
@@ -50,23 +51,23 @@ func (p *copying) checkStore(rewrap bool) error {
 
 // rewrappable says whether the ciphertext can stay as it is.
 func (p *copying) rewrappable() bool {
-	src := p.source.env
+	src := p.source.Envelope
 	switch {
 	case src == nil:
 		return false // plaintext
 	case p.ordered(s3.OrderReencrypt):
 		return false
-	case src.Mode.Double() != p.enc.mode.Double():
+	case src.Mode.Double() != p.enc.Mode.Double():
 		return false // another number of layers
 	case src.Mode.Double():
 		return false // both layers need keys of their own
-	case src.Compressed && p.enc.mode == sse.SSEC, src.Bodyless():
+	case src.Compressed && p.enc.Mode == sse.SSEC, src.Bodyless():
 		return false
-	case p.replaces() && !p.keepETag && p.source.bodySize <= s3.MinPartSize+1:
+	case p.replaces() && !p.keepETag && p.source.BodySize <= s3.MinPartSize+1:
 		// In place, the store's ETag must change, because it fences writes with If-Match: that of other clients, and of
 		// other replicas. A body that cannot be cut in two would give the same one (see firstPart). Sealed anew it differs.
 		return false
-	case p.source.size == 0 && strings.HasSuffix(p.to.key, "/"):
+	case p.source.Size == 0 && strings.HasSuffix(p.to.Key, "/"):
 		return false // a folder's marker has no body (see sendBodyless)
 	}
 	alg := p.call.header("x-amz-checksum-algorithm")
@@ -77,10 +78,10 @@ func (p *copying) rewrappable() bool {
 // object, as that of a copy is.
 func (p *copying) hasChecksum(alg string) bool {
 	o, err := p.openSource()
-	if err != nil || o.facts == nil || len(o.facts.Checksums) == 0 {
+	if err != nil || o.Facts == nil || len(o.Facts.Checksums) == 0 {
 		return false
 	}
-	sum := o.facts.Checksums[0]
+	sum := o.Facts.Checksums[0]
 	return sum.Algorithm == s3.ChecksumID(alg) && !sum.Composite
 }
 
@@ -90,26 +91,26 @@ func (p *copying) rewrap() error {
 	if err != nil {
 		return err
 	}
-	old := p.source.env
+	old := p.source.Envelope
 	p.env = &sse.Envelope{
 		Manifest: old.Manifest, Compressed: old.Compressed, Size: old.Size, Headers: old.Headers, HasHeaders: old.HasHeaders,
 	}
-	p.facts = src.facts
+	p.facts = src.Facts
 	tag := p.etagAfter(src)
-	kek, err := p.newKEK(p.env, p.enc, p.to)
+	kek, err := p.NewKEK(p.env, p.enc, p.to)
 	if err != nil {
 		return err
 	}
 	defer kek.Release()
 	// The facts of an object with a manifest stay where they are.
-	facts := src.facts
+	facts := src.Facts
 	if old.Manifest {
 		p.env.NameChecksum(facts)
 		facts, tag = nil, nil
 	}
-	s := &sealing{env: p.env, keys: src.keys, kek: kek, size: p.source.size}
-	defer s.keys.Zero()
-	text, err := p.sealEnvelope(s, p.to, knownFacts{facts, tag})
+	s := &objects.Sealing{Envelope: p.env, Keys: src.Keys, KEK: kek, Size: p.source.Size}
+	defer s.Keys.Zero()
+	text, err := p.SealEnvelope(s, p.to, objects.KnownFacts{Facts: facts, Tag: tag})
 	if err != nil {
 		return err
 	}
@@ -120,22 +121,22 @@ func (p *copying) rewrap() error {
 // etagAfter decides the copy's ETag. An SSE-S3 object shows the MD5 of its plaintext where it is known. Where it is
 // not, or where a manifest that stays shows an MD5 that the new mode must not, the ETag gets a hyphen, which tells
 // clients not to take it for an MD5.
-func (p *copying) etagAfter(src *opened) *sse.Tag {
-	md5Wanted := p.enc.mode == sse.SSES3 && !p.s.cfg.OpaqueETag
+func (p *copying) etagAfter(src *objects.Opened) *sse.Tag {
+	md5Wanted := p.enc.Mode == sse.SSES3 && !p.s.cfg.OpaqueETag
 	switch {
 	case p.keepETag:
 		return p.keptETag(src)
-	case src.tag.Kind == sse.TagParts:
-		p.shown = src.tag.String()
-		return &src.tag
-	case md5Wanted && src.tag.Kind == sse.TagMD5:
-		p.shown = src.tag.String()
-		return &src.tag
-	case md5Wanted && !src.env.Manifest && src.facts != nil && src.facts.HasMD5:
-		t := &sse.Tag{Kind: sse.TagMD5, MD5: src.facts.MD5}
+	case src.Tag.Kind == sse.TagParts:
+		p.shown = src.Tag.String()
+		return &src.Tag
+	case md5Wanted && src.Tag.Kind == sse.TagMD5:
+		p.shown = src.Tag.String()
+		return &src.Tag
+	case md5Wanted && !src.Envelope.Manifest && src.Facts != nil && src.Facts.HasMD5:
+		t := &sse.Tag{Kind: sse.TagMD5, MD5: src.Facts.MD5}
 		p.shown = t.String()
 		return t
-	case md5Wanted, src.env.Manifest && src.tag.Kind == sse.TagMD5:
+	case md5Wanted, src.Envelope.Manifest && src.Tag.Kind == sse.TagMD5:
 		p.env.VisibleETag = hyphenETag()
 		p.shown = p.env.VisibleETag
 	}
@@ -143,12 +144,12 @@ func (p *copying) etagAfter(src *opened) *sse.Tag {
 }
 
 // keptETag keeps what the source shows, the store's own ETag included, which changes under it.
-func (p *copying) keptETag(src *opened) *sse.Tag {
-	p.shown = src.visibleETag()
-	if src.tag.Kind == sse.TagNone || src.env.VisibleETag != "" {
+func (p *copying) keptETag(src *objects.Opened) *sse.Tag {
+	p.shown = src.VisibleETag()
+	if src.Tag.Kind == sse.TagNone || src.Envelope.VisibleETag != "" {
 		p.env.VisibleETag = p.shown
 	}
-	return &src.tag
+	return &src.Tag
 }
 
 func hyphenETag() string {
@@ -165,13 +166,13 @@ func (p *copying) copyByStore() error {
 	if p.tags == tagsOfRequest {
 		h.Set("X-Amz-Tagging-Directive", "REPLACE")
 	}
-	resp, err := p.send(&store.Request{Method: http.MethodPut, Bucket: p.to.bucket, Key: p.to.key, Header: h})
+	resp, err := p.Send(&store.Request{Method: http.MethodPut, Bucket: p.to.Bucket, Key: p.to.Key, Header: h})
 	if err != nil {
 		return err
 	}
 	var doc s3.CopyObjectResult
 	if err := store.Result(resp, &doc); err != nil {
-		return changedError(err) // the pin is the only condition
+		return objects.ChangedError(err) // the pin is the only condition
 	}
 	p.resp, p.storeTag, p.modified = resp.Header, s3.Unquote(doc.ETag), doc.LastModified
 	return nil
@@ -180,7 +181,7 @@ func (p *copying) copyByStore() error {
 // reencrypt reads the source and writes it anew: for plaintext, for DSSE-KMS, and for a checksum that must be
 // computed. It is pinned to the source, and in place to what it replaces.
 func (p *copying) reencrypt() error {
-	if err := checkPut(p.source.size, layersOf(p.enc.mode)); err != nil {
+	if err := checkPut(p.source.Size, layersOf(p.enc.Mode)); err != nil {
 		return err
 	}
 	body, err := p.plaintext()
@@ -198,9 +199,9 @@ func (p *copying) reencrypt() error {
 		}
 	}
 	if p.replaces() && !p.conditional() {
-		p.header.Set("If-Match", s3.Quote(p.source.etag))
+		p.header.Set("If-Match", s3.Quote(p.source.ETag))
 	}
-	w := &write{call: p.call, at: p.to, enc: p.enc, header: p.header, body: body, size: p.source.size, want: want}
+	w := &write{call: p.call, at: p.to, enc: p.enc, header: p.header, body: body, size: p.source.Size, want: want}
 	var done *written
 	err = p.inTurn(func() (err error) {
 		done, err = w.send()
@@ -224,13 +225,13 @@ func (p *copying) checksumOfCopy() (uint8, error) {
 		}
 		return id, nil
 	}
-	if p.from != nil && p.from.facts != nil && len(p.from.facts.Checksums) > 0 {
-		return p.from.facts.Checksums[0].Algorithm, nil
+	if p.from != nil && p.from.Facts != nil && len(p.from.Facts.Checksums) > 0 {
+		return p.from.Facts.Checksums[0].Algorithm, nil
 	}
 	return sse.CRC64NVME, nil
 }
 
 // plaintext is the source's plaintext, pinned to the version that was looked at.
 func (p *copying) plaintext() (io.ReadCloser, error) {
-	return p.plaintextOf(0, p.source.size)
+	return p.plaintextOf(0, p.source.Size)
 }

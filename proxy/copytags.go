@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -17,7 +18,7 @@ func (p *copying) mayTakeTags() error {
 	if p.tags != tagsOfSource || p.keepETag {
 		return nil
 	}
-	if free, err := p.unrestricted(p.source.at.bucket, p.to.bucket); free || err != nil {
+	if free, err := p.unrestricted(p.source.Place.Bucket, p.to.Bucket); free || err != nil {
 		return err
 	}
 	tags, err := p.tagsOf(p.source)
@@ -32,14 +33,14 @@ func (p *copying) mayTakeTags() error {
 		return nil
 	}
 	p.header.Set("X-Amz-Tagging", tags)
-	if err := p.authorizeAction("s3:GetObjectTagging", p.source.at.bucket, p.source.at.key, noFields{p.version}); err != nil {
+	if err := p.authorizeAction("s3:GetObjectTagging", p.source.Place.Bucket, p.source.Place.Key, noFields{p.version}); err != nil {
 		return err
 	}
 	written := taggedFields{p.call, tags}
-	if err := p.authorizeAction("s3:PutObjectTagging", p.to.bucket, p.to.key, written); err != nil {
+	if err := p.authorizeAction("s3:PutObjectTagging", p.to.Bucket, p.to.Key, written); err != nil {
 		return err
 	}
-	return p.authorizeAction("s3:PutObject", p.to.bucket, p.to.key, written)
+	return p.authorizeAction("s3:PutObject", p.to.Bucket, p.to.Key, written)
 }
 
 // takeTags gives the copy the source's tags, which an upload does not inherit.
@@ -52,8 +53,8 @@ func (p *copying) takeTags() error {
 }
 
 // tagsOf reads the source's tags as a header has them; o is what was last seen of it.
-func (p *copying) tagsOf(o *stored) (string, error) {
-	if n := o.header.Get("X-Amz-Tagging-Count"); n == "0" {
+func (p *copying) tagsOf(o *objects.Object) (string, error) {
+	if n := o.Header.Get("X-Amz-Tagging-Count"); n == "0" {
 		return "", nil
 	}
 	query := "tagging="
@@ -61,8 +62,8 @@ func (p *copying) tagsOf(o *stored) (string, error) {
 		query += "&versionId=" + s3.EscapeQuery(p.version)
 	}
 	h := make(http.Header)
-	p.sourceOwner(h, p.source.at)
-	resp, err := p.send(&store.Request{Method: http.MethodGet, Bucket: p.source.at.bucket, Key: p.source.at.key, Query: query, Header: h})
+	p.sourceOwner(h, p.source.Place)
+	resp, err := p.Send(&store.Request{Method: http.MethodGet, Bucket: p.source.Place.Bucket, Key: p.source.Place.Key, Query: query, Header: h})
 	if err != nil {
 		return "", err
 	}

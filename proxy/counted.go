@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"waxseal/proxy/ledger"
+	"waxseal/proxy/objects"
 )
 
 // chargeParts charges the object that an upload becomes. The upload itself was charged as an object without bytes.
@@ -14,14 +15,14 @@ func (p *completion) chargeParts() error {
 	for _, part := range p.chosen {
 		size += part.Size
 	}
-	return p.charge(p.upload.Env, p.place(), size)
+	return p.Charge(p.upload.Env, p.place(), size)
 }
 
 // endCharges ends the request's charges. A request that was answered with an error of the server, or not at all, may have
 // written all the same: the store may commit what it has received later.
 func (c *call) endCharges() {
 	doubtful := c.status == 0 || c.status >= http.StatusInternalServerError || c.errCode != "" && c.status == http.StatusOK
-	c.settle(doubtful)
+	c.Settle(doubtful)
 }
 
 // UploadsUnderWay counts the uploads that began before a time and may become objects, by their holdings in the ledger.
@@ -32,7 +33,7 @@ func (s *Server) UploadsUnderWay(ctx context.Context, before time.Time) (map[led
 	}
 	counts := make(map[ledger.Holding]int64)
 	for _, u := range all {
-		h, err := holdingOf(u.Env, u.Bucket)
+		h, err := objects.HoldingOf(u.Env, u.Bucket)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"waxseal/keystore/audit"
 	"waxseal/keystore/sigv4"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 )
 
@@ -200,9 +201,9 @@ func (c *call) eventResources() []audit.Resource {
 		keys = []string{c.key}
 	}
 	for _, key := range keys {
-		all = append(all, audit.Resource{Type: "AWS::S3::Object", ARN: objectARN(c.bucket, key)})
+		all = append(all, audit.Resource{Type: "AWS::S3::Object", ARN: objects.ObjectARN(c.bucket, key)})
 	}
-	return append(all, audit.Resource{AccountID: c.s.cfg.Account, Type: "AWS::S3::Bucket", ARN: bucketARN(c.bucket)})
+	return append(all, audit.Resource{AccountID: c.s.cfg.Account, Type: "AWS::S3::Bucket", ARN: objects.BucketARN(c.bucket)})
 }
 
 // keysOf are the keys that a DeleteObjects names.

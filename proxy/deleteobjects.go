@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -160,7 +161,7 @@ func (d *deletion) sendPlain() error {
 	if err != nil {
 		return err
 	}
-	resp, err := d.send(&store.Request{Method: http.MethodPost, Bucket: d.bucket, Query: "delete=", Header: d.forStore, Body: body})
+	resp, err := d.Send(&store.Request{Method: http.MethodPost, Bucket: d.bucket, Query: "delete=", Header: d.forStore, Body: body})
 	if err != nil {
 		return err
 	}
@@ -198,7 +199,7 @@ func (d *deletion) take(result *s3.DeleteResult) {
 // sendConditional deletes one object by a DELETE with If-Match, which the store was seen to honour: of conditions
 // inside DeleteObjects nothing is known.
 func (d *deletion) sendConditional(o s3.DeleteObject) error {
-	etag, err := d.pinDelete(conditionsOf(o), sealTarget{d.bucket, o.Key}, o.VersionID)
+	etag, err := d.pinDelete(conditionsOf(o), objects.Place{Bucket: d.bucket, Key: o.Key}, o.VersionID)
 	if err != nil {
 		return err
 	}
@@ -207,12 +208,12 @@ func (d *deletion) sendConditional(o s3.DeleteObject) error {
 	if o.VersionID != "" {
 		r.Query = "versionId=" + s3.EscapeQuery(o.VersionID)
 	}
-	resp, err := d.send(r)
+	resp, err := d.Send(r)
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
-		return d.deletePinLost(store.Failure(resp), conditionsOf(o), sealTarget{d.bucket, o.Key}, o.VersionID)
+		return d.deletePinLost(store.Failure(resp), conditionsOf(o), objects.Place{Bucket: d.bucket, Key: o.Key}, o.VersionID)
 	}
 	store.Drain(resp)
 	done := s3.Deleted{Key: o.Key, VersionID: o.VersionID, DeleteMarker: resp.Header.Get(s3.HeaderDeleteMarker) == "true"}

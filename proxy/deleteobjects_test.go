@@ -26,7 +26,7 @@ func withMD5(body string) map[string]string {
 	return map[string]string{"Content-MD5": s3.Base64(sum[:])}
 }
 
-func objects(keys ...string) string {
+func keysDocument(keys ...string) string {
 	var b strings.Builder
 	for _, k := range keys {
 		fmt.Fprintf(&b, "<Object><Key>%s</Key></Object>", k)
@@ -39,11 +39,11 @@ func TestDeleteObjects(t *testing.T) {
 	for _, key := range []string{"a", "b", "c", " d &amp;/x"} {
 		k.mustDo(t, "PUT", "/bkt/"+s3.EscapePath(strings.ReplaceAll(key, "&amp;", "&")), nil, []byte("x"))
 	}
-	got := k.deleteObjects(t, objects("c", "a", "nosuch", "a"))
+	got := k.deleteObjects(t, keysDocument("c", "a", "nosuch", "a"))
 	if fmt.Sprint(got.Deleted) != "[{c  false } {a  false } {nosuch  false } {a  false }]" || len(got.Errors) > 0 {
 		t.Errorf("%+v", got)
 	}
-	got = k.deleteObjects(t, "<Quiet>true</Quiet>"+objects("b", " d &amp;/x"))
+	got = k.deleteObjects(t, "<Quiet>true</Quiet>"+keysDocument("b", " d &amp;/x"))
 	if len(got.Deleted)+len(got.Errors) > 0 || len(u.Keys("bkt")) > 0 {
 		t.Errorf("%+v, left %q", got, u.Keys("bkt"))
 	}
@@ -54,15 +54,15 @@ func TestDeleteObjectsRefused(t *testing.T) {
 	k.mustDo(t, "PUT", "/bkt/a", nil, []byte("x"))
 	for name, doc := range map[string]string{
 		"empty": "<Delete></Delete>", "no XML": "x", "no key": "<Delete><Object/></Delete>",
-		"empty key": "<Delete>" + objects("") + "</Delete>", "junk": "<Delete><Everything/></Delete>",
-		"over 1000": "<Delete>" + strings.Repeat(objects("a"), 1001) + "</Delete>",
+		"empty key": "<Delete>" + keysDocument("") + "</Delete>", "junk": "<Delete><Everything/></Delete>",
+		"over 1000": "<Delete>" + strings.Repeat(keysDocument("a"), 1001) + "</Delete>",
 	} {
 		resp, body := k.do(t, "POST", "/bkt?delete", withMD5(doc), []byte(doc))
 		if wantError(t, resp, body, 400, s3.MalformedXML); t.Failed() {
 			t.Fatal(name)
 		}
 	}
-	doc := "<Delete>" + objects("a") + "</Delete>"
+	doc := "<Delete>" + keysDocument("a") + "</Delete>"
 	resp, body := k.do(t, "POST", "/bkt?delete", nil, []byte(doc))
 	wantError(t, resp, body, 400, s3.InvalidRequest)
 	resp, body = k.do(t, "POST", "/bkt?delete", withMD5("other"), []byte(doc))
@@ -97,7 +97,7 @@ func TestDeleteObjectsPerKey(t *testing.T) {
 	})
 	u.PutObject("bkt", "mine/a", nil, nil)
 	u.PutObject("bkt", "theirs/b", nil, nil)
-	got := k.deleteObjects(t, objects("theirs/b", "mine/a")+"<Object><Key>mine/c</Key><VersionId>v</VersionId></Object>")
+	got := k.deleteObjects(t, keysDocument("theirs/b", "mine/a")+"<Object><Key>mine/c</Key><VersionId>v</VersionId></Object>")
 	if len(got.Deleted) != 1 || got.Deleted[0].Key != "mine/a" || len(got.Errors) != 2 || got.Errors[0].Key != "theirs/b" ||
 		got.Errors[0].Code != s3.AccessDenied || got.Errors[1].Code != s3.AccessDenied || got.Errors[1].VersionID != "v" {
 		t.Errorf("%+v", got)
@@ -142,7 +142,7 @@ func TestDeleteObjectsUnaccounted(t *testing.T) {
 	u.SetHook(proxytest.Nth("DeleteObjects", 0, proxytest.Fault{Corrupt: func(body []byte) {
 		copy(body, strings.ReplaceAll(string(body), "<Key>a</Key>", "<Key>z</Key>"))
 	}}))
-	got := k.deleteObjects(t, objects("a", "b"))
+	got := k.deleteObjects(t, keysDocument("a", "b"))
 	if len(got.Deleted) != 1 || len(got.Errors) != 1 || got.Errors[0].Key != "a" || got.Errors[0].Code != s3.InternalError {
 		t.Errorf("%+v", got)
 	}
@@ -154,7 +154,7 @@ func TestDeleteObjectsRenamedKeys(t *testing.T) {
 	caps.CleansPaths = true
 	k.server.up.Assume(caps)
 	u.PutObject("bkt", "a/b", nil, nil)
-	got := k.deleteObjects(t, objects("a//b", "x/../a/b"))
+	got := k.deleteObjects(t, keysDocument("a//b", "x/../a/b"))
 	if len(got.Errors) != 2 || got.Errors[0].Code != s3.InvalidArgumentCode || len(u.Keys("bkt")) != 1 {
 		t.Errorf("%+v", got)
 	}

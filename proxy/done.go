@@ -22,7 +22,7 @@ func (c *call) done() {
 
 func (c *call) finish() {
 	c.endCharges()
-	c.close()
+	c.Close()
 	c.abandon(nil)
 	c.leavePlace()
 	c.s.running.remove(c)

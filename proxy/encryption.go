@@ -9,6 +9,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/strictjson"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -42,8 +43,8 @@ type fields interface {
 
 // encryptionFor decides how a write is sealed.
 // Precedence: https://docs.aws.amazon.com/AmazonS3/latest/userguide/default-bucket-encryption.html
-func (c *call) encryptionFor(f fields) (*encryption, error) {
-	conf, err := c.s.buckets.get(c.up, c.bucket)
+func (c *call) encryptionFor(f fields) (*objects.Encryption, error) {
+	conf, err := c.s.buckets.get(c.Up, c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +64,7 @@ func (c *call) encryptionFor(f fields) (*encryption, error) {
 	return c.namedEncryption(f, conf)
 }
 
-func (c *call) encryptWithCustomerKey(f fields, k *customerKey, conf *bucketConfig) (*encryption, error) {
+func (c *call) encryptWithCustomerKey(f fields, k *objects.CustomerKey, conf *bucketConfig) (*objects.Encryption, error) {
 	if f.hasHeader(hdrSSE) {
 		return nil, s3.InvalidArgument(hdrSSE, f.header(hdrSSE), "Server Side Encryption with Customer provided key is incompatible with the encryption method specified")
 	}
@@ -73,27 +74,27 @@ func (c *call) encryptWithCustomerKey(f fields, k *customerKey, conf *bucketConf
 	if conf.blocksSSEC() {
 		return nil, s3.Errorf(s3.AccessDenied, "User: %s is not authorized to perform: s3:PutObject on resource: %q because this bucket has blocked upload requests that specify Server Side Encryption with Customer provided keys (SSE-C). Please specify a different server-side encryption type", c.who(), c.resource())
 	}
-	return &encryption{mode: sse.SSEC, customer: k}, nil
+	return &objects.Encryption{Mode: sse.SSEC, Customer: k}, nil
 }
 
 // namedEncryption is what the request's own headers ask for.
-func (c *call) namedEncryption(f fields, conf *bucketConfig) (*encryption, error) {
-	e := &encryption{keyID: f.header(hdrKMSKey)}
+func (c *call) namedEncryption(f fields, conf *bucketConfig) (*objects.Encryption, error) {
+	e := &objects.Encryption{KeyID: f.header(hdrKMSKey)}
 	switch alg := f.header(hdrSSE); alg {
 	case algAES256:
 		if f.hasHeader(hdrKMSKey) || f.hasHeader(hdrContext) {
 			return nil, s3.InvalidArgument(hdrSSE, alg, "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms")
 		}
-		e.mode = sse.SSES3
+		e.Mode = sse.SSES3
 		return e, nil
 	case algKMS:
-		e.mode = sse.SSEKMS
+		e.Mode = sse.SSEKMS
 	case algDSSE:
-		e.mode = sse.DSSEKMS
+		e.Mode = sse.DSSEKMS
 	default:
 		return nil, s3.InvalidArgument(hdrSSE, alg, "The encryption method specified is not supported")
 	}
-	if c.s.cfg.CompatCeph && e.keyID == "" {
+	if c.s.cfg.CompatCeph && e.KeyID == "" {
 		// ceph/s3-tests test_sse_kms_no_key; AWS uses aws/s3.
 		return nil, s3.InvalidArgument(hdrKMSKey, "", "Server Side Encryption with KMS managed key requires HTTP header x-amz-server-side-encryption-aws-kms-key-id")
 	}
@@ -101,24 +102,24 @@ func (c *call) namedEncryption(f fields, conf *bucketConfig) (*encryption, error
 }
 
 // defaultEncryption is the bucket's default, else SSE-S3.
-func (c *call) defaultEncryption(f fields, conf *bucketConfig) (*encryption, error) {
+func (c *call) defaultEncryption(f fields, conf *bucketConfig) (*objects.Encryption, error) {
 	alg, keyID, bucketKey := conf.defaultEncryption()
-	e := &encryption{keyID: keyID}
+	e := &objects.Encryption{KeyID: keyID}
 	switch alg {
 	case algKMS:
-		e.mode = sse.SSEKMS
+		e.Mode = sse.SSEKMS
 	case algDSSE:
-		e.mode = sse.DSSEKMS
+		e.Mode = sse.DSSEKMS
 	default:
-		e.mode = sse.SSES3
+		e.Mode = sse.SSES3
 		return e, nil
 	}
 	return e, c.kmsParameters(f, e, bucketKey)
 }
 
-// mayNameKMS returns an error unless the request may use KMS keys. S3 demands Signature Version 4 for it, to write and to
+// MayNameKMS returns an error unless the request may use KMS keys. S3 demands Signature Version 4 for it, to write and to
 // read. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html
-func (c *call) mayNameKMS() error {
+func (c *call) MayNameKMS() error {
 	if c.auth != nil && (c.auth.Kind.V4() || c.s.cfg.CompatCeph && c.auth.Kind != sigv4.Anonymous) {
 		return nil // ceph/s3-tests sign forms with Version 2
 	}
@@ -130,28 +131,28 @@ func (c *call) mayNameKMS() error {
 }
 
 // kmsParameters reads the rest of an SSE-KMS request: context and Bucket Key.
-func (c *call) kmsParameters(f fields, e *encryption, bucketKey bool) error {
-	if err := c.mayNameKMS(); err != nil {
+func (c *call) kmsParameters(f fields, e *objects.Encryption, bucketKey bool) error {
+	if err := c.MayNameKMS(); err != nil {
 		return err
 	}
-	e.bucketKey = bucketKey
+	e.BucketKey = bucketKey
 	switch v := f.header(hdrBucket); strings.ToLower(v) {
 	case "":
 	case "true":
-		e.bucketKey = true
+		e.BucketKey = true
 	case "false":
-		e.bucketKey = false
+		e.BucketKey = false
 	default:
 		return s3.InvalidArgument(hdrBucket, v, "The value of the header x-amz-server-side-encryption-bucket-key-enabled must be true or false")
 	}
-	if e.mode == sse.DSSEKMS {
+	if e.Mode == sse.DSSEKMS {
 		if strings.EqualFold(f.header(hdrBucket), "true") {
 			return s3.InvalidArgument(hdrBucket, "true", "An S3 Bucket Key is not supported for dual-layer server-side encryption with AWS KMS keys (aws:kms:dsse)")
 		}
-		e.bucketKey = false
+		e.BucketKey = false
 	}
 	ec, err := parseContext(f.header(hdrContext))
-	e.context = ec
+	e.Context = ec
 	return err
 }
 
@@ -201,9 +202,9 @@ func stringMap(raw []byte) (keystore.Context, bool) {
 	return ec, true
 }
 
-// customerKey reads the three SSE-C headers h; nil when none is there.
+// CustomerKey reads the three SSE-C headers h; nil when none is there.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
-func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
+func (c *call) customerKey(f fields, h *customerNames) (*objects.CustomerKey, error) {
 	alg, key, sum := f.header(h.algorithm), f.header(h.key), f.header(h.md5)
 	hasAlg, hasKey, hasSum := f.hasHeader(h.algorithm), f.hasHeader(h.key), f.hasHeader(h.md5)
 	if !hasAlg && !hasKey && !hasSum {
@@ -235,13 +236,13 @@ func (c *call) customerKey(f fields, h *customerNames) (*customerKey, error) {
 		return nil, errCustomer("The calculated MD5 hash of the key did not match the hash that was provided.")
 	}
 	if len(raw) != 32 {
-		return nil, c.errWrongCustomerKey() // to a reader, S3 says no more of a key than that it is not the object's
+		return nil, c.ErrWrongCustomerKey() // to a reader, S3 says no more of a key than that it is not the object's
 	}
-	k := &customerKey{md5: s3.Base64(digest[:])}
-	if k.key, err = sse.KeyFrom(raw); err != nil {
+	k := &objects.CustomerKey{MD5: s3.Base64(digest[:])}
+	if k.Key, err = sse.KeyFrom(raw); err != nil {
 		return nil, err
 	}
-	c.onDone(k.key.Zero)
+	c.OnDone(k.Key.Zero)
 	return k, nil
 }
 

@@ -3,16 +3,17 @@ package proxy
 import (
 	"github.com/valyala/fasthttp"
 
+	"waxseal/proxy/objects"
 	"waxseal/sse"
 )
 
 // showEncryption sets the answer's encryption headers. The context is never shown, and a Bucket Key only when used.
-func (c *call) showEncryption(e *sse.Envelope, customer *customerKey) {
+func (c *call) showEncryption(e *sse.Envelope, customer *objects.CustomerKey) {
 	c.showKeyVersion(e)
 	showEncryption(&c.res.Header, e, customer)
 }
 
-func showEncryption(h *fasthttp.ResponseHeader, e *sse.Envelope, customer *customerKey) {
+func showEncryption(h *fasthttp.ResponseHeader, e *sse.Envelope, customer *objects.CustomerKey) {
 	if alg := algorithmOf(e.Mode); alg != "" {
 		h.Set(hdrSSE, alg)
 	}
@@ -25,7 +26,7 @@ func showEncryption(h *fasthttp.ResponseHeader, e *sse.Envelope, customer *custo
 	case sse.SSEC:
 		if customer != nil {
 			h.Set(hdrSSEC+"algorithm", algAES256)
-			h.Set(hdrSSEC+"key-MD5", customer.md5)
+			h.Set(hdrSSEC+"key-MD5", customer.MD5)
 		}
 	}
 }

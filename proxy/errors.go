@@ -13,6 +13,7 @@ import (
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
 	"waxseal/keystore/state"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -110,12 +111,12 @@ func (c *call) toS3(err error) *s3.Error {
 		return kmsError(kms)
 	case errors.Is(err, errForKeyService):
 		return s3.Errorf(s3.InvalidRequest, toKeyService)
-	case errors.Is(err, errChanged):
+	case errors.Is(err, objects.ErrChanged):
 		return s3.Errorf(s3.SlowDown, "The object changes faster than it can be read. Please try again.")
-	case errors.Is(err, errNotSealed):
+	case errors.Is(err, objects.ErrNotSealed):
 		return s3.Errorf(s3.InvalidObjectState, "The object was not written through waxseal, and its bucket is not one that plaintext is read from").
 			WithHeader(s3.HeaderErrorKind, s3.KindNotSealed)
-	case errors.Is(err, errTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
+	case errors.Is(err, objects.ErrTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
 		return s3.Errorf(s3.InvalidObjectState, "The stored object failed authentication: it was altered, cut short, or moved since it was written")
 	case errors.Is(err, sse.ErrUnsupportedVersion):
 		return s3.Errorf(s3.InvalidObjectState, "The stored object is in a format that this version of waxseal does not know")

@@ -10,6 +10,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -35,14 +36,14 @@ type factsKey [16]byte
 
 // key takes times to the second: Last-Modified knows no more. Version null is the only one in a bucket without
 // versions, where the other answers name none.
-func (f *factsCache) key(at sealTarget, version, etag string, size int64, modified time.Time) factsKey {
+func (f *factsCache) key(at objects.Place, version, etag string, size int64, modified time.Time) factsKey {
 	if version == "null" {
 		version = ""
 	}
 	var room [512]byte
 	b := append(room[:0], f.secret[:]...)
-	for _, s := range [...]string{at.bucket, at.key, version, etag} {
-		b = appendString(b, s)
+	for _, s := range [...]string{at.Bucket, at.Key, version, etag} {
+		b = objects.AppendString(b, s)
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(size))
 	b = binary.BigEndian.AppendUint64(b, uint64(modified.Unix()))
@@ -50,8 +51,8 @@ func (f *factsCache) key(at sealTarget, version, etag string, size int64, modifi
 	return factsKey(sum[:16])
 }
 
-func (f *factsCache) keyOf(o *stored, version string) factsKey {
-	return f.key(o.at, version, o.etag, o.bodySize, o.modified)
+func (f *factsCache) keyOf(o *objects.Object, version string) factsKey {
+	return f.key(o.Place, version, o.ETag, o.BodySize, o.Modified)
 }
 
 // listFacts is what a listing shows of an object.
@@ -85,13 +86,13 @@ func hashEnvelope(text string) envelopeHash {
 }
 
 // listFactsOf returns the facts that a listing shows of the object o, whose envelope text came in answer.
-func listFactsOf(o *stored, text string, answer http.Header) listFacts {
-	f := listFacts{known: true, plain: o.env == nil, settled: settled(answer, o.modified), size: o.size, envelope: hashEnvelope(text)}
-	if etag := o.visibleETag(); etag != o.etag {
+func listFactsOf(o *objects.Object, text string, answer http.Header) listFacts {
+	f := listFacts{known: true, plain: o.Envelope == nil, settled: settled(answer, o.Modified), size: o.Size, envelope: hashEnvelope(text)}
+	if etag := o.VisibleETag(); etag != o.ETag {
 		f.etag = s3.Quote(etag)
 	}
-	if o.env != nil {
-		f.checksum, f.composed = o.env.ChecksumAlgorithm, o.env.ChecksumComposite
+	if o.Envelope != nil {
+		f.checksum, f.composed = o.Envelope.ChecksumAlgorithm, o.Envelope.ChecksumComposite
 	}
 	return f
 }
@@ -124,17 +125,17 @@ func newFactsCache() *factsCache {
 }
 
 // tail is the end of the object's manifest, nil when it is not known.
-func (f *factsCache) tail(o *stored) []byte {
-	tail, _ := f.tails.Get(f.keyOf(o, o.version))
+func (f *factsCache) tail(o *objects.Object) []byte {
+	tail, _ := f.tails.Get(f.keyOf(o, o.Version))
 	return tail
 }
 
-func (f *factsCache) putTail(o *stored) {
-	tail := o.tail
+func (f *factsCache) putTail(o *objects.Object) {
+	tail := o.Tail
 	if len(tail) > cachedTail {
 		tail = tail[len(tail)-cachedTail:]
 	}
-	f.tails.Add(f.keyOf(o, o.version), append([]byte(nil), tail...))
+	f.tails.Add(f.keyOf(o, o.Version), append([]byte(nil), tail...))
 }
 
 // listed gives what is known of an object for a listing.
@@ -147,7 +148,7 @@ func (f *factsCache) putListed(k factsKey, l listFacts) { f.lists.Add(k, l) }
 
 // prefix names a bucket's prefix.
 func (f *factsCache) prefix(bucket, prefix string) factsKey {
-	return f.key(sealTarget{bucket, prefix}, "", "", 0, time.Time{})
+	return f.key(objects.Place{Bucket: bucket, Key: prefix}, "", "", 0, time.Time{})
 }
 
 func (f *factsCache) prefixKnown(prefix factsKey) bool { return f.prefixes.Contains(prefix) }
@@ -162,6 +163,6 @@ func (f *factsCache) setPrefixKnown(prefix factsKey, known bool) {
 
 // saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
 // replaces whatever the cache believed.
-func (f *factsCache) saw(o *stored, version string) {
-	f.putListed(f.keyOf(o, version), listFactsOf(o, o.header.Get(s3.HeaderEnvelope), o.header))
+func (f *factsCache) saw(o *objects.Object, version string) {
+	f.putListed(f.keyOf(o, version), listFactsOf(o, o.Header.Get(s3.HeaderEnvelope), o.Header))
 }

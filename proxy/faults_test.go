@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"waxseal/keystore"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
@@ -164,7 +165,7 @@ func (*faultyBody) Close() error { return nil }
 // TestFaultInAnswer: a panic while an answer is sent cuts that answer.
 func TestFaultInAnswer(t *testing.T) {
 	k, _ := overMemory(t, proxytest.Options{}, nil)
-	b := &answerBody{call: &call{s: k.server, session: session{up: context.Background()}}, body: &faultyBody{}, left: 10}
+	b := &answerBody{call: &call{s: k.server, Session: objects.Session{Up: context.Background()}}, body: &faultyBody{}, left: 10}
 	text, err := io.ReadAll(b)
 	if string(text) != "first" || err == nil || strings.Contains(err.Error(), "bytes") {
 		t.Errorf("%q, %v", text, err)

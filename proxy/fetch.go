@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -19,7 +20,7 @@ type read struct {
 	ranged   bool
 	want     s3.Range
 	part     int // partNumber, 0 for none
-	customer *customerKey
+	customer *objects.CustomerKey
 	sums     bool // x-amz-checksum-mode: ENABLED
 }
 
@@ -33,7 +34,7 @@ func (r *read) needsSize() bool { return r.part > 0 || r.ranged && r.want.Suffix
 type fetch struct {
 	*call
 	*read
-	*stored
+	*objects.Object
 	resp *http.Response // nil: nothing usable is on its way
 }
 
@@ -45,7 +46,7 @@ func (f *fetch) abandon() {
 }
 
 // onePart says whether a sealed object was written as a whole.
-func (f *fetch) onePart() bool { return f.env.HasHeaders || f.env.Bodyless() }
+func (f *fetch) onePart() bool { return f.Envelope.HasHeaders || f.Envelope.Bodyless() }
 
 // partial says whether an answer of n bytes has a Content-Range: a range's and a part's have, but of nothing there is none.
 func (f *fetch) partial(n int64) bool { return f.ranged || f.part > 0 && n > 0 }
@@ -73,15 +74,15 @@ func (f *fetch) span(m *sse.Manifest) (off, n int64, err error) {
 func (f *fetch) rangeSpan() (off, n int64, err error) {
 	if !f.ranged || f.ignoredRange() {
 		f.ranged = false
-		return 0, f.size, nil
+		return 0, f.Size, nil
 	}
-	if f.size == 0 && f.want.Suffix() && f.want.Last > 0 {
+	if f.Size == 0 && f.want.Suffix() && f.want.Last > 0 {
 		f.ranged = false // an empty object satisfies "bytes=-5", but not "bytes=-0" or "bytes=0-"
 		return 0, 0, nil
 	}
-	off, n, ok := f.want.Resolve(f.size)
+	off, n, ok := f.want.Resolve(f.Size)
 	if !ok {
-		return 0, 0, errRange(f.call, f.size)
+		return 0, 0, errRange(f.call, f.Size)
 	}
 	return off, n, nil
 }
@@ -94,10 +95,10 @@ func (f *fetch) ignoredRange() bool {
 		return false
 	}
 	if t, ok := s3.ParseTime(v); ok {
-		return !f.modified.Equal(t)
+		return !f.Modified.Equal(t)
 	}
 	tags, ok := s3.ParseETags(v)
-	return !ok || !tags.Match(f.visibleETag())
+	return !ok || !tags.Match(f.VisibleETag())
 }
 
 // partSpan finds a part by its position: S3 numbers the parts of a completed object 1 to N.
@@ -126,13 +127,13 @@ func errRange(c *call, size int64) error {
 
 // body opens [off, off+n) of the plaintext. The first segment is authenticated before it returns, so that a
 // forgery is an error with a status.
-func (f *fetch) body(p *opened, off, n int64) (io.ReadCloser, error) {
-	if p.env.Bodyless() {
+func (f *fetch) body(p *objects.Opened, off, n int64) (io.ReadCloser, error) {
+	if p.Envelope.Bodyless() {
 		return io.NopCloser(strings.NewReader("")), nil
 	}
-	layout, cut := p.layout, off
+	layout, cut := p.Layout, off
 	rng := layout.Range(off, n)
-	if p.env.Compressed {
+	if p.Envelope.Compressed {
 		rng = layout.Range(0, layout.Size())
 	} else {
 		cut = 0
@@ -141,7 +142,7 @@ func (f *fetch) body(p *opened, off, n int64) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := p.keys.Open(layout, rng, io.LimitReader(resp.Body, rng.Length))
+	plain, err := p.Keys.Open(layout, rng, io.LimitReader(resp.Body, rng.Length))
 	if err == nil {
 		err = plain.Prime()
 	}
@@ -150,8 +151,8 @@ func (f *fetch) body(p *opened, off, n int64) (io.ReadCloser, error) {
 		return nil, readError(err)
 	}
 	b := &openBody{src: plain, plain: plain, resp: resp}
-	if p.env.Compressed {
-		whole := sse.NewDecompressor(plain, p.size)
+	if p.Envelope.Compressed {
+		whole := sse.NewDecompressor(plain, p.Size)
 		if _, err := io.CopyN(io.Discard, whole, cut); err != nil {
 			b.Close()
 			return nil, readError(err)
@@ -163,32 +164,32 @@ func (f *fetch) body(p *opened, off, n int64) (io.ReadCloser, error) {
 
 // bytes gives the body bytes of a range: from the answer that is already here where it begins at the same byte and
 // goes far enough, else from the store once more, pinned to the same version.
-func (f *fetch) bytes(p *opened, rng sse.Range) (*http.Response, error) {
+func (f *fetch) bytes(p *objects.Opened, rng sse.Range) (*http.Response, error) {
 	if f.resp != nil {
-		start, length := answeredRange(f.resp, f.bodySize)
+		start, length := answeredRange(f.resp, f.BodySize)
 		if start == rng.Offset && length >= rng.Length {
 			resp := f.resp
 			f.resp = nil
 			return resp, nil
 		}
 	}
-	q := f.readMore(f.stored)
+	q := f.ReadMore(f.Object)
 	q.Header.Set("Range", s3.Range{First: rng.Offset, Last: rng.Offset + rng.Length - 1}.String())
-	resp, err := f.call.send(q)
+	resp, err := f.call.Send(q)
 	if err != nil {
 		return nil, err
 	}
 	if resp.StatusCode != http.StatusPartialContent && !(resp.StatusCode == http.StatusOK && rng.Offset == 0) {
 		if resp.StatusCode == http.StatusPreconditionFailed || resp.StatusCode == http.StatusNotFound {
 			store.Drain(resp)
-			return nil, errChanged
+			return nil, objects.ErrChanged
 		}
 		return nil, store.Failure(resp)
 	}
-	start, length := answeredRange(resp, f.bodySize)
+	start, length := answeredRange(resp, f.BodySize)
 	if start != rng.Offset || length < rng.Length {
 		resp.Body.Close()
-		return nil, tampered(fmt.Errorf("the store answered bytes %d+%d for %d+%d", start, length, rng.Offset, rng.Length))
+		return nil, objects.Tampered(fmt.Errorf("the store answered bytes %d+%d for %d+%d", start, length, rng.Offset, rng.Length))
 	}
 	return resp, nil
 }
@@ -212,7 +213,7 @@ func answeredRange(resp *http.Response, size int64) (start, length int64) {
 func readError(err error) error {
 	switch {
 	case errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
-		return tampered(err)
+		return objects.Tampered(err)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("%w: its answer was cut short", store.ErrUnreachable)
 	}

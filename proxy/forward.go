@@ -15,8 +15,8 @@ import (
 	"waxseal/proxy/store"
 )
 
-// sendWithin sends a request to the store with the requester's own credentials there, where they have some.
-func (c *call) sendWithin(ctx context.Context, r *store.Request) (*http.Response, error) {
+// SendWithin sends a request to the store with the requester's own credentials there, where they have some.
+func (c *call) SendWithin(ctx context.Context, r *store.Request) (*http.Response, error) {
 	if r.Creds == nil && !r.Own {
 		r.Creds = c.storeCredentials()
 	}
@@ -87,7 +87,7 @@ func (c *call) getObjectRetention() error {
 	if _, err := c.forwardedDocument(); err != nil {
 		return err
 	}
-	resp, err := c.send(&store.Request{Method: c.method, Bucket: c.bucket, Key: c.key, Query: c.storeQuery(), Header: c.storeHeader()})
+	resp, err := c.Send(&store.Request{Method: c.method, Bucket: c.bucket, Key: c.key, Query: c.storeQuery(), Header: c.storeHeader()})
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (c *call) getObjectRetention() error {
 
 // forwardWith forwards the request with another query or body.
 func (c *call) forwardWith(query string, body []byte) error {
-	resp, err := c.send(&store.Request{
+	resp, err := c.Send(&store.Request{
 		Method: c.method, Bucket: c.bucket, Key: c.key, Query: query, Header: c.storeHeader(), Body: body,
 	})
 	if err != nil {
@@ -205,7 +205,7 @@ func (c *call) deleteObject() error {
 		}
 		h.Set("If-Match", etag)
 	}
-	resp, err := c.send(&store.Request{
+	resp, err := c.Send(&store.Request{
 		Method: c.method, Bucket: c.bucket, Key: c.key, Query: c.storeQuery(), Header: h,
 	})
 	if err != nil {
@@ -218,9 +218,9 @@ func (c *call) deleteObject() error {
 // storeTakesCredentials reports whether the store takes the requester's credentials for a request without anything of
 // the client's in it. A client would send again what is answered with 503: that is only for a store that is in trouble.
 func (c *call) storeTakesCredentials() bool {
-	ctx, cancel := context.WithTimeout(c.up, controlTime)
+	ctx, cancel := context.WithTimeout(c.Up, controlTime)
 	defer cancel()
-	resp, err := c.sendWithin(ctx, &store.Request{Method: http.MethodGet})
+	resp, err := c.SendWithin(ctx, &store.Request{Method: http.MethodGet})
 	if err != nil {
 		return false
 	}
@@ -243,7 +243,7 @@ func (c *call) askCORS() {
 	if h.Get("Access-Control-Request-Method") == "" {
 		h.Set("Access-Control-Request-Method", c.method)
 	}
-	if resp, err := c.send(&store.Request{Method: http.MethodOptions, Bucket: c.bucket, Key: c.key, Header: h, Creds: store.Anonymous}); err == nil {
+	if resp, err := c.Send(&store.Request{Method: http.MethodOptions, Bucket: c.bucket, Key: c.key, Header: h, Creds: store.Anonymous}); err == nil {
 		store.Drain(resp)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -40,7 +41,7 @@ func (c *call) getObject() error {
 	if err != nil {
 		return err
 	}
-	return whileChanging(func() error { return c.get(r) })
+	return objects.WhileChanging(func() error { return c.get(r) })
 }
 
 // get answers from one version of the object. Usually the first answer of the store has all that is needed: the
@@ -51,21 +52,21 @@ func (c *call) get(r *read) error {
 		return err
 	}
 	c.s.facts.saw(o, r.version)
-	f := &fetch{call: c, read: r, stored: o, resp: resp}
+	f := &fetch{call: c, read: r, Object: o, resp: resp}
 	defer f.abandon()
-	if o.env == nil {
+	if o.Envelope == nil {
 		return f.plain()
 	}
 	return f.sealed()
 }
 
 // firstAnswer asks the store for what is most likely wanted. Its body is nil when only the end was read.
-func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
+func (c *call) firstAnswer(r *read) (*http.Response, *objects.Object, error) {
 	if r.needsSize() {
-		o, err := c.lookupTail(c.place(), r.version, "", tailRead)
+		o, err := c.lookupTail(c.place(), r.version, "", objects.TailRead)
 		return nil, o, err
 	}
-	q := c.readRequest(c.place(), r.version, "")
+	q := c.ReadRequest(c.place(), r.version, "")
 	if r.speculative() {
 		n := int64(maxPut) // an open end
 		if r.want.Last >= 0 {
@@ -74,7 +75,7 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 		off, length := sse.SpeculativeRange(r.want.First, n, 1)
 		q.Header.Set("Range", s3.Range{First: off, Last: off + length - 1}.String())
 	}
-	resp, err := c.send(q)
+	resp, err := c.Send(q)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -82,13 +83,13 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 	case http.StatusOK, http.StatusPartialContent:
 	case http.StatusRequestedRangeNotSatisfiable:
 		store.Drain(resp)
-		o, err := c.lookupTail(c.place(), r.version, "", tailRead)
+		o, err := c.lookupTail(c.place(), r.version, "", objects.TailRead)
 		return nil, o, err
 	default:
 		return nil, nil, store.Failure(resp)
 	}
-	o, err := c.describe(c.place(), q, resp)
-	if err == nil && o.env != nil && o.env.Manifest {
+	o, err := c.Describe(c.place(), q, resp)
+	if err == nil && o.Envelope != nil && o.Envelope.Manifest {
 		err = c.findTail(o)
 	}
 	if err == nil {
@@ -103,21 +104,21 @@ func (c *call) firstAnswer(r *read) (*http.Response, *stored, error) {
 
 // findTail gets the manifest's end of an object whose headers came without it: from the cache, or from the store,
 // pinned to the same version.
-func (c *call) findTail(o *stored) error {
+func (c *call) findTail(o *objects.Object) error {
 	if tail := c.s.facts.tail(o); tail != nil {
-		return c.useTail(o, tail)
+		return c.UseTail(o, tail)
 	}
-	p, err := c.lookupBy(c.readMore(o), o.at, tailRead)
+	p, err := c.LookupBy(c.ReadMore(o), o.Place, objects.TailRead)
 	if err == nil {
 		err = c.vouch(p)
 	}
 	if err != nil {
-		return changedError(err)
+		return objects.ChangedError(err)
 	}
-	if p.bodySize != o.bodySize {
-		return errChanged
+	if p.BodySize != o.BodySize {
+		return objects.ErrChanged
 	}
-	o.tail, o.footer, o.tag, o.size, o.unvouched = p.tail, p.footer, p.tag, p.size, p.unvouched
+	o.Tail, o.Footer, o.Tag, o.Size, o.Unvouched = p.Tail, p.Footer, p.Tag, p.Size, p.Unvouched
 	c.s.facts.putTail(o)
 	return nil
 }
@@ -127,19 +128,19 @@ func (f *fetch) sealed() error {
 	if err := f.openable(); err != nil {
 		return err
 	}
-	if err := f.readCondition("", f.stored); err != nil {
+	if err := f.readCondition("", f.Object); err != nil {
 		return err
 	}
 	off, n, err := f.span(nil)
 	if err != nil {
 		return err
 	}
-	p, err := f.open(f.stored, f.customer)
+	p, err := f.Open(f.Object, f.customer)
 	if err != nil {
 		return err
 	}
 	if f.part > 0 {
-		if off, n, err = f.span(p.manifest); err != nil {
+		if off, n, err = f.span(p.Manifest); err != nil {
 			return err
 		}
 	}
@@ -154,8 +155,8 @@ func (f *fetch) sealed() error {
 
 // openable refuses what the request's SSE-C headers do not fit. Ceph looks at the part number before them.
 func (f *fetch) openable() error {
-	if f.s.cfg.CompatCeph && f.env != nil && (f.part > 1 && f.onePart() || f.tag.Kind == sse.TagParts && f.part > int(f.tag.Parts)) {
+	if f.s.cfg.CompatCeph && f.Envelope != nil && (f.part > 1 && f.onePart() || f.Tag.Kind == sse.TagParts && f.part > int(f.Tag.Parts)) {
 		return f.errNoSuchPart()
 	}
-	return openable(f.stored, f.customer)
+	return objects.Openable(f.Object, f.customer)
 }

@@ -3,35 +3,36 @@ package proxy
 import (
 	"strconv"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
 
 // headers sets what an answer says of the object.
-func (f *fetch) headers(p *opened, off, n int64) {
-	f.describeTo(p.stored, p.manifest)
-	f.showEncryption(p.env, f.customer)
+func (f *fetch) headers(p *objects.Opened, off, n int64) {
+	f.describeTo(p.Object, p.Manifest)
+	f.showEncryption(p.Envelope, f.customer)
 	if f.sums {
 		f.showReadChecksums(p, n)
 	}
 	if f.partial(n) {
-		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.Size))
 	}
 }
 
 // showReadChecksums shows the whole object's checksums for a read of all n bytes of it, and a part's own for a read of
 // that part.
-func (f *fetch) showReadChecksums(p *opened, n int64) {
+func (f *fetch) showReadChecksums(p *objects.Opened, n int64) {
 	switch {
-	case f.ranged && n < f.size:
-	case f.part > 0 && p.manifest != nil && len(p.manifest.Parts) == 1 && p.facts != nil && !isComposite(p.facts):
-		f.showChecksums(p.facts.Checksums, p.tag.Parts)
-	case f.part > 0 && p.manifest != nil:
-		if part := p.manifest.Parts[f.part-1]; part.Checksum != nil && (isComposite(p.facts) || f.s.cfg.CompatCeph) {
-			f.showChecksums([]sse.Checksum{{Algorithm: p.manifest.ChecksumAlgorithm, Value: part.Checksum, Composite: isComposite(p.facts)}}, 0)
+	case f.ranged && n < f.Size:
+	case f.part > 0 && p.Manifest != nil && len(p.Manifest.Parts) == 1 && p.Facts != nil && !isComposite(p.Facts):
+		f.showChecksums(p.Facts.Checksums, p.Tag.Parts)
+	case f.part > 0 && p.Manifest != nil:
+		if part := p.Manifest.Parts[f.part-1]; part.Checksum != nil && (isComposite(p.Facts) || f.s.cfg.CompatCeph) {
+			f.showChecksums([]sse.Checksum{{Algorithm: p.Manifest.ChecksumAlgorithm, Value: part.Checksum, Composite: isComposite(p.Facts)}}, 0)
 		}
-	case p.facts != nil:
-		f.showChecksums(p.facts.Checksums, p.tag.Parts)
+	case p.Facts != nil:
+		f.showChecksums(p.Facts.Checksums, p.Tag.Parts)
 	}
 }
 
@@ -40,12 +41,12 @@ func isComposite(f *sse.Facts) bool {
 }
 
 // describeTo sets the headers that GET and HEAD have in common.
-func (c *call) describeTo(o *stored, m *sse.Manifest) {
-	c.copyHeaders(o.header)
+func (c *call) describeTo(o *objects.Object, m *sse.Manifest) {
+	c.copyHeaders(o.Header)
 	h := &c.res.Header
-	h.Set("Etag", s3.Quote(o.visibleETag()))
+	h.Set("Etag", s3.Quote(o.VisibleETag()))
 	h.Set("Accept-Ranges", "bytes")
-	if o.env == nil {
+	if o.Envelope == nil {
 		h.Set(s3.HeaderPlaintext, "true")
 	}
 	if m != nil && c.query.Has("partNumber") {

@@ -4,16 +4,17 @@ import (
 	"io"
 	"net/http"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
 
 // plain answers with an object that was there before waxseal, from a bucket that the configuration names.
 func (f *fetch) plain() error {
-	if err := openable(f.stored, f.customer); err != nil {
+	if err := objects.Openable(f.Object, f.customer); err != nil {
 		return err
 	}
-	if err := f.readCondition("", f.stored); err != nil {
+	if err := f.readCondition("", f.Object); err != nil {
 		return err
 	}
 	f.s.metrics.plaintextReads.Inc()
@@ -25,9 +26,9 @@ func (f *fetch) plain() error {
 	if err != nil {
 		return err
 	}
-	f.describeTo(f.stored, nil)
+	f.describeTo(f.Object, nil)
 	if f.partial(n) {
-		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.Size))
 	}
 	f.stream(f.statusFor(n), &limitedBody{io.LimitReader(resp.Body, n), resp.Body}, n)
 	return nil

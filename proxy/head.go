@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -17,7 +18,7 @@ func (c *call) headObject() error {
 	if err != nil {
 		return err
 	}
-	return whileChanging(func() error { return c.headOnce(r) })
+	return objects.WhileChanging(func() error { return c.headOnce(r) })
 }
 
 func (c *call) headOnce(r *read) error {
@@ -30,26 +31,26 @@ func (c *call) headOnce(r *read) error {
 	if err := c.addLock(o); err != nil && !errors.Is(err, s3.NewError(s3.AccessDenied)) {
 		return err
 	}
-	f := &fetch{call: c, read: r, stored: o}
+	f := &fetch{call: c, read: r, Object: o}
 	if err := f.openable(); err != nil {
 		return err
 	}
 	if err := c.readCondition("", o); err != nil {
 		return err
 	}
-	if o.env == nil {
+	if o.Envelope == nil {
 		return f.headPlain()
 	}
 	return f.headSealed()
 }
 
 // lookupHead looks an object up for a HEAD. Of an archived one S3 shows the headers, among them how far its restore is.
-func (c *call) lookupHead(r *read) (*stored, error) {
+func (c *call) lookupHead(r *read) (*objects.Object, error) {
 	o, err := c.lookup(c.place(), r.version, "")
-	if !errors.Is(err, errArchived) {
+	if !errors.Is(err, objects.ErrArchived) {
 		return o, err
 	}
-	if o, err = c.lookupArchived(c.readRequest(c.place(), r.version, ""), c.place()); err != nil {
+	if o, err = c.LookupArchived(c.ReadRequest(c.place(), r.version, ""), c.place()); err != nil {
 		return nil, err
 	}
 	return o, c.vouch(o)
@@ -57,13 +58,13 @@ func (c *call) lookupHead(r *read) (*stored, error) {
 
 // addLock asks for the version's lock where the store shows it to a HEAD only: the object was looked up with a GET.
 // What is not versioned has none.
-func (c *call) addLock(o *stored) error {
-	if !c.s.up.Capabilities().LockInHeadOnly || o.version == "" || o.version == "null" {
+func (c *call) addLock(o *objects.Object) error {
+	if !c.s.up.Capabilities().LockInHeadOnly || o.Version == "" || o.Version == "null" {
 		return nil
 	}
-	r := c.readRequest(o.at, o.version, "")
+	r := c.ReadRequest(o.Place, o.Version, "")
 	r.Method = http.MethodHead
-	resp, err := c.send(r)
+	resp, err := c.Send(r)
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func (c *call) addLock(o *stored) error {
 	defer store.Drain(resp)
 	for name, values := range resp.Header {
 		if strings.HasPrefix(name, "X-Amz-Object-Lock-") {
-			o.header[name] = values
+			o.Header[name] = values
 		}
 	}
 	return nil
@@ -82,14 +83,14 @@ func (c *call) addLock(o *stored) error {
 // headSealed opens the data key only for what is sealed under it: checksums and the table of parts. An SSE-C key is
 // checked always, as S3 does.
 func (f *fetch) headSealed() error {
-	p := &opened{stored: f.stored}
+	p := &objects.Opened{Object: f.Object}
 	if f.sums || f.part > 0 || f.customer != nil {
 		var err error
-		if p, err = f.open(f.stored, f.customer); err != nil {
+		if p, err = f.Open(f.Object, f.customer); err != nil {
 			return err
 		}
 	}
-	off, n, err := f.span(p.manifest)
+	off, n, err := f.span(p.Manifest)
 	if err != nil {
 		return err
 	}
@@ -103,9 +104,9 @@ func (f *fetch) headPlain() error {
 	if err != nil {
 		return err
 	}
-	f.describeTo(f.stored, nil)
+	f.describeTo(f.Object, nil)
 	if f.partial(n) {
-		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.size))
+		f.res.Header.Set("Content-Range", s3.ContentRange(off, n, f.Size))
 	}
 	f.answerHead(n)
 	return nil

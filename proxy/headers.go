@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"waxseal/keystore/sigv4"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 )
 
@@ -336,23 +337,23 @@ var conditionalHeaders = []string{"If-Match", "If-None-Match", "If-Modified-Sinc
 
 // sourceOwner puts what the client expects of a copy's source in the place of what it expects of the target.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
-func (c *parsed) sourceOwner(h http.Header, at sealTarget) {
+func (c *parsed) sourceOwner(h http.Header, at objects.Place) {
 	if !c.hasHeader("x-amz-copy-source") {
 		return
 	}
 	src, err := s3.ParseCopySource(c.header("x-amz-copy-source"))
-	if err != nil || src.Bucket != at.bucket {
+	if err != nil || src.Bucket != at.Bucket {
 		return
 	}
 	if v := c.header(s3.HeaderSourceExpectedOwner); v != "" {
 		h.Set(s3.HeaderExpectedOwner, v)
-	} else if at.bucket != c.bucket {
+	} else if at.Bucket != c.bucket {
 		h.Del(s3.HeaderExpectedOwner)
 	}
 }
 
 // carry adds the headers that each read at the store takes along: the expected owner of the bucket, and the Origin.
-func (c *parsed) carry(h http.Header, at sealTarget) {
+func (c *parsed) Carry(h http.Header, at objects.Place) {
 	for _, name := range passOwner {
 		if v := c.header(name); v != "" {
 			h.Set(name, v)

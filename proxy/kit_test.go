@@ -19,6 +19,7 @@ import (
 	"waxseal/keystore/iam"
 	"waxseal/keystore/rootkey"
 	"waxseal/keystore/state"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -83,11 +84,11 @@ func (m *memoryKMS) Resolve(_ context.Context, _ keystore.Caller, id string) (ke
 	if err := m.failure(); err != nil {
 		return keystore.KeyInfo{}, err
 	}
-	if id != testKeyARN && id != managedKey && !strings.HasPrefix(id, "arn:aws:kms:") {
+	if id != testKeyARN && id != objects.ManagedKey && !strings.HasPrefix(id, "arn:aws:kms:") {
 		return keystore.KeyInfo{}, keystore.Errorf(keystore.NotFound, id, "Invalid keyId '%s'", id)
 	}
 	arn := id
-	if id == managedKey {
+	if id == objects.ManagedKey {
 		arn = testKeyARN
 	}
 	return keystore.KeyInfo{ARN: arn, State: keystore.StateEnabled, Symmetric: true}, nil

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 )
@@ -70,7 +71,7 @@ func (c *call) listPage(metadata bool) (*http.Response, *s3.Listing, error) {
 	if metadata {
 		q += "&" + metadataParam + "=true"
 	}
-	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: q, Header: c.storeHeader()})
+	resp, err := c.Send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: q, Header: c.storeHeader()})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -168,8 +169,8 @@ func (l *listing) warm(e *s3.ListEntry, text string) bool {
 			l.s.facts.putListed(key, f)
 		}
 	default:
-		o := &stored{at: l.placeOf(e), etag: s3.Unquote(e.ETag), bodySize: e.Size, modified: modifiedOf(e)}
-		if err := l.readEnvelope(o, text); err != nil || o.env.Manifest || o.unvouched {
+		o := &objects.Object{Place: l.placeOf(e), ETag: s3.Unquote(e.ETag), BodySize: e.Size, Modified: modifiedOf(e)}
+		if err := l.ReadEnvelope(o, text); err != nil || o.Envelope.Manifest || o.Unvouched {
 			return false // a look at the object itself has the last word
 		}
 		f = listFactsOf(o, text, l.answer)

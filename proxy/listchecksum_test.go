@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
@@ -163,7 +164,7 @@ func TestListOfUnnamedChecksums(t *testing.T) {
 	u.Mutate("bkt", "k", func(s *proxytest.Stored) {
 		env := envelopeOfStored(t, s.Header)
 		kek, _ := sse.KeyFrom(k.root.kek.Bytes())
-		at := binding("bkt", "k", env.Mode)
+		at := objects.Binding("bkt", "k", env.Mode)
 		keys, facts, err := env.Open(kek, sse.Key{}, at)
 		if err != nil || facts != nil || env.ChecksumAlgorithm != sse.CRC64NVME {
 			t.Fatalf("%+v, %v", env, err)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -31,7 +32,7 @@ func (l *listing) lookAll() error {
 			header.Set(name, v)
 		}
 	}
-	g, ctx := errgroup.WithContext(l.up)
+	g, ctx := errgroup.WithContext(l.Up)
 	g.SetLimit(looksPerList)
 	for _, e := range l.cold {
 		if ctx.Err() != nil {
@@ -59,7 +60,7 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 		return nil // another look has failed, and says why
 	}
 	o, err := l.lookOnce(e, header)
-	if err == nil && o.unvouched {
+	if err == nil && o.Unvouched {
 		err = l.vouchFor(o)
 	}
 	switch {
@@ -77,21 +78,21 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 
 // lookOnce asks with waxseal's own rights: the list was the client's to see, and S3 shows in it sizes and ETags of
 // objects that the client may not read.
-func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*stored, error) {
+func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*objects.Object, error) {
 	r := &store.Request{Method: http.MethodGet, Bucket: l.bucket, Key: e.Key, Header: header, Own: true}
 	if e.VersionID != "" {
 		r.Query = "versionId=" + s3.EscapeQuery(e.VersionID)
 	}
-	o, err := l.lookupBy(r, l.placeOf(e), sse.TailSize)
-	if errors.Is(err, errArchived) {
-		return l.lookupArchived(r, l.placeOf(e))
+	o, err := l.LookupBy(r, l.placeOf(e), sse.TailSize)
+	if errors.Is(err, objects.ErrArchived) {
+		return l.LookupArchived(r, l.placeOf(e))
 	}
 	return o, err
 }
 
 // vouchFor opens the data key of an object whose service key is lost, one after the other: a call's keys are its own.
 // What the requester may not open is listed as it is stored.
-func (l *listing) vouchFor(o *stored) error {
+func (l *listing) vouchFor(o *objects.Object) error {
 	l.vouching.Lock()
 	defer l.vouching.Unlock()
 	err := l.vouch(o)
@@ -107,14 +108,14 @@ var (
 
 // found shows an object that was looked up. When it is another one than the page has, all that is shown of it is
 // from one answer.
-func (l *listing) found(e *s3.ListEntry, o *stored) {
-	f := listFactsOf(o, o.header.Get(s3.HeaderEnvelope), o.header)
-	if o.etag == s3.Unquote(e.ETag) && o.bodySize == e.Size && near(o.modified, modifiedOf(e)) {
+func (l *listing) found(e *s3.ListEntry, o *objects.Object) {
+	f := listFactsOf(o, o.Header.Get(s3.HeaderEnvelope), o.Header)
+	if o.ETag == s3.Unquote(e.ETag) && o.BodySize == e.Size && near(o.Modified, modifiedOf(e)) {
 		l.s.facts.putListed(l.factsKeyOf(e), f)
 		show(e, f)
 		return
 	}
-	e.ETag, e.LastModified = s3.Quote(o.visibleETag()), s3.FormatTime(o.modified)
+	e.ETag, e.LastModified = s3.Quote(o.VisibleETag()), s3.FormatTime(o.Modified)
 	e.ChecksumAlgorithm, e.ChecksumType = nil, ""
 	show(e, f)
 }
@@ -142,11 +143,11 @@ func unreadable(err error) string {
 		return ""
 	case errors.Is(err, sse.ErrUnknownServiceKey), errors.Is(err, sse.ErrUnsupportedVersion):
 		return "unknown"
-	case errors.Is(err, errNotSealed):
+	case errors.Is(err, objects.ErrNotSealed):
 		return "not_sealed"
-	case errors.Is(err, errTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
+	case errors.Is(err, objects.ErrTampered), errors.Is(err, sse.ErrAuthentication), errors.Is(err, sse.ErrMalformed):
 		return "tampered"
-	case errors.Is(err, errArchived):
+	case errors.Is(err, objects.ErrArchived):
 		return "archived"
 	case errors.Is(err, errUnnameable):
 		return "unnameable"

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -20,7 +21,9 @@ type listing struct {
 	vouching  sync.Mutex
 }
 
-func (l *listing) placeOf(e *s3.ListEntry) sealTarget { return sealTarget{l.bucket, e.Key} }
+func (l *listing) placeOf(e *s3.ListEntry) objects.Place {
+	return objects.Place{Bucket: l.bucket, Key: e.Key}
+}
 
 func (l *listing) factsKeyOf(e *s3.ListEntry) factsKey {
 	return l.s.facts.key(l.placeOf(e), e.VersionID, s3.Unquote(e.ETag), e.Size, modifiedOf(e))

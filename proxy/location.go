@@ -39,7 +39,7 @@ func (c *call) createBucket() error {
 	if !c.s.cfg.BlockSSEC {
 		return nil
 	}
-	return c.s.buckets.update(c.up, c.bucket, func(b *bucketConfig) error {
+	return c.s.buckets.update(c.Up, c.bucket, func(b *bucketConfig) error {
 		if b.revision == 0 {
 			b.Blocked = []string{"SSE-C"}
 		}

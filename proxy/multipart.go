@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"waxseal/keystore/state"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/proxy/uploads"
@@ -45,7 +46,7 @@ func (c *call) createMultipartUpload() error {
 	if err := c.uploadEnvelope(u, enc, h); err != nil {
 		return err
 	}
-	resp, err := c.send(&store.Request{Method: http.MethodPost, Bucket: c.bucket, Key: c.key, Query: "uploads=", Header: h})
+	resp, err := c.Send(&store.Request{Method: http.MethodPost, Bucket: c.bucket, Key: c.key, Query: "uploads=", Header: h})
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func (c *call) createMultipartUpload() error {
 		return err
 	}
 	u.UploadID = doc.UploadID
-	if err := c.s.uploads.Create(c.up, u); err != nil {
+	if err := c.s.uploads.Create(c.Up, u); err != nil {
 		if errors.Is(err, state.ErrUnknown) {
 			return err // its record may be there: ListMultipartUploads shows the upload, and a lifecycle rule ends it
 		}
@@ -62,7 +63,7 @@ func (c *call) createMultipartUpload() error {
 		return err
 	}
 	c.copyHeaders(without(resp.Header, "Content-Type"))
-	c.showEncryption(u.Env, enc.customer)
+	c.showEncryption(u.Env, enc.Customer)
 	if u.Named {
 		c.res.Header.Set("x-amz-checksum-algorithm", s3.ChecksumName(u.Checksum))
 		c.res.Header.Set("x-amz-checksum-type", s3.ChecksumType(sse.Checksum{Composite: u.Composite}))
@@ -71,47 +72,47 @@ func (c *call) createMultipartUpload() error {
 }
 
 // uploadEnvelope makes an upload's data keys and puts them, wrapped, into the header for the store.
-func (c *call) uploadEnvelope(u *uploads.Upload, enc *encryption, h http.Header) error {
-	s := &sealing{keys: sse.NewKeys(enc.mode.Double())}
-	defer s.keys.Zero()
+func (c *call) uploadEnvelope(u *uploads.Upload, enc *objects.Encryption, h http.Header) error {
+	s := &objects.Sealing{Keys: sse.NewKeys(enc.Mode.Double())}
+	defer s.Keys.Zero()
 	u.Env = &sse.Envelope{Size: -1, Manifest: true, ChecksumAlgorithm: u.Checksum, ChecksumComposite: u.Composite}
-	kek, err := c.newKEK(u.Env, enc, c.place())
+	kek, err := c.NewKEK(u.Env, enc, c.place())
 	if err != nil {
 		return err
 	}
 	defer kek.Release()
-	s.env, s.kek = u.Env, kek
-	if u.Envelope, err = c.sealEnvelope(s, c.place(), knownFacts{}); err != nil {
+	s.Envelope, s.KEK = u.Env, kek
+	if u.Envelope, err = c.SealEnvelope(s, c.place(), objects.KnownFacts{}); err != nil {
 		return err
 	}
 	h.Set(s3.HeaderEnvelope, u.Envelope)
 	if err := s3.CheckMetadata(h); err != nil {
 		return err
 	}
-	if enc.mode == sse.SSEC {
-		return c.keepManifestKey(u, s.keys)
+	if enc.Mode == sse.SSEC {
+		return c.keepManifestKey(u, s.Keys)
 	}
 	return nil
 }
 
 // abandonUpload gives up an upload of which no client knows the id. A call that was cut does that, too: at the end of
 // waxseal, Shutdown waits for it.
-func (c *call) abandonUpload(at sealTarget, id string) error {
+func (c *call) abandonUpload(at objects.Place, id string) error {
 	ctx, cancel := c.outlasting()
 	defer cancel()
-	resp, err := c.sendWithin(ctx, &store.Request{Method: http.MethodDelete, Bucket: at.bucket, Key: at.key, Query: uploadQuery(id)})
+	resp, err := c.SendWithin(ctx, &store.Request{Method: http.MethodDelete, Bucket: at.Bucket, Key: at.Key, Query: uploadQuery(id)})
 	if err == nil {
 		err = uploadEnded(resp)
 	}
 	if err != nil {
-		c.s.log.Warn("an upload was left at the store", "id", c.id, "bucket", at.bucket, "key", at.key, "upload", id, "err", err)
+		c.s.log.Warn("an upload was left at the store", "id", c.id, "bucket", at.Bucket, "key", at.Key, "upload", id, "err", err)
 	}
 	return err
 }
 
 // outlasting is for what must be done although the call was cut.
 func (c *call) outlasting() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(c.up), 30*time.Second)
+	return context.WithTimeout(context.WithoutCancel(c.Up), 30*time.Second)
 }
 
 // uploadEnded reads the answer to an Abort. That there is no such upload is as good.
@@ -162,7 +163,7 @@ func errChecksumType() error {
 // upload finds the upload that the request names.
 func (c *call) upload() (*uploads.Upload, error) {
 	id := c.query.Get("uploadId")
-	u, err := c.s.uploads.Get(c.up, c.bucket, c.key, id)
+	u, err := c.s.uploads.Get(c.Up, c.bucket, c.key, id)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil, c.unknownUpload(id)
 	}
@@ -184,7 +185,7 @@ func (c *call) unknownUpload(id string) error {
 	if !plausibleIdentifier(id) {
 		return uploads.NoSuchUpload(id)
 	}
-	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Query: "max-parts=1&" + uploadQuery(id), Header: c.ownerHeader()})
+	resp, err := c.Send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Query: "max-parts=1&" + uploadQuery(id), Header: c.ownerHeader()})
 	if err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func (c *parsed) partNumber() (int, error) {
 
 // uploadKey reads the request's encryption parameters, which must be those that the upload was created with.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
-func (c *call) uploadKey(u *uploads.Upload) (*customerKey, error) {
+func (c *call) uploadKey(u *uploads.Upload) (*objects.CustomerKey, error) {
 	if alg := algorithmOf(u.Env.Mode); c.hasHeader(hdrSSE) && c.header(hdrSSE) != alg {
 		return nil, s3.InvalidArgument(hdrSSE, c.header(hdrSSE), "x-amz-server-side-encryption header is not supported for this operation.")
 	}
@@ -228,7 +229,7 @@ func (c *call) uploadKey(u *uploads.Upload) (*customerKey, error) {
 	if u.Env.Mode != sse.SSEC {
 		return nil, errPartEncryption()
 	}
-	if !sse.CheckVerifier(u.Env.KeyBlob, customer.key) {
+	if !sse.CheckVerifier(u.Env.KeyBlob, customer.Key) {
 		return nil, s3.Errorf(s3.InvalidRequest, "The provided encryption parameters did not match the ones used originally.")
 	}
 	return customer, nil
@@ -236,7 +237,7 @@ func (c *call) uploadKey(u *uploads.Upload) (*customerKey, error) {
 
 // partKey is uploadKey for a request that brings data: an SSE-C upload needs the key, and the bucket must still allow
 // such keys.
-func (c *call) partKey(u *uploads.Upload) (*customerKey, error) {
+func (c *call) partKey(u *uploads.Upload) (*objects.CustomerKey, error) {
 	customer, err := c.uploadKey(u)
 	if err != nil {
 		return nil, err
@@ -269,7 +270,7 @@ func (c *call) abortMultipartUpload() error {
 	if err := c.checkUploadID(id); err != nil {
 		return err
 	}
-	resp, err := c.send(&store.Request{Method: http.MethodDelete, Bucket: c.bucket, Key: c.key, Query: uploadQuery(id), Header: c.ownerHeader()})
+	resp, err := c.Send(&store.Request{Method: http.MethodDelete, Bucket: c.bucket, Key: c.key, Query: uploadQuery(id), Header: c.ownerHeader()})
 	if err != nil {
 		return err
 	}
@@ -277,7 +278,7 @@ func (c *call) abortMultipartUpload() error {
 	if answer != nil && !isNoSuchUpload(answer) {
 		return answer
 	}
-	u, err := c.s.uploads.Get(c.up, c.bucket, c.key, id)
+	u, err := c.s.uploads.Get(c.Up, c.bucket, c.key, id)
 	switch {
 	case errors.Is(err, state.ErrNotFound):
 		return answer
@@ -288,7 +289,7 @@ func (c *call) abortMultipartUpload() error {
 		// sent again must find its record.
 		return answer
 	}
-	if err := c.s.uploads.Forget(c.up, u); err != nil && !errors.Is(err, state.ErrConflict) {
+	if err := c.s.uploads.Forget(c.Up, u); err != nil && !errors.Is(err, state.ErrConflict) {
 		return fmt.Errorf("aborted at the store: %w", err)
 	}
 	return answer
@@ -299,7 +300,7 @@ func (c *call) checkUploadID(id string) error {
 	if plausibleIdentifier(id) {
 		return nil
 	}
-	_, err := c.s.uploads.Get(c.up, c.bucket, c.key, id)
+	_, err := c.s.uploads.Get(c.Up, c.bucket, c.key, id)
 	if errors.Is(err, state.ErrNotFound) {
 		return uploads.NoSuchUpload(id)
 	}
@@ -312,11 +313,11 @@ func isNoSuchUpload(err error) bool {
 
 // objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
 // looks with waxseal's own credentials, because who may write need not be allowed to read.
-func (c *call) objectOf(u *uploads.Upload) *stored {
-	r := c.readRequest(c.place(), "", "")
+func (c *call) objectOf(u *uploads.Upload) *objects.Object {
+	r := c.ReadRequest(c.place(), "", "")
 	r.Own = true
-	o, err := c.lookupBy(r, c.place(), tailRead)
-	if err != nil || o.env == nil || o.footer == nil || o.header.Get(s3.HeaderEnvelope) != u.Envelope {
+	o, err := c.LookupBy(r, c.place(), objects.TailRead)
+	if err != nil || o.Envelope == nil || o.Footer == nil || o.Header.Get(s3.HeaderEnvelope) != u.Envelope {
 		return nil
 	}
 	return o

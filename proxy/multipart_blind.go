@@ -9,7 +9,7 @@ import (
 
 // keepManifestKey leaves the wrapped manifest key in the record of a new upload.
 func (c *call) keepManifestKey(u *uploads.Upload, keys sse.Keys) error {
-	root, box, err := c.wrapManifestKey(keys, u.Envelope)
+	root, box, err := c.WrapManifestKey(keys, u.Envelope)
 	if err != nil {
 		return err
 	}
@@ -22,7 +22,7 @@ func (c *call) sealBlind(u *uploads.Upload, m *sse.Manifest, svc sse.ServiceKey)
 	if u.ManifestKey == nil {
 		return nil, errors.New("the upload's record has no manifest key")
 	}
-	key, err := c.unwrapManifestKey(u.ManifestKey.Root, u.ManifestKey.Box, u.Envelope)
+	key, err := c.UnwrapManifestKey(u.ManifestKey.Root, u.ManifestKey.Box, u.Envelope)
 	if err != nil {
 		return nil, err
 	}

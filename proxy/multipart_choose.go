@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/uploads"
 	"waxseal/sse"
@@ -138,8 +139,8 @@ func (r *completeRequest) checkList() error {
 		if err := checkSumForms(p); err != nil {
 			return err
 		}
-		h.Write(appendString(nil, itoa(p.PartNumber)))
-		h.Write(appendString(nil, p.ETag))
+		h.Write(objects.AppendString(nil, itoa(p.PartNumber)))
+		h.Write(objects.AppendString(nil, p.ETag))
 	}
 	r.list = hex.EncodeToString(h.Sum(nil))
 	return nil

@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"waxseal/keystore/state"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/proxy/uploads"
@@ -27,7 +28,7 @@ type completion struct {
 	*call
 	upload   *uploads.Upload
 	want     *completeRequest
-	customer *customerKey
+	customer *objects.CustomerKey
 	header   http.Header // conditions, for the store
 
 	keys  sse.Keys
@@ -147,12 +148,12 @@ func (p *completion) prepare() error {
 		return err
 	}
 	p.upload.Phase, p.upload.Changed, p.upload.Outcome = uploads.Completing, p.s.cfg.Now().UTC(), p.out
-	return p.s.uploads.Save(p.up, p.upload, heldOf(p.chosen))
+	return p.s.uploads.Save(p.Up, p.upload, heldOf(p.chosen))
 }
 
 // choose finds the parts that the client names, and what comes of them.
 func (p *completion) choose() error {
-	known, err := p.s.uploads.Parts(p.up, p.upload)
+	known, err := p.s.uploads.Parts(p.Up, p.upload)
 	if err != nil {
 		return err
 	}
@@ -189,7 +190,7 @@ func (p *completion) sendFinal() (etag string, err error) {
 	}
 	body, size := io.Reader(bytes.NewReader(manifest)), int64(len(manifest))
 	for _, h := range heldOf(p.chosen) {
-		f, err := p.s.uploads.Staged.Open(p.up, h)
+		f, err := p.s.uploads.Staged.Open(p.Up, h)
 		if err != nil {
 			p.s.log.Error("a held part is lost", "id", p.id, "bucket", p.bucket, "key", p.key, "part", h.Number, "err", err)
 			return "", errInvalidPart(p.upload, &p.want.parts[len(p.want.parts)-1])
@@ -197,7 +198,7 @@ func (p *completion) sendFinal() (etag string, err error) {
 		defer f.Close()
 		body, size = io.MultiReader(f, body), size+h.Sealed
 	}
-	resp, err := p.send(&store.Request{
+	resp, err := p.Send(&store.Request{
 		Method: http.MethodPut, Bucket: p.bucket, Key: p.key, Header: p.ownerHeader(), Stream: body, Size: size,
 		Query: fmt.Sprintf("partNumber=%d&%s", lastPart, uploadQuery(p.upload.UploadID)),
 	})
@@ -212,7 +213,7 @@ func (p *completion) sendFinal() (etag string, err error) {
 }
 
 func (p *completion) sealManifest() ([]byte, error) {
-	svc, err := p.serviceKey()
+	svc, err := p.ServiceKey()
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +240,7 @@ func (p *completion) completeAtStore(final string) (http.Header, error) {
 		return nil, err
 	}
 	p.header.Set("Content-Type", "application/xml")
-	resp, err := p.send(&store.Request{
+	resp, err := p.Send(&store.Request{
 		Method: http.MethodPost, Bucket: p.bucket, Key: p.key, Query: uploadQuery(p.upload.UploadID), Header: p.header, Body: body,
 	})
 	if err != nil {
@@ -297,7 +298,7 @@ func (p *completion) recognised(out *uploads.Outcome, header http.Header, err er
 
 // overtaken says whether another replica has gone on with the same upload meanwhile.
 func (p *completion) overtaken() bool {
-	now, err := p.s.uploads.Get(p.up, p.bucket, p.key, p.upload.UploadID)
+	now, err := p.s.uploads.Get(p.Up, p.bucket, p.key, p.upload.UploadID)
 	return err == nil && now.Revision != p.upload.Revision
 }
 
@@ -309,28 +310,28 @@ func (p *completion) recognise() (*uploads.Outcome, http.Header, error) {
 		return nil, nil, nil
 	}
 	header := make(http.Header)
-	if o.version != "" {
-		header.Set("X-Amz-Version-Id", o.version)
+	if o.Version != "" {
+		header.Set("X-Amz-Version-Id", o.Version)
 	}
 	if p.blind {
 		return p.recogniseBlind(o, header)
 	}
-	object := &opened{stored: o, keys: p.keys}
-	defer object.keys.Zero()
-	m, err := p.readManifest(object)
+	object := &objects.Opened{Object: o, Keys: p.keys}
+	defer object.Keys.Zero()
+	m, err := p.ReadManifest(object)
 	if err != nil || m.UploadID != p.upload.UploadID || len(m.Facts.Checksums) != 1 {
 		return nil, nil, nil
 	}
 	if !p.want.made(m.Tag.String(), m) {
 		return nil, nil, uploads.NoSuchUpload(p.upload.UploadID)
 	}
-	return &uploads.Outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.version}, header, nil
+	return &uploads.Outcome{List: p.want.list, ETag: m.Tag.String(), Sum: m.Facts.Checksums[0], Parts: uint32(len(m.Parts)), Version: o.Version}, header, nil
 }
 
 // recogniseBlind is recognise without the key that opens the manifest. The object's checksum is then what was recorded, or
 // what the parts give again.
-func (p *completion) recogniseBlind(o *stored, header http.Header) (*uploads.Outcome, http.Header, error) {
-	if !p.want.made(o.visibleETag(), nil) {
+func (p *completion) recogniseBlind(o *objects.Object, header http.Header) (*uploads.Outcome, http.Header, error) {
+	if !p.want.made(o.VisibleETag(), nil) {
 		return nil, nil, uploads.NoSuchUpload(p.upload.UploadID)
 	}
 	out := p.upload.Outcome
@@ -340,7 +341,7 @@ func (p *completion) recogniseBlind(o *stored, header http.Header) (*uploads.Out
 		}
 		out = p.out
 	}
-	out.Version = o.version
+	out.Version = o.Version
 	return out, header, nil
 }
 
@@ -348,9 +349,9 @@ func (p *completion) recogniseBlind(o *stored, header http.Header) (*uploads.Out
 func (p *completion) finish(out *uploads.Outcome, header http.Header) error {
 	u := p.upload
 	u.Phase, u.Changed, u.Outcome, u.ManifestKey = uploads.Done, p.s.cfg.Now().UTC(), out, nil
-	err := p.s.uploads.Save(p.up, u, nil)
+	err := p.s.uploads.Save(p.Up, u, nil)
 	if err == nil {
-		err = p.s.uploads.ForgetParts(p.up, u)
+		err = p.s.uploads.ForgetParts(p.Up, u)
 	}
 	if err != nil {
 		// The object is there. A repetition will recognise it, and the sweeper will clear up.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 )
 
@@ -19,7 +20,7 @@ func (c *call) uploadPartCopy() error {
 	}
 	for range 3 {
 		err = w.copyFrom()
-		if !errors.Is(err, errChanged) {
+		if !errors.Is(err, objects.ErrChanged) {
 			return err
 		}
 		// The source was written anew between two requests to the store.
@@ -46,8 +47,8 @@ func (w *partWrite) copyFrom() error {
 	if err != nil {
 		return err
 	}
-	if src.source.version != "" {
-		w.res.Header.Set("x-amz-copy-source-version-id", src.source.version)
+	if src.source.Version != "" {
+		w.res.Header.Set("x-amz-copy-source-version-id", src.source.Version)
 	}
 	w.showEncryption(w.upload.Env, w.customer)
 	doc := s3.CopyPartResult{LastModified: s3.FormatTime(p.Time), ETag: s3.Quote(p.ETag)}
@@ -59,7 +60,7 @@ func (w *partWrite) copyFrom() error {
 
 // copyRange is the part of the source that is asked for: exactly, unlike a GET's range, which may reach too far.
 func (w *partWrite) copyRange(src *copying) (off, n int64, err error) {
-	size := src.source.size
+	size := src.source.Size
 	v := w.call.header("x-amz-copy-source-range")
 	if v == "" {
 		if err := src.checkSize(size); err != nil {
@@ -83,8 +84,8 @@ func (w *partWrite) copyRange(src *copying) (off, n int64, err error) {
 
 // plaintextOf reads a run of the source's plaintext.
 func (p *copying) plaintextOf(off, n int64) (io.ReadCloser, error) {
-	f := &fetch{call: p.call, read: &read{customer: p.customer}, stored: p.source}
-	if p.source.env == nil {
+	f := &fetch{call: p.call, read: &read{customer: p.customer}, Object: p.source}
+	if p.source.Envelope == nil {
 		resp, err := f.plainBytes(off, n)
 		if err != nil {
 			return nil, err

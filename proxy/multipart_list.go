@@ -17,7 +17,7 @@ import (
 
 // listStoreParts reads one page of the store's own list of an upload's parts.
 func (c *call) listStoreParts(u *uploads.Upload, marker int) (*s3.ListPartsResult, http.Header, error) {
-	resp, err := c.send(&store.Request{
+	resp, err := c.Send(&store.Request{
 		Method: http.MethodGet, Bucket: c.bucket, Key: c.key, Header: c.ownerHeader(),
 		Query: fmt.Sprintf("max-parts=1000&part-number-marker=%d&%s", marker, uploadQuery(u.UploadID)),
 	})
@@ -71,7 +71,7 @@ func (c *call) listParts() error {
 	if err := c.mayListParts(u); err != nil {
 		return err
 	}
-	known, err := c.s.uploads.Parts(c.up, u)
+	known, err := c.s.uploads.Parts(c.Up, u)
 	if err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func fillParts(page *s3.ListPartsResult, u *uploads.Upload, all uploads.Candidat
 // store was not told.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html
 func (c *call) listMultipartUploads() error {
-	resp, err := c.send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: c.storeQuery(), Header: c.storeHeader()})
+	resp, err := c.Send(&store.Request{Method: http.MethodGet, Bucket: c.bucket, Query: c.storeQuery(), Header: c.storeHeader()})
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (c *call) describeUpload(shown *s3.Upload, encoding string) error {
 		}
 	}
 	shown.ChecksumAlgorithm, shown.ChecksumType = "", ""
-	u, err := c.s.uploads.Get(c.up, c.bucket, key, shown.UploadID)
+	u, err := c.s.uploads.Get(c.Up, c.bucket, key, shown.UploadID)
 	if errors.Is(err, state.ErrNotFound) {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"waxseal/keystore/state"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/proxy/uploads"
@@ -64,7 +65,7 @@ type partWrite struct {
 	*call
 	upload   *uploads.Upload
 	number   int
-	customer *customerKey
+	customer *objects.CustomerKey
 	keys     sse.Keys
 
 	body io.Reader // plaintext
@@ -93,11 +94,11 @@ func (c *call) newPartWrite() (*partWrite, error) {
 }
 
 // uploadKeys opens an upload's data keys into where the caller keeps them. There they are zeroed when the call is done.
-func (c *call) uploadKeys(into *sse.Keys, u *uploads.Upload, customer *customerKey) (err error) {
-	if *into, _, err = c.openEnvelope(u.Env, customer, c.place()); err != nil {
-		return openError(err)
+func (c *call) uploadKeys(into *sse.Keys, u *uploads.Upload, customer *objects.CustomerKey) (err error) {
+	if *into, _, err = c.OpenEnvelope(u.Env, customer, c.place()); err != nil {
+		return objects.OpenError(err)
 	}
-	c.onDone(into.Zero)
+	c.OnDone(into.Zero)
 	return nil
 }
 
@@ -137,7 +138,7 @@ func (w *partWrite) send() (*uploads.Part, http.Header, error) {
 		return nil, nil, err
 	}
 	w.describe(p)
-	if err := w.s.uploads.AddPart(w.up, w.upload, p); err != nil {
+	if err := w.s.uploads.AddPart(w.Up, w.upload, p); err != nil {
 		if p.Staged != "" && !errors.Is(err, state.ErrUnknown) { // else its record may be there: the sweeper looks, an hour later
 			w.s.uploads.Staged.Abandon(p)
 		}
@@ -160,11 +161,11 @@ func (w *partWrite) keep(p *uploads.Part, sealed io.Reader) (http.Header, error)
 			return nil, err
 		}
 		p.Staged = uploads.StagedName(w.upload, p.Number, w.who())
-		err := w.s.uploads.Staged.Stage(w.up, p, sealed)
+		err := w.s.uploads.Staged.Stage(w.Up, p, sealed)
 		w.askCORS()
 		return make(http.Header), err
 	}
-	resp, err := w.call.send(&store.Request{
+	resp, err := w.call.Send(&store.Request{
 		Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: w.ownerHeader(), Stream: sealed, Size: p.Sealed,
 		Query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID)),
 	})
@@ -190,7 +191,7 @@ func (w *partWrite) mayStage(p *uploads.Part) error {
 	}
 	h := w.ownerHeader()
 	h.Set("Content-Md5", s3.Base64(make([]byte, md5.Size)))
-	resp, err := w.call.send(&store.Request{Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: h,
+	resp, err := w.call.Send(&store.Request{Method: http.MethodPut, Bucket: w.bucket, Key: w.key, Header: h,
 		Query: fmt.Sprintf("partNumber=%d&%s", p.Number, uploadQuery(w.upload.UploadID))})
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 
 	"waxseal/keystore"
 	"waxseal/keystore/sigv4"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
@@ -230,8 +231,8 @@ func TestKeysOfACallAreZeroed(t *testing.T) {
 	for mode, header := range encryptionHeaders() {
 		t.Run(mode, func(t *testing.T) {
 			m := k.rawUpload(t, "/bkt/a", header)
-			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), session: session{vault: k.server.vault, up: t.Context()}, parsed: parsed{bucket: "bkt", key: "a"}, sender: sender{auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}}
-			c.from = c
+			c := &call{s: k.server, ctx: new(fasthttp.RequestCtx), Session: objects.Session{Vault: k.server.vault, Up: t.Context()}, parsed: parsed{bucket: "bkt", key: "a"}, sender: sender{auth: &sigv4.Auth{Kind: sigv4.HeaderV4}}}
+			c.From = c
 			c.query, _ = s3.ParseQuery("partNumber=1&uploadId="+url.QueryEscape(m.id), sigv4.MaxParameters)
 			if mode == "SSE-C" {
 				for name, value := range header {
@@ -251,14 +252,14 @@ func TestKeysOfACallAreZeroed(t *testing.T) {
 				kept = append(kept, &w.keys.Outer, &p.keys.Outer)
 			}
 			if mode == "SSE-C" {
-				kept = append(kept, &w.customer.key, &p.customer.key)
+				kept = append(kept, &w.customer.Key, &p.customer.Key)
 			}
 			for i, key := range kept {
 				if key.IsZero() {
 					t.Errorf("key %d is not there in the first place", i)
 				}
 			}
-			c.close()
+			c.Close()
 			for i, key := range kept {
 				if !key.IsZero() {
 					t.Errorf("key %d is still there", i)

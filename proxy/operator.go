@@ -91,7 +91,7 @@ func (c *call) keyBlobs(e *sse.Envelope) []keyBlob {
 }
 
 func (c *call) rootVersion(_ string, id []byte) (version, current string, err error) {
-	h, now, err := c.s.cfg.Root.Current(c.up)
+	h, now, err := c.s.cfg.Root.Current(c.Up)
 	if err != nil {
 		return "", "", err
 	}
@@ -100,5 +100,5 @@ func (c *call) rootVersion(_ string, id []byte) (version, current string, err er
 }
 
 func (c *call) kmsVersion(keyID string, blob []byte) (version, current string, err error) {
-	return keystore.KeyVersion(c.up, c.s.cfg.Provider, keyID, blob)
+	return keystore.KeyVersion(c.Up, c.s.cfg.Provider, keyID, blob)
 }

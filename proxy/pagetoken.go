@@ -27,7 +27,7 @@ const (
 
 // pageToken wraps a store's token.
 func (c *call) pageToken(token string) (string, error) {
-	key, err := c.serviceKey()
+	key, err := c.ServiceKey()
 	if err != nil {
 		return "", err
 	}
@@ -59,7 +59,7 @@ func (c *call) openPageToken() error {
 	if err != nil || len(b) < 4+pageTokenMAC {
 		return refused
 	}
-	key, ok := c.serviceKeys(binary.BigEndian.Uint32(b))
+	key, ok := c.ServiceKeys(binary.BigEndian.Uint32(b))
 	if !ok {
 		return refused
 	}

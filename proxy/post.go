@@ -37,7 +37,7 @@ func (c *call) postObject() error {
 	}
 	defer file.close()
 	w.size = file.size
-	if err := checkPut(w.size, layersOf(w.enc.mode)); err != nil {
+	if err := checkPut(w.size, layersOf(w.enc.Mode)); err != nil {
 		return err
 	}
 	if w.body, err = file.reader(); err != nil {
@@ -119,7 +119,7 @@ func (c *call) answerForm(f *form, w *write, done *written) error {
 	h := &c.res.Header
 	h.Set("Etag", s3.Quote(done.etag))
 	h.Set("Location", c.objectURL())
-	c.showEncryption(done.env, w.enc.customer)
+	c.showEncryption(done.env, w.enc.Customer)
 	c.showChecksums(done.facts.Checksums, 0)
 	if to := f.redirect(c.bucket, c.key, done.etag); to != "" {
 		h.Set("Location", to)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
 	"waxseal/sse"
@@ -20,8 +21,8 @@ const inlineLimit = 1 << 20
 // write is one object on its way to the store.
 type write struct {
 	call   *call
-	at     sealTarget
-	enc    *encryption
+	at     objects.Place
+	enc    *objects.Encryption
 	header http.Header // to the store; gets the envelope
 	body   io.Reader   // plaintext
 	size   int64
@@ -52,7 +53,7 @@ func (c *call) putObject() error {
 	if err != nil {
 		return err
 	}
-	if err := checkPut(size, layersOf(enc.mode)); err != nil {
+	if err := checkPut(size, layersOf(enc.Mode)); err != nil {
 		return err
 	}
 	w := &write{call: c, at: c.place(), enc: enc, header: c.storeHeader(), body: body, size: size, want: want}
@@ -66,7 +67,7 @@ func (c *call) putObject() error {
 	c.copyHeaders(done.resp.Header)
 	h := &c.res.Header
 	h.Set("Etag", s3.Quote(done.etag))
-	c.showEncryption(done.env, enc.customer)
+	c.showEncryption(done.env, enc.Customer)
 	c.showChecksums(done.facts.Checksums, 0)
 	c.answer(http.StatusOK, "", nil)
 	return nil
@@ -77,16 +78,16 @@ func (w *write) send() (*written, error) {
 	if err := w.call.s.honouredOnPut(w.header); err != nil {
 		return nil, err
 	}
-	s := &sealing{env: &sse.Envelope{Size: w.size}, keys: sse.NewKeys(w.enc.mode.Double()), size: w.size}
-	defer s.keys.Zero()
-	kek, err := w.call.newKEK(s.env, w.enc, w.at)
+	s := &objects.Sealing{Envelope: &sse.Envelope{Size: w.size}, Keys: sse.NewKeys(w.enc.Mode.Double()), Size: w.size}
+	defer s.Keys.Zero()
+	kek, err := w.call.NewKEK(s.Envelope, w.enc, w.at)
 	if err != nil {
 		return nil, err
 	}
 	defer kek.Release()
-	s.kek = kek
+	s.KEK = kek
 	w.digest = s3.NewDigestReader(w.body, w.size, w.want, w.showsMD5())
-	if w.size == 0 && strings.HasSuffix(w.at.key, "/") {
+	if w.size == 0 && strings.HasSuffix(w.at.Key, "/") {
 		return w.sendBodyless(s)
 	}
 	if w.compressible() {
@@ -110,7 +111,7 @@ func (w *write) send() (*written, error) {
 
 // showsMD5 says whether the object's ETag is the MD5 of its plaintext.
 func (w *write) showsMD5() bool {
-	return w.enc.mode == sse.SSES3 && !w.call.s.cfg.OpaqueETag
+	return w.enc.Mode == sse.SSES3 && !w.call.s.cfg.OpaqueETag
 }
 
 func (w *write) tag(facts *sse.Facts) *sse.Tag {
@@ -121,7 +122,7 @@ func (w *write) tag(facts *sse.Facts) *sse.Tag {
 }
 
 // sendInline reads the whole body first: everything is known, and verified, before a byte goes up.
-func (w *write) sendInline(s *sealing, buf *bytes.Buffer) (*written, error) {
+func (w *write) sendInline(s *objects.Sealing, buf *bytes.Buffer) (*written, error) {
 	if _, err := buf.ReadFrom(w.digest); err != nil {
 		return nil, err
 	}
@@ -130,34 +131,34 @@ func (w *write) sendInline(s *sealing, buf *bytes.Buffer) (*written, error) {
 
 // sendBodyless sends a folder's marker, an empty object whose name ends with a slash, without a body: stores that keep
 // objects in files have nowhere to put one.
-func (w *write) sendBodyless(s *sealing) (*written, error) {
+func (w *write) sendBodyless(s *objects.Sealing) (*written, error) {
 	if _, err := io.Copy(io.Discard, w.digest); err != nil {
 		return nil, err
 	}
 	facts := w.digest.Facts
-	return w.commit(s, knownFacts{&facts, w.tag(&facts)}, bytes.NewReader(nil), 0)
+	return w.commit(s, objects.KnownFacts{Facts: &facts, Tag: w.tag(&facts)}, bytes.NewReader(nil), 0)
 }
 
 // sendKnown sends a plaintext whose facts are all known: one sealed part and nothing else.
-func (w *write) sendKnown(s *sealing, plain io.Reader, size int64) (*written, error) {
+func (w *write) sendKnown(s *objects.Sealing, plain io.Reader, size int64) (*written, error) {
 	facts := w.digest.Facts
-	part := s.keys.SealPart(1, plain, size)
+	part := s.Keys.SealPart(1, plain, size)
 	defer part.Close()
-	s.env.Headers, s.env.HasHeaders = part.Headers(), true
-	return w.commit(s, knownFacts{&facts, w.tag(&facts)}, part, sse.SealedSize(size, s.keys.Layers()))
+	s.Envelope.Headers, s.Envelope.HasHeaders = part.Headers(), true
+	return w.commit(s, objects.KnownFacts{Facts: &facts, Tag: w.tag(&facts)}, part, sse.SealedSize(size, s.Keys.Layers()))
 }
 
 // sendStream seals the body as it comes. What is known only at its end goes into a manifest behind it, unless the
 // request has declared all of it.
-func (w *write) sendStream(s *sealing) (*written, error) {
+func (w *write) sendStream(s *objects.Sealing) (*written, error) {
 	if w.allDeclared() {
 		return w.sendDeclared(s)
 	}
-	part := s.keys.SealPart(1, w.digest, w.size)
+	part := s.Keys.SealPart(1, w.digest, w.size)
 	defer part.Close()
-	s.env.Headers, s.env.HasHeaders, s.env.Manifest = part.Headers(), true, true
-	s.env.ChecksumAlgorithm = w.want.Algorithm
-	svc, err := w.call.serviceKey()
+	s.Envelope.Headers, s.Envelope.HasHeaders, s.Envelope.Manifest = part.Headers(), true, true
+	s.Envelope.ChecksumAlgorithm = w.want.Algorithm
+	svc, err := w.call.ServiceKey()
 	if err != nil {
 		return nil, err
 	}
@@ -167,13 +168,13 @@ func (w *write) sendStream(s *sealing) (*written, error) {
 		Facts: sse.Facts{HasMD5: w.digest.HasMD5(), Checksums: []sse.Checksum{{Algorithm: w.want.Algorithm}}},
 		Tag:   *w.tag(&sse.Facts{}),
 	}
-	tail := &lateManifest{size: m.SealedSize(s.keys.Layers()), seal: func() ([]byte, error) {
+	tail := &lateManifest{size: m.SealedSize(s.Keys.Layers()), seal: func() ([]byte, error) {
 		m.Facts = w.digest.Facts
 		m.Tag = *w.tag(&m.Facts)
-		return m.Seal(s.keys, svc)
+		return m.Seal(s.Keys, svc)
 	}}
-	size := sse.SealedSize(w.size, s.keys.Layers()) + tail.size
-	done, err := w.commit(s, knownFacts{}, io.MultiReader(part, tail), size)
+	size := sse.SealedSize(w.size, s.Keys.Layers()) + tail.size
+	done, err := w.commit(s, objects.KnownFacts{}, io.MultiReader(part, tail), size)
 	if err != nil {
 		return nil, err
 	}
@@ -217,21 +218,21 @@ func (w *write) allDeclared() bool {
 }
 
 // sendDeclared streams a body whose facts the request declared; the digest reader holds it to them.
-func (w *write) sendDeclared(s *sealing) (*written, error) {
+func (w *write) sendDeclared(s *objects.Sealing) (*written, error) {
 	facts := sse.Facts{Checksums: []sse.Checksum{{Algorithm: w.want.Algorithm, Value: w.want.Value}}}
 	if w.want.MD5 != nil {
 		facts.HasMD5 = true
 		copy(facts.MD5[:], w.want.MD5)
 	}
-	part := s.keys.SealPart(1, w.digest, w.size)
+	part := s.Keys.SealPart(1, w.digest, w.size)
 	defer part.Close()
-	s.env.Headers, s.env.HasHeaders = part.Headers(), true
-	return w.commit(s, knownFacts{&facts, w.tag(&facts)}, part, sse.SealedSize(w.size, s.keys.Layers()))
+	s.Envelope.Headers, s.Envelope.HasHeaders = part.Headers(), true
+	return w.commit(s, objects.KnownFacts{Facts: &facts, Tag: w.tag(&facts)}, part, sse.SealedSize(w.size, s.Keys.Layers()))
 }
 
 // commit seals the envelope and sends it with the body.
-func (w *write) commit(s *sealing, known knownFacts, body io.Reader, size int64) (*written, error) {
-	text, err := w.call.sealEnvelope(s, w.at, known)
+func (w *write) commit(s *objects.Sealing, known objects.KnownFacts, body io.Reader, size int64) (*written, error) {
+	text, err := w.call.SealEnvelope(s, w.at, known)
 	if err != nil {
 		return nil, err
 	}
@@ -239,8 +240,8 @@ func (w *write) commit(s *sealing, known knownFacts, body io.Reader, size int64)
 	if err := s3.CheckMetadata(w.header); err != nil {
 		return nil, err
 	}
-	resp, err := w.call.send(&store.Request{
-		Method: http.MethodPut, Bucket: w.at.bucket, Key: w.at.key, Header: w.header, Stream: body, Size: size,
+	resp, err := w.call.Send(&store.Request{
+		Method: http.MethodPut, Bucket: w.at.Bucket, Key: w.at.Key, Header: w.header, Stream: body, Size: size,
 	})
 	if err != nil {
 		return nil, err
@@ -249,12 +250,12 @@ func (w *write) commit(s *sealing, known knownFacts, body io.Reader, size int64)
 		return nil, store.Failure(resp)
 	}
 	store.Drain(resp)
-	done := &written{resp: resp, env: s.env, etag: store.ETagOf(resp.Header)}
-	if known.facts != nil {
-		done.facts = *known.facts
+	done := &written{resp: resp, env: s.Envelope, etag: store.ETagOf(resp.Header)}
+	if known.Facts != nil {
+		done.facts = *known.Facts
 	}
-	if known.tag != nil && known.tag.Kind != sse.TagNone {
-		done.etag = known.tag.String()
+	if known.Tag != nil && known.Tag.Kind != sse.TagNone {
+		done.etag = known.Tag.String()
 	}
 	if done.etag == "" {
 		return nil, errors.New("the store answered a PUT without an ETag")
@@ -265,13 +266,13 @@ func (w *write) commit(s *sealing, known knownFacts, body io.Reader, size int64)
 // compressible says whether a rule asks to compress this object. SSE-C objects never are: their size would tell
 // about a plaintext that waxseal promised to know nothing of.
 func (w *write) compressible() bool {
-	if w.enc.mode == sse.SSEC || w.size == 0 || w.size > sse.MaxCompressible {
+	if w.enc.Mode == sse.SSEC || w.size == 0 || w.size > sse.MaxCompressible {
 		return false
 	}
 	kind, _, _ := strings.Cut(strings.ToLower(w.header.Get("Content-Type")), ";")
 	kind = strings.TrimSpace(kind)
 	for _, r := range w.call.s.cfg.Compression {
-		if r.Bucket != w.at.bucket {
+		if r.Bucket != w.at.Bucket {
 			continue
 		}
 		for _, t := range r.Types {
@@ -284,7 +285,7 @@ func (w *write) compressible() bool {
 }
 
 // sendCompressed compresses a body in memory, where that makes it smaller.
-func (w *write) sendCompressed(s *sealing) (*written, error) {
+func (w *write) sendCompressed(s *objects.Sealing) (*written, error) {
 	plain := bytes.NewBuffer(make([]byte, 0, w.size+bytes.MinRead))
 	if _, err := plain.ReadFrom(w.digest); err != nil {
 		return nil, err
@@ -293,6 +294,6 @@ func (w *write) sendCompressed(s *sealing) (*written, error) {
 	if !ok {
 		return w.sendKnown(s, plain, w.size)
 	}
-	s.env.Compressed = true
+	s.Envelope.Compressed = true
 	return w.sendKnown(s, bytes.NewReader(small), int64(len(small)))
 }

@@ -22,10 +22,10 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	}
 	c := &call{s: s, ctx: ctx, id: newRequestID(), start: s.cfg.Now()}
 	c.res, c.unread = &ctx.Response, true
-	c.vault, c.from = s.vault, c
+	c.Vault, c.From = s.vault, c
 	c.method = string(ctx.Method())
 	c.span.Context, c.parent = s.cfg.Traces.Begin(string(ctx.Request.Header.Peek("traceparent")), string(ctx.Request.Header.Peek("tracestate")))
-	c.up, c.abandon = context.WithCancelCause(s.base)
+	c.Up, c.abandon = context.WithCancelCause(s.base)
 	ctx.SetUserValue(callKey, c)
 	c.res.Header.Set("x-amz-request-id", c.id)
 	c.res.Header.Set("x-amz-id-2", hostID)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/proxytest"
 	"waxseal/proxy/s3"
 	"waxseal/proxy/store"
@@ -158,8 +159,8 @@ func TestMovedByTheStore(t *testing.T) {
 	if got := mustRead(t, c, "dr-photos", "cat", nil); !bytes.Equal(got, p) {
 		t.Error("the alias does not open")
 	}
-	for _, at := range []sealTarget{{"elsewhere", "cat"}, {"photos", "dog"}} {
-		if _, err := c.StatObject(ctx, at.bucket, at.key, minio.StatObjectOptions{}); minio.ToErrorResponse(err).StatusCode != http.StatusForbidden {
+	for _, at := range []objects.Place{{Bucket: "elsewhere", Key: "cat"}, {Bucket: "photos", Key: "dog"}} {
+		if _, err := c.StatObject(ctx, at.Bucket, at.Key, minio.StatObjectOptions{}); minio.ToErrorResponse(err).StatusCode != http.StatusForbidden {
 			t.Errorf("%v: %v", at, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"time"
 
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 	"waxseal/sse"
 )
@@ -25,7 +26,7 @@ func (c *call) updateObjectEncryption() error {
 			c.answer(http.StatusOK, "", nil)
 			return nil
 		}
-		if changedError(err) != errChanged {
+		if objects.ChangedError(err) != objects.ErrChanged {
 			return err
 		}
 	}
@@ -49,7 +50,7 @@ const (
 var fullKeyARN = regexp.MustCompile(`^arn:aws[-a-z0-9]*:kms:[-a-z0-9]*:([0-9]{12}):key/.+$`)
 
 // encryptionUpdate reads what the object is to become.
-func (c *call) encryptionUpdate() (*encryption, error) {
+func (c *call) encryptionUpdate() (*objects.Encryption, error) {
 	if !c.auth.Kind.V4() {
 		return nil, s3.Errorf(s3.InvalidRequest, updateNotV4)
 	}
@@ -79,23 +80,23 @@ func (c *call) encryptionUpdate() (*encryption, error) {
 	if arn[1] != c.s.cfg.Account {
 		return nil, s3.Errorf(s3.AccessDenied, updateAccount)
 	}
-	enc := &encryption{mode: sse.SSEKMS, keyID: kms.KMSKeyArn}
+	enc := &objects.Encryption{Mode: sse.SSEKMS, KeyID: kms.KMSKeyArn}
 	switch kms.BucketKeyEnabled {
 	case "", "false":
 	case "true":
-		enc.bucketKey = true
+		enc.BucketKey = true
 	default:
 		return nil, s3.Errorf(s3.InvalidRequest, updateBadFlag)
 	}
 	return enc, nil
 }
 
-func (c *call) updateOnce(enc *encryption) error {
+func (c *call) updateOnce(enc *objects.Encryption) error {
 	o, err := c.lookup(c.place(), "", "")
 	if err != nil {
 		return err
 	}
-	if v := c.query.Get("versionId"); v != "" && v != o.version && !(v == "null" && o.version == "") {
+	if v := c.query.Get("versionId"); v != "" && v != o.Version && !(v == "null" && o.Version == "") {
 		if _, err := c.lookup(c.place(), v, ""); err != nil {
 			return err
 		}
@@ -108,11 +109,11 @@ func (c *call) updateOnce(enc *encryption) error {
 		return err
 	}
 	kept := *enc
-	kept.context = o.env.Context // the client's own part of it stays what it is, like all of the object but its key
+	kept.Context = o.Envelope.Context // the client's own part of it stays what it is, like all of the object but its key
 	p := &copying{call: c, source: o, to: c.place(), enc: &kept, keepETag: true, header: make(http.Header)}
 	p.takeMetadata()
 	for _, name := range []string{"X-Amz-Storage-Class", "X-Amz-Website-Redirect-Location"} {
-		if v := o.header.Get(name); v != "" {
+		if v := o.Header.Get(name); v != "" {
 			p.header.Set(name, v)
 		}
 	}
@@ -120,16 +121,16 @@ func (c *call) updateOnce(enc *encryption) error {
 }
 
 // updatable says whether an object is of a kind that can be updated, and not locked.
-func updatable(o *stored, now time.Time) error {
+func updatable(o *objects.Object, now time.Time) error {
 	switch {
-	case o.env == nil:
+	case o.Envelope == nil:
 		return s3.Errorf(s3.InvalidRequest, updatePlain)
-	case o.env.Mode != sse.SSES3 && o.env.Mode != sse.SSEKMS:
+	case o.Envelope.Mode != sse.SSES3 && o.Envelope.Mode != sse.SSEKMS:
 		return s3.Errorf(s3.InvalidRequest, updateSource)
 	}
-	until, err := time.Parse(time.RFC3339, o.header.Get("X-Amz-Object-Lock-Retain-Until-Date"))
-	retained := o.header.Get("X-Amz-Object-Lock-Mode") != "" && (err != nil || now.Before(until))
-	if retained || o.header.Get("X-Amz-Object-Lock-Legal-Hold") == "ON" {
+	until, err := time.Parse(time.RFC3339, o.Header.Get("X-Amz-Object-Lock-Retain-Until-Date"))
+	retained := o.Header.Get("X-Amz-Object-Lock-Mode") != "" && (err != nil || now.Before(until))
+	if retained || o.Header.Get("X-Amz-Object-Lock-Legal-Hold") == "ON" {
 		return s3.Errorf(s3.AccessDenied, updateLocked)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"waxseal/keystore/iam"
 	"waxseal/keystore/sigv4"
+	"waxseal/proxy/objects"
 	"waxseal/proxy/s3"
 )
 
@@ -177,9 +178,9 @@ func (c *call) authorizeAction(action, bucket, key string, f fields) error {
 	if c.versionIn(f) != "" {
 		action = versionedAction(action)
 	}
-	resource := bucketARN(bucket)
+	resource := objects.BucketARN(bucket)
 	if key != "" {
-		resource = objectARN(bucket, key)
+		resource = objects.ObjectARN(bucket, key)
 	}
 	policies, err := c.bucketPolicies(bucket)
 	if err != nil {

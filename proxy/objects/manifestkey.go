@@ -1,10 +1,10 @@
-package proxy
+package objects
 
 import "waxseal/sse"
 
-// wrapManifestKey wraps an upload's manifest key under the current root key, whose id it returns. The manifest key opens
+// WrapManifestKey wraps an upload's manifest key under the current root key, whose id it returns. The manifest key opens
 // no data: with it Complete seals the manifest of an SSE-C upload without the customer's key.
-func (s *session) wrapManifestKey(keys sse.Keys, envelope string) (root, box []byte, err error) {
+func (s *Session) WrapManifestKey(keys sse.Keys, envelope string) (root, box []byte, err error) {
 	key, err := keys.ManifestKey()
 	if err != nil {
 		return nil, nil, err
@@ -18,8 +18,8 @@ func (s *session) wrapManifestKey(keys sse.Keys, envelope string) (root, box []b
 	return root, key.Wrap(k.inner, []byte(envelope)), nil
 }
 
-// unwrapManifestKey returns the key that wrapManifestKey wrapped.
-func (s *session) unwrapManifestKey(root, box []byte, envelope string) (sse.ManifestKey, error) {
+// UnwrapManifestKey returns the key that WrapManifestKey wrapped.
+func (s *Session) UnwrapManifestKey(root, box []byte, envelope string) (sse.ManifestKey, error) {
 	k := new(keks)
 	defer k.Release()
 	if err := s.openRoot(k, &k.inner, root); err != nil {

@@ -1,4 +1,4 @@
-package proxy
+package objects
 
 import (
 	"encoding/binary"
@@ -15,20 +15,20 @@ import (
 // Key is in use. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
 const arnContext = "aws:s3:arn"
 
-// managedKey is the AWS managed key that SSE-KMS uses when no key is named.
-const managedKey = "alias/aws/s3"
+// ManagedKey is the AWS managed key that SSE-KMS uses when no key is named.
+const ManagedKey = "alias/aws/s3"
 
-// binding ties an envelope to the name it was written under and to its mode: an envelope that is moved to another
+// Binding ties an envelope to the name it was written under and to its mode: an envelope that is moved to another
 // bucket, key or mode does not open.
-func binding(bucket, key string, mode sse.Mode) []byte {
+func Binding(bucket, key string, mode sse.Mode) []byte {
 	b := make([]byte, 0, 16+len(bucket)+len(key))
-	b = appendString(b, "waxseal/v1/s3")
-	b = appendString(b, bucket)
-	b = appendString(b, key)
+	b = AppendString(b, "waxseal/v1/s3")
+	b = AppendString(b, bucket)
+	b = AppendString(b, key)
 	return append(b, byte(mode))
 }
 
-func appendString(b []byte, s string) []byte {
+func AppendString(b []byte, s string) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 	return append(b, s...)
 }
@@ -59,12 +59,12 @@ func (k *keks) take(into *sse.Key, h *keystore.Handle) error {
 	return err
 }
 
-// newKEK gets the key-encryption key for a new envelope and writes into the envelope what finds it again.
-func (s *session) newKEK(env *sse.Envelope, enc *encryption, at sealTarget) (*keks, error) {
+// NewKEK gets the key-encryption key for a new envelope and writes into the envelope what finds it again.
+func (s *Session) NewKEK(env *sse.Envelope, enc *Encryption, at Place) (*keks, error) {
 	k := &keks{}
-	env.Mode = enc.mode
+	env.Mode = enc.Mode
 	var err error
-	switch enc.mode {
+	switch enc.Mode {
 	case sse.SSES3:
 		env.KeyBlob, err = s.rootKEK(k, &k.inner)
 	case sse.SSEKMS:
@@ -74,10 +74,10 @@ func (s *session) newKEK(env *sse.Envelope, enc *encryption, at sealTarget) (*ke
 			env.OuterKeyBlob, err = s.rootKEK(k, &k.outer)
 		}
 	case sse.SSEC:
-		k.inner = enc.customer.key
+		k.inner = enc.Customer.Key
 		env.KeyBlob = sse.NewVerifier(k.inner)
 	default:
-		err = fmt.Errorf("no such encryption mode %d", enc.mode)
+		err = fmt.Errorf("no such encryption mode %d", enc.Mode)
 	}
 	if err != nil {
 		k.Release()
@@ -86,8 +86,8 @@ func (s *session) newKEK(env *sse.Envelope, enc *encryption, at sealTarget) (*ke
 	return k, nil
 }
 
-func (s *session) rootKEK(k *keks, into *sse.Key) (id []byte, err error) {
-	h, id, err := s.root.Current(s.up)
+func (s *Session) rootKEK(k *keks, into *sse.Key) (id []byte, err error) {
+	h, id, err := s.Root.Current(s.Up)
 	if err != nil {
 		return nil, err
 	}
@@ -95,22 +95,22 @@ func (s *session) rootKEK(k *keks, into *sse.Key) (id []byte, err error) {
 }
 
 // kmsKEK is a bucket key or a data key of the object's own.
-func (s *session) kmsKEK(k *keks, env *sse.Envelope, enc *encryption, at sealTarget) error {
-	name := enc.keyID
+func (s *Session) kmsKEK(k *keks, env *sse.Envelope, enc *Encryption, at Place) error {
+	name := enc.KeyID
 	if name == "" {
-		name = managedKey
+		name = ManagedKey
 	}
-	info, err := s.keys.Resolve(s.up, s.from.caller(), name)
+	info, err := s.Keys.Resolve(s.Up, s.From.Caller(), name)
 	if err != nil {
 		return err
 	}
 	if !info.Symmetric {
 		return keystore.Errorf(keystore.InvalidKeyUsage, info.ARN, "%s is not a symmetric encryption key, the only kind that S3 supports", info.ARN)
 	}
-	env.KeyID, env.Context = info.ARN, enc.context
-	bucket := s.sealedAs(at.bucket)
-	if enc.bucketKey {
-		h, err := s.keys.ForWrite(s.up, s.from.caller(), bucketARN(bucket), info.ARN, enc.context)
+	env.KeyID, env.Context = info.ARN, enc.Context
+	bucket := s.sealedAs(at.Bucket)
+	if enc.BucketKey {
+		h, err := s.Keys.ForWrite(s.Up, s.From.Caller(), BucketARN(bucket), info.ARN, enc.Context)
 		if err == nil {
 			env.BucketKey, env.KeyBlob = true, h.Blob()
 			return k.take(&k.inner, h)
@@ -120,7 +120,7 @@ func (s *session) kmsKEK(k *keks, env *sse.Envelope, enc *encryption, at sealTar
 		}
 		// More distinct client contexts than are worth a bucket key each: a data key of the object's own.
 	}
-	dk, err := s.provider.GenerateDataKey(s.up, s.from.caller(), info.ARN, withARN(enc.context, objectARN(bucket, at.key)))
+	dk, err := s.Provider.GenerateDataKey(s.Up, s.From.Caller(), info.ARN, withARN(enc.Context, ObjectARN(bucket, at.Key)))
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func withARN(user keystore.Context, arn string) keystore.Context {
 
 // openKEK gets the key-encryption key of an envelope that lies at bucket and key. With itself, a bucket key comes from the
 // envelope's own blob.
-func (s *session) openKEK(env *sse.Envelope, customer *customerKey, at sealTarget, itself bool) (*keks, error) {
+func (s *Session) openKEK(env *sse.Envelope, customer *CustomerKey, at Place, itself bool) (*keks, error) {
 	k := &keks{itself: itself}
 	var err error
 	switch env.Mode {
@@ -152,11 +152,11 @@ func (s *session) openKEK(env *sse.Envelope, customer *customerKey, at sealTarge
 			err = s.openRoot(k, &k.outer, env.OuterKeyBlob)
 		}
 	case sse.SSEC:
-		if !sse.CheckVerifier(env.KeyBlob, customer.key) {
-			err = s.errWrongCustomerKey()
+		if !sse.CheckVerifier(env.KeyBlob, customer.Key) {
+			err = s.ErrWrongCustomerKey()
 			break
 		}
-		k.inner = customer.key
+		k.inner = customer.Key
 	default:
 		err = sse.ErrUnsupportedVersion
 	}
@@ -167,73 +167,73 @@ func (s *session) openKEK(env *sse.Envelope, customer *customerKey, at sealTarge
 	return k, nil
 }
 
-func (s *session) openRoot(k *keks, into *sse.Key, id []byte) error {
-	h, err := s.root.Open(s.up, id)
+func (s *Session) openRoot(k *keks, into *sse.Key, id []byte) error {
+	h, err := s.Root.Open(s.Up, id)
 	if err != nil {
 		return err
 	}
 	return k.take(into, h)
 }
 
-func (s *session) openKMS(k *keks, env *sse.Envelope, at sealTarget) error {
-	if err := s.from.mayNameKMS(); err != nil {
+func (s *Session) openKMS(k *keks, env *sse.Envelope, at Place) error {
+	if err := s.From.MayNameKMS(); err != nil {
 		return err
 	}
-	bucket := s.sealedAs(at.bucket)
+	bucket := s.sealedAs(at.Bucket)
 	if env.BucketKey {
-		open := s.keys.ForRead
+		open := s.Keys.ForRead
 		if k.itself {
-			open = s.keys.ForReadItself
+			open = s.Keys.ForReadItself
 		}
-		h, err := open(s.up, s.from.caller(), bucketARN(bucket), env.KeyID, env.KeyBlob, env.Context)
+		h, err := open(s.Up, s.From.Caller(), BucketARN(bucket), env.KeyID, env.KeyBlob, env.Context)
 		if err != nil {
 			return err
 		}
 		return k.take(&k.inner, h)
 	}
-	dk, err := s.provider.Decrypt(s.up, s.from.caller(), env.KeyBlob, env.KeyID, withARN(env.Context, objectARN(bucket, at.key)))
+	dk, err := s.Provider.Decrypt(s.Up, s.From.Caller(), env.KeyBlob, env.KeyID, withARN(env.Context, ObjectARN(bucket, at.Key)))
 	if err != nil {
 		return err
 	}
 	return k.take(&k.inner, keystore.NewHandle(dk.Plaintext, dk.KeyARN, dk.Blob))
 }
 
-// sealing is an object that is being sealed: its envelope, and the keys that go into it.
-type sealing struct {
-	env  *sse.Envelope
-	keys sse.Keys
-	kek  *keks
-	size int64 // of the plaintext, where it is known: 0 of an upload's, which Complete charges
+// Sealing is an object that is being sealed: its envelope, and the keys that go into it.
+type Sealing struct {
+	Envelope *sse.Envelope
+	Keys     sse.Keys
+	KEK      *keks
+	Size     int64 // of the plaintext, where it is known: 0 of an upload's, which Complete charges
 }
 
-// knownFacts are the digests and the ETag that are known when an envelope is sealed; both are nil if a manifest will have
+// KnownFacts are the digests and the ETag that are known when an envelope is sealed; both are nil if a manifest will have
 // them.
-type knownFacts struct {
-	facts *sse.Facts
-	tag   *sse.Tag
+type KnownFacts struct {
+	Facts *sse.Facts
+	Tag   *sse.Tag
 }
 
-// sealEnvelope wraps the keys for an object at a place and returns the metadata value. It charges the object to the ledger:
+// SealEnvelope wraps the keys for an object at a place and returns the metadata value. It charges the object to the ledger:
 // no envelope reaches the store uncounted.
-func (s *session) sealEnvelope(o *sealing, at sealTarget, known knownFacts) (string, error) {
-	if err := s.charge(o.env, at, o.size); err != nil {
+func (s *Session) SealEnvelope(o *Sealing, at Place, known KnownFacts) (string, error) {
+	if err := s.Charge(o.Envelope, at, o.Size); err != nil {
 		return "", err
 	}
-	svc, err := s.serviceKey()
+	svc, err := s.ServiceKey()
 	if err != nil {
 		return "", err
 	}
 	defer svc.Key.Zero()
-	if err := o.env.Seal(o.keys, sse.KEKs{Inner: o.kek.inner, Outer: o.kek.outer}, svc, binding(s.sealedAs(at.bucket), at.key, o.env.Mode), known.facts, known.tag); err != nil {
+	if err := o.Envelope.Seal(o.Keys, sse.KEKs{Inner: o.KEK.inner, Outer: o.KEK.outer}, svc, Binding(s.sealedAs(at.Bucket), at.Key, o.Envelope.Mode), known.Facts, known.Tag); err != nil {
 		return "", err
 	}
-	text, err := o.env.MarshalText()
+	text, err := o.Envelope.MarshalText()
 	return string(text), err
 }
 
-// openEnvelope opens the data keys of an object. A bucket key from a chain that does not fit is no tampering: the chain
+// OpenEnvelope opens the data keys of an object. A bucket key from a chain that does not fit is no tampering: the chain
 // may be damaged, and the envelope's own blob decides.
-func (s *session) openEnvelope(env *sse.Envelope, customer *customerKey, at sealTarget) (sse.Keys, *sse.Facts, error) {
+func (s *Session) OpenEnvelope(env *sse.Envelope, customer *CustomerKey, at Place) (sse.Keys, *sse.Facts, error) {
 	keys, facts, indirect, err := s.openEnvelopeWith(env, customer, at, false)
 	if err != nil && indirect {
 		keys, facts, _, err = s.openEnvelopeWith(env, customer, at, true)
@@ -241,28 +241,28 @@ func (s *session) openEnvelope(env *sse.Envelope, customer *customerKey, at seal
 	return keys, facts, err
 }
 
-func (s *session) openEnvelopeWith(env *sse.Envelope, customer *customerKey, at sealTarget, itself bool) (sse.Keys, *sse.Facts, bool, error) {
+func (s *Session) openEnvelopeWith(env *sse.Envelope, customer *CustomerKey, at Place, itself bool) (sse.Keys, *sse.Facts, bool, error) {
 	k, err := s.openKEK(env, customer, at, itself)
 	if err != nil {
 		return sse.Keys{}, nil, false, err
 	}
 	defer k.Release()
-	keys, facts, err := env.Open(k.inner, k.outer, binding(s.sealedAs(at.bucket), at.key, env.Mode))
+	keys, facts, err := env.Open(k.inner, k.outer, Binding(s.sealedAs(at.Bucket), at.Key, env.Mode))
 	return keys, facts, k.indirect, err
 }
 
-// encryption is how an object is to be sealed: what the request asks for, else the bucket's default, else SSE-S3.
+// Encryption is how an object is to be sealed: what the request asks for, else the bucket's default, else SSE-S3.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
-type encryption struct {
-	mode      sse.Mode
-	keyID     string // as it was named; empty is the AWS managed key aws/s3
-	context   keystore.Context
-	bucketKey bool
-	customer  *customerKey
+type Encryption struct {
+	Mode      sse.Mode
+	KeyID     string // as it was named; empty is the AWS managed key aws/s3
+	Context   keystore.Context
+	BucketKey bool
+	Customer  *CustomerKey
 }
 
-// customerKey is an SSE-C key as the client sent it.
-type customerKey struct {
-	key sse.Key
-	md5 string // base64, echoed in answers
+// CustomerKey is an SSE-C key as the client sent it.
+type CustomerKey struct {
+	Key sse.Key
+	MD5 string // base64, echoed in answers
 }
