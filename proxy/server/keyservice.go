@@ -119,6 +119,9 @@ func holdProvider(ctx context.Context, s state.Store, provider string) error {
 		return err
 	}
 	_, err = s.Txn(ctx, []state.Cond{{Key: providerKey}}, []state.Op{{Key: providerKey, Value: []byte(provider)}})
+	if errors.Is(err, state.ErrConflict) || errors.Is(err, state.ErrUnknown) {
+		return holdProvider(ctx, s, provider) // another replica starts just now, or the answer was lost: the record says which provider
+	}
 	return err
 }
 
