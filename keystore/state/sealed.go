@@ -85,11 +85,16 @@ func (s *Sealed) markEmpty(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 && entries[0].Key == sealMark {
-		return ErrConflict
-	}
 	if len(entries) > 0 {
-		return errNotEmpty
+		// A replica that starts just now writes the mark first, and then other records: the mark may have come meanwhile.
+		_, err := s.Get(ctx, sealMark)
+		switch {
+		case err == nil:
+			return ErrConflict
+		case errors.Is(err, ErrNotFound):
+			return errNotEmpty
+		}
+		return err
 	}
 	_, err = s.Txn(ctx, []Cond{{Key: sealMark}}, []Op{{Key: sealMark, Value: []byte(markDone)}})
 	return err
