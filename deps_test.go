@@ -191,6 +191,24 @@ func TestObjectsKnowNoServer(t *testing.T) {
 	}
 }
 
+// TestOnlyVerifyMakesObjects: an objects.Object is a verified object, so that nobody but package objects may make one.
+func TestOnlyVerifyMakesObjects(t *testing.T) {
+	for _, file := range goFiles(t) {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, made := range []string{"objects.Object{", "new(objects.Object)"} {
+			if strings.Contains(string(source), made) {
+				t.Errorf("%s makes an object that is not verified: %s", file, made)
+			}
+		}
+	}
+}
+
 // TestServersAreForTests keeps etcd's server out of the program.
 func TestServersAreForTests(t *testing.T) {
 	seen := false

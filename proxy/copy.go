@@ -99,10 +99,11 @@ func (c *call) copySource() (*copying, error) {
 		return nil, err
 	}
 	at := objects.Place{Bucket: src.Bucket, Key: src.Key}
-	if p.source, err = c.LookupBy(c.ReadRequest(at, src.VersionID, ""), at, sse.TailSize); err != nil {
+	found, err := c.LookupBy(c.ReadRequest(at, src.VersionID, ""), at, sse.TailSize)
+	if err != nil {
 		return nil, sourceError(err)
 	}
-	if err := c.VouchWith(p.source, p.customer); err != nil {
+	if p.source, err = c.Verify(found, p.customer); err != nil {
 		return nil, err
 	}
 	if err := p.nameVersion(src.VersionID); err != nil {

@@ -34,7 +34,7 @@ func (p *copying) lookAgain() error {
 	if err != nil || p.tags != tagsOfSource {
 		return err
 	}
-	tags, err := p.tagsOf(now)
+	tags, err := p.tagsOf(now.Stored)
 	if err == nil && tags != p.header.Get("X-Amz-Tagging") {
 		err = objects.ErrChanged
 	}
@@ -42,7 +42,7 @@ func (p *copying) lookAgain() error {
 }
 
 // sourceNow is the current version under the source's name, or ErrChanged when that is another than was copied.
-func (p *copying) sourceNow() (*objects.Object, error) {
+func (p *copying) sourceNow() (*objects.Found, error) {
 	at := p.source.Place
 	now, err := p.LookupBy(p.ReadRequest(at, "", p.source.ETag), at, sse.TailSize)
 	switch {

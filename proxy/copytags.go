@@ -21,7 +21,7 @@ func (p *copying) mayTakeTags() error {
 	if free, err := p.unrestricted(p.source.Place.Bucket, p.to.Bucket); free || err != nil {
 		return err
 	}
-	tags, err := p.tagsOf(p.source)
+	tags, err := p.tagsOf(&p.source.Stored)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (p *copying) mayTakeTags() error {
 
 // takeTags gives the copy the source's tags, which an upload does not inherit.
 func (p *copying) takeTags() error {
-	tags, err := p.tagsOf(p.source)
+	tags, err := p.tagsOf(&p.source.Stored)
 	if err == nil && tags != "" {
 		p.header.Set("X-Amz-Tagging", tags)
 	}
@@ -53,7 +53,7 @@ func (p *copying) takeTags() error {
 }
 
 // tagsOf reads the source's tags as a header has them; o is what was last seen of it.
-func (p *copying) tagsOf(o *objects.Object) (string, error) {
+func (p *copying) tagsOf(o *objects.Stored) (string, error) {
 	if n := o.Header.Get("X-Amz-Tagging-Count"); n == "0" {
 		return "", nil
 	}

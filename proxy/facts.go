@@ -51,7 +51,7 @@ func (f *factsCache) key(at objects.Place, version, etag string, size int64, mod
 	return factsKey(sum[:16])
 }
 
-func (f *factsCache) keyOf(o *objects.Object, version string) factsKey {
+func (f *factsCache) keyOf(o *objects.Stored, version string) factsKey {
 	return f.key(o.Place, version, o.ETag, o.BodySize, o.Modified)
 }
 
@@ -125,7 +125,7 @@ func newFactsCache() *factsCache {
 }
 
 // tail is the end of the object's manifest, nil when it is not known.
-func (f *factsCache) tail(o *objects.Object) []byte {
+func (f *factsCache) tail(o *objects.Stored) []byte {
 	tail, _ := f.tails.Get(f.keyOf(o, o.Version))
 	return tail
 }
@@ -135,7 +135,7 @@ func (f *factsCache) putTail(o *objects.Object) {
 	if len(tail) > cachedTail {
 		tail = tail[len(tail)-cachedTail:]
 	}
-	f.tails.Add(f.keyOf(o, o.Version), append([]byte(nil), tail...))
+	f.tails.Add(f.keyOf(&o.Stored, o.Version), append([]byte(nil), tail...))
 }
 
 // listed gives what is known of an object for a listing.
@@ -164,5 +164,5 @@ func (f *factsCache) setPrefixKnown(prefix factsKey, known bool) {
 // saw takes in what a read has just shown of the object that a request for version (none: the current one) gets: it
 // replaces whatever the cache believed.
 func (f *factsCache) saw(o *objects.Object, version string) {
-	f.putListed(f.keyOf(o, version), listFactsOf(o, o.Header.Get(s3.HeaderEnvelope), o.Header))
+	f.putListed(f.keyOf(&o.Stored, version), listFactsOf(o, o.Header.Get(s3.HeaderEnvelope), o.Header))
 }

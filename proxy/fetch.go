@@ -173,7 +173,7 @@ func (f *fetch) bytes(p *objects.Opened, rng sse.Range) (*http.Response, error) 
 			return resp, nil
 		}
 	}
-	q := f.ReadMore(f.Object)
+	q := f.ReadMore(&f.Object.Stored)
 	q.Header.Set("Range", s3.Range{First: rng.Offset, Last: rng.Offset + rng.Length - 1}.String())
 	resp, err := f.call.Send(q)
 	if err != nil {

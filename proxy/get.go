@@ -88,13 +88,7 @@ func (c *call) firstAnswer(r *read) (*http.Response, *objects.Object, error) {
 	default:
 		return nil, nil, store.Failure(resp)
 	}
-	o, err := c.Describe(c.place(), q, resp)
-	if err == nil && o.Envelope != nil && o.Envelope.Manifest {
-		err = c.findTail(o)
-	}
-	if err == nil {
-		err = c.vouch(o)
-	}
+	o, err := c.objectIn(q, resp)
 	if err != nil {
 		resp.Body.Close()
 		return nil, nil, err
@@ -102,24 +96,39 @@ func (c *call) firstAnswer(r *read) (*http.Response, *objects.Object, error) {
 	return resp, o, nil
 }
 
+// objectIn reads the object from the headers of the answer to q, and the manifest's end from where it is.
+func (c *call) objectIn(q *store.Request, resp *http.Response) (*objects.Object, error) {
+	found, err := c.Describe(c.place(), q, resp)
+	if err != nil {
+		return nil, err
+	}
+	if found.EndsInManifest() {
+		if err := c.findTail(found); err != nil {
+			return nil, err
+		}
+	}
+	return c.verifyObject(found)
+}
+
 // findTail gets the manifest's end of an object whose headers came without it: from the cache, or from the store,
 // pinned to the same version.
-func (c *call) findTail(o *objects.Object) error {
-	if tail := c.s.facts.tail(o); tail != nil {
+func (c *call) findTail(o *objects.Found) error {
+	if tail := c.s.facts.tail(o.Stored); tail != nil {
 		return c.UseTail(o, tail)
 	}
-	p, err := c.LookupBy(c.ReadMore(o), o.Place, objects.TailRead)
-	if err == nil {
-		err = c.vouch(p)
+	found, err := c.LookupBy(c.ReadMore(o.Stored), o.Place, objects.TailRead)
+	if err != nil {
+		return objects.ChangedError(err)
 	}
+	p, err := c.verifyObject(found)
 	if err != nil {
 		return objects.ChangedError(err)
 	}
 	if p.BodySize != o.BodySize {
 		return objects.ErrChanged
 	}
-	o.Tail, o.Footer, o.Tag, o.Size, o.Unvouched = p.Tail, p.Footer, p.Tag, p.Size, p.Unvouched
-	c.s.facts.putTail(o)
+	o.TakeTail(p)
+	c.s.facts.putTail(p)
 	return nil
 }
 

@@ -50,10 +50,11 @@ func (c *call) lookupHead(r *read) (*objects.Object, error) {
 	if !errors.Is(err, objects.ErrArchived) {
 		return o, err
 	}
-	if o, err = c.LookupArchived(c.ReadRequest(c.place(), r.version, ""), c.place()); err != nil {
+	found, err := c.LookupArchived(c.ReadRequest(c.place(), r.version, ""), c.place())
+	if err != nil {
 		return nil, err
 	}
-	return o, c.vouch(o)
+	return c.verifyObject(found)
 }
 
 // addLock asks for the version's lock where the store shows it to a HEAD only: the object was looked up with a GET.

@@ -169,9 +169,13 @@ func (l *listing) warm(e *s3.ListEntry, text string) bool {
 			l.s.facts.putListed(key, f)
 		}
 	default:
-		o := &objects.Object{Place: l.placeOf(e), ETag: s3.Unquote(e.ETag), BodySize: e.Size, Modified: modifiedOf(e)}
-		if err := l.ReadEnvelope(o, text); err != nil || o.Envelope.Manifest || o.Unvouched {
+		found, err := l.ReadEnvelope(objects.Stored{Place: l.placeOf(e), ETag: s3.Unquote(e.ETag), BodySize: e.Size, Modified: modifiedOf(e)}, text)
+		if err != nil || found.EndsInManifest() {
 			return false // a look at the object itself has the last word
+		}
+		o, ok := found.Verified()
+		if !ok {
+			return false
 		}
 		f = listFactsOf(o, text, l.answer)
 		l.s.facts.putListed(key, f)

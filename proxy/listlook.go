@@ -59,9 +59,10 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 	case <-ctx.Done():
 		return nil // another look has failed, and says why
 	}
-	o, err := l.lookOnce(e, header)
-	if err == nil && o.Unvouched {
-		err = l.vouchFor(o)
+	found, err := l.lookOnce(e, header)
+	var o *objects.Object
+	if err == nil {
+		o, err = l.verifyListed(found)
 	}
 	switch {
 	case isGone(err):
@@ -78,7 +79,7 @@ func (l *listing) look(ctx context.Context, e *s3.ListEntry, header http.Header)
 
 // lookOnce asks with waxseal's own rights: the list was the client's to see, and S3 shows in it sizes and ETags of
 // objects that the client may not read.
-func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*objects.Object, error) {
+func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*objects.Found, error) {
 	r := &store.Request{Method: http.MethodGet, Bucket: l.bucket, Key: e.Key, Header: header, Own: true}
 	if e.VersionID != "" {
 		r.Query = "versionId=" + s3.EscapeQuery(e.VersionID)
@@ -90,16 +91,19 @@ func (l *listing) lookOnce(e *s3.ListEntry, header http.Header) (*objects.Object
 	return o, err
 }
 
-// vouchFor opens the data key of an object whose service key is lost, one after the other: a call's keys are its own.
-// What the requester may not open is listed as it is stored.
-func (l *listing) vouchFor(o *objects.Object) error {
-	l.vouching.Lock()
-	defer l.vouching.Unlock()
-	err := l.vouch(o)
-	if err == nil || errors.Is(err, store.ErrUnreachable) {
-		return err
+// verifyListed opens the data keys of objects whose service key is lost, one after the other: a call's keys are its own. An
+// object that the requester may not open is listed as it is stored.
+func (l *listing) verifyListed(found *objects.Found) (*objects.Object, error) {
+	if o, ok := found.Verified(); ok {
+		return o, nil
 	}
-	return errors.Join(sse.ErrUnknownServiceKey, err)
+	l.verifying.Lock()
+	defer l.verifying.Unlock()
+	o, err := l.verifyObject(found)
+	if err == nil || errors.Is(err, store.ErrUnreachable) {
+		return o, err
+	}
+	return nil, errors.Join(sse.ErrUnknownServiceKey, err)
 }
 
 var (

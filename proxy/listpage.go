@@ -18,7 +18,7 @@ type listing struct {
 	metadata  bool        // the client gets MinIO's metadata
 	strangers int         // entries that the cache alone could not fill
 	cold      []*s3.ListEntry
-	vouching  sync.Mutex
+	verifying sync.Mutex
 }
 
 func (l *listing) placeOf(e *s3.ListEntry) objects.Place {

@@ -13,22 +13,21 @@ func (c *call) lookup(at objects.Place, version, etag string) (*objects.Object, 
 }
 
 func (c *call) lookupTail(at objects.Place, version, etag string, n int64) (*objects.Object, error) {
-	o, err := c.LookupBy(c.ReadRequest(at, version, etag), at, n)
+	found, err := c.LookupBy(c.ReadRequest(at, version, etag), at, n)
 	if err != nil {
 		return nil, err
 	}
-	return o, c.vouch(o)
+	return c.verifyObject(found)
 }
 
-// vouch opens the data key of an object whose service key is lost, and takes from under it what HEAD and LIST show:
-// an object's bytes and metadata and the KMS are enough to read it.
-func (c *call) vouch(o *objects.Object) error {
-	if !o.Unvouched {
-		return nil
+// verifyObject returns the object, verified. It asks for the request's customer key only if the service key is lost.
+func (c *call) verifyObject(found *objects.Found) (*objects.Object, error) {
+	if o, ok := found.Verified(); ok {
+		return o, nil
 	}
 	customer, err := c.customerKey(c, objectCustomer)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return c.VouchWith(o, customer)
+	return c.Verify(found, customer)
 }

@@ -313,11 +313,11 @@ func isNoSuchUpload(err error) bool {
 
 // objectOf is the object that is there now, if it was made of an upload: an envelope is sealed once, for one upload. It
 // looks with waxseal's own credentials, because who may write need not be allowed to read.
-func (c *call) objectOf(u *uploads.Upload) *objects.Object {
+func (c *call) objectOf(u *uploads.Upload) *objects.Found {
 	r := c.ReadRequest(c.place(), "", "")
 	r.Own = true
 	o, err := c.LookupBy(r, c.place(), objects.TailRead)
-	if err != nil || o.Envelope == nil || o.Footer == nil || o.Header.Get(s3.HeaderEnvelope) != u.Envelope {
+	if err != nil || !o.HasTail() || o.Header.Get(s3.HeaderEnvelope) != u.Envelope {
 		return nil
 	}
 	return o

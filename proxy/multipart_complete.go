@@ -316,9 +316,9 @@ func (p *completion) recognise() (*uploads.Outcome, http.Header, error) {
 	if p.blind {
 		return p.recogniseBlind(o, header)
 	}
-	object := &objects.Opened{Object: o, Keys: p.keys}
-	defer object.Keys.Zero()
-	m, err := p.ReadManifest(object)
+	keys := p.keys
+	defer keys.Zero()
+	m, err := p.ManifestOf(o, keys)
 	if err != nil || m.UploadID != p.upload.UploadID || len(m.Facts.Checksums) != 1 {
 		return nil, nil, nil
 	}
@@ -330,8 +330,9 @@ func (p *completion) recognise() (*uploads.Outcome, http.Header, error) {
 
 // recogniseBlind is recognise without the key that opens the manifest. The object's checksum is then what was recorded, or
 // what the parts give again.
-func (p *completion) recogniseBlind(o *objects.Object, header http.Header) (*uploads.Outcome, http.Header, error) {
-	if !p.want.made(o.VisibleETag(), nil) {
+func (p *completion) recogniseBlind(found *objects.Found, header http.Header) (*uploads.Outcome, http.Header, error) {
+	o, ok := found.Verified()
+	if !ok || !p.want.made(o.VisibleETag(), nil) {
 		return nil, nil, uploads.NoSuchUpload(p.upload.UploadID)
 	}
 	out := p.upload.Outcome

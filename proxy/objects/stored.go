@@ -14,9 +14,8 @@ import (
 	"waxseal/sse"
 )
 
-// Object is one version of an object as the store holds it, with what its envelope and its manifest say. Everything
-// shown of it has been authenticated, under the service key or under its data key.
-type Object struct {
+// Stored is one version of an object in the store's own words. Nothing of it is authenticated.
+type Stored struct {
 	Place    Place
 	Version  string // as the store named it; empty when it named none
 	Header   http.Header
@@ -24,18 +23,53 @@ type Object struct {
 	Modified time.Time
 	BodySize int64 // of the whole body at the store
 
+	// ownReads says that further reads of this very version are waxseal's own (see ReadMore).
+	ownReads bool
+}
+
+// Object is a stored object with what its envelope and its manifest say. All of that has been authenticated, under the
+// service key or under the object's data key: only Verify and Found.Verified give an Object.
+type Object struct {
+	Stored
+
 	Envelope *sse.Envelope // nil: plaintext, in a bucket where that is served
 	Tag      sse.Tag
 	Size     int64 // of the plaintext
 	Footer   *sse.Footer
 	Tail     []byte // the last bytes of the body, where there is a manifest
+}
 
-	// ownReads says that further reads of this very version are waxseal's own (see ReadMore).
-	ownReads bool
+// Found is an object as it was read from the store. It is not verified while its service key is not in this deployment's
+// state: its tag and its size are then authenticated under the data key alone (see Verify).
+type Found struct {
+	*Stored    // of object
+	object     Object
+	unverified bool
+}
 
-	// Unvouched says that the service key which vouched for tag and size is not in this deployment's state. They are
-	// then had from what the data key seals (see VouchWith).
-	Unvouched bool
+func newFound(stored Stored) *Found {
+	f := &Found{object: Object{Stored: stored}}
+	f.Stored = &f.object.Stored
+	return f
+}
+
+// Verified returns the object, and reports whether it is verified.
+func (f *Found) Verified() (*Object, bool) {
+	if f.unverified {
+		return nil, false
+	}
+	return &f.object, true
+}
+
+// EndsInManifest reports whether the envelope says that a manifest ends the body.
+func (f *Found) EndsInManifest() bool { return f.object.Envelope != nil && f.object.Envelope.Manifest }
+
+// HasTail reports whether the manifest's end was read.
+func (f *Found) HasTail() bool { return f.object.Footer != nil }
+
+// TakeTail takes the manifest's end from a verified read of the same version.
+func (f *Found) TakeTail(o *Object) {
+	f.object.Tail, f.object.Footer, f.object.Tag, f.object.Size, f.unverified = o.Tail, o.Footer, o.Tag, o.Size, false
 }
 
 // VisibleETag is the ETag that clients see, without quotes.
@@ -64,9 +98,9 @@ func (o *Object) sealedSize() int64 {
 // one of a few hundred parts.
 const TailRead = 32 << 10
 
-// LookupBy looks with a request of the caller's making, who vouches for what is unvouched. It reads nothing of the
-// client's request and leaves nothing at the call, so that many may run at once.
-func (s *Session) LookupBy(r *store.Request, at Place, n int64) (o *Object, err error) {
+// LookupBy looks an object up with the read r. It reads nothing of the client's request and leaves nothing at the session,
+// so that many may run at once.
+func (s *Session) LookupBy(r *store.Request, at Place, n int64) (o *Found, err error) {
 	err = WhileChanging(func() error {
 		o, err = s.lookupOnce(r, at, n)
 		return err
@@ -74,7 +108,7 @@ func (s *Session) LookupBy(r *store.Request, at Place, n int64) (o *Object, err 
 	return o, err
 }
 
-func (s *Session) lookupOnce(r *store.Request, at Place, n int64) (*Object, error) {
+func (s *Session) lookupOnce(r *store.Request, at Place, n int64) (*Found, error) {
 	r.Header.Set("Range", "bytes=-"+strconv.FormatInt(n, 10))
 	resp, err := s.Send(r)
 	if err != nil {
@@ -93,7 +127,7 @@ func (s *Session) lookupOnce(r *store.Request, at Place, n int64) (*Object, erro
 	if err != nil {
 		return nil, err
 	}
-	if o.Envelope != nil && o.Envelope.Manifest {
+	if o.EndsInManifest() {
 		if err := s.readTail(o, resp, n); err != nil {
 			return nil, err
 		}
@@ -101,14 +135,14 @@ func (s *Session) lookupOnce(r *store.Request, at Place, n int64) (*Object, erro
 	return o, nil
 }
 
-func (s *Session) lookupEmpty(r *store.Request, at Place) (*Object, error) {
+func (s *Session) lookupEmpty(r *store.Request, at Place) (*Found, error) {
 	o, err := s.describeByHead(r, at)
 	switch {
 	case err != nil:
 		return nil, err
 	case o.BodySize > 0:
 		return nil, ErrChanged // it was written anew since the read found nothing
-	case o.Envelope != nil && !o.Envelope.Bodyless():
+	case o.object.Envelope != nil && !o.object.Envelope.Bodyless():
 		return nil, Tampered(errors.New("its body is empty"))
 	}
 	return o, nil
@@ -116,16 +150,16 @@ func (s *Session) lookupEmpty(r *store.Request, at Place) (*Object, error) {
 
 // LookupArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
 // manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
-func (s *Session) LookupArchived(r *store.Request, at Place) (*Object, error) {
+func (s *Session) LookupArchived(r *store.Request, at Place) (*Found, error) {
 	o, err := s.describeByHead(r, at)
-	if err == nil && o.Envelope != nil && o.Envelope.Manifest {
+	if err == nil && o.EndsInManifest() {
 		err = ErrArchived
 	}
 	return o, err
 }
 
 // describeByHead makes a HEAD of a request to read.
-func (s *Session) describeByHead(r *store.Request, at Place) (*Object, error) {
+func (s *Session) describeByHead(r *store.Request, at Place) (*Found, error) {
 	head := *r
 	head.Method, head.Header = http.MethodHead, r.Header.Clone()
 	head.Header.Del("Range")
@@ -141,7 +175,7 @@ func (s *Session) describeByHead(r *store.Request, at Place) (*Object, error) {
 }
 
 // readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
-func (s *Session) readTail(o *Object, resp *http.Response, n int64) error {
+func (s *Session) readTail(o *Found, resp *http.Response, n int64) error {
 	if resp.StatusCode == http.StatusOK && o.BodySize > n {
 		if _, err := io.CopyN(io.Discard, resp.Body, o.BodySize-n); err != nil {
 			return store.Unanswered(s.Up, err)
@@ -158,21 +192,21 @@ func (s *Session) readTail(o *Object, resp *http.Response, n int64) error {
 }
 
 // UseTail learns size and tag from the end of the body.
-func (s *Session) UseTail(o *Object, tail []byte) error {
+func (s *Session) UseTail(o *Found, tail []byte) error {
 	f, err := sse.ParseFooter(tail)
 	if err != nil {
 		return Tampered(err)
 	}
-	tag, err := f.OpenTag(tail, o.Envelope.Commitment(), s.ServiceKeys)
+	tag, err := f.OpenTag(tail, o.object.Envelope.Commitment(), s.ServiceKeys)
 	if err != nil && !errors.Is(err, sse.ErrUnknownServiceKey) {
 		return Tampered(err)
 	}
 	if f.ManifestSize() >= o.BodySize {
 		return Tampered(fmt.Errorf("manifest of %d bytes in a body of %d", f.ManifestSize(), o.BodySize))
 	}
-	o.Footer, o.Tail, o.Tag = f, tail, tag
-	o.Unvouched = o.Unvouched || err != nil
-	return o.setSize(f.Size)
+	o.object.Footer, o.object.Tail, o.object.Tag = f, tail, tag
+	o.unverified = o.unverified || err != nil
+	return o.object.setSize(f.Size)
 }
 
 // setSize holds a size that the footer or the envelope claims to the size of the body.
@@ -186,36 +220,43 @@ func (o *Object) setSize(size int64) error {
 	return nil
 }
 
-// VouchWith opens the data key of an object whose service key is lost, and takes size and tag from under the data key. The
-// customer key must be that of this object: a request may bring the key of another object, too.
-func (s *Session) VouchWith(o *Object, customer *CustomerKey) error {
-	switch {
-	case !o.Unvouched:
-		return nil
-	case o.Envelope.Mode != sse.SSEC:
-		customer = nil // it is for what the request writes, or refused later
+// Verify returns the object, verified. Of an object whose service key is lost it opens the data key and takes tag and size
+// from under it: an object's bytes and metadata and the KMS are enough to read it. An SSE-C object needs its customer key.
+func (s *Session) Verify(f *Found, customer *CustomerKey) (*Object, error) {
+	if !f.unverified {
+		return &f.object, nil
+	}
+	o := &f.object
+	if o.Envelope.Mode != sse.SSEC {
+		customer = nil // the key is for the object that the request writes, or refused later
 	}
 	if err := Openable(o, customer); err != nil {
-		return err
+		return nil, err
 	}
 	p, err := s.Open(o, customer)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case o.Footer != nil:
 		m, err := s.ReadManifest(p)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		o.Tag = m.Tag
 	case o.Envelope.TagKind() == sse.TagMD5 && p.Facts != nil && p.Facts.HasMD5:
 		o.Tag = sse.Tag{Kind: sse.TagMD5, MD5: p.Facts.MD5}
 	case o.Envelope.TagKind() != sse.TagNone:
-		return Tampered(errors.New("the envelope's tag is not under its data key"))
+		return nil, Tampered(errors.New("the envelope's tag is not under its data key"))
 	}
-	o.Unvouched = false
-	return nil
+	f.unverified = false
+	return o, nil
+}
+
+// ManifestOf returns the manifest of an object whose data keys are known. The keys authenticate the manifest, which says
+// all that Verify would.
+func (s *Session) ManifestOf(f *Found, keys sse.Keys) (*sse.Manifest, error) {
+	return s.ReadManifest(&Opened{Object: &f.object, Keys: keys})
 }
 
 // ReadRequest is a GET of an object, pinned to a store ETag where one is given.
@@ -234,7 +275,7 @@ func (s *Session) ReadRequest(at Place, version, etag string) *store.Request {
 // ReadMore is a GET of more of what an answer has shown, pinned to exactly that. Where the store named the version and the
 // client did not, it goes with waxseal's own credentials: the requester's were good for these very bytes a moment ago, but
 // naming a version takes another permission (s3:GetObjectVersion). A version that the client names stays the client's to ask for.
-func (s *Session) ReadMore(o *Object) *store.Request {
+func (s *Session) ReadMore(o *Stored) *store.Request {
 	r := s.ReadRequest(o.Place, o.Version, o.ETag)
 	r.Own = o.ownReads
 	return r
@@ -242,9 +283,9 @@ func (s *Session) ReadMore(o *Object) *store.Request {
 
 // Describe reads what the headers of the answer to r say of an object. Of one with a manifest, size and tag are still
 // unknown.
-func (s *Session) Describe(at Place, r *store.Request, resp *http.Response) (*Object, error) {
+func (s *Session) Describe(at Place, r *store.Request, resp *http.Response) (*Found, error) {
 	h := resp.Header
-	o := &Object{Place: at, Header: h, ETag: store.ETagOf(h), Version: h.Get("X-Amz-Version-Id"), BodySize: resp.ContentLength}
+	o := Stored{Place: at, Header: h, ETag: store.ETagOf(h), Version: h.Get("X-Amz-Version-Id"), BodySize: resp.ContentLength}
 	if cr := h.Get("Content-Range"); resp.StatusCode == http.StatusPartialContent {
 		_, total, ok := strings.Cut(cr, "/")
 		size, err := strconv.ParseInt(total, 10, 64)
@@ -255,32 +296,32 @@ func (s *Session) Describe(at Place, r *store.Request, resp *http.Response) (*Ob
 	}
 	o.Modified, _ = s3.ParseTime(h.Get("Last-Modified"))
 	o.ownReads = r.Own || r.Query == "" && o.Version != ""
-	return o, s.ReadEnvelope(o, h.Get(s3.HeaderEnvelope))
+	return s.ReadEnvelope(o, h.Get(s3.HeaderEnvelope))
 }
 
-// ReadEnvelope parses and authenticates the envelope of a stored object.
-func (s *Session) ReadEnvelope(o *Object, text string) error {
+// ReadEnvelope parses the envelope text of a stored object and authenticates it as far as the service key reaches.
+func (s *Session) ReadEnvelope(stored Stored, text string) (*Found, error) {
+	f := newFound(stored)
 	if text == "" {
-		if !s.ReadThrough[o.Place.Bucket] {
-			return ErrNotSealed
+		if !s.ReadThrough[stored.Place.Bucket] {
+			return nil, ErrNotSealed
 		}
-		o.Size = o.BodySize
-		return nil
+		f.object.Size = stored.BodySize
+		return f, nil
 	}
 	env, err := sse.ParseEnvelope(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	o.Envelope = env
-	tag, err := env.OpenTag(s.ServiceKeys, Binding(s.sealedAs(o.Place.Bucket), o.Place.Key, env.Mode))
+	tag, err := env.OpenTag(s.ServiceKeys, Binding(s.sealedAs(stored.Place.Bucket), stored.Place.Key, env.Mode))
 	if err != nil && !errors.Is(err, sse.ErrUnknownServiceKey) {
-		return Tampered(err)
+		return nil, Tampered(err)
 	}
-	o.Tag, o.Unvouched = tag, err != nil
+	f.object.Envelope, f.object.Tag, f.unverified = env, tag, err != nil
 	if env.Manifest {
-		return nil
+		return f, nil
 	}
-	return o.setSize(env.Size)
+	return f, f.object.setSize(env.Size)
 }
 
 // Openable refuses what the request's SSE-C headers do not fit.
@@ -349,11 +390,11 @@ func (s *Session) findLayout(p *Opened) error {
 func (s *Session) ReadManifest(p *Opened) (*sse.Manifest, error) {
 	need := p.Footer.ManifestSize()
 	if int64(len(p.Tail)) < need {
-		whole, err := s.LookupBy(s.ReadMore(p.Object), p.Place, need)
+		whole, err := s.LookupBy(s.ReadMore(&p.Stored), p.Place, need)
 		if err != nil {
 			return nil, ChangedError(err)
 		}
-		p.Tail = whole.Tail
+		p.Tail = whole.object.Tail
 	}
 	if int64(len(p.Tail)) < need {
 		return nil, Tampered(errors.New("the manifest is cut"))
