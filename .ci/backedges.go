@@ -10,7 +10,9 @@
 // read its files from the first to the last, each standing on later ones. A package of the list limits fails above its
 // limit.
 //
-// The program also prints the functions with more than maxParameters parameters, and fails if there is one.
+// The program also prints the functions with more than maxParameters parameters, and fails if there is one. It counts the
+// fields and the methods of the types in the list widths, and fails above their limits: a type that every function of a
+// package hangs on is a package without rooms.
 package main
 
 import (
@@ -46,6 +48,15 @@ var limits = map[string]int{
 	"proxy/store":   8,
 	"proxy/uploads": 3,
 	"sse":           1,
+}
+
+// width is how many fields and declared methods a struct may have.
+type width struct{ fields, methods int }
+
+// widths are the limits of single types. They only shrink.
+var widths = map[string]width{
+	"proxy.call":            {11, 200},
+	"proxy/objects.Session": {5, 33},
 }
 
 // listed is a package as go list prints it.
@@ -124,6 +135,7 @@ type unit struct {
 	names []string                   // of the files
 	uses  map[[2]int]map[string]bool // with the names that are used
 	long  []string                   // functions with too many parameters
+	wide  map[string]width           // of the package's structs
 }
 
 func (p listed) read(export map[string]string) (*unit, error) {
@@ -131,7 +143,7 @@ func (p listed) read(export map[string]string) (*unit, error) {
 	lookup := func(path string) (io.ReadCloser, error) { return os.Open(export[path]) }
 	conf := types.Config{Importer: importer.ForCompiler(fset, "gc", lookup)}
 	info := &types.Info{Uses: make(map[*ast.Ident]types.Object)}
-	u := &unit{uses: make(map[[2]int]map[string]bool)}
+	u := &unit{uses: make(map[[2]int]map[string]bool), wide: make(map[string]width)}
 	index := make(map[string]int)
 	var files []*ast.File
 	for i, name := range p.GoFiles {
@@ -164,7 +176,21 @@ func (p listed) read(export map[string]string) (*unit, error) {
 	for _, file := range files {
 		u.measure(fset, file)
 	}
+	for _, name := range checked.Scope().Names() {
+		u.weigh(checked.Scope().Lookup(name))
+	}
 	return u, nil
+}
+
+// weigh counts the fields and the declared methods of a struct; a field that is embedded counts once.
+func (u *unit) weigh(object types.Object) {
+	named, ok := object.Type().(*types.Named)
+	if !ok {
+		return
+	}
+	if s, ok := named.Underlying().(*types.Struct); ok {
+		u.wide[object.Name()] = width{s.NumFields(), named.NumMethods()}
+	}
 }
 
 // measure finds the functions with too many parameters.
@@ -194,6 +220,7 @@ func (u *unit) report(name string, verbose bool) bool {
 	for _, f := range u.long {
 		fmt.Println("  " + f)
 	}
+	ok = u.narrow(name) && ok
 	if verbose {
 		for _, i := range order {
 			fmt.Println("  " + u.names[i])
@@ -203,6 +230,25 @@ func (u *unit) report(name string, verbose bool) bool {
 		}
 	}
 	return ok && len(u.long) == 0
+}
+
+// narrow prints the types of a package that have limits, and reports whether all are within them. A type that is gone
+// must leave the list.
+func (u *unit) narrow(name string) bool {
+	ok := true
+	for _, full := range slices.Sorted(maps.Keys(widths)) {
+		dir, typ, _ := strings.Cut(full, ".")
+		if dir != name {
+			continue
+		}
+		limit, got := widths[full], u.wide[typ]
+		mark := "ok"
+		if got == (width{}) || got.fields > limit.fields || got.methods > limit.methods {
+			ok, mark = false, fmt.Sprintf("above %d fields, %d methods, or gone", limit.fields, limit.methods)
+		}
+		fmt.Printf("  %s: %d fields, %d methods  %s\n", typ, got.fields, got.methods, mark)
+	}
+	return ok
 }
 
 // back returns the uses that run back in an order of the files.

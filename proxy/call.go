@@ -33,7 +33,6 @@ type call struct {
 	s       *Server
 	ctx     *fasthttp.RequestCtx
 	id      string
-	start   time.Time
 	abandon context.CancelCauseFunc // ends up
 }
 
@@ -64,7 +63,8 @@ type sender struct {
 type stay struct {
 	leave func()    // gives back the place; nil when the request holds none
 	alone func()    // has the request's work go on when its client leaves
-	taken time.Time // when the request took its place
+	start time.Time // when the request came
+	taken time.Time // when it took its place
 }
 
 // outgoing is the answer.

@@ -20,7 +20,7 @@ func (s *Server) callOf(ctx *fasthttp.RequestCtx) *call {
 	if c, ok := ctx.UserValue(callKey).(*call); ok {
 		return c
 	}
-	c := &call{s: s, ctx: ctx, id: newRequestID(), start: s.cfg.Now()}
+	c := &call{s: s, ctx: ctx, id: newRequestID(), stay: stay{start: s.cfg.Now()}}
 	c.res, c.unread = &ctx.Response, true
 	c.Vault, c.From = s.vault, c
 	c.method = string(ctx.Method())
