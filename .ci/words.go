@@ -52,6 +52,7 @@ var done = []string{
 	"keystore/usage",
 	"keystore/webidentity",
 	"proxy/jobs",
+	"proxy/objects",
 	"proxy/s3",
 	"sse",
 }

@@ -10,7 +10,7 @@ import (
 // ledgerModes are the modes as the ledger names them.
 var ledgerModes = map[sse.Mode]string{sse.SSES3: "AES256", sse.SSEKMS: "aws:kms", sse.DSSEKMS: "aws:kms:dsse", sse.SSEC: ledger.CustomerKey}
 
-// HoldingOf returns the holding of the ledger that an object belongs to.
+// HoldingOf returns the ledger's holding of an object: its bucket, mode and KMS key.
 func HoldingOf(env *sse.Envelope, bucket string) (ledger.Holding, error) {
 	mode, ok := ledgerModes[env.Mode]
 	if !ok {

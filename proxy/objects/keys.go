@@ -11,14 +11,14 @@ import (
 	"waxseal/sse"
 )
 
-// arnContext is the pair that S3 adds to every encryption context: the object's ARN, or the bucket's where a Bucket
+// arnContext is S3's own pair in every encryption context: the object's ARN, or the bucket's where a Bucket
 // Key is in use. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html#encryption-context
 const arnContext = "aws:s3:arn"
 
-// ManagedKey is the AWS managed key that SSE-KMS uses when no key is named.
+// ManagedKey is the AWS managed key of SSE-KMS, for requests without a key id.
 const ManagedKey = "alias/aws/s3"
 
-// Binding ties an envelope to the name it was written under and to its mode: an envelope that is moved to another
+// Binding ties an envelope to the name it was written under and to its mode: an envelope under another
 // bucket, key or mode does not open.
 func Binding(bucket, key string, mode sse.Mode) []byte {
 	b := make([]byte, 0, 16+len(bucket)+len(key))
@@ -59,7 +59,7 @@ func (k *keks) take(into *sse.Key, h *keystore.Handle) error {
 	return err
 }
 
-// NewKEK gets the key-encryption key for a new envelope and writes into the envelope what finds it again.
+// NewKEK gets the key-encryption key for a new envelope and writes its id or its blob into the envelope.
 func (s *Session) NewKEK(env *sse.Envelope, enc *Encryption, at Place) (*keks, error) {
 	k := &keks{}
 	env.Mode = enc.Mode
@@ -137,7 +137,7 @@ func withARN(user keystore.Context, arn string) keystore.Context {
 	return ec
 }
 
-// openKEK gets the key-encryption key of an envelope that lies at bucket and key. With itself, a bucket key comes from the
+// openKEK gets the key-encryption key of an envelope at a place. With itself, a bucket key comes from the
 // envelope's own blob.
 func (s *Session) openKEK(env *sse.Envelope, customer *CustomerKey, at Place, itself bool) (*keks, error) {
 	k := &keks{itself: itself}
@@ -198,15 +198,15 @@ func (s *Session) openKMS(k *keks, env *sse.Envelope, at Place) error {
 	return k.take(&k.inner, keystore.NewHandle(dk.Plaintext, dk.KeyARN, dk.Blob))
 }
 
-// Sealing is an object that is being sealed: its envelope, and the keys that go into it.
+// Sealing is an object in the making: its envelope, and the keys for it.
 type Sealing struct {
 	Envelope *sse.Envelope
 	Keys     sse.Keys
 	KEK      *keks
-	Size     int64 // of the plaintext, where it is known: 0 of an upload's, which Complete charges
+	Size     int64 // of the plaintext, where it is known: 0 for a multipart upload, because Complete charges its bytes
 }
 
-// KnownFacts are the digests and the ETag that are known when an envelope is sealed; both are nil if a manifest will have
+// KnownFacts are the digests and the ETag at the time when an envelope is sealed; both are nil if a manifest will have
 // them.
 type KnownFacts struct {
 	Facts *sse.Facts
@@ -231,7 +231,7 @@ func (s *Session) SealEnvelope(o *Sealing, at Place, known KnownFacts) (string, 
 	return string(text), err
 }
 
-// OpenEnvelope opens the data keys of an object. A bucket key from a chain that does not fit is no tampering: the chain
+// OpenEnvelope opens the data keys of an object. A bucket key of the wrong chain is no tampering: the chain
 // may be damaged, and the envelope's own blob decides.
 func (s *Session) OpenEnvelope(env *sse.Envelope, customer *CustomerKey, at Place) (sse.Keys, *sse.Facts, error) {
 	keys, facts, indirect, err := s.openEnvelopeWith(env, customer, at, false)
@@ -251,7 +251,7 @@ func (s *Session) openEnvelopeWith(env *sse.Envelope, customer *CustomerKey, at 
 	return keys, facts, k.indirect, err
 }
 
-// Encryption is how an object is to be sealed: what the request asks for, else the bucket's default, else SSE-S3.
+// Encryption is how an object is to be sealed: by the request's headers, else the bucket's default, else SSE-S3.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html
 type Encryption struct {
 	Mode      sse.Mode

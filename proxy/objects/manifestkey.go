@@ -18,7 +18,7 @@ func (s *Session) WrapManifestKey(keys sse.Keys, envelope string) (root, box []b
 	return root, key.Wrap(k.inner, []byte(envelope)), nil
 }
 
-// UnwrapManifestKey returns the key that WrapManifestKey wrapped.
+// UnwrapManifestKey undoes WrapManifestKey.
 func (s *Session) UnwrapManifestKey(root, box []byte, envelope string) (sse.ManifestKey, error) {
 	k := new(keks)
 	defer k.Release()

@@ -12,14 +12,14 @@ import (
 	"waxseal/sse"
 )
 
-// Session is what the code of sealed objects takes of a request: it needs neither the client's headers nor the answer.
+// Session is a request as far as sealed objects need it: without the client's headers, without the answer.
 type Session struct {
 	*Vault
 	From Requester
 	Up   context.Context // for requests to the store and the KMS; ends with the request
 
 	cleanups []func()
-	charges  []*ledger.Charge // of the objects that the request writes
+	charges  []*ledger.Charge // of the objects written by the request
 }
 
 // Requester is the request as a session sees it.
@@ -30,7 +30,7 @@ type Requester interface {
 	SendWithin(ctx context.Context, r *store.Request) (*http.Response, error)
 	// Carry adds the headers that each read at the store takes along: the expected owner of the bucket, and the Origin.
 	Carry(h http.Header, at Place)
-	// MayNameKMS refuses KMS keys to a request that S3 does not let use them.
+	// MayNameKMS refuses KMS keys to a request without the right to use them, for example an unsigned request.
 	MayNameKMS() error
 }
 
@@ -46,7 +46,7 @@ type Vault struct {
 	Ceph        bool              // errors as Ceph's, where they contradict AWS's
 }
 
-// sealedAs returns the bucket name that a bucket's objects were sealed under: its own, unless the operator declared an
+// sealedAs returns the bucket name in the bindings of a bucket's objects: its own, unless the operator declared an
 // alias (disaster recovery into a bucket of another name).
 func (v *Vault) sealedAs(bucket string) string {
 	if b, ok := v.Aliases[bucket]; ok {
@@ -55,7 +55,7 @@ func (v *Vault) sealedAs(bucket string) string {
 	return bucket
 }
 
-// ServiceKeys finds the service key that an object was written under.
+// ServiceKeys returns the service key of an id.
 func (v *Vault) ServiceKeys(id uint32) (sse.Key, bool) {
 	secret, ok := v.Root.ServiceKeyByID(id)
 	if !ok {
@@ -66,7 +66,7 @@ func (v *Vault) ServiceKeys(id uint32) (sse.Key, bool) {
 	return key, err == nil
 }
 
-// ErrWrongCustomerKey is S3's refusal of a customer key that is not the object's, or Ceph's (rgw_crypt.cc,
+// ErrWrongCustomerKey is S3's refusal of a customer key of another object, or Ceph's (rgw_crypt.cc,
 // rgw_s3_prepare_decrypt: ERR_INVALID_DIGEST).
 func (v *Vault) ErrWrongCustomerKey() error {
 	code := s3.AccessDenied
@@ -76,7 +76,7 @@ func (v *Vault) ErrWrongCustomerKey() error {
 	return s3.Errorf(code, "Requests specifying Server Side Encryption with Customer provided keys must provide the correct secret key.")
 }
 
-// ServiceKey returns the key that authenticates what HEAD and LIST show.
+// ServiceKey returns the key for the tags and sizes of HEAD and LIST.
 func (s *Session) ServiceKey() (sse.ServiceKey, error) {
 	id, secret, err := s.Root.ServiceKey(s.Up)
 	if err != nil {
@@ -93,7 +93,7 @@ func (s *Session) Send(r *store.Request) (*http.Response, error) { return s.From
 // OnDone runs f when the request, its answer's body included, is over.
 func (s *Session) OnDone(f func()) { s.cleanups = append(s.cleanups, f) }
 
-// close runs what OnDone was given, the last first.
+// close runs the functions of OnDone, the last first.
 func (s *Session) Close() {
 	for i := len(s.cleanups) - 1; i >= 0; i-- {
 		s.cleanups[i]()

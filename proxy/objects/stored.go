@@ -27,7 +27,7 @@ type Stored struct {
 	ownReads bool
 }
 
-// Object is a stored object with what its envelope and its manifest say. All of that has been authenticated, under the
+// Object is a stored object with its envelope and its manifest's end. Both have been authenticated, under the
 // service key or under the object's data key: only Verify and Found.Verified give an Object.
 type Object struct {
 	Stored
@@ -72,7 +72,7 @@ func (f *Found) TakeTail(o *Object) {
 	f.object.Tail, f.object.Footer, f.object.Tag, f.object.Size, f.unverified = o.Tail, o.Footer, o.Tag, o.Size, false
 }
 
-// VisibleETag is the ETag that clients see, without quotes.
+// VisibleETag returns the ETag for clients, without quotes.
 func (o *Object) VisibleETag() string {
 	if o.Envelope == nil {
 		return o.ETag
@@ -94,8 +94,8 @@ func (o *Object) sealedSize() int64 {
 	return o.BodySize - o.Footer.ManifestSize()
 }
 
-// TailRead is how much of an object's end is read to know it: the facts of every object, and the whole manifest of
-// one of a few hundred parts.
+// TailRead is the size of a read of an object's end. The end holds the facts of every object, and the whole manifest of an
+// object of a few hundred parts.
 const TailRead = 32 << 10
 
 // LookupBy looks an object up with the read r. It reads nothing of the client's request and leaves nothing at the session,
@@ -148,8 +148,8 @@ func (s *Session) lookupEmpty(r *store.Request, at Place) (*Found, error) {
 	return o, nil
 }
 
-// LookupArchived asks for what there is to be had of an archived object: its headers, which is enough where there is no
-// manifest. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+// LookupArchived looks an archived object up by its headers. An object with a manifest has its size in the body, so that
+// LookupArchived returns ErrArchived. https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
 func (s *Session) LookupArchived(r *store.Request, at Place) (*Found, error) {
 	o, err := s.describeByHead(r, at)
 	if err == nil && o.EndsInManifest() {
@@ -174,7 +174,7 @@ func (s *Session) describeByHead(r *store.Request, at Place) (*Found, error) {
 	return s.Describe(at, r, resp)
 }
 
-// readTail takes the manifest's end from an answer to a suffix read, or from one that ignored the range.
+// readTail takes the manifest's end from an answer to a suffix read, or from an answer with the whole body.
 func (s *Session) readTail(o *Found, resp *http.Response, n int64) error {
 	if resp.StatusCode == http.StatusOK && o.BodySize > n {
 		if _, err := io.CopyN(io.Discard, resp.Body, o.BodySize-n); err != nil {
@@ -209,7 +209,7 @@ func (s *Session) UseTail(o *Found, tail []byte) error {
 	return o.object.setSize(f.Size)
 }
 
-// setSize holds a size that the footer or the envelope claims to the size of the body.
+// setSize checks the size in the footer or the envelope against the size of the body.
 func (o *Object) setSize(size int64) error {
 	if o.Envelope.HasHeaders || o.Envelope.Bodyless() {
 		if _, err := o.Envelope.Layout(o.sealedSize()); err != nil {
@@ -228,7 +228,7 @@ func (s *Session) Verify(f *Found, customer *CustomerKey) (*Object, error) {
 	}
 	o := &f.object
 	if o.Envelope.Mode != sse.SSEC {
-		customer = nil // the key is for the object that the request writes, or refused later
+		customer = nil // the key is for the request's own object, or refused later
 	}
 	if err := Openable(o, customer); err != nil {
 		return nil, err
@@ -253,8 +253,7 @@ func (s *Session) Verify(f *Found, customer *CustomerKey) (*Object, error) {
 	return o, nil
 }
 
-// ManifestOf returns the manifest of an object whose data keys are known. The keys authenticate the manifest, which says
-// all that Verify would.
+// ManifestOf returns the manifest of an object whose data keys are known. The keys authenticate the manifest.
 func (s *Session) ManifestOf(f *Found, keys sse.Keys) (*sse.Manifest, error) {
 	return s.ReadManifest(&Opened{Object: &f.object, Keys: keys})
 }
@@ -272,16 +271,17 @@ func (s *Session) ReadRequest(at Place, version, etag string) *store.Request {
 	return r
 }
 
-// ReadMore is a GET of more of what an answer has shown, pinned to exactly that. Where the store named the version and the
-// client did not, it goes with waxseal's own credentials: the requester's were good for these very bytes a moment ago, but
-// naming a version takes another permission (s3:GetObjectVersion). A version that the client names stays the client's to ask for.
+// ReadMore returns a GET of more bytes of the version o. Where the store named the version and the client did not, the GET
+// goes with waxseal's own credentials: the requester's were good for these very bytes a moment ago, but
+// naming a version takes another permission (s3:GetObjectVersion). A version in the client's own request goes with the
+// requester's credentials.
 func (s *Session) ReadMore(o *Stored) *store.Request {
 	r := s.ReadRequest(o.Place, o.Version, o.ETag)
 	r.Own = o.ownReads
 	return r
 }
 
-// Describe reads what the headers of the answer to r say of an object. Of one with a manifest, size and tag are still
+// Describe reads an object from the headers of the answer to r. Size and tag of an object with a manifest are still
 // unknown.
 func (s *Session) Describe(at Place, r *store.Request, resp *http.Response) (*Found, error) {
 	h := resp.Header
@@ -324,7 +324,7 @@ func (s *Session) ReadEnvelope(stored Stored, text string) (*Found, error) {
 	return f, f.object.setSize(env.Size)
 }
 
-// Openable refuses what the request's SSE-C headers do not fit.
+// Openable refuses an SSE-C object without its headers, and SSE-C headers for another object.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ServerSideEncryptionCustomerKeys.html
 func Openable(o *Object, customer *CustomerKey) error {
 	isC := o.Envelope != nil && o.Envelope.Mode == sse.SSEC
@@ -343,7 +343,7 @@ type Opened struct {
 	*Object
 	Keys     sse.Keys
 	Facts    *sse.Facts
-	Manifest *sse.Manifest // only of an object whose layout is in it
+	Manifest *sse.Manifest // only where it holds the layout
 	Layout   *sse.Layout
 }
 
