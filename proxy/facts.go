@@ -59,7 +59,7 @@ func (f *factsCache) keyOf(o *objects.Stored, version string) factsKey {
 type listFacts struct {
 	known    bool
 	plain    bool  // stored without an envelope
-	settled  bool  // known, and to be used without a look: see settleTime
+	stable   bool  // known, and to be used without a look: see stableAge
 	checksum uint8 // the checksum's algorithm, 0 where the envelope names none
 	composed bool  // that checksum is composite
 	size     int64
@@ -67,15 +67,15 @@ type listFacts struct {
 	envelope envelopeHash // what the facts were read from
 }
 
-// settleTime is how old an object must have been when it was looked at for its facts to be used again without a look
+// stableAge is how old an object must have been when it was looked at for its facts to be used again without a look
 // at its envelope. One that is rewritten within the same second with the same bytes, as a change of its encryption may
 // do, would have the same key and other facts.
-const settleTime = 2 * time.Second
+const stableAge = 2 * time.Second
 
-// settled compares two times of the store's own clock: that of the answer, and that of the object.
-func settled(answer http.Header, modified time.Time) bool {
+// stable compares two times of the store's own clock: that of the answer, and that of the object.
+func stable(answer http.Header, modified time.Time) bool {
 	date, ok := s3.ParseTime(answer.Get("Date"))
-	return ok && date.Sub(modified) >= settleTime
+	return ok && date.Sub(modified) >= stableAge
 }
 
 type envelopeHash [16]byte
@@ -87,7 +87,7 @@ func hashEnvelope(text string) envelopeHash {
 
 // listFactsOf returns the facts that a listing shows of the object o, whose envelope text came in answer.
 func listFactsOf(o *objects.Object, text string, answer http.Header) listFacts {
-	f := listFacts{known: true, plain: o.Envelope == nil, settled: settled(answer, o.Modified), size: o.Size, envelope: hashEnvelope(text)}
+	f := listFacts{known: true, plain: o.Envelope == nil, stable: stable(answer, o.Modified), size: o.Size, envelope: hashEnvelope(text)}
 	if etag := o.VisibleETag(); etag != o.ETag {
 		f.etag = s3.Quote(etag)
 	}

@@ -54,8 +54,8 @@ func (c *call) listing() (*listing, error) {
 		}
 		l := &listing{call: c, page: page, answer: resp.Header, metadata: c.wantsMetadata()}
 		l.fill()
-		many := l.strangers > looksPerList
-		if extended && (many || l.strangers < len(page.Entries)) { // one strange object says nothing of the others
+		many := l.misses > looksPerList
+		if extended && (many || l.misses < len(page.Entries)) { // one strange object says nothing of the others
 			c.s.facts.setPrefixKnown(prefix, !many)
 		}
 		if metadata || !many || !extended || !c.s.facts.told.Load() {
@@ -156,16 +156,16 @@ func (l *listing) hide(e *s3.ListEntry) {
 func (l *listing) warm(e *s3.ListEntry, text string) bool {
 	key := l.factsKeyOf(e)
 	f := l.s.facts.listed(key)
-	if !f.settled {
-		l.strangers++
+	if !f.stable {
+		l.misses++
 	}
 	switch {
-	case text == "" && f.settled:
+	case text == "" && f.stable:
 	case text == "":
 		return false
 	case f.known && f.envelope == hashEnvelope(text):
-		if !f.settled && settled(l.answer, modifiedOf(e)) {
-			f.settled = true
+		if !f.stable && stable(l.answer, modifiedOf(e)) {
+			f.stable = true
 			l.s.facts.putListed(key, f)
 		}
 	default:

@@ -185,9 +185,9 @@ func TestListSettles(t *testing.T) {
 	if !asksForMetadata() {
 		t.Fatal("the first page was asked for without metadata")
 	}
-	for deadline := time.Now().Add(10 * settleTime); asksForMetadata(); time.Sleep(settleTime / 10) {
+	for deadline := time.Now().Add(10 * stableAge); asksForMetadata(); time.Sleep(stableAge / 10) {
 		if time.Now().After(deadline) {
-			t.Fatal("old objects are never settled")
+			t.Fatal("old objects are never stable")
 		}
 	}
 }

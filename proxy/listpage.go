@@ -16,7 +16,7 @@ type listing struct {
 	page      *s3.Listing
 	answer    http.Header // that the page came with
 	metadata  bool        // the client gets MinIO's metadata
-	strangers int         // entries that the cache alone could not fill
+	misses    int         // entries that the cache alone could not fill
 	cold      []*s3.ListEntry
 	verifying sync.Mutex
 }
