@@ -100,15 +100,15 @@ func (p *App) assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, 
 	return p, nil
 }
 
-// atEnd remembers how to take apart what was put together last.
-func (p *App) atEnd(end func(context.Context) error) { p.ends = append(p.ends, end) }
+// onClose registers a cleanup; Close runs cleanups in reverse order.
+func (p *App) onClose(end func(context.Context) error) { p.ends = append(p.ends, end) }
 
 // background runs work until what was put together before it is taken apart.
 func (p *App) background(work func(context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() { work(ctx) })
-	p.atEnd(func(context.Context) error { stop(); done.Wait(); return nil })
+	p.onClose(func(context.Context) error { stop(); done.Wait(); return nil })
 }
 
 // Shutdown takes everything apart, last part first. Requests in flight are finished, or cut when ctx ends.
@@ -161,7 +161,7 @@ func (p *App) openStore(_ context.Context, c *Config, log *slog.Logger) (err err
 	if p.store, err = c.openEmbedded(log); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.store.Close() })
+	p.onClose(func(context.Context) error { return p.store.Close() })
 	return nil
 }
 
@@ -209,10 +209,10 @@ func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) er
 	}
 	p.health = p.readiness(c)
 	p.admin = newAdmin(p.registry, p.health, c.adminNames(), log)
-	p.atEnd(p.admin.Shutdown)
+	p.onClose(p.admin.Shutdown)
 	if c.PprofListen != "" {
 		p.pprof = newPprof(c.adminNames(), log)
-		p.atEnd(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
+		p.onClose(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
 	}
 	p.S3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Resolve: p.people.Resolve, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
@@ -229,7 +229,7 @@ func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) er
 	if err != nil {
 		return err
 	}
-	p.atEnd(p.S3.Shutdown)
+	p.onClose(p.S3.Shutdown)
 	if err := p.registry.Register(p.health); err != nil {
 		return err
 	}

@@ -199,7 +199,7 @@ func withState(ctx context.Context, c *Config, scratch, records dataDir, do func
 	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return file.Close() })
+	p.onClose(func(context.Context) error { return file.Close() })
 	own := *c
 	own.DataDir, own.KMSRate = string(records), 0
 	p.state, err = scratch.sealState(ctx, file, secret)

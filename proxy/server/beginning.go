@@ -181,7 +181,7 @@ func (p *App) openState(ctx context.Context, dir dataDir, newState bool) error {
 	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), empty); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+	p.onClose(func(context.Context) error { p.secret.Zero(); return nil })
 	p.state, err = dir.sealState(ctx, file, p.secret)
 	return p.otherSecret(err)
 }

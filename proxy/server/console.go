@@ -62,7 +62,7 @@ func (p *App) openConsole(c *Config, log *slog.Logger) {
 	})
 	p.console = newUnauthenticated(handler, c.consoleNames(), log)
 	p.console.WriteTimeout = time.Minute
-	p.atEnd(p.console.Shutdown)
+	p.onClose(p.console.Shutdown)
 }
 
 // clientOf is the address of a request's client, also behind a trusted proxy.

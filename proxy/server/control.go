@@ -75,7 +75,7 @@ func (p *App) openControl(_ context.Context, c *Config, log *slog.Logger) error 
 	}
 	s := &http.Server{Handler: p.withEmbeddedStore(p.control(c)), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
-	p.atEnd(func(ctx context.Context) error {
+	p.onClose(func(ctx context.Context) error {
 		if err := s.Shutdown(ctx); err != nil {
 			return errors.Join(err, s.Close()) // what is still under way is cut, and not left to what is gone behind it
 		}

@@ -52,7 +52,7 @@ func (p *App) bucketKeys(c *Config, provider keystore.Provider) *bucketkey.Keys 
 			ARN: iam.RootARN(c.Account), AccountID: c.Account, ViaService: "s3." + c.Region + ".amazonaws.com",
 		},
 	})
-	p.atEnd(func(context.Context) error { keys.Close(); return nil })
+	p.onClose(func(context.Context) error { keys.Close(); return nil })
 	return keys
 }
 
@@ -67,7 +67,7 @@ func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err e
 	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.KeyService.Close() })
+	p.onClose(func(context.Context) error { return p.KeyService.Close() })
 	p.provider, p.sseRoot = p.KeyService.Provider(), p.KeyService.Root(p.ServiceKeys)
 	return nil
 }
@@ -80,7 +80,7 @@ func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return behind.Close() })
+	p.onClose(func(context.Context) error { return behind.Close() })
 	p.behind = behind
 	p.provider, err = enforce.New(behind, enforce.Config{Users: p.users.Users(), Audit: p.records(), Region: c.Region, Account: c.Account})
 	if err != nil {

@@ -26,7 +26,7 @@ func (p *App) openLedger(ctx context.Context, c *Config, _ *slog.Logger) (err er
 	if p.ledger, err = ledger.Open(ctx, p.state, p.replicas, time.Now); err != nil {
 		return err
 	}
-	p.atEnd(p.ledger.Close)
+	p.onClose(p.ledger.Close)
 	crashed, err := p.ledger.Start(ctx)
 	// Of several replicas another may have been killed.
 	if (crashed || p.replicas.Shared()) && c.UpstreamEndpoint != "" {

@@ -75,5 +75,5 @@ func (p *App) openKMS(c *Config, log *slog.Logger) {
 		TrustedProxies: c.trustedProxies,
 	}
 	p.kms = h.Server()
-	p.atEnd(p.kms.ShutdownWithContext)
+	p.onClose(p.kms.ShutdownWithContext)
 }

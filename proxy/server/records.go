@@ -82,7 +82,7 @@ func (p *App) openSink(c *Config, o audit.FileOptions) (err error) {
 	if p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), o); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.audit.Close() })
+	p.onClose(func(context.Context) error { return p.audit.Close() })
 	return nil
 }
 
@@ -120,9 +120,9 @@ func withSealed(ctx context.Context, c *Config, do func(*App) error) error {
 	if err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return file.Close() })
+	p.onClose(func(context.Context) error { return file.Close() })
 	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), p.dir.rootKey(), false); err == nil {
-		p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+		p.onClose(func(context.Context) error { p.secret.Zero(); return nil })
 		p.state, err = p.dir.sealState(ctx, file, p.secret)
 		err = p.otherSecret(err)
 	}

@@ -188,11 +188,11 @@ func (p *App) openShared(ctx context.Context, dir dataDir, c *Config, log *slog.
 	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dir.rootKey(), false); err != nil {
 		return fmt.Errorf("with --state the root secret is given, in WAXSEAL_ROOT_SECRET or %s, the same to each replica: %w", dir.rootKey(), err)
 	}
-	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+	p.onClose(func(context.Context) error { p.secret.Zero(); return nil })
 	if p.shared, err = c.reachState(ctx, log); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.shared.Close() })
+	p.onClose(func(context.Context) error { return p.shared.Close() })
 	if err := dir.mayShare(ctx, p.shared, c.NewState); err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (p *App) openShared(ctx context.Context, dir dataDir, c *Config, log *slog.
 	if err != nil {
 		return err
 	}
-	p.atEnd(p.replicas.Leave)
+	p.onClose(p.replicas.Leave)
 	return nil
 }
 
@@ -242,7 +242,7 @@ func (p *App) lockDir(dir dataDir) error {
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return errors.Join(fmt.Errorf("--data-dir: another process uses %s: each replica needs a directory of its own", dir), f.Close())
 	}
-	p.atEnd(func(context.Context) error { return f.Close() })
+	p.onClose(func(context.Context) error { return f.Close() })
 	return nil
 }
 
@@ -411,11 +411,11 @@ func (p *App) lookShared(ctx context.Context, c *Config) error {
 	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), p.dir.rootKey(), false); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { p.secret.Zero(); return nil })
+	p.onClose(func(context.Context) error { p.secret.Zero(); return nil })
 	if p.shared, err = c.reachState(ctx, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
-	p.atEnd(func(context.Context) error { return p.shared.Close() })
+	p.onClose(func(context.Context) error { return p.shared.Close() })
 	if empty, err := isEmpty(p.shared); err != nil || empty {
 		return errors.Join(err, fmt.Errorf("--state: there is no waxseal's state under %s", c.State))
 	}

@@ -34,7 +34,7 @@ func (p *App) stateFile(newState bool) (file state.Store, empty bool, err error)
 	if file, empty, err = p.dir.openOrBegin(newState); err != nil {
 		return nil, false, err
 	}
-	p.atEnd(func(context.Context) error { return file.Close() })
+	p.onClose(func(context.Context) error { return file.Close() })
 	return file, empty, nil
 }
 

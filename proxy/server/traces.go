@@ -48,6 +48,6 @@ func (p *App) openTraces(c *Config, log *slog.Logger) *trace.Exporter {
 			Help: "Spans for the collector of traces, by what became of them.", ConstLabels: prometheus.Labels{"result": result}},
 			func() float64 { return float64(of(e.Counts())) }))
 	}
-	p.atEnd(func(context.Context) error { e.Close(); return nil })
+	p.onClose(func(context.Context) error { e.Close(); return nil })
 	return e
 }
