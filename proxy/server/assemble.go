@@ -39,11 +39,11 @@ import (
 // App is everything that a running waxseal consists of, in the order in which it is put together. It is taken apart
 // in the opposite one.
 type App struct {
-	root     Credentials
-	rootMade bool
-	courier  Credentials // who delivers audit records, if they are delivered
-	tls      *tls.Config
-	ca       string
+	root         Credentials
+	rootMade     bool
+	deliveryUser Credentials // who delivers audit records, if they are delivered
+	tls          *tls.Config
+	ca           string
 
 	dir      dataDir
 	secret   *rootkey.Secret
@@ -100,7 +100,7 @@ func (p *App) assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, 
 	return p, nil
 }
 
-// onClose registers a cleanup; Close runs cleanups in reverse order.
+// onClose registers a cleanup; Shutdown runs cleanups in reverse order.
 func (p *App) onClose(end func(context.Context) error) { p.ends = append(p.ends, end) }
 
 // background runs work until what was put together before it is taken apart.

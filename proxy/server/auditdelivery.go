@@ -22,9 +22,9 @@ import (
 // courierName is the principal that delivers audit records, as access log and bucket policies see it.
 const courierName = "waxseal-audit-delivery"
 
-// courier is the user that delivers records to the audit bucket. It is nobody's to use: its credentials are made anew at
+// deliveryUser returns the user for the delivery of records to the audit bucket. Nobody else may use it: its credentials are made anew at
 // each start and are in memory only. And it could do nothing but add records.
-func (c *Config) courier() (iam.User, Credentials, error) {
+func (c *Config) deliveryUser() (iam.User, Credentials, error) {
 	creds := newCredentials()
 	policy, err := iam.ParsePolicy(fmt.Appendf(nil,
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:PutObject","Resource":"arn:aws:s3:::%s/AWSLogs/*"}]}`,
@@ -51,7 +51,7 @@ func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 		p.background(func(ctx context.Context) { p.rotateRecords(ctx, log) })
 		return nil
 	}
-	l := fasthttputil.NewInmemoryListener() // the courier works also where the S3 port is closed to this machine
+	l := fasthttputil.NewInmemoryListener() // the delivery user works also where the S3 port is closed to this machine
 	go func() {
 		if err := p.S3.Serve(l, nil); err != nil { // ends with the S3 endpoint
 			log.Error("audit records are not delivered any more", "err", err)
@@ -88,7 +88,7 @@ func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 
 func (p *App) courierClient(c *Config, l *fasthttputil.InmemoryListener) (*minio.Core, error) {
 	return minio.NewCore("waxseal", &minio.Options{
-		Creds: miniocreds.NewStaticV4(p.courier.AccessKey, p.courier.SecretKey, ""), Region: c.Region,
+		Creds: miniocreds.NewStaticV4(p.deliveryUser.AccessKey, p.deliveryUser.SecretKey, ""), Region: c.Region,
 		BucketLookup: minio.BucketLookupPath, MaxRetries: 1, // the next round tries again
 		Transport: &http.Transport{
 			DialContext:        func(context.Context, string, string) (net.Conn, error) { return l.Dial() },

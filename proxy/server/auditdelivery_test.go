@@ -11,11 +11,11 @@ import (
 func TestCourier(t *testing.T) {
 	c := Default()
 	c.AuditBucket = "records"
-	user, creds, err := c.courier()
+	user, creds, err := c.deliveryUser()
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, other, err := c.courier()
+	again, other, err := c.deliveryUser()
 	if err != nil || creds == other || user.AccessKey == again.AccessKey || user.ARN != again.ARN {
 		t.Errorf("two starts: %v, %v, %v", user.AccessKey, again.AccessKey, err)
 	}

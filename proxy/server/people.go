@@ -20,11 +20,11 @@ import (
 // openUsers makes the directory of users: root, those of the configuration, who delivers records, and those of the state.
 func (p *App) openUsers(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 	if c.AuditBucket != "" {
-		var courier iam.User
-		if courier, p.courier, err = c.courier(); err != nil {
+		var deliveryUser iam.User
+		if deliveryUser, p.deliveryUser, err = c.deliveryUser(); err != nil {
 			return err
 		}
-		p.own = append(p.own, courier)
+		p.own = append(p.own, deliveryUser)
 	}
 	file, err := c.fileUsers(p.root, p.own...)
 	if err != nil {
