@@ -79,7 +79,9 @@ func startWaxseal(t *testing.T) *waxseal {
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAROOT", "secret-of-root", ""),
 	})
 	t.Cleanup(func() {
-		if err := errors.Join(server.Shutdown(), <-served, service.Close()); err != nil {
+		ended := server.Shutdown()
+		listener.Close() // Shutdown leaves a listener open whose Serve has not begun
+		if err := errors.Join(ended, <-served, service.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -89,7 +89,9 @@ func startTLS(t *testing.T, conf *tls.Config) *endpoint {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
-		if err := errors.Join(server.Shutdown(), <-served, service.Close()); err != nil {
+		ended := server.Shutdown()
+		listener.Close() // Shutdown leaves a listener open whose Serve has not begun
+		if err := errors.Join(ended, <-served, service.Close()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -214,7 +214,9 @@ func awsBehind(t *testing.T) (func(*Config), string) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
-		if err := errors.Join(server.Shutdown(), <-served, service.Close()); err != nil {
+		ended := server.Shutdown()
+		l.Close() // Shutdown leaves a listener open whose Serve has not begun
+		if err := errors.Join(ended, <-served, service.Close()); err != nil {
 			t.Error(err)
 		}
 	})
