@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"iter"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,6 +30,8 @@ import (
 type disk struct {
 	dir string
 	db  *bbolt.DB
+
+	uncertain atomic.Bool // a commit has failed, and nothing more is written to the index
 
 	mu   sync.Mutex
 	dirs map[uint64]bool // directories of bodies that are there, their own names durable
@@ -58,24 +62,39 @@ func openDisk(dir string) (*disk, error) {
 	if err := os.MkdirAll(d.bodiesPath(), 0o700); err != nil {
 		return nil, err
 	}
-	if err := d.warm(); err != nil {
-		return nil, err
+	crashed, err := d.warm()
+	if err == nil {
+		err = d.survey(crashed)
 	}
-	err := guarded(func() (err error) {
-		d.db, err = bbolt.Open(d.indexPath(), 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType,
-			NoFreelistSync: true, InitialMmapSize: mapSize})
-		return err
-	})
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, fmt.Errorf("%s is in use by another process", d.indexPath())
-	case err != nil:
-		return nil, fmt.Errorf("%s is no index, or is damaged: %w", d.indexPath(), err)
+	if err == nil {
+		err = d.openIndex()
+	}
+	if err != nil {
+		return nil, err
 	}
 	if err := guarded(d.start); err != nil {
 		return nil, errors.Join(err, d.db.Close())
 	}
 	return d, nil
+}
+
+func (d *disk) openIndex() error {
+	return d.named(guarded(func() (err error) {
+		d.db, err = bbolt.Open(d.indexPath(), 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType,
+			NoFreelistSync: true, InitialMmapSize: mapSize})
+		return err
+	}))
+}
+
+// named says which index could not be opened, and why.
+func (d *disk) named(err error) error {
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return fmt.Errorf("%s is in use by another process", d.indexPath())
+	case err != nil:
+		return fmt.Errorf("%s is no index, or is damaged: %w", d.indexPath(), err)
+	}
+	return nil
 }
 
 // guarded runs fn, which reads the mapped index. bbolt panics on a page of the wrong kind, and reading behind the end of
@@ -92,21 +111,62 @@ func guarded(fn func() error) (err error) {
 }
 
 // warm reads the index of a store that was not closed well from its beginning to its end. bbolt then walks the whole of
-// it for its free pages, and would read it page by page.
-func (d *disk) warm() (err error) {
+// it for its free pages, and would read it page by page. crashed reports whether the store was not closed well.
+func (d *disk) warm() (crashed bool, err error) {
 	if _, err := os.Stat(d.runningPath()); err != nil {
-		return nil // closed well, or new: the free pages are listed
+		return false, nil // closed well, or new: the free pages are listed
 	}
 	f, err := os.Open(d.indexPath())
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	_, err = io.Copy(io.Discard, f)
-	return err
+	return true, err
+}
+
+// survey looks at the index before bbolt opens it for writing. bbolt looks for free pages in a goroutine of its own, where a
+// page that is missing or torn would end the process: here it is errDamaged. An index that was closed well lists its free
+// pages, and only its length is looked at.
+func (d *disk) survey(crashed bool) error {
+	info, err := os.Stat(d.indexPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || info.Size() == 0 { // a start that was killed before its first page
+		return err
+	}
+	return d.named(guarded(func() error {
+		db, err := bbolt.Open(d.indexPath(), 0o600, &bbolt.Options{Timeout: lockTimeout, ReadOnly: true})
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return db.View(func(t *bbolt.Tx) error {
+			if t.Size() > info.Size() {
+				return fmt.Errorf("%w: it is cut off: it has %d bytes, and its pages take %d", errDamaged, info.Size(), t.Size())
+			}
+			if crashed {
+				return readAll(t)
+			}
+			return nil
+		})
+	}))
+}
+
+// readAll reads every key and value, and so every page in use.
+func readAll(t *bbolt.Tx) error {
+	sum := crc32.NewIEEE()
+	return t.ForEach(func(_ []byte, b *bbolt.Bucket) error {
+		return b.ForEach(func(k, v []byte) error {
+			sum.Write(k)
+			sum.Write(v)
+			return nil
+		})
+	})
 }
 
 // start makes the spaces, and every name that the store needs durable.
@@ -145,8 +205,12 @@ func syncPath(name string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// close writes the list of free pages, which commits leave out, so that the next start need not look for them.
+// close writes the list of free pages, which commits leave out, so that the next start need not look for them. After a
+// commit that failed it writes nothing, and the next start looks at the whole index, as after a crash.
 func (d *disk) close() error {
+	if d.uncertain.Load() {
+		return d.db.Close()
+	}
 	d.db.NoFreelistSync = false
 	err := d.db.Update(func(t *bbolt.Tx) error {
 		return t.Bucket([]byte(metaSpace.String())).Put([]byte("closed"), strconv.AppendInt(nil, time.Now().Unix(), 10))
@@ -178,11 +242,16 @@ func (d *disk) update(fn func(tx) error) error {
 	if err == nil {
 		return nil
 	}
+	// bbolt has rolled back a commit that failed, but not a commit that met a damaged page: it would keep its lock for ever.
+	if rolledBack := guarded(t.Rollback); rolledBack != nil && !errors.Is(rolledBack, bolterrors.ErrTxClosed) {
+		err = errors.Join(err, rolledBack)
+	}
 	var shown int
 	look := d.db.View(func(t *bbolt.Tx) error { shown = t.ID(); return nil })
 	if isFull(err) && look == nil && shown < id {
 		return err
 	}
+	d.uncertain.Store(true)
 	return fmt.Errorf("%w: the index: %w", errUncertain, err)
 }
 
@@ -198,6 +267,10 @@ func (d *disk) check() (damage []string) {
 		t, err := d.db.Begin(true)
 		if err != nil {
 			return err
+		}
+		// t.Check reads in a goroutine of its own, where a fault would end the process.
+		if err := guarded(func() error { return readAll(t) }); err != nil {
+			return errors.Join(err, t.Rollback())
 		}
 		for err := range t.Check() {
 			damage = append(damage, err.Error())
