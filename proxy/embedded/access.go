@@ -93,11 +93,15 @@ func (q *request) actions(o op) []string {
 	return actions
 }
 
-// versionedAction is the permission that a request with a version id needs.
+// versionedAction returns the permission that a request with a version id needs. Retentions and legal holds have a single
+// permission for all versions: s3:GetObjectRetention.
 func versionedAction(action string, versioned bool) string {
-	if versioned && strings.Contains(action, ":GetObject") || versioned && strings.Contains(action, "ObjectTagging") ||
-		versioned && strings.Contains(action, "ObjectAcl") || versioned && action == "s3:DeleteObject" {
-		return strings.Replace(action, "Object", "ObjectVersion", 1)
+	switch action {
+	case "s3:GetObject", "s3:GetObjectAcl", "s3:GetObjectAttributes", "s3:GetObjectTagging", "s3:GetObjectTorrent",
+		"s3:PutObjectAcl", "s3:PutObjectTagging", "s3:DeleteObject", "s3:DeleteObjectTagging":
+		if versioned {
+			return strings.Replace(action, "Object", "ObjectVersion", 1)
+		}
 	}
 	return action
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"waxseal/proxy/s3"
@@ -13,14 +14,21 @@ import (
 
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
+// Parts of names that S3 keeps for itself.
+var (
+	reservedPrefixes = []string{"xn--", "sthree-", "amzn-s3-demo-"}
+	reservedSuffixes = []string{"-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"}
+)
+
 // validName holds a bucket's name to S3's rules.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 func validName(name string) bool {
 	if _, err := netip.ParseAddr(name); err == nil {
 		return false
 	}
-	return bucketName.MatchString(name) && !strings.Contains(name, "..") && !strings.HasPrefix(name, "xn--") &&
-		!strings.HasSuffix(name, "-s3alias") && !strings.HasSuffix(name, "--ol-s3")
+	return bucketName.MatchString(name) && !strings.Contains(name, "..") &&
+		!slices.ContainsFunc(reservedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) }) &&
+		!slices.ContainsFunc(reservedSuffixes, func(p string) bool { return strings.HasSuffix(name, p) })
 }
 
 // bucketOf finds the bucket that a request is about.

@@ -29,6 +29,11 @@ func checkCORS(_ *bucket, text []byte) error {
 				return s3.Errorf(s3.InvalidRequest, "Found unsupported HTTP method in CORS config. Unsupported method is %s", m)
 			}
 		}
+		for _, h := range r.ExposeHeaders {
+			if strings.Contains(h, "*") {
+				return s3.Errorf(s3.InvalidRequest, "ExposeHeader \"%s\" contains wildcard. We currently do not support wildcard for ExposeHeader.", h)
+			}
+		}
 		for _, o := range append(slices.Clone(r.AllowedOrigins), r.AllowedHeaders...) {
 			if strings.Count(o, "*") > 1 {
 				return s3.Errorf(s3.InvalidRequest, "AllowedOrigin \"%s\" can not have more than one wildcard.", o)

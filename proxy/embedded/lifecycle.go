@@ -52,9 +52,20 @@ func withRuleIDs(text []byte) ([]byte, error) {
 	return s3.Encode(&c)
 }
 
+// conditionsOf counts the conditions of a filter. S3 takes several of them below And only.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_LifecycleRuleFilter.html
+func conditionsOf(f *s3.LifecycleFilter) (n int) {
+	for _, there := range []bool{f.Prefix != nil, f.Tag != nil, f.ObjectSizeGreaterThan != nil, f.ObjectSizeLessThan != nil, f.And != nil} {
+		if there {
+			n++
+		}
+	}
+	return n
+}
+
 func checkRule(r *s3.LifecycleRule) error {
 	switch {
-	case r.Status != "Enabled" && r.Status != "Disabled", (r.Prefix == nil) == (r.Filter == nil):
+	case r.Status != "Enabled" && r.Status != "Disabled", (r.Prefix == nil) == (r.Filter == nil), r.Filter != nil && conditionsOf(r.Filter) > 1:
 		return s3.NewError(s3.MalformedXML)
 	case len(r.Transitions) > 0 || len(r.NoncurrentVersionTransitions) > 0:
 		return s3.Errorf(s3.NotImplemented, "transitions between storage classes")
@@ -76,10 +87,26 @@ func checkRule(r *s3.LifecycleRule) error {
 			return s3.InvalidArgument("DaysAfterInitiation", "", "'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer")
 		}
 	}
-	if n := r.NoncurrentVersionExpiration; n != nil && (!positive(n.NoncurrentDays) || n.NewerNoncurrentVersions != nil && !positive(n.NewerNoncurrentVersions)) {
-		return s3.InvalidArgument("NoncurrentDays", "", "'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer")
+	if err := checkNoncurrent(r.NoncurrentVersionExpiration); err != nil {
+		return err
 	}
 	return checkExpiration(r.Expiration, f)
+}
+
+// maxNewerVersions is how many noncurrent versions S3 can be told to leave.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_NoncurrentVersionExpiration.html
+const maxNewerVersions = 100
+
+func checkNoncurrent(e *s3.NoncurrentVersionExpiration) error {
+	switch {
+	case e == nil:
+		return nil
+	case !positive(e.NoncurrentDays):
+		return s3.InvalidArgument("NoncurrentDays", "", "'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer")
+	case e.NewerNoncurrentVersions != nil && (!positive(e.NewerNoncurrentVersions) || *e.NewerNoncurrentVersions > maxNewerVersions):
+		return s3.InvalidArgument("NewerNoncurrentVersions", "", "'NewerNoncurrentVersions' for NoncurrentVersionExpiration action must be an integer between 1 and 100")
+	}
+	return nil
 }
 
 func positive(n *int) bool { return n != nil && *n > 0 }

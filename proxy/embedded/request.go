@@ -265,9 +265,9 @@ func (q *request) number(name string, standard, most int) (int, error) {
 	if text == "" {
 		return standard, nil
 	}
-	n, err := strconv.Atoi(text)
+	n, err := strconv.ParseInt(text, 10, 32)
 	if err != nil || n < 0 {
 		return 0, s3.InvalidArgument(name, text, fmt.Sprintf("Provided %s not an integer or within integer range", name))
 	}
-	return min(n, most), nil
+	return min(int(n), most), nil
 }
