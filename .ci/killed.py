@@ -33,8 +33,12 @@ def digest(data):
 
 
 class Server:
-    def __init__(self, directory):
+    def __init__(self, directory, acknowledged, unanswered):
         self.directory = directory
+        self.acknowledged = acknowledged  # returns the ids of the uploads whose Create was answered
+        self.unanswered = unanswered  # returns the ids of the uploads whose Complete was not
+        self.twice = 0  # most uploads that the ledger counted beside their objects
+        self.left = set()  # uploads that a kill left without a record
 
     def start(self):
         out = open(os.path.join(self.directory, "out"), "w+")
@@ -68,17 +72,32 @@ class Server:
         return {(r["bucket"], r["encryption"], r.get("key")): (r["objects"], r["bytes"]) for r in json.loads(done.stdout)}
 
     def check_ledger(self):
-        """No write is under way. The walk replaces the estimate, and uploads under way count as objects without bytes."""
+        """No write is under way. The walk replaces the estimate, and uploads under way count as objects without bytes. So does, beside
+        its object, an upload that the store completed and whose answer a kill cut off."""
         before, walk, after = self.inventory("--estimate"), self.inventory(), self.inventory("--estimate")
         for at, (objects, size) in walk.items():
             has = before.get(at, (0, 0))
             assert has[0] >= objects and has[1] >= size, f"the ledger had {has} of {at}, and there are {objects} objects with {size} bytes"
-        uploads = len(self.client.list_multipart_uploads(Bucket="plain").get("Uploads", []))
+        open_uploads = [u for u in self.client.list_multipart_uploads(Bucket="plain").get("Uploads", []) if self.can_complete(u)]
         extra = sum(n for n, _ in after.values()) - sum(n for n, _ in walk.values())
-        assert extra == uploads, f"after the walk the ledger has {extra} objects more than there are, and {uploads} uploads are under way"
+        ended = self.unanswered() - {u["UploadId"] for u in open_uploads}
+        assert 0 <= extra - len(open_uploads) <= len(ended), f"after the walk the ledger has {extra} objects more than there are, {len(open_uploads)} uploads are under way, and {len(ended)} ended without an answer"
+        self.twice = max(self.twice, extra - len(open_uploads))
         for at, (_, size) in after.items():
             assert size == walk.get(at, (0, 0))[1], f"after the walk the ledger has {size} bytes of {at}, the walk {walk.get(at)}"
         return sum(n for n, _ in before.values()) - sum(n for n, _ in after.values())
+
+    def can_complete(self, upload):
+        """A kill between the store's answer to Create and waxseal's record leaves an upload whose id no client has, and which can
+        never become an object."""
+        try:
+            self.client.list_parts(Bucket="plain", Key=upload["Key"], UploadId=upload["UploadId"])
+        except ClientError as e:
+            assert e.response["Error"]["Code"] == "NoSuchUpload", e
+            assert upload["UploadId"] not in self.acknowledged(), f"upload {upload['UploadId']} was acknowledged, and is gone"
+            self.left.add(upload["UploadId"])
+            return False
+        return True
 
 
 class Worker:
@@ -90,6 +109,8 @@ class Worker:
         self.plain = {}  # key of "plain" -> the digests that it may have
         self.versions = {}  # (key, version) of "versions" -> digest, or "marker"
         self.locked = {}  # (key, version) of "locked" -> digest, retention, legal hold; the last two as sets of what may be
+        self.begun = set()  # ids of all uploads whose Create was answered
+        self.unanswered = set()  # ids of all uploads whose Complete was not
         self.uploads = {}  # (key, upload) -> number -> (ETag, bytes); of a part under way, nothing
         self.acknowledged = 0
         self.until = datetime(2040, 1, 1, tzinfo=timezone.utc)
@@ -174,7 +195,9 @@ class Worker:
     def begin(self):
         if len(self.uploads) < 2:
             key = f"{self.name}/upload-{self.random.randrange(4)}"
-            self.uploads[key, self.s3.create_multipart_upload(Bucket="plain", Key=key)["UploadId"]] = {}
+            upload = self.s3.create_multipart_upload(Bucket="plain", Key=key)["UploadId"]
+            self.begun.add(upload)
+            self.uploads[key, upload] = {}
 
     def part(self):
         if self.uploads:
@@ -196,7 +219,9 @@ class Worker:
         whole = digest(b"".join(data for _, (_, data) in parts))
         done = lambda: self.s3.complete_multipart_upload(Bucket="plain", Key=key, UploadId=upload, MultipartUpload={"Parts": chosen})
         del self.uploads[at]
+        self.unanswered.add(upload)
         self.change(key, whole, done)
+        self.unanswered.remove(upload)
 
     # What a server that has started again must have.
 
@@ -272,8 +297,8 @@ def main():
     print("seed", SEED, flush=True)
     chance = random.Random(SEED)
     with tempfile.TemporaryDirectory(prefix="waxseal-killed.") as directory:
-        server = Server(directory)
         workers = [Worker(n) for n in range(WORKERS)]
+        server = Server(directory, lambda: set().union(*(w.begun for w in workers)), lambda: set().union(*(w.unanswered for w in workers)))
         s3 = server.start()
         try:
             for bucket in ("plain", "versions", "locked"):
@@ -288,7 +313,7 @@ def main():
                 over = server.check_ledger()
                 for w in workers:
                     w.verify(s3)
-                print(f"round {number}: {sum(w.acknowledged for w in workers)} requests acknowledged; fsck: {found[-1] if found else ''}; the ledger was {over} objects too high", flush=True)
+                print(f"round {number}: {sum(w.acknowledged for w in workers)} requests acknowledged; fsck: {found[-1] if found else ''}; the ledger was {over} objects too high; {len(server.left)} uploads were left without a record, {server.twice} counted beside their objects", flush=True)
         finally:
             server.kill()
 
