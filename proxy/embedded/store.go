@@ -63,6 +63,7 @@ type Store struct {
 	ended   chan struct{} // closed when the store has failed
 
 	freeSpace freeSpace
+	emptying  sync.Mutex // at the trash
 }
 
 // Open opens the store in a directory, and makes one where there is none.
@@ -372,8 +373,10 @@ func (s *Store) janitor() {
 	}
 }
 
-// emptyTrash unlinks the files that nobody reads.
+// emptyTrash unlinks the files that nobody reads. The janitor and a check take turns, so that each file goes once.
 func (s *Store) emptyTrash(ctx context.Context) error {
+	s.emptying.Lock()
+	defer s.emptying.Unlock()
 	for after := uint64(0); ; {
 		var ids, gone []uint64
 		err := s.view(func(t *txn) error {
