@@ -30,6 +30,7 @@ const (
 var done = []string{
 	"bench",
 	"bench/nullstore",
+	"cmd/waxseal",
 	"keystore",
 	"keystore/audit",
 	"keystore/awskms",
@@ -54,6 +55,8 @@ var done = []string{
 	"proxy/jobs",
 	"proxy/objects",
 	"proxy/s3",
+	"proxy/store",
+	"proxy/uploads",
 	"sse",
 }
 

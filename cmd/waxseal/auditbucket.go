@@ -13,11 +13,11 @@ import (
 	"waxseal/proxy/server"
 )
 
-// deliveredPrefix is where records are delivered to in a bucket.
+// deliveredPrefix is the prefix of delivered records in a bucket.
 const deliveredPrefix = "AWSLogs/"
 
-// readAuditBucket reads the records that were delivered to a bucket, in the order of the files' names, which begin with the
-// minute of their last record.
+// readAuditBucket reads the records delivered to a bucket in the order of the file names. A name begins with the minute
+// of the file's last record.
 func readAuditBucket(ctx context.Context, c *server.Config, bucket string, stderr io.Writer, f audit.Filter, fn func(audit.Record) bool) error {
 	task := server.Task{Name: "audit", URL: "s3://" + bucket + "/" + deliveredPrefix}
 	return server.WithS3(ctx, c, "", task, stderr, func(a *server.S3Access) error {

@@ -51,7 +51,7 @@ type auditQuery struct {
 	count        bool
 }
 
-// auditReader calls fn with the records that a filter picks, until fn returns false.
+// auditReader calls fn with the records matching a filter until fn returns false.
 type auditReader func(f audit.Filter, fn func(audit.Record) bool) error
 
 func (q auditQuery) print(w io.Writer, read auditReader, now time.Time) (err error) {
@@ -76,12 +76,12 @@ func (q auditQuery) print(w io.Writer, read auditReader, now time.Time) (err err
 		return failed == nil
 	})
 	if q.count {
-		fmt.Fprintln(out, n) // an error stays with out until Flush
+		fmt.Fprintln(out, n) // out keeps a write error until Flush
 	}
 	return errors.Join(err, failed, out.Flush())
 }
 
-// moment reads a time, a day, or a duration back from now.
+// moment parses a time, a day, or a duration back from now.
 func moment(flag, text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil

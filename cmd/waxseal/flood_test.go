@@ -25,7 +25,7 @@ import (
 	miniocreds "github.com/minio/minio-go/v7/pkg/credentials"
 )
 
-// Of the flood: 2,000 connections of each shape at each endpoint, and what they may cost the process.
+// Size of the flood: connections of each shape at each endpoint. Limits: their cost to the process.
 const (
 	floodConnections = 2000
 	floodMemory      = 128 << 20
@@ -33,10 +33,10 @@ const (
 	floodSecret      = "flood-secret-flood-secret-flood-secret-0"
 )
 
-// TestFlood: connections of every shape that have proven nothing, thousands at each endpoint, take little memory, and
-// whoever signs is served among them. It prints how fast; how fast it must be depends on the machine, so that only a
-// time that nobody would wait fails. Memory is the process's alone where nothing else of these tests runs beside it:
-// .ci/run starts the test by itself, with WAXSEAL_FLOOD set.
+// TestFlood opens thousands of connections of every shape at each endpoint, all without valid credentials. They must
+// take little memory, and signed requests must be served meanwhile. The test prints the speed. The speed to be expected
+// depends on the machine, so only an absurd time fails. The memory figures are the process's own only if no other test
+// runs beside: .ci/run starts this test alone, with WAXSEAL_FLOOD set.
 func TestFlood(t *testing.T) {
 	if os.Getenv("WAXSEAL_FLOOD") == "" {
 		t.Skip("WAXSEAL_FLOOD=1 floods: it takes a minute, and the machine for itself")
@@ -67,7 +67,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// floodedAgain has every connection of a shape ask again as soon as it is answered, and connect again when it is cut.
+// floodedAgain makes every connection of a shape repeat its request after each response, and reconnect after a cut.
 func (p *flooded) floodedAgain(t *testing.T, a floodShape, quiet time.Duration) {
 	t.Helper()
 	end := floodAgain(t, a.addr, a.text)
@@ -81,7 +81,7 @@ func (p *flooded) floodedAgain(t *testing.T, a floodShape, quiet time.Duration) 
 	}
 }
 
-// newcomer is a signed client without a connection.
+// newcomer is a client with valid credentials and a new connection.
 func (p *flooded) newcomer(t *testing.T) {
 	t.Helper()
 	c, err := minio.New(p.s3, &minio.Options{Creds: miniocreds.NewStaticV4(floodAccess, floodSecret, ""), Region: "us-east-1",
@@ -148,7 +148,7 @@ func startFlooded(t *testing.T) *flooded {
 
 func bare(url []byte) string { return strings.TrimPrefix(string(url), "http://") }
 
-// gets reads the object in four loops for a time, and gives how long each GET took, sorted.
+// gets reads the object in four loops for the window and returns the sorted durations of the GETs.
 func (p *flooded) gets(t *testing.T, window time.Duration) []time.Duration {
 	t.Helper()
 	var mu sync.Mutex
@@ -219,10 +219,10 @@ func (p *flooded) resident(t *testing.T) int64 {
 
 type floodShape struct {
 	name, addr, text string
-	again            bool // it is a whole request
+	again            bool // text is a whole request
 }
 
-// floodShapes are requests that hold a connection, at each endpoint, without a signature that is good.
+// floodShapes returns requests without a valid signature that hold a connection, for each endpoint.
 func floodShapes(p *flooded) []floodShape {
 	const mib = 1 << 20
 	plain := func(method, target string) string { return method + " " + target + " HTTP/1.1\r\nHost: h\r\n" }
@@ -261,7 +261,7 @@ func floodShapes(p *flooded) []floodShape {
 	}
 }
 
-// flood opens connections that send the text and read nothing.
+// flood opens connections, sends the text on each and reads nothing.
 func flood(t *testing.T, addr, text string) []net.Conn {
 	t.Helper()
 	var mu sync.Mutex
@@ -276,7 +276,7 @@ func flood(t *testing.T, addr, text string) []net.Conn {
 					return
 				}
 				c.SetDeadline(time.Now().Add(time.Minute))
-				_, _ = io.WriteString(c, text) // it may be cut already
+				_, _ = io.WriteString(c, text) // the connection may be cut already
 				mu.Lock()
 				conns = append(conns, c)
 				mu.Unlock()
@@ -287,7 +287,7 @@ func flood(t *testing.T, addr, text string) []net.Conn {
 	return conns
 }
 
-// floodAgain keeps as many connections busy as flood opens, until end, which tells how many answers came.
+// floodAgain keeps as many connections busy as flood opens. end stops them and returns the number of responses.
 func floodAgain(t *testing.T, addr, text string) (end func() int64) {
 	t.Helper()
 	var answers atomic.Int64
@@ -307,11 +307,11 @@ func floodAgain(t *testing.T, addr, text string) (end func() int64) {
 	}
 }
 
-// askAgain sends the text over one connection, again after each answer, and gives how many answers there were.
+// askAgain sends the text over a connection, again after each response, and returns the number of responses.
 func askAgain(ctx context.Context, addr, text string) (answers int64) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
-		return 0 // its queue is full
+		return 0 // the accept queue is full
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()

@@ -34,7 +34,7 @@ func fsckCommand() *cobra.Command {
 	return cmd
 }
 
-// showReport prints what a check found. Damage is an error.
+// showReport prints the findings of a check. Damage is an error.
 func showReport(w io.Writer, r *embedded.Report) error {
 	for _, text := range r.Damage {
 		fmt.Fprintln(w, "damaged:", text)

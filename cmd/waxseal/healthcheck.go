@@ -6,7 +6,8 @@ import (
 	"waxseal/proxy/server"
 )
 
-// healthcheckCommand asks a running waxseal with the same configuration whether it lives, for a container's sake.
+// healthcheckCommand asks the running waxseal of the same configuration whether it is alive: for a container's health
+// check.
 func healthcheckCommand() *cobra.Command {
 	return operatorCommand(&cobra.Command{
 		Use:     "healthcheck",

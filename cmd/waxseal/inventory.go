@@ -17,7 +17,7 @@ import (
 	"waxseal/proxy/server"
 )
 
-// formats of an inventory.
+// formats maps the values of --format to functions.
 var formats = map[string]func(io.Writer, []ledger.Row) error{"table": inventoryTable, "json": inventoryJSON, "csv": inventoryCSV}
 
 func inventoryCommand() *cobra.Command {
@@ -67,7 +67,7 @@ func printEstimate(cmd *cobra.Command, c *server.Config, show func(io.Writer, []
 	return show(cmd.OutOrStdout(), report.Rows)
 }
 
-// takeInventory counts. The count of all buckets replaces the estimate.
+// takeInventory counts the objects. A count of all buckets replaces the estimate.
 func takeInventory(ctx context.Context, c *server.Config, run jobRun) (rows []ledger.Row, err error) {
 	full := run.options.Bucket == "" && run.endpoint == ""
 	err = run.with(ctx, c, func(a *server.S3Access, e jobs.Endpoint) error {

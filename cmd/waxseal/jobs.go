@@ -10,18 +10,18 @@ import (
 	"waxseal/proxy/server"
 )
 
-// storeFlags are those of serve's that say where the store is.
+// storeFlags are the flags of serve for reaching the store.
 var storeFlags = []string{"upstream-endpoint", "upstream-region", "upstream-ca", "upstream-path-style"}
 
-// jobRun is a job that the command line describes.
+// jobRun is a job as described on the command line.
 type jobRun struct {
-	endpoint string // of a waxseal elsewhere
+	endpoint string // URL of a waxseal elsewhere
 	options  jobs.Options
 	task     server.Task
 	stderr   io.Writer
 }
 
-// jobCommand is a command with a job for the objects below one URL.
+// jobCommand makes a command that runs a job for the objects below a single URL.
 func jobCommand(cmd *cobra.Command, do func(context.Context, *jobs.Job) error) *cobra.Command {
 	return newJobCommand(cmd, cobra.ExactArgs(1), func(cmd *cobra.Command, c *server.Config, run jobRun) error {
 		return run.with(cmd.Context(), c, func(_ *server.S3Access, e jobs.Endpoint) error {
@@ -34,7 +34,7 @@ func jobCommand(cmd *cobra.Command, do func(context.Context, *jobs.Job) error) *
 	})
 }
 
-// newJobCommand is an operatorCommand with the flags of jobs. Without an argument the job is for all buckets.
+// newJobCommand makes an operatorCommand with the flags of jobs. Without an argument the job is for all buckets.
 func newJobCommand(cmd *cobra.Command, args cobra.PositionalArgs, do func(*cobra.Command, *server.Config, jobRun) error) *cobra.Command {
 	var run jobRun
 	cmd.Args = args
@@ -64,7 +64,7 @@ func newJobCommand(cmd *cobra.Command, args cobra.PositionalArgs, do func(*cobra
 	return cmd
 }
 
-// with gives the job the waxseal that it works at.
+// with calls do with the waxseal for the job: the waxseal at endpoint, or the waxseal of the data directory.
 func (r jobRun) with(ctx context.Context, c *server.Config, do func(*server.S3Access, jobs.Endpoint) error) error {
 	return server.WithS3(ctx, c, r.endpoint, r.task, r.stderr, func(a *server.S3Access) error {
 		return do(a, jobs.Endpoint{

@@ -15,7 +15,7 @@ import (
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
-// run is main with its surroundings as arguments. Whatever goes wrong is one line on stderr.
+// run is main with arguments and outputs as parameters. Any error is a single line on stderr.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := interruptible()
 	defer stop()
@@ -34,7 +34,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// exitPlaintext is verify's exit code for objects that are whole and not encrypted.
+// exitPlaintext is verify's exit code for intact objects without encryption.
 const exitPlaintext = 3
 
 // exitError is an error with an exit code of its own.
@@ -46,10 +46,10 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// interruptible is a context that the first SIGINT or SIGTERM ends. The second ends the process.
+// interruptible returns a context that the first SIGINT or SIGTERM cancels. A second signal ends the process.
 func interruptible() (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // the default action is back: the next signal kills
+	context.AfterFunc(ctx, stop) // restores the default action: the next signal kills
 	return ctx, stop
 }
 

@@ -9,8 +9,8 @@ import (
 	"waxseal/proxy/server"
 )
 
-// operatorCommand is a command on a data directory, whether a waxseal serves from it or not. It takes serve's whole
-// configuration; its help has only the flags that matter to it.
+// operatorCommand makes a command for a data directory, in service or not. The command takes serve's whole
+// configuration; its help lists only the flags relevant to it.
 func operatorCommand(cmd *cobra.Command, run func(*cobra.Command, *server.Config, []string) error, shown ...string) *cobra.Command {
 	c := server.Default()
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -48,7 +48,7 @@ func fetchURL(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("fetched"), fmt.Appendf(body, "status %d\n", resp.StatusCode), 0o600))
 }
 
-// rootCreds are those of the script's environment, else those that the first start made.
+// rootCreds returns root's credentials from the script's environment, else the credentials made at the first start.
 func rootCreds(ts *testscript.TestScript) (c server.Credentials) {
 	if access := ts.Getenv("WAXSEAL_ACCESS_KEY"); access != "" {
 		return server.Credentials{AccessKey: access, SecretKey: ts.Getenv("WAXSEAL_SECRET_KEY")}
@@ -68,7 +68,7 @@ func makeKMSKey(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], aws.ToString(out.KeyMetadata.Arn))
 }
 
-// s3As is minio-go as a user.
+// s3As returns a minio-go client for a user.
 func s3As(ts *testscript.TestScript, user string) *minio.Core {
 	creds := rootCreds(ts)
 	if user != "root" {
@@ -109,7 +109,7 @@ func useS3(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// putAs puts size zeros, in parts of 5 MiB when they are many.
+// putAs puts an object of size zero bytes, in parts of 5 MiB if it is larger.
 func putAs(client *minio.Core, bucket, key string, size int, how []string) error {
 	ctx := context.Background()
 	if err := client.MakeBucket(ctx, bucket, minio.MakeBucketOptions{}); err != nil &&
@@ -210,7 +210,7 @@ func readDelivered(ctx context.Context, client *minio.Core, bucket, key string) 
 	return document.Records, errors.Join(json.NewDecoder(z).Decode(&document), z.Close())
 }
 
-// headers are a request's encryption headers as minio-go takes them, without a check of its own.
+// headers passes a request's encryption headers through minio-go without minio-go's own checks.
 type headers http.Header
 
 func (h headers) Type() encrypt.Type { return encrypt.KMS }
@@ -220,7 +220,7 @@ func (h headers) Marshal(into http.Header) {
 	}
 }
 
-// startTransit runs a Transit engine with these keys.
+// startTransit runs a Transit engine with the given keys.
 func startTransit(ts *testscript.TestScript, _ bool, args []string) {
 	s := httptest.NewServer(keystoretest.NewTransit(ts.Getenv("WAXSEAL_KMS_TOKEN"), args...))
 	ts.Defer(s.Close)

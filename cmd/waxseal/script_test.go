@@ -25,22 +25,22 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"waxseal": ma
 // TestScripts runs the program as a person does: testdata/*.txt.
 //
 //	start NAME ARGS...  a server on free ports in the background, output in NAME.out and NAME.err; sets S3, KMS and ADMIN
-//	end NAME            ends it as a service manager does, and wants it to end well
+//	end NAME            stops it as a service manager does, and requires a clean exit
 //	signal NAME SIGNAL  sends TERM or HUP and does not wait
-//	gone NAME           waits for the end of a server that a signal ends at once
+//	gone NAME           waits for the end of a server whose signal ends it at once
 //	crash NAME          ends it as a power cut does
 //	private FILE...     nobody else can read the files
 //	put S3URL BYTES     makes the bucket if need be and puts an object, as root
 //
 // and, in script_kms_test.go:
 //
-//	freeaddr NAME                        sets NAME to a loopback address that nobody listens at
-//	fetch URL                            puts an answer's body into the file fetched
+//	freeaddr NAME                        sets NAME to a free loopback address
+//	fetch URL                            writes a response body to the file fetched
 //	kmskey NAME                          makes a KMS key at $KMS as root; sets NAME to its ARN
 //	transit KEY...                       a Transit engine with these keys in the background; sets TRANSIT
 //	s3 USER put S3URL BYTES [MODE [KEY]] puts an object as root, or as a user NAME with AKIANAME and NAME-secret
 //	s3 USER get S3URL BYTES              reads it again
-//	delivered BUCKET EVENT COUNT         waits until so many records of an event are in the audit bucket
+//	delivered BUCKET EVENT COUNT         waits until the audit bucket has COUNT records of EVENT
 func TestScripts(t *testing.T) {
 	noBuiltins(t)
 	testscript.Run(t, testscript.Params{
@@ -58,7 +58,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// noBuiltins keeps testscript's own stop and kill out: they end a script, or something else, where a server was meant.
+// noBuiltins fails for scripts with testscript's own stop and kill, which do not act on the servers.
 func noBuiltins(t *testing.T) {
 	t.Helper()
 	scripts, err := filepath.Glob("testdata/*.txt")
@@ -107,7 +107,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(cmd.Start())
 	ts.Defer(func() {
 		if cmd.ProcessState == nil {
-			_ = cmd.Process.Kill() // it may have ended by itself
+			_ = cmd.Process.Kill() // the process may have ended already
 			_ = cmd.Wait()
 		}
 	})
@@ -146,7 +146,7 @@ func signalServer(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: signal NAME TERM|HUP")
 	}
 	ts.Check(running(ts)[args[0]].Process.Signal(sig[args[1]]))
-	time.Sleep(200 * time.Millisecond) // it has been taken by now
+	time.Sleep(200 * time.Millisecond) // by now the program has taken the signal
 }
 
 func goneServer(ts *testscript.TestScript, neg bool, args []string) {
@@ -221,7 +221,7 @@ func spoilFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(largest, b, 0o600))
 }
 
-// truncateFile leaves of a bbolt file its first pages.
+// truncateFile cuts a bbolt file after its first pages.
 func truncateFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), 4*int64(os.Getpagesize())))
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestNoSecretInConfigErrors: what is wrong about a configuration is said without the secrets in it.
+// TestNoSecretInConfigErrors checks that configuration errors contain no secret.
 func TestNoSecretInConfigErrors(t *testing.T) {
 	const secret = "TOPSECRETPASSWORD"
 	for _, flag := range []string{"--upstream-endpoint", "--kms-endpoint"} {

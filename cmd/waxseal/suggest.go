@@ -10,7 +10,7 @@ import (
 	"waxseal/proxy/server"
 )
 
-// unknownCommand refuses arguments of the program that are no command.
+// unknownCommand returns an error for an argument that is no command.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -26,7 +26,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// unknownFlag adds to pflag's error about an unknown flag which one may have been meant.
+// unknownFlag adds the likeliest flag name to pflag's error about an unknown flag.
 func unknownFlag(cmd *cobra.Command, err error) error {
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !unknown {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestUnknownVariableStopsEveryCommand: whatever reads the configuration refuses it.
+// TestUnknownVariableStopsEveryCommand checks that every command with a configuration refuses an unknown variable.
 func TestUnknownVariableStopsEveryCommand(t *testing.T) {
 	t.Setenv("WAXSEAL_UPSTREAM_ENDPIONT", "https://store.example")
 	for _, args := range [][]string{

@@ -12,7 +12,8 @@ import (
 	"waxseal/proxy/server"
 )
 
-// TestVerifyOfPlaintext: the command ends with a code of its own, unless it is told that there may be plaintext.
+// TestVerifyOfPlaintext checks verify's exit codes: plaintext has a code of its own unless --allow-plaintext is given,
+// and damage has the general code.
 func TestVerifyOfPlaintext(t *testing.T) {
 	store, url := proxytest.StartUpstream(t, proxytest.Options{}, "photos")
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")

@@ -26,8 +26,8 @@ func printVersion(cmd *cobra.Command, _ []string) error {
 	return err
 }
 
-// helpOrVersion is what waxseal without a command does. cobra's own --version would want a template, and text/template
-// calls methods by name: with it in the program, the linker keeps every exported method of every type, 8 MB of them.
+// helpOrVersion runs for waxseal without a command. cobra's own --version needs a template, and text/template calls
+// methods by name: with it in the program, the linker keeps every exported method of every type, 8 MB of them.
 func helpOrVersion(cmd *cobra.Command, args []string) error {
 	if asked, err := cmd.Flags().GetBool("version"); err != nil || !asked {
 		return errors.Join(err, cmd.Help())
@@ -35,12 +35,12 @@ func helpOrVersion(cmd *cobra.Command, args []string) error {
 	return printVersion(cmd, args)
 }
 
-// versionText is the line of `waxseal version` and `waxseal --version`.
+// versionText returns the line of `waxseal version` and `waxseal --version`.
 func versionText() string {
 	return fmt.Sprintf("waxseal %s%s %s %s/%s", version, revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// revision is the commit that the program was built from, where the build recorded it.
+// revision returns the commit of the build, if the build recorded it.
 func revision() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

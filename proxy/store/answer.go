@@ -10,17 +10,19 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// Drain reads a small rest of an answer so that its connection can be used again, and closes it.
+// Drain reads up to 64 KiB of the rest of a response body, so that the connection can be used again, and closes the
+// body.
 func Drain(resp *http.Response) {
 	io.CopyN(io.Discard, resp.Body, 64<<10)
 	resp.Body.Close()
 }
 
-// ReadDocument reads a whole XML answer.
+// ReadDocument reads a whole XML response.
 func ReadDocument(resp *http.Response) ([]byte, error) {
 	defer resp.Body.Close()
 	var b bytes.Buffer
-	// As much as a page of a listing is read into one piece; beyond that memory grows with what really comes.
+	// Room for a page of a listing is allocated at once. Beyond that, memory grows with the bytes received and not with
+	// the Content-Length announced.
 	b.Grow(int(min(max(resp.ContentLength, 0), 1<<20)) + bytes.MinRead)
 	if _, err := b.ReadFrom(io.LimitReader(resp.Body, MaxDocument+1)); err != nil {
 		return nil, fmt.Errorf("%w: reading its answer: %w", ErrUnreachable, err)
@@ -31,10 +33,10 @@ func ReadDocument(resp *http.Response) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// MaxDocument bounds an XML document or error that the store sends.
+// MaxDocument bounds an XML document or error from the store.
 const MaxDocument = 16 << 20
 
-// Failure returns the error that an answer of the store is: an AnswerError, or ErrCredentialsRefused.
+// Failure returns the error of a response: an AnswerError, or ErrCredentialsRefused.
 func Failure(resp *http.Response) error {
 	b, err := ReadDocument(resp)
 	if err != nil {
@@ -50,11 +52,10 @@ func Failure(resp *http.Response) error {
 	return &AnswerError{Cause: e, Header: resp.Header}
 }
 
-// ETagOf returns the ETag of the store, without quotes.
+// ETagOf returns the store's ETag without quotes.
 func ETagOf(h http.Header) string { return strings.Trim(h.Get("Etag"), `"`) }
 
-// Result decodes the document that the store answered with. A long operation can fail with an error document behind
-// status 200.
+// Result decodes the XML document of a response. A long operation can fail with an error document behind status 200.
 func Result(resp *http.Response, doc any) error {
 	if resp.StatusCode != http.StatusOK {
 		return Failure(resp)

@@ -24,7 +24,7 @@ import (
 	"waxseal/sse"
 )
 
-// Config names the store.
+// Config says how to reach the store.
 type Config struct {
 	Endpoint    string // http://host:port or https://host
 	Region      string // default us-east-1
@@ -32,9 +32,10 @@ type Config struct {
 	SecretKey   string
 	VirtualHost bool        // bucket in the host name instead of the path
 	TLS         *tls.Config // a custom CA, for example
-	// Idle is how long the store may take no byte of a body, or give none of an answer; default a minute.
+	// Idle bounds the silence of the store: the time in which it reads no byte of a body, or sends no byte of a
+	// response. The default is a minute.
 	Idle time.Duration
-	// Local is a store in this process, which stands for all of the above but the region.
+	// Local is a store in this process. It replaces all the fields above but Region.
 	Local *Local
 }
 
@@ -44,10 +45,10 @@ type Client struct {
 	base   *url.URL
 	client *http.Transport
 	signer *sigv4.Signer
-	// idle is how long the store may take no byte of a body, or give none of an answer.
+	// idle is Config.Idle with its default.
 	idle time.Duration
-	// plainBodies is for a store without trailers: bodies go up with a plain Content-Length, and are broken off by a
-	// reset (see New).
+	// plainBodies is set for a store without trailers: bodies are sent with a plain Content-Length, and an abort resets
+	// the connection (see New).
 	plainBodies atomic.Bool
 	probed      atomic.Pointer[Capabilities]
 }
@@ -86,7 +87,8 @@ func New(cfg Config) (*Client, error) {
 				return nil, err
 			}
 			if tcp, ok := conn.(*net.TCPConn); ok && u.plainBodies.Load() {
-				// Closing then resets: a store takes a plain close in the middle of a body for its end.
+				// Close then resets the connection: such a store takes a plain close in the middle of a body for the
+				// body's end.
 				if err := tcp.SetLinger(0); err != nil {
 					return nil, errors.Join(err, conn.Close())
 				}
@@ -98,19 +100,19 @@ func New(cfg Config) (*Client, error) {
 		MaxIdleConns:        upstreamConns,
 		MaxIdleConnsPerHost: upstreamConns,
 		IdleConnTimeout:     90 * time.Second,
-		// The store's bytes are what clients compare: never let the transport unpack them.
+		// Clients compare the stored bytes, so the transport must never decompress them.
 		DisableCompression: true,
 		WriteBufferSize:    128 << 10,
-		// Below a segment's size, so that segments are read straight into their buffers.
+		// A buffer smaller than a segment: segments are then read straight into their own buffers.
 		ReadBufferSize:    32 << 10,
 		ForceAttemptHTTP2: false,
 	}
 	return u, nil
 }
 
-// storeConn sends a streamed body in pieces of a whole sealed segment and its frame, each in one write. A TCP connection's
-// own ReadFrom would make two of each, in io.Copy's buffer of 32 KiB.
-// A write that the store does not take in time fails: reads are watched where it is known what is waited for (stall.go).
+// storeConn writes each sealed segment of a streamed body, with its frame, in a single write. ReadFrom of a TCP
+// connection would take two, because io.Copy's buffer has 32 KiB. Every write has a deadline. Reads have their limits
+// in roundTrip, where the kind of request is known (watchdog.go).
 type storeConn struct {
 	net.Conn
 	idle time.Duration
@@ -127,20 +129,20 @@ type streamBuffer [sse.SegmentSize + 1<<10]byte
 
 var streamBuffers = sync.Pool{New: func() any { return new(streamBuffer) }}
 
-// ReadFrom is what net/http sends a body with that it does not have in memory.
+// ReadFrom is called by net/http for a body outside memory.
 func (c storeConn) ReadFrom(r io.Reader) (int64, error) {
 	buf := streamBuffers.Get().(*streamBuffer)
 	defer streamBuffers.Put(buf)
 	return io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{r}, buf[:])
 }
 
-// Region is the region that requests are signed for.
+// Region returns the region for which requests are signed.
 func (u *Client) Region() string { return u.cfg.Region }
 
-// Close gives the idle connections up.
+// Close closes the idle connections.
 func (u *Client) Close() { u.client.CloseIdleConnections() }
 
-// Request is one request to the store.
+// Request is a request to the store.
 type Request struct {
 	Method string
 	Bucket string
@@ -148,25 +150,27 @@ type Request struct {
 	Query  string // encoded
 	Header http.Header
 
-	// At most one of the two. A body in memory can be sent again; a stream cannot. A stream ends, and is committed by
-	// the store, only when its reader has returned io.EOF: any other error cuts it before its trailer.
+	// At most one of Body and Stream is set. A body in memory can be sent again; a stream cannot. A stream ends, and
+	// the store commits it, only after its reader has returned io.EOF: any other error cuts the body before its
+	// trailer.
 	Body   []byte
 	Stream io.Reader
-	Size   int64 // of stream
+	Size   int64 // size of Stream
 
-	Creds *Credentials // nil: the requester's where they have some, else waxseal's own
-	Own   bool         // waxseal's own in any case: a look behind a request that was authorised already
+	Creds *Credentials // nil: the requester's credentials at the store, if any, else waxseal's own
+	Own   bool         // always waxseal's own credentials: a lookup for a request that was authorised already
 
-	Conditions map[string][]string // of an anonymous request, for the policies of a store in this process
+	Conditions map[string][]string // of an anonymous request, for the policies of a Local store
 }
 
-// Credentials sign a request at the store.
+// Credentials sign a request for the store.
 type Credentials struct{ AccessKey, SecretKey string }
 
-// Anonymous requests go to the store unsigned: its own policies and ACLs say what everybody may do.
+// Anonymous marks a request that goes to the store unsigned: the store's own policies and ACLs say what everybody may
+// do.
 var Anonymous = new(Credentials)
 
-// Send builds, signs and sends a request, again where that is safe, and returns the store's answer whatever its
+// Send builds, signs and sends a request, retries it where that is safe, and returns the store's response with any
 // status. The caller closes the body.
 func (u *Client) Send(ctx context.Context, r *Request) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
@@ -190,8 +194,7 @@ func (u *Client) Send(ctx context.Context, r *Request) (*http.Response, error) {
 	}
 }
 
-// again says whether a request may be sent once more: only when its body can be, and when doing it twice is the same
-// as doing it once.
+// again reports whether a request may be retried: its body can be sent again, and the request is idempotent.
 func (u *Client) again(ctx context.Context, r *Request, resp *http.Response, err error) bool {
 	if r.Stream != nil || ctx.Err() != nil {
 		return false
@@ -223,10 +226,10 @@ func (u *Client) once(ctx context.Context, r *Request) (*http.Response, error) {
 	return u.roundTrip(ctx, r, whole)
 }
 
-// unsignedPayload is what a signature says of a body that it does not cover.
+// unsignedPayload is the x-amz-content-sha256 of a body outside the signature.
 const unsignedPayload = "UNSIGNED-PAYLOAD"
 
-// smallBody is the size up to which a body is framed in memory: head and body then go out in one write, not in three.
+// smallBody bounds the bodies that are framed in memory: head and body then go out in one write instead of three.
 const smallBody = 128 << 10
 
 // wholeBody is a framed body in memory.
@@ -245,13 +248,13 @@ func readFramed(body framed) (*wholeBody, error) {
 
 func (w *wholeBody) encodedSize() int64 { return int64(len(w.b)) }
 
-// reader is what net/http knows to be in memory.
+// reader returns a body of a type that net/http recognises as being in memory.
 func (w *wholeBody) reader() io.ReadCloser { return io.NopCloser(bytes.NewReader(w.b)) }
 
 func (w *wholeBody) Read([]byte) (int, error) { return 0, io.EOF }
 func (w *wholeBody) Close() error             { return nil }
 
-// build makes the signed HTTP request. stream is the body where r has one that is not in memory.
+// build makes the signed HTTP request. stream is its body, or nil if the body is r.Body or empty.
 func (u *Client) build(ctx context.Context, r *Request, stream framed) *http.Request {
 	req := (&http.Request{
 		Method:     r.Method,
@@ -327,7 +330,7 @@ func (u *Client) url(r *Request) *url.URL {
 	switch {
 	case r.Bucket == "":
 		v.Path = "/"
-	case u.cfg.VirtualHost && !Reserved(firstSegment(r.Key)): // else the store would look at the path before the host
+	case u.cfg.VirtualHost && !Reserved(firstSegment(r.Key)): // a reserved first segment needs path style: the store would look at the path before the host
 		v.Host = r.Bucket + "." + v.Host
 		v.Path = "/" + r.Key
 	case r.Key == "":
@@ -345,7 +348,7 @@ func firstSegment(key string) string {
 	return segment
 }
 
-// joinEncoding puts aws-chunked in front of a client's own content encoding. Stores keep the rest.
+// joinEncoding prepends aws-chunked to the client's own Content-Encoding. Stores keep only the client's.
 func joinEncoding(own string) string {
 	if own == "" {
 		return "aws-chunked"

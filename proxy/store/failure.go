@@ -10,15 +10,15 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// Redirected is for a store that sends its client elsewhere. That client is waxseal, which goes where it is configured
-// to: the requester would send plaintext there.
+// Redirected returns the error for a redirect from the store. The client of the store is waxseal, which keeps to its
+// configured endpoint: a requester who followed the redirect would send plaintext past waxseal.
 func Redirected(resp *http.Response) error {
 	Drain(resp)
 	return fmt.Errorf("%w: it answered %s and named %q: is that its endpoint and region?", ErrUnreachable, resp.Status, resp.Header.Get("Location"))
 }
 
-// refusedCredentials is the error of a store that does not take waxseal's signature: the operator's concern. To a client,
-// whose own signature was good, the store's answer would be wrong, and would show it waxseal's access key.
+// refusedCredentials returns an error if the store refuses waxseal's own signature. This is the operator's concern: the
+// client's signature was good, and the store's response would show the client waxseal's access key.
 func refusedCredentials(e *s3.Error) error {
 	switch e.Code {
 	case s3.SignatureDoesNotMatch, s3.InvalidAccessKeyID, "RequestTimeTooSkewed", "RequestExpired", "ExpiredToken", "InvalidToken",
@@ -37,18 +37,18 @@ func refusedCredentials(e *s3.Error) error {
 
 var (
 	ErrUnreachable = errors.New("the store did not answer")
-	// ErrCredentialsRefused is a store that does not take the signature of a request.
+	// ErrCredentialsRefused is returned if the store refuses the signature of a request.
 	ErrCredentialsRefused = fmt.Errorf("%w: it refused the credentials that waxseal has for it", ErrUnreachable)
 	ErrClientGone         = errors.New("the client is gone")
 )
 
-// Unanswered returns the error of a request without an answer: the error of its body, the reason for which its context
+// Unanswered returns the error of a request without a response: the error of its body, the reason for which its context
 // ended, or ErrUnreachable.
 func Unanswered(ctx context.Context, err error) error {
 	var own *s3.Error
 	switch {
 	case errors.As(err, &own):
-		// The body's own reader failed: the client's fault, or a check's verdict.
+		// The body's own reader failed: the client broke off, or a checksum or size was wrong.
 		return err
 	case errors.Is(err, ErrBodyRefused):
 		return err
@@ -60,7 +60,7 @@ func Unanswered(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ErrUnreachable, err)
 }
 
-// AnswerError is an error that the store answered: its code, and the headers beside it.
+// AnswerError is an error response of the store: its code, and its headers.
 type AnswerError struct {
 	Cause  *s3.Error
 	Header http.Header
@@ -70,7 +70,8 @@ func (a *AnswerError) Error() string { return "the store answered " + a.Cause.Er
 
 func (a *AnswerError) Unwrap() error { return a.Cause }
 
-// CodeForStatus returns the code for an answer that has only a status: an answer to a HEAD, or a load balancer's page.
+// CodeForStatus returns the error code for a response with a status and no error document: of a HEAD, or a load
+// balancer's page.
 func CodeForStatus(status int) s3.Code {
 	switch status {
 	case http.StatusBadRequest:

@@ -12,7 +12,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// Check reports the Health of a store that nothing is served from yet.
+// Check reports the Health of a store before anything is served from it.
 func Check(ctx context.Context, cfg Config) error {
 	up, err := New(cfg)
 	if err != nil {
@@ -22,9 +22,9 @@ func Check(ctx context.Context, cfg Config) error {
 	return up.Health(ctx)
 }
 
-// Health sends a signed request and returns what keeps waxseal from working with the store: no answer, credentials or a
-// region that it refuses, TLS on one side only, a server that does not speak S3. An answer that these credentials may not
-// list buckets is health: the store knew them.
+// Health sends a signed request and returns the reason for which waxseal cannot work with the store: no response,
+// refused credentials or region, TLS on one side only, or a server that does not speak S3. AccessDenied for ListBuckets
+// is healthy: the store knew the credentials.
 func (u *Client) Health(ctx context.Context) error {
 	resp, err := u.once(ctx, &Request{Method: http.MethodGet})
 	if err != nil {
@@ -55,13 +55,13 @@ func (u *Client) Health(ctx context.Context) error {
 	return nil
 }
 
-// namesRegion reports whether an error that is about the signature is about its region, as versitygw's
-// SignatureDoesNotMatch can be.
+// namesRegion reports whether an error about the signature is about its region: versitygw answers SignatureDoesNotMatch
+// for a wrong region.
 func namesRegion(e *s3.Error) bool {
 	return refusedCredentials(&s3.Error{Code: e.Code}) != nil && strings.Contains(strings.ToLower(e.Message), "region")
 }
 
-// explain says what an error without an answer most likely means.
+// explain adds the likeliest cause to an error without a response, if it recognises the error.
 func (u *Client) explain(err error) error {
 	var plain tls.RecordHeaderError
 	var unknown x509.UnknownAuthorityError

@@ -8,26 +8,27 @@ import (
 	"net/url"
 )
 
-// Local is a store in this process. It takes requests without a signature: their context says whose they are.
+// Local is a store in this process. Its requests are unsigned: the context names the requester.
 type Local struct {
-	// Transport serves a request in the caller's goroutine. It commits a body only once its reader has said io.EOF.
+	// Transport serves a request in the caller's goroutine. It commits a body only after the body's reader has returned
+	// io.EOF.
 	Transport http.RoundTripper
-	// Owner and Anonymous mark the context of a request as waxseal's own, or as one of nobody in particular, with what
-	// the store's policies may look at.
+	// Owner marks the context of a request as waxseal's own. Anonymous marks it as unsigned, with the condition values
+	// for the store's policies.
 	Owner     func(context.Context) context.Context
 	Anonymous func(ctx context.Context, conditions map[string][]string) context.Context
 }
 
-// localBase is where a store in this process would be.
+// localBase is the URL of requests to a store in this process.
 var localBase = url.URL{Scheme: "http", Host: "embedded"}
 
-// localCapabilities are those of a store in this process: it is asked for nothing that it does not do.
+// localCapabilities returns the capabilities of a store in this process. They are known, so no probe is needed.
 func localCapabilities() Capabilities {
 	return Capabilities{Probed: true, Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfNoneMatch: true, CompleteIfMatch: true,
 		CopySourcePinned: true, DeleteIfMatch: true}
 }
 
-// local sends a request to a store in this process. Its body needs no frame: the reader's own error ends it.
+// local sends a request to a store in this process. Its body needs no frame: an error of the reader ends it.
 func (u *Client) local(ctx context.Context, r *Request) (*http.Response, error) {
 	if r.Creds == Anonymous {
 		ctx = u.cfg.Local.Anonymous(ctx, r.Conditions)

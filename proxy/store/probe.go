@@ -17,12 +17,13 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// Capabilities are what a store was seen to honour. Not all that answer 200 to a condition have looked at it.
+// Capabilities are the features that a store was seen to honour. A status 200 proves little: some stores ignore
+// conditions.
 type Capabilities struct {
 	Probed bool // false: assumed, because the store did not let waxseal make a scratch bucket
 
-	Trailers            bool // aws-chunked bodies with a checksum trailer, refused when it is wrong
-	CutCommits          bool // a body cut short by a close is committed all the same
+	Trailers            bool // aws-chunked bodies with a checksum trailer; a wrong checksum is refused
+	CutCommits          bool // a body cut short by a close is committed nevertheless
 	PutIfNoneMatch      bool // If-None-Match: * on PUT
 	PutIfMatch          bool // If-Match on PUT
 	CompleteIfNoneMatch bool // If-None-Match: * on CompleteMultipartUpload
@@ -30,35 +31,35 @@ type Capabilities struct {
 	CopySourcePinned    bool // x-amz-copy-source-if-match
 	DeleteIfMatch       bool // If-Match on DELETE; MinIO ignores it
 	CleansPaths         bool // "a//b" or "a/../b" is stored under another name, or refused
-	LockInHeadOnly      bool // a GET does not show an object's lock, as versitygw's does not
-	LosesNames          bool // a name that XML 1.0 cannot hold is listed as another one, or refused
-	FoldsFolders        bool // "a__XLDIR__" and "a/" are one object, as MinIO's are
+	LockInHeadOnly      bool // HEAD shows an object's lock and GET does not: versitygw
+	LosesNames          bool // a name outside XML 1.0 is listed as another name, or refused
+	FoldsFolders        bool // "a__XLDIR__" and "a/" are one object: MinIO
 }
 
-// assumedCapabilities hold until a probe has run: what every store tried honours, and nothing that only some do. Keys
-// that look like paths are refused: most stores tried would take one for another object's name, and overwrite it.
+// assumedCapabilities returns the capabilities that hold until a probe has run: only features that every tested store
+// honours. Keys that look like paths are refused: most tested stores would take "a//b" for "a/b", and overwrite it.
 func assumedCapabilities() Capabilities {
 	return Capabilities{Trailers: true, PutIfNoneMatch: true, PutIfMatch: true, CompleteIfNoneMatch: true, CompleteIfMatch: true,
 		CopySourcePinned: true, CleansPaths: true, LosesNames: true, FoldsFolders: true}
 }
 
-// Capabilities returns what the store was seen to honour; before a probe has run, what every store is taken to honour.
+// Capabilities returns the probed capabilities of the store, or the assumed capabilities before a probe has run.
 func (u *Client) Capabilities() Capabilities { return *u.probed.Load() }
 
-// Assume has requests go by caps until a probe.
+// Assume sets the capabilities that requests rely on until the next probe.
 func (u *Client) Assume(caps Capabilities) {
 	u.probed.Store(&caps)
 	u.plainBodies.Store(!caps.Trailers)
 }
 
-// Scratch is what a probe needs besides the store.
+// Scratch holds the dependencies of a probe.
 type Scratch struct {
 	Records ScratchRecords
 	Log     *slog.Logger
 	Now     func() time.Time
 }
 
-// ScratchRecords keeps the names of the scratch buckets that are at the store, so that they outlive the process.
+// ScratchRecords keeps the names of the scratch buckets at the store, so that the names outlive the process.
 type ScratchRecords interface {
 	Add(ctx context.Context, bucket string) error
 	Remove(ctx context.Context, bucket string) error
@@ -73,11 +74,11 @@ type probing struct {
 	now     func() time.Time
 }
 
-// Probe finds out what the store honours, in a scratch bucket that it makes and removes, and goes by it from then on.
-// It tries again until the store answers or ctx ends.
+// Probe finds out the store's capabilities in a scratch bucket, which it creates and removes. Requests rely on the
+// result from then on. Probe tries again until the store answers or ctx ends.
 func (u *Client) Probe(ctx context.Context, scratch Scratch) {
 	if u.cfg.Local != nil {
-		return // nothing of it is unknown
+		return // its capabilities are known
 	}
 	for wait := time.Second; ; wait = min(2*wait, time.Minute) {
 		err := u.ProbeOnce(ctx, scratch)
@@ -97,7 +98,7 @@ func (u *Client) Probe(ctx context.Context, scratch Scratch) {
 	}
 }
 
-// ProbeOnce probes a store that answers.
+// ProbeOnce runs a single probe; an unreachable store is an error.
 func (u *Client) ProbeOnce(ctx context.Context, scratch Scratch) error {
 	s := &probing{up: u, records: scratch.Records, log: scratch.Log, now: scratch.Now}
 	if err := s.sweepScratch(ctx); err != nil {
@@ -129,7 +130,7 @@ func (u *Client) ProbeOnce(ctx context.Context, scratch Scratch) error {
 	return nil
 }
 
-// prober asks one question after the other, each of a key of its own.
+// prober asks one question after another, each with a key of its own.
 type prober struct {
 	s      *probing
 	ctx    context.Context
@@ -163,10 +164,10 @@ func (p *prober) run() (c Capabilities, err error) {
 	return c, nil
 }
 
-// otherETag is no object's.
+// otherETag is the ETag of no object.
 const otherETag = `"00000000000000000000000000000000"`
 
-// do sends a request with waxseal's own credentials and gives status and body.
+// do sends a request with waxseal's own credentials and returns status and body.
 func (p *prober) do(method, key, query string, header http.Header, body []byte) (int, []byte, error) {
 	resp, err := p.s.up.Send(p.ctx, &Request{Method: method, Bucket: p.bucket, Key: key, Query: query, Header: header, Body: body})
 	if err != nil {
@@ -184,7 +185,7 @@ func (p *prober) expect(method, key, query string, header http.Header, body []by
 	return err
 }
 
-// otherAnswer is an answer of the store's that was not expected.
+// otherAnswer is an unexpected response of the store.
 type otherAnswer struct {
 	status int
 	code   s3.Code
@@ -194,7 +195,7 @@ func (e *otherAnswer) Error() string {
 	return fmt.Sprintf("the store answered %d %s", e.status, e.code)
 }
 
-// make makes the prober's bucket, once it is recorded. A store that refuses it has made none.
+// make records the prober's bucket and then creates it. If the store refuses, no bucket exists and the record goes.
 func (p *prober) make(header http.Header) error {
 	if err := p.s.records.Add(p.ctx, p.bucket); err != nil {
 		return err
@@ -207,8 +208,8 @@ func (p *prober) make(header http.Header) error {
 	return err
 }
 
-// create asks for the bucket. AWS wants its region named, but for us-east-1; a store that has no regions may know none
-// of the name that waxseal signs for.
+// create sends CreateBucket. AWS wants the region named, except for us-east-1. A store without regions may not know the
+// region of waxseal's signature, so the first attempt names none.
 func (p *prober) create(header http.Header) error {
 	err := p.expect(http.MethodPut, "", "", header, nil, http.StatusOK)
 	var answered *otherAnswer
@@ -227,7 +228,7 @@ func (p *prober) exists(key string) (bool, error) {
 	return status == http.StatusOK, err
 }
 
-// trailers sends a right trailer and a wrong one.
+// trailers sends a body with a right trailer and a body with a wrong trailer.
 func (p *prober) trailers() (bool, error) {
 	data := []byte("waxseal probes the store")
 	status, err := p.stream("trailer", bytes.NewReader(data), len(data))
@@ -244,7 +245,7 @@ func (p *prober) trailers() (bool, error) {
 	return resp.StatusCode >= 400 && !there, err
 }
 
-// wrongTrailer spoils the checksum of the body before it.
+// wrongTrailer spoils the checksum of its body.
 type wrongTrailer struct{ *trailerBody }
 
 func (w *wrongTrailer) Read(b []byte) (int, error) {
@@ -261,14 +262,14 @@ func (p *prober) stream(key string, src io.Reader, size int) (int, error) {
 	return resp.StatusCode, nil
 }
 
-// cutCommits breaks a body off in the way that waxseal breaks bodies off.
+// cutCommits aborts a body as Send aborts bodies, and looks whether the store committed it.
 func (p *prober) cutCommits() (bool, error) {
 	const size = 300_000
 	_, err := p.stream("cut", io.MultiReader(bytes.NewReader(make([]byte, size-1)), failing{}), size)
 	if err == nil {
 		return false, errors.New("a broken body was answered")
 	}
-	// The store may still be working on what it got.
+	// The store may still be working on the bytes received.
 	for range 5 {
 		if there, err := p.exists("cut"); there || err != nil {
 			return there, err
@@ -282,7 +283,7 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, ErrBodyRefused }
 
-// putRefused says whether a condition that does not hold stops a PUT over an existing object.
+// putRefused reports whether the store refuses a PUT over an existing object if its condition fails.
 func (p *prober) putRefused(key, header, value string) (bool, error) {
 	if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
 		return false, err
@@ -291,7 +292,7 @@ func (p *prober) putRefused(key, header, value string) (bool, error) {
 	return status == http.StatusPreconditionFailed, err
 }
 
-// completeRefused is putRefused for Complete.
+// completeRefused reports the same of CompleteMultipartUpload.
 func (p *prober) completeRefused(key, header, value string) (bool, error) {
 	if err := p.expect(http.MethodPut, key, "", nil, []byte("1"), http.StatusOK); err != nil {
 		return false, err
@@ -340,7 +341,7 @@ func (p *prober) deleteIfMatch() (bool, error) {
 	return p.exists("delete")
 }
 
-// cleansPaths looks for what a key that looks like a path became.
+// cleansPaths reports whether keys such as "path//double" are refused or stored under another name.
 func (p *prober) cleansPaths() (bool, error) {
 	for _, key := range []string{"path//double", "path/../up"} {
 		status, _, err := p.do(http.MethodPut, key, "", nil, []byte("1"))
@@ -361,14 +362,14 @@ func (p *prober) cleansPaths() (bool, error) {
 	return false, nil
 }
 
-// lockInHeadOnly compares what HEAD and GET show of a lock, in a bucket of its own: only a new one can have locks. The
-// lock ends by itself, should nobody be left to lift it.
+// lockInHeadOnly compares the lock headers of HEAD and GET. It needs a bucket of its own, because only a new bucket can
+// have object lock enabled. The lock expires by itself, in case this process ends before it can remove the object.
 func (p *prober) lockInHeadOnly() (bool, error) {
 	l := &prober{s: p.s, ctx: p.ctx, bucket: p.bucket + "-lock"}
 	if err := l.make(http.Header{"X-Amz-Bucket-Object-Lock-Enabled": {"true"}}); err != nil {
 		var answered *otherAnswer
 		if errors.As(err, &answered) {
-			err = nil // no locks
+			err = nil // the store has no object lock
 		}
 		return false, err
 	}

@@ -7,8 +7,8 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// losesNames looks for names that XML 1.0 cannot hold in a listing with encoding-type=url. A store that does not know
-// this parameter shows U+FFFD in the place of such characters: nobody can tell which object is meant.
+// losesNames looks for names outside XML 1.0 in a listing with encoding-type=url. A store without this parameter shows
+// U+FFFD instead of such characters: nobody can tell the object's name.
 func (p *prober) losesNames() (bool, error) {
 	names := []string{"name\x01", "name\uFFFE", "name\uFFFF"}
 	for _, name := range names {
@@ -36,7 +36,7 @@ func (p *prober) losesNames() (bool, error) {
 	return false, nil
 }
 
-// foldsFolders looks for a name under its folder's, where nothing was written.
+// foldsFolders writes the key "folder__XLDIR__" and looks for an object at "folder/", where nothing was written.
 func (p *prober) foldsFolders() (bool, error) {
 	status, _, err := p.do(http.MethodPut, "folder"+FolderSuffix, "", nil, []byte("1"))
 	if err != nil || status != http.StatusOK {
@@ -45,5 +45,6 @@ func (p *prober) foldsFolders() (bool, error) {
 	return p.exists("folder/")
 }
 
-// FolderSuffix is what MinIO puts in the place of the slash at the end of a folder's key, and takes for it.
+// FolderSuffix replaces the slash at the end of a folder's key inside MinIO. MinIO takes a client's key with this
+// suffix for the folder.
 const FolderSuffix = "__XLDIR__"

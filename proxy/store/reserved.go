@@ -2,7 +2,7 @@ package store
 
 import "strings"
 
-// Reserved says whether a path's first segment is an API of the store's own, which would obey waxseal's credentials.
+// Reserved reports whether a path's first segment is an API of the store's own, which would obey waxseal's credentials.
 func Reserved(segment string) bool {
 	for _, name := range []string{
 		"minio",          // MinIO's admin API, metrics, health, node RPCs

@@ -14,25 +14,25 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// The probe's scratch buckets are waxseal's own: clients do not see them, and none stays. Each has a record in the state
-// from before it is made until it is gone, so that the next start removes what a killed process left. Buckets of a state
-// that is lost, or of an earlier version, are known by their names, their age and their keys.
+// The probe's scratch buckets are waxseal's own: clients do not see them, and none stays. Each is recorded in the state
+// before it is created and until it is removed, so that the next start removes the buckets of a killed process. Buckets
+// without a record, from an earlier version or a lost state, are recognised by name, age and keys.
 
 // scratchName matches the names of scratch buckets.
 var scratchName = regexp.MustCompile(`^waxseal-probe-[0-9a-f]{12}(-lock)?$`)
 
 const (
-	scratchAge   = time.Hour        // of a scratch bucket without a record before it counts as left behind
-	scratchLock  = 5 * time.Second  // how long the object lock of the probe holds
-	scratchLimit = 10 * time.Second // how long the removal of a bucket is tried: beyond scratchLock
+	scratchAge   = time.Hour        // age at which a scratch bucket without a record counts as left behind
+	scratchLock  = 5 * time.Second  // duration of the probe's object lock
+	scratchLimit = 10 * time.Second // how long the removal of a bucket is tried: longer than scratchLock
 )
 
-// scratchKeys are all keys that a probe writes, and what a store may make of them.
+// scratchKeys are all the keys that a probe writes, and the names that a store may make of them.
 var scratchKeys = []string{"trailer", "trailer-wrong", "cut", "if-none-match", "if-match", "complete-none", "complete", "source", "copy",
 	"delete", "path//double", "path/../up", "path/double", "up", "locked",
 	"name\x01", "name\uFFFE", "name\uFFFF", "name\uFFFD", "folder" + FolderSuffix, "folder/"}
 
-// removeScratch removes a scratch bucket with everything in it, and its record. A locked object stays for a while.
+// removeScratch removes a scratch bucket with its contents, and its record. It tries again while an object is locked.
 func (s *probing) removeScratch(ctx context.Context, bucket string) error {
 	p := &prober{s: s, ctx: ctx, bucket: bucket}
 	limit := time.Now().Add(scratchLimit)
@@ -56,7 +56,7 @@ func (s *probing) removeScratch(ctx context.Context, bucket string) error {
 	}
 }
 
-// remove empties the bucket and deletes it. A bucket that is not there is removed.
+// remove empties the bucket and deletes it. A bucket that does not exist is no error.
 func (p *prober) remove() error {
 	for _, empty := range []func() error{p.removeUploads, p.removeVersions, p.removeObjects} {
 		if err := empty(); err != nil {
@@ -70,10 +70,10 @@ func (p *prober) remove() error {
 	return &otherAnswer{status, s3.ParseError(status, b).Code}
 }
 
-// bypass lifts the lock of the probe's own object.
+// bypass allows the removal of the probe's own locked object.
 var bypass = http.Header{"X-Amz-Bypass-Governance-Retention": {"true"}}
 
-// read asks for a list. Stores without versions or uploads refuse theirs: then there is nothing of the kind to remove.
+// read sends a list request. A store without versions or uploads refuses theirs: then there are none to remove.
 func (p *prober) read(query string, doc any) error {
 	status, b, err := p.do(http.MethodGet, "", query, nil, nil)
 	if err != nil || status != http.StatusOK {
@@ -82,7 +82,7 @@ func (p *prober) read(query string, doc any) error {
 	return s3.DecodeReply(bytes.NewReader(b), MaxDocument, doc)
 }
 
-// removeKnown removes all keys that a probe may have written: a store's list can leave out or rename some of them.
+// removeKnown removes every key from scratchKeys: the store's listing can omit or rename some of them.
 func (p *prober) removeKnown() error {
 	for _, key := range scratchKeys {
 		if _, _, err := p.do(http.MethodDelete, key, "", bypass, nil); err != nil {
@@ -92,7 +92,7 @@ func (p *prober) removeKnown() error {
 	return nil
 }
 
-// decoded is a key of a list that was asked for with encoding-type=url.
+// decoded returns a key from a listing, decoded if the store applied encoding-type=url.
 func decoded(encoding, key string) string {
 	if encoding != "url" {
 		return key
@@ -123,7 +123,7 @@ func (p *prober) removeVersions() error {
 	}
 	for _, v := range doc.Entries {
 		if v.VersionID == "" {
-			continue // removeObjects has it
+			continue // removeObjects removes it
 		}
 		if _, _, err := p.do(http.MethodDelete, decoded(doc.EncodingType, v.Key), "versionId="+s3.EscapeQuery(v.VersionID), bypass, nil); err != nil {
 			return err
@@ -156,7 +156,7 @@ func (p *prober) list() (keys []string, err error) {
 	return keys, nil
 }
 
-// sweepScratch removes the scratch buckets of processes that were killed.
+// sweepScratch removes the scratch buckets of killed processes.
 func (s *probing) sweepScratch(ctx context.Context) error {
 	recorded, err := s.records.All(ctx)
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *probing) sweepScratch(ctx context.Context) error {
 	}
 	var left []string
 	for _, bucket := range recorded {
-		if !scratchName.MatchString(bucket) { // it would be emptied
+		if !scratchName.MatchString(bucket) { // a bucket of any other name would be emptied
 			s.log.Error("a record of a probe's bucket names another bucket, which stays as it is", "bucket", bucket)
 			continue
 		}
@@ -184,7 +184,7 @@ func (s *probing) sweepScratch(ctx context.Context) error {
 	return nil
 }
 
-// oldScratch finds buckets with a scratch bucket's name and age that have nothing in them but a probe's keys.
+// oldScratch finds buckets with the name and age of a scratch bucket and with no keys but a probe's.
 func (s *probing) oldScratch(ctx context.Context) (found []string, err error) {
 	all := &prober{s: s, ctx: ctx}
 	var doc s3.ListAllMyBucketsResult
@@ -207,7 +207,7 @@ func (s *probing) oldScratch(ctx context.Context) (found []string, err error) {
 	return found, nil
 }
 
-// WithoutOwn takes scratch buckets, and the bucket of staged parts, out of the store's list of buckets.
+// WithoutOwn removes scratch buckets, and the staging bucket, from the store's ListBuckets response.
 func WithoutOwn(list []byte, staging string) []byte {
 	const begin, end = "<Bucket>", "</Bucket>"
 	var kept []byte
@@ -232,7 +232,7 @@ func bucketName(bucket []byte) []byte {
 	return name
 }
 
-// cleanup removes the prober's bucket, also when the process is ending.
+// cleanup removes the prober's bucket, even while the process is shutting down.
 func (p *prober) cleanup() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), 30*time.Second)
 	defer cancel()

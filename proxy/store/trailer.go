@@ -12,27 +12,27 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// checksumTrailer is what the store checks a sealed body with.
+// checksumTrailer is the header of the checksum with which the store checks a sealed body.
 const checksumTrailer = "x-amz-checksum-crc32c"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// ErrBodyRefused ends a body that must not be committed.
+// ErrBodyRefused ends a body that the store must not commit.
 var ErrBodyRefused = errors.New("the body was refused before the store could commit it")
 
 // trailerBody frames a body as aws-chunked with a CRC32C trailer:
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
 //
-// The frame is what makes an abort safe. A store that takes a body cut short by a close for a whole one (versitygw
-// does, over the old object) does not commit a body without its last chunk and trailer: so nothing is committed until
-// src has said io.EOF, which it does only when every check has passed.
+// The frame makes an abort safe. Some stores take a body cut short by a close for a whole body: versitygw does, and
+// replaces the old object. Even such a store does not commit a body without its last chunk and trailer. These are sent
+// only after src has returned io.EOF, and src returns io.EOF only after every check has passed.
 type trailerBody struct {
 	src   io.Reader
 	size  int64
 	left  int64
 	sum   hash.Hash32
-	frame []byte // frame bytes still to be sent: a chunk's head, its end, or the trailer
-	chunk int64  // bytes left in the chunk that is being sent
+	frame []byte // unsent bytes of the frame: a chunk's head, its end, or the trailer
+	chunk int64  // bytes left in the current chunk
 	state uint8
 	err   error
 }
@@ -43,14 +43,14 @@ const (
 	bodyDone
 )
 
-// storeChunk is the size of the chunks that go to the store. AWS asks for 8 KiB at least.
+// storeChunk is the size of the chunks sent to the store. AWS asks for at least 8 KiB.
 const storeChunk = 1 << 20
 
 func newTrailerBody(src io.Reader, size int64) *trailerBody {
 	return &trailerBody{src: src, size: size, left: size, sum: crc32.New(castagnoli)}
 }
 
-// encodedSize is the length of the framed body.
+// encodedSize returns the length of the framed body.
 func (t *trailerBody) encodedSize() int64 {
 	chunkSize := func(n int64) int64 { return int64(len(strconv.FormatInt(n, 16))) + 2 + n + 2 }
 	total := (t.size / storeChunk) * chunkSize(storeChunk)
@@ -78,7 +78,7 @@ func (t *trailerBody) Read(p []byte) (int, error) {
 			if err != nil {
 				t.err = err
 			} else if n > 0 {
-				// Give what there is: a slow client must not hold a store's connection silent.
+				// Return the bytes at hand: a slow client must not keep the store's connection silent.
 				return n, nil
 			}
 		case bodyDone:
@@ -91,7 +91,7 @@ func (t *trailerBody) Read(p []byte) (int, error) {
 	return n, t.err
 }
 
-// nextChunk puts the head of the next chunk in line, or the trailer once src has ended well.
+// nextChunk queues the head of the next chunk, or the trailer after src has returned io.EOF.
 func (t *trailerBody) nextChunk() error {
 	if t.left > 0 {
 		t.chunk = min(t.left, storeChunk)
@@ -121,7 +121,7 @@ func (t *trailerBody) readData(p []byte) (int, error) {
 		t.frame = []byte("\r\n")
 		t.state = chunkHead
 		if err == io.EOF {
-			err = nil // asked again, and must be said again, before the trailer
+			err = nil // expectEOF asks src again, which must return io.EOF again before the trailer
 		}
 		return n, err
 	}
@@ -131,7 +131,7 @@ func (t *trailerBody) readData(p []byte) (int, error) {
 	return n, err
 }
 
-// expectEOF makes src say that it has ended well.
+// expectEOF returns an error unless src returns io.EOF.
 func expectEOF(src io.Reader) error {
 	var b [1]byte
 	for range 100 {
@@ -153,8 +153,8 @@ func (t *trailerBody) Close() error {
 	return nil
 }
 
-// plainBody is a body without a frame, for a store that knows no trailers. It keeps the last byte back until src has
-// said io.EOF: what a store then commits was checked.
+// plainBody is a body without a frame, for a store without trailers. It keeps the last byte back until src has returned
+// io.EOF, so that the store commits only a checked body.
 type plainBody struct {
 	*trailerBody
 	held []byte
@@ -178,7 +178,7 @@ func (b *plainBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// readPlain reads up to the byte before the last, and puts the last aside.
+// readPlain reads up to the byte before the last, and keeps the last.
 func (b *plainBody) readPlain(p []byte) (int, error) {
 	if b.left == 1 {
 		b.held = make([]byte, 1)

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// ErrStalled is a store that has the connection open and sends nothing.
+// ErrStalled is returned if the store keeps the connection open and sends nothing.
 var ErrStalled = fmt.Errorf("%w: it sent nothing for too long", ErrUnreachable)
 
-// firstByte is how long the first byte of an answer may take, counted from the end of the request's body: reads are
-// answered from what is there, changes once they are durable, and a Complete or a copy of many gigabytes takes a store
-// minutes. idle is what a store may be silent for in the middle of an answer: a minute, unless a test has less.
+// firstByte returns the time limit for the first byte of a response, counted from the end of the request's body. Reads
+// get idle, changes twice idle because they must be durable first. CompleteMultipartUpload and copies get ten times
+// idle: many gigabytes take a store minutes. idle also limits the silence within a response: a minute, less in tests.
 func (r *Request) firstByte(idle time.Duration) time.Duration {
 	switch {
 	case r.Method == http.MethodPost && strings.Contains(r.Query, "uploadId="), r.Header.Get("X-Amz-Copy-Source") != "":
@@ -25,15 +25,15 @@ func (r *Request) firstByte(idle time.Duration) time.Duration {
 	return 2 * idle
 }
 
-// roundTrip sends a request and watches its answer. A store that stalls would hold the request, and its place among
-// those in flight, for ever.
+// roundTrip sends a request and watches its response. Without a limit, a stalled store would hold the request, and its
+// place among the requests in flight, for ever.
 func (u *Client) roundTrip(ctx context.Context, r *Request, stream framed) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{cancel: cancel, idle: u.idle}
 	limit := r.firstByte(u.idle)
 	w.timer = time.AfterFunc(limit, w.bite)
 	if body, ok := stream.(*gatedBody); ok && body.whenSent(func() { w.timer.Reset(limit) }) {
-		w.timer.Stop() // while the body goes up, its writes have a limit each
+		w.timer.Stop() // while the body is sent, each write has its own deadline
 	}
 	resp, err := u.client.RoundTrip(u.build(ctx, r, stream))
 	w.timer.Stop()
@@ -46,7 +46,7 @@ func (u *Client) roundTrip(ctx context.Context, r *Request, stream framed) (*htt
 	return resp, nil
 }
 
-// watchdog ends a request whose answer stands still.
+// watchdog ends a request whose response stalls.
 type watchdog struct {
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
@@ -55,7 +55,7 @@ type watchdog struct {
 
 func (w *watchdog) bite() { w.cancel(ErrStalled) }
 
-// why tells a request that was ended from one that failed.
+// why returns ErrStalled for a request ended by the watchdog, else err.
 func (w *watchdog) why(ctx context.Context, err error) error {
 	if context.Cause(ctx) == ErrStalled {
 		return ErrStalled
@@ -63,7 +63,8 @@ func (w *watchdog) why(ctx context.Context, err error) error {
 	return err
 }
 
-// watchedBody is an answer's body. Only the time that its reader waits for the store counts, and none between reads.
+// watchedBody is the body of a response. Only the time in which Read waits for the store counts, not the time between
+// reads.
 type watchedBody struct {
 	io.ReadCloser
 	ctx context.Context

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestFirstByte states how long a store may think, by kind of request.
+// TestFirstByte checks how long a store may take to answer, by kind of request.
 func TestFirstByte(t *testing.T) {
 	for _, c := range []struct {
 		r    Request
@@ -31,8 +31,8 @@ func TestFirstByte(t *testing.T) {
 	}
 }
 
-// TestURLOfStoresOwnPaths: with the bucket in the host's name, a key that a store would take for an API of its own goes
-// below the bucket's path.
+// TestURLOfStoresOwnPaths checks virtual-host style: a key under a store's own API goes below the bucket's path
+// instead.
 func TestURLOfStoresOwnPaths(t *testing.T) {
 	up, err := New(Config{Endpoint: "http://store.test", VirtualHost: true})
 	if err != nil {

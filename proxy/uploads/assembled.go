@@ -9,7 +9,7 @@ import (
 	"waxseal/sse"
 )
 
-// ObjectSum returns the object's checksum: of its parts' checksums, or combined from them.
+// ObjectSum returns the object's checksum: a checksum of the parts' checksums, or their combination.
 func ObjectSum(u *Upload, chosen []*Part) (sse.Checksum, error) {
 	sum := sse.Checksum{Algorithm: u.Checksum, Composite: u.Composite}
 	if !u.Composite {
@@ -33,13 +33,13 @@ func ObjectSum(u *Upload, chosen []*Part) (sse.Checksum, error) {
 	return sum, nil
 }
 
-// TagOf returns the object's ETag, in every mode: the MD5 of the parts' ETags, with their number.
+// TagOf returns the object's ETag, in every mode: the MD5 of the parts' ETags, with the number of parts.
 func TagOf(etags []string) sse.Tag {
 	h := md5.New()
 	for _, etag := range etags {
 		raw, err := hex.DecodeString(etag)
 		if err != nil {
-			raw = []byte(etag) // a store whose ETags are not hexadecimal
+			raw = []byte(etag) // an ETag that is not hexadecimal
 		}
 		h.Write(raw)
 	}
@@ -57,7 +57,7 @@ func ETagsOf(chosen []*Part) []string {
 	return etags
 }
 
-// ManifestOf makes the manifest of the object that the chosen parts become.
+// ManifestOf makes the manifest of the object completed from the chosen parts.
 func ManifestOf(u *Upload, chosen []*Part, sum sse.Checksum) *sse.Manifest {
 	m := &sse.Manifest{
 		UploadID: u.UploadID, ChecksumAlgorithm: u.Checksum, Tag: TagOf(ETagsOf(chosen)),

@@ -6,10 +6,10 @@ import (
 	"slices"
 )
 
-// Candidates are an upload's parts by number.
+// Candidates are an upload's parts, grouped by part number. A number has several if the client sent the part again.
 type Candidates map[int][]*Part
 
-// CandidatesOf sorts the sends of parts by number.
+// CandidatesOf groups parts by number.
 func CandidatesOf(all []*Part) Candidates {
 	c := make(Candidates)
 	for _, p := range all {
@@ -18,10 +18,10 @@ func CandidatesOf(all []*Part) Candidates {
 	return c
 }
 
-// Numbers returns the numbers of the parts, in order.
+// Numbers returns the part numbers in order.
 func (c Candidates) Numbers() []int { return slices.Sorted(maps.Keys(c)) }
 
-// Disputed reports whether only the store knows which send of a part counts.
+// Disputed reports whether several sends of a part went to the store. Only the store knows the valid one.
 func (c Candidates) Disputed(number int) bool {
 	n := 0
 	for _, p := range c[number] {
@@ -32,8 +32,9 @@ func (c Candidates) Disputed(number int) bool {
 	return n > 1
 }
 
-// Current is the send of a part that counts: of those at the store the one that it has now, of those held here the
-// last, and of these two the later. Without atStore a part that is not disputed is taken to be there.
+// Current returns the valid send of a part. Of the sends at the store it is the send whose ETag the store reports in
+// atStore; of the staged sends it is the last; between store and staging, the later counts. Without atStore, Current
+// takes the last send, which is right unless the part is disputed.
 func (c Candidates) Current(number int, atStore map[int]string) *Part {
 	var best *Part
 	for _, p := range c[number] {
@@ -47,8 +48,8 @@ func (c Candidates) Current(number int, atStore map[int]string) *Part {
 	return best
 }
 
-// MarkerAtStore is the highest number up to marker whose part the store has: MinIO lists nothing behind a marker that
-// is no part's.
+// MarkerAtStore returns the highest part number up to marker at the store: MinIO lists nothing after a marker without a
+// part.
 func (c Candidates) MarkerAtStore(marker int) (at int) {
 	for n, sends := range c {
 		if n > at && n <= marker && slices.ContainsFunc(sends, func(p *Part) bool { return p.Staged == "" }) {
@@ -58,7 +59,7 @@ func (c Candidates) MarkerAtStore(marker int) (at int) {
 	return at
 }
 
-// Found counts the parts, up to a number, that count.
+// Found counts the part numbers up to upTo with a valid send.
 func (c Candidates) Found(numbers []int, upTo int, atStore map[int]string) (n int) {
 	for _, number := range numbers {
 		if number <= upTo && c.Current(number, atStore) != nil {
@@ -68,8 +69,8 @@ func (c Candidates) Found(numbers []int, upTo int, atStore map[int]string) (n in
 	return n
 }
 
-// SentAs reports whether the same bytes were sent before and answered with that ETag. In Ceph every ETag is an MD5 and
-// the same for both: test_multipart_sse_c_get_part.
+// SentAs reports whether the same bytes were sent before under the ETag etag. A client may name the ETag of either
+// send: in Ceph every ETag is an MD5, so both are equal there (test_multipart_sse_c_get_part).
 func (c Candidates) SentAs(now *Part, etag string) bool {
 	for _, p := range c[now.Number] {
 		if p.ETag == etag && p.Size == now.Size && bytes.Equal(p.Sums[0].Value, now.Sums[0].Value) {

@@ -9,19 +9,19 @@ import (
 	"waxseal/keystore/state"
 )
 
-// A copy by parts has an upload at the store of which no client knows. A note of it lies in the state store until it has
-// ended, so that it does not stay at the store for ever when waxseal is killed:
+// A copy by parts has an upload at the store, unknown to every client. A record of it lies in the state store until the
+// copy has ended, so that the upload does not stay for ever if waxseal is killed:
 //
-//	proxy/copy/<name>   as the name of any upload
+//	proxy/copy/<name>   named as any upload is
 //
-// Only a crash between the store's answer to Create and the note leaves one that the store itself must remove.
+// A crash between the store's response to CreateMultipartUpload and the record leaves the upload to the store itself.
 const CopyPrefix = "proxy/copy/"
 
-// CopyOrphan is the age at which a note is of a copy that was broken off. Every part renews it, and neither a part nor
-// Complete takes longer than the store may with an answer.
+// CopyOrphan is the age at which a record belongs to an abandoned copy. Every part renews the record, and the time
+// limits for the store's responses keep each part and CompleteMultipartUpload far below this age.
 const CopyOrphan = 24 * time.Hour
 
-// copyNote is the upload of a copy by parts.
+// copyNote is the record of a copy by parts: its upload.
 type copyNote struct {
 	Bucket   string    `json:"bucket"`
 	Key      string    `json:"key"`
@@ -31,7 +31,7 @@ type copyNote struct {
 
 func copyName(bucket, key, id string) string { return CopyPrefix + UploadName(bucket, key, id) }
 
-// NoteCopy writes a copy's note, or renews it.
+// NoteCopy writes or renews the record of a copy.
 func (s *Records) NoteCopy(ctx context.Context, bucket, key, id string) error {
 	value, err := json.Marshal(copyNote{Bucket: bucket, Key: key, UploadID: id, Renewed: s.now().UTC()})
 	if err == nil {
@@ -43,7 +43,7 @@ func (s *Records) NoteCopy(ctx context.Context, bucket, key, id string) error {
 	return nil
 }
 
-// ForgetCopy removes the note of a copy whose upload has ended.
+// ForgetCopy removes the record of a copy after its upload has ended.
 func (s *Records) ForgetCopy(ctx context.Context, bucket, key, id string) error {
 	_, err := s.state.Txn(ctx, nil, []state.Op{{Key: copyName(bucket, key, id), Delete: true}})
 	return err

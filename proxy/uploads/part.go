@@ -6,7 +6,7 @@ import (
 	"waxseal/sse"
 )
 
-// Part is one send of a part.
+// Part is one send of a part. A client may send the same part number several times.
 type Part struct {
 	Number int       `json:"number"`
 	Size   int64     `json:"size"` // of plaintext
@@ -14,22 +14,22 @@ type Part struct {
 	Time   time.Time `json:"time"`
 
 	StoreETag string `json:"store_etag,omitempty"` // of the sealed part at the store
-	Staged    string `json:"held,omitempty"`       // or the name under which it is held here
-	StagedCRC uint32 `json:"held_crc,omitempty"`   // CRC32C of the held bytes
-	StagedSum []byte `json:"held_sum,omitempty"`   // SHA-256 of the bytes, where they are staged in a bucket
+	Staged    string `json:"held,omitempty"`       // name of the staged part, if it is staged
+	StagedCRC uint32 `json:"held_crc,omitempty"`   // CRC32C of the sealed bytes, if staged in the directory
+	StagedSum []byte `json:"held_sum,omitempty"`   // SHA-256 of the sealed bytes, if staged in a bucket
 
 	MD5    []byte         `json:"md5,omitempty"`
-	Sums   []sse.Checksum `json:"sums"` // the upload's algorithm first, then what else the client declared
+	Sums   []sse.Checksum `json:"sums"` // the upload's algorithm first, then the client's further checksums
 	Data   []byte         `json:"data"` // stream headers
 	Outer  []byte         `json:"outer,omitempty"`
-	Sealed int64          `json:"-"` // size at the store or on disk
+	Sealed int64          `json:"-"` // sealed size
 
 	id       string
 	revision int64
-	intent   int64 // revision of the intent, of a part that is staged in a bucket
+	intent   int64 // revision of the intent of a part staged in a bucket
 }
 
-// SetHeaders keeps the stream headers of the sealed part.
+// SetHeaders stores the stream headers of the sealed part.
 func (p *Part) SetHeaders(h sse.Headers, layers int) {
 	p.Data = append([]byte(nil), h.Data[:]...)
 	if layers > 1 {
@@ -43,7 +43,7 @@ func (p *Part) headers() (h sse.Headers) {
 	return h
 }
 
-// Sum is the part's checksum of an algorithm, nil when it is not known.
+// Sum returns the part's checksum of an algorithm, or nil if it is not known.
 func (p *Part) Sum(algorithm uint8) []byte {
 	for _, s := range p.Sums {
 		if s.Algorithm == algorithm {

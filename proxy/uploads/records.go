@@ -19,29 +19,29 @@ import (
 	"waxseal/sse"
 )
 
-// An upload's state lives in the state store until the upload has ended, so that any request about it can be served
+// An upload's records lie in the state store until the upload has ended, so that any request about it can be served
 // after a restart:
 //
-//	proxy/upload/<name>               what Create decided, and how far Complete has come
-//	proxy/part/<name>/<number>/<id>   what is known of one send of a part
+//	proxy/upload/<name>               settings from Create, and the progress of Complete
+//	proxy/part/<name>/<number>/<id>   a single send of a part
 //
-// name is a hash of bucket, key and upload id: a key alone may be as long as the state store's keys can be. Records
-// of parts are only added. Which of two sends of a part counts is for the store to say, and it is asked at Complete.
+// name is a hash of bucket, key and upload ID, because an object key alone may fill the longest key of the state store.
+// A repeated part adds a record. Between two sends of a part the store decides, and Complete asks it.
 const (
 	UploadPrefix = "proxy/upload/"
 	PartPrefix   = "proxy/part/"
 )
 
-// Phase is how far an upload has come.
+// Phase is the progress of an upload.
 type Phase string
 
 const (
 	Open       Phase = "open"
-	Completing Phase = "completing" // the store may have been told to complete it
-	Done       Phase = "done"       // kept for a while, so that a repeated Complete gets the same answer
+	Completing Phase = "completing" // the store may have received CompleteMultipartUpload
+	Done       Phase = "done"       // kept for KeepDone, so that a repeated Complete gets the same response
 )
 
-// Upload is one multipart upload.
+// Upload is a multipart upload.
 type Upload struct {
 	Bucket   string `json:"bucket"`
 	Key      string `json:"key"`
@@ -49,22 +49,22 @@ type Upload struct {
 	Envelope string `json:"envelope"`
 
 	Checksum  uint8 `json:"checksum"`            // algorithm, of every part and of the object
-	Composite bool  `json:"composite,omitempty"` // the object's is a checksum of its parts' checksums
-	Named     bool  `json:"named,omitempty"`     // the client asked for that algorithm
+	Composite bool  `json:"composite,omitempty"` // the object's checksum is a checksum of its parts' checksums
+	Named     bool  `json:"named,omitempty"`     // the client asked for the algorithm
 
 	Created time.Time `json:"created"`
-	Changed time.Time `json:"changed"` // when the phase began
+	Changed time.Time `json:"changed"` // start of the phase
 	Phase   Phase     `json:"phase"`
-	Outcome *Outcome  `json:"outcome,omitempty"` // of the last Complete that got as far as the store
+	Outcome *Outcome  `json:"outcome,omitempty"` // of the last Complete sent to the store
 
 	ManifestKey *ManifestKey `json:"manifest_key,omitempty"` // of an SSE-C upload
 
-	Name     string        `json:"-"` // of the records: a hash
-	Revision int64         `json:"-"` // of the record, as it was read
+	Name     string        `json:"-"` // name of the records: a hash
+	Revision int64         `json:"-"` // of the record when it was read
 	Env      *sse.Envelope `json:"-"`
 }
 
-// Outcome is what a Complete answers.
+// Outcome is the response of a Complete.
 type Outcome struct {
 	List    string       `json:"list"` // hash of the client's list of parts
 	ETag    string       `json:"etag"`
@@ -73,17 +73,17 @@ type Outcome struct {
 	Version string       `json:"version,omitempty"`
 }
 
-// Records keeps the state of the uploads in flight.
+// Records keeps the records of unfinished uploads.
 type Records struct {
 	state  state.Store
-	Space  *Space  // for what a request keeps on disk for itself
-	Staged Staging // for what another request needs
+	Space  *Space  // for files of a single request
+	Staged Staging // for parts that wait for another request
 	now    func() time.Time
 
-	Working *keyed.Mutex // at completing or aborting an upload
+	Working *keyed.Mutex // Unfinished returns the uploads begun before a time and not completed.
 }
 
-// NewRecords keeps records in s, and parts that wait on the disk space of h.
+// NewRecords keeps records in s and staged parts on the disk space of h.
 func NewRecords(s state.Store, h *Space, now func() time.Time) *Records {
 	return &Records{state: s, Space: h, Staged: &stagingDir{h, s, now}, now: now, Working: keyed.NewMutex()}
 }
@@ -99,17 +99,18 @@ func UploadName(bucket, key, id string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// NoSuchUpload is S3's error for an upload that has ended, or never began.
+// NoSuchUpload returns S3's error for an upload that has ended or never existed.
 func NoSuchUpload(id string) error { return s3.NewError(s3.NoSuchUpload).With("UploadId", id) }
 
-// Create records an upload that the store has begun.
+// Create records a new upload after the store has created it.
 func (s *Records) Create(ctx context.Context, u *Upload) error {
 	u.Name, u.Phase, u.Created = UploadName(u.Bucket, u.Key, u.UploadID), Open, s.now().UTC()
 	u.Changed = u.Created
 	return s.Save(ctx, u, nil)
 }
 
-// Save writes an upload that nobody else has changed since it was read, nor any of also; else state.ErrConflict.
+// Save writes an upload, and the parts of also. If any of their records has changed since it was read, it returns
+// state.ErrConflict.
 func (s *Records) Save(ctx context.Context, u *Upload, also []*Part) error {
 	value, err := json.Marshal(u)
 	if err != nil {
@@ -146,7 +147,7 @@ func (s *Records) Unfinished(ctx context.Context, before time.Time) ([]*Upload, 
 	return all, nil
 }
 
-// Get reads an upload; state.ErrNotFound when there is none.
+// Get reads an upload, or returns state.ErrNotFound.
 func (s *Records) Get(ctx context.Context, bucket, key, id string) (*Upload, error) {
 	e, err := s.state.Get(ctx, UploadPrefix+UploadName(bucket, key, id))
 	if err != nil {
@@ -155,7 +156,7 @@ func (s *Records) Get(ctx context.Context, bucket, key, id string) (*Upload, err
 	return DecodeUpload(e)
 }
 
-// DecodeUpload reads the record of an upload.
+// DecodeUpload decodes the record of an upload.
 func DecodeUpload(e state.Entry) (*Upload, error) {
 	u := &Upload{Revision: e.Revision, Name: strings.TrimPrefix(e.Key, UploadPrefix)}
 	if err := json.Unmarshal(e.Value, u); err != nil {
@@ -173,7 +174,7 @@ func partKey(u *Upload, p *Part) string {
 	return fmt.Sprintf("%s%s/%05d/%s", PartPrefix, u.Name, p.Number, p.id)
 }
 
-// AddPart records a part that lies safely at the store or on disk. After that a client may hear of it.
+// AddPart records a part after the store or the disk has it durably. The client's response comes after the record.
 func (s *Records) AddPart(ctx context.Context, u *Upload, p *Part) error {
 	p.Time = s.now().UTC()
 	p.id = partID(p)
@@ -211,14 +212,14 @@ func (s *Records) AddPart(ctx context.Context, u *Upload, p *Part) error {
 			return err
 		}
 		if now.Revision == u.Revision {
-			return ErrStagingGone // the upload is as it was: it is the other condition that does not hold
+			return ErrStagingGone // the upload is unchanged, so the condition on the intent failed
 		}
 		*u = *now
 	}
 }
 
-// replaced are the held parts that a new one of the same number makes useless. While a Complete is under way it may
-// be reading one of them.
+// replaced returns the staged parts made obsolete by a new part of the same number. During a Complete it returns none:
+// the Complete may be reading them.
 func (s *Records) replaced(ctx context.Context, u *Upload, p *Part) ([]*Part, error) {
 	if u.Phase != Open {
 		return nil, nil
@@ -236,7 +237,7 @@ func partID(p *Part) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// Parts reads all that is known of an upload's parts, in order of number.
+// Parts reads the records of an upload's parts, ordered by part number.
 func (s *Records) Parts(ctx context.Context, u *Upload) ([]*Part, error) {
 	return s.readParts(ctx, u, "")
 }
@@ -268,8 +269,8 @@ func decodePart(e state.Entry) (*Part, error) {
 	return p, nil
 }
 
-// Forget removes an upload's record, as it was read, and its parts. The record goes first: without it no part can be
-// added any more.
+// Forget removes an upload's record, if it is unchanged, and then its parts. The record goes first: without it no part
+// can be added.
 func (s *Records) Forget(ctx context.Context, u *Upload) error {
 	_, err := s.state.Txn(ctx, []state.Cond{{Key: UploadPrefix + u.Name, Revision: u.Revision}},
 		[]state.Op{{Key: UploadPrefix + u.Name, Delete: true}})
@@ -279,7 +280,7 @@ func (s *Records) Forget(ctx context.Context, u *Upload) error {
 	return s.ForgetParts(ctx, u)
 }
 
-// ForgetParts removes the records of an upload's parts, and the parts that are staged.
+// ForgetParts removes the records of an upload's parts, and its staged parts.
 func (s *Records) ForgetParts(ctx context.Context, u *Upload) error {
 	all, err := s.Parts(ctx, u)
 	if err != nil {
@@ -298,17 +299,17 @@ func (s *Records) ForgetParts(ctx context.Context, u *Upload) error {
 	return nil
 }
 
-// RandomName returns a new name: 32 hexadecimal digits.
+// RandomName returns 32 random hexadecimal digits.
 func RandomName() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
 
-// S3 completes an SSE-C upload without the client's key, and there are clients that count on it. The manifest must be
-// sealed under the data key, which waxseal does not have then and must not keep. So Create, which does come with the
-// key, leaves the manifest key: derived from the data key, it seals manifests and opens no data. It lies wrapped under
-// the root key in the upload's record, until the upload has ended.
+// ManifestKey lets waxseal complete an SSE-C upload without the client's key, as S3 does and some clients expect. The
+// manifest must be sealed under the data key, which waxseal does not have at Complete and must not keep. Create does
+// come with the client's key. It stores the manifest key: derived from the data key, it seals manifests and opens no
+// data. The upload's record holds it, wrapped under the root key, until the upload has ended.
 type ManifestKey struct {
 	Root []byte `json:"root"` // names the root key
 	Box  []byte `json:"box"`

@@ -9,16 +9,16 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// heldStep is by how much a file's room grows, while it is written.
+// heldStep is the amount by which a file's reservation grows.
 const heldStep = 1 << 20
 
-// heldOwner stands for a user in the names of held files, so that shares are known again after a restart.
+// heldOwner returns a hash of a user for the names of staged files, so that shares survive a restart.
 func heldOwner(who string) string {
 	sum := sha256.Sum256([]byte(who))
 	return hex.EncodeToString(sum[:8])
 }
 
-// ownerOf is the owner in a held file's name, which stands last; files of earlier versions name none.
+// ownerOf returns the owner's hash from a staged file's name, its last field. Files of earlier versions have none.
 func ownerOf(name string) string {
 	name, _, _ = strings.Cut(name, ".")
 	if fields := strings.Split(name, "-"); len(fields) == 4 {
@@ -27,8 +27,8 @@ func ownerOf(name string) string {
 	return ""
 }
 
-// Room is what one file takes of the space for held parts: what was written of it, and up to a step more. What a request
-// announces takes nothing.
+// Room is the disk space of one file: the bytes written, and up to heldStep more. A request's Content-Length alone
+// reserves nothing.
 type Room struct {
 	h     *Space
 	owner string
@@ -36,22 +36,22 @@ type Room struct {
 	used  int64
 }
 
-// Room makes room for a file of a user's.
+// Room starts a reservation for a file of a user.
 func (h *Space) Room(who string) *Room { return &Room{h: h, owner: heldOwner(who)} }
 
-// StagedName makes the name of a new file for a part that a user sends.
+// StagedName returns a new file name for a part sent by a user.
 func StagedName(u *Upload, number int, who string) string {
 	return fmt.Sprintf("%s-%05d-%s-%s", u.Name, number, RandomName(), heldOwner(who))
 }
 
-// Used returns how much of the space is in use.
+// Used returns the bytes reserved.
 func (h *Space) Used() int64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.used
 }
 
-// Grow makes room for n bytes more.
+// Grow reserves n more bytes.
 func (r *Room) Grow(n int64) error {
 	if r.used+n > r.size {
 		step := max(n, heldStep)
@@ -66,7 +66,7 @@ func (r *Room) Grow(n int64) error {
 	return nil
 }
 
-// roomWriter makes room for what is written behind it.
+// roomWriter reserves space for every byte written to it.
 type roomWriter struct{ room *Room }
 
 func (w roomWriter) Write(p []byte) (int, error) {
@@ -76,20 +76,20 @@ func (w roomWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// trim gives back what was reserved and not written.
+// trim releases bytes reserved and not written.
 func (r *Room) trim() {
 	r.h.release(r.owner, r.size-r.used)
 	r.size = r.used
 }
 
-// Leave gives everything back.
+// Leave releases the whole reservation.
 func (r *Room) Leave() {
 	r.h.release(r.owner, r.size)
 	r.size, r.used = 0, 0
 }
 
-// reserve gives a user n bytes, as long as no more is theirs than is left for everybody else: one user alone can have half
-// of the space, and a newcomer always finds some.
+// reserve reserves n bytes for a user unless the user would then have more than the space left. A single user can have
+// half of the space, and a new user always finds some.
 func (h *Space) reserve(owner string, n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// TestHeldShares: one user may hold half of the space, several share it, and each newcomer finds some; a restart knows
-// whose is what.
+// TestHeldShares checks the shares of users: a single user may have half of the space, several users share it, and each
+// new user finds some. Shares survive a restart.
 func TestHeldShares(t *testing.T) {
 	dir := t.TempDir()
 	h, err := NewSpace(dir, 64<<10)
@@ -48,7 +48,7 @@ func TestHeldShares(t *testing.T) {
 	}
 }
 
-// TestHeldByUse: what is announced takes no room, what did not come gives it back.
+// TestHeldByUse checks that an announced size reserves nothing, and that bytes reserved and not received are released.
 func TestHeldByUse(t *testing.T) {
 	h, err := NewSpace(t.TempDir(), 64<<20)
 	if err != nil {
@@ -72,7 +72,7 @@ func TestHeldByUse(t *testing.T) {
 	}
 }
 
-// TestHeldNotDurable: a part whose name could not be made durable is not held, on disk or in the count.
+// TestHeldNotDurable checks that a part is neither staged nor counted if its name could not be made durable.
 func TestHeldNotDurable(t *testing.T) {
 	h, err := NewSpace(t.TempDir(), 1000)
 	if err != nil {

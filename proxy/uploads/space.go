@@ -18,14 +18,14 @@ import (
 	"waxseal/proxy/store"
 )
 
-// Space keeps sealed parts that cannot go to the store yet: one under the store's least size for a part can only be
-// its upload's last one, and goes up with the manifest behind it when the upload is completed. Part 10,000 leaves no
-// number for a manifest, so it is held too.
+// Space keeps sealed parts that cannot go to the store yet. A part below the store's least part size can only be its
+// upload's last part: CompleteMultipartUpload sends it, with the manifest appended. Part 10,000 is kept too, because it
+// leaves no number for a manifest.
 //
-// A part is on disk, synced, before its client hears of it. Nothing of it stays in memory.
+// A part is on disk and synced before its client gets a response. No part stays in memory.
 type Space struct {
 	dir   string
-	limit int64 // of all bytes held
+	limit int64 // of all staged bytes
 	sync  func(dir string) error
 
 	mu    sync.Mutex
@@ -38,11 +38,11 @@ var castagnoliTable = crc32.MakeTable(crc32.Castagnoli)
 const (
 	heldSuffix = ".part"
 	heldTemp   = ".tmp"
-	// heldOrphan is how long a file may lie without a record before it counts as left over from a crash.
+	// heldOrphan is the age at which a file without a record counts as left over from a crash.
 	heldOrphan = time.Hour
 )
 
-// NewSpace counts the files that are in dir already.
+// NewSpace counts the files that are already in dir.
 func NewSpace(dir string, limit int64) (*Space, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("directory for held parts: %w", err)
@@ -51,7 +51,7 @@ func NewSpace(dir string, limit int64) (*Space, error) {
 	return h, h.scan(func(name string, size int64, _ time.Time) { h.count(ownerOf(name), size) })
 }
 
-// scan shows every file that is held, unfinished ones included.
+// scan calls f for every staged file, including unfinished files.
 func (h *Space) scan(f func(name string, size int64, modified time.Time)) error {
 	entries, err := os.ReadDir(h.dir)
 	if err != nil {
@@ -73,8 +73,8 @@ func (h *Space) scan(f func(name string, size int64, modified time.Time)) error 
 	return nil
 }
 
-// put writes size bytes of src under a name of its own, which ends with the owner's, and gives their CRC32C. They are
-// durable when it returns.
+// put writes size bytes of src to the file name, which ends with the owner's hash, and returns their CRC32C. The file
+// is durable when put returns.
 func (h *Space) put(name string, src io.Reader, size int64) (crc uint32, err error) {
 	room := &Room{h: h, owner: ownerOf(name)}
 	crc, err = h.write(name, src, size, room)
@@ -120,13 +120,13 @@ func (h *Space) write(name string, src io.Reader, size int64, room *Room) (crc u
 		return 0, fmt.Errorf("holding a part: %w", err)
 	}
 	if err := h.sync(h.dir); err != nil {
-		os.Remove(final) // its bytes are not counted any more
+		os.Remove(final) // its bytes are not counted
 		return 0, err
 	}
 	return sum.Sum32(), nil
 }
 
-// syncDir makes a renamed file's name durable.
+// syncDir makes the name of a renamed file durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
@@ -139,7 +139,7 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// open reads a held part. Its reader says io.EOF only when the bytes are those that were written.
+// open opens a staged part. Its reader returns io.EOF only if the bytes are unchanged.
 func (h *Space) open(p *Part) (io.ReadCloser, error) {
 	f, err := os.Open(filepath.Join(h.dir, p.Staged+heldSuffix))
 	if err != nil {
@@ -168,7 +168,7 @@ func (r *heldReader) Read(p []byte) (int, error) {
 
 func (r *heldReader) Close() error { return r.f.Close() }
 
-// remove removes those of the parts that are held. What cannot be removed now, the sweeper finds.
+// remove removes the staged files of parts. The sweeper retries a failed removal.
 func (h *Space) remove(parts ...*Part) {
 	for _, p := range parts {
 		if p.Staged != "" {

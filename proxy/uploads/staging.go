@@ -17,52 +17,52 @@ import (
 	"waxseal/proxy/store"
 )
 
-// Staging is where sealed parts wait for CompleteMultipartUpload. A process alone has a directory; replicas have a bucket
-// of the store, so that any of them can complete any upload.
+// Staging keeps sealed parts until CompleteMultipartUpload. A single process uses a directory. Replicas use a bucket of
+// the store, so that each can complete any upload.
 type Staging interface {
-	// Stage writes the size bytes of src under a part's name, and notes in the part what open compares.
+	// Stage writes src, the sealed part, under the name p.Staged, and sets the checksum in p for Open.
 	Stage(ctx context.Context, p *Part, src io.Reader) error
-	// record returns what a transaction that records the part must hold and do.
+	// record returns the conditions and operations for the transaction that records the part.
 	record(p *Part) ([]state.Cond, []state.Op)
-	// Open reads a part. Its reader says io.EOF only when the bytes are those that were staged.
+	// Open opens a staged part. Its reader returns io.EOF only if the bytes are unchanged.
 	Open(ctx context.Context, p *Part) (io.ReadCloser, error)
-	// Abandon removes a part that was not recorded.
+	// Abandon removes a staged part without a record.
 	Abandon(p *Part)
-	// remove removes those of the parts that are staged. What cannot be removed now, the sweeper finds.
+	// remove removes the staged bytes of parts. The sweeper retries a failed removal.
 	remove(parts ...*Part)
-	// Sweep removes what a crash left behind.
+	// Sweep removes the remains of a crash.
 	Sweep(ctx context.Context) error
 }
 
-// stagedPrefix is where intents are: proxy/staged/<name>. An intent is written before its object and removed by the
-// transaction that records the part, which needs it. So an object without intent and record will never have a record,
+// stagedPrefix is the prefix of intents: proxy/staged/<name>. An intent is written before its object. The transaction
+// that records the part requires the intent and removes it. So an object without intent and record never gets a record,
 // however late a replica wakes up and whatever its clock says.
 const stagedPrefix = "proxy/staged/"
 
-// StagingMarker is the object that makes a bucket waxseal's own.
+// StagingMarker is the key of the object that marks a bucket as waxseal's own.
 const (
 	StagingMarker = "waxseal-staging"
 	stagingText   = "This bucket holds parts of uploads that wait for CompleteMultipartUpload. waxseal removes what lies here.\n"
 )
 
-// ErrStagingGone is the error of a part that took so long that the sweeper has given it up.
+// ErrStagingGone is returned for a part whose record came too late: the sweeper had removed the part.
 var ErrStagingGone = s3.Errorf(s3.ServiceUnavailable, "The part took too long to be recorded. Please send it again.")
 
-// StagedAfter is how long a replica waits for the record of a part that it finds staged.
+// StagedAfter is how long a replica waits for the record of a staged part.
 const StagedAfter = time.Hour
 
-// Bucket is staging in a bucket of the store. Names begin with the deployment's id: another deployment that has
-// been given the same bucket neither sees nor sweeps them.
+// Bucket stages parts in a bucket of the store. Names begin with the deployment's ID: a second deployment with the same
+// bucket neither sees nor sweeps them.
 type Bucket struct {
 	store      *store.Client
 	state      state.Store
 	bucket     string
 	deployment string
 	log        *slog.Logger
-	patience   time.Duration // how old an intent must be, by this process's own clock
+	patience   time.Duration // age at which an intent is removed, by this process's own clock
 	Mono       func() time.Time
 
-	found map[string]intentSeen // the intents of the last sweep; of the sweeper alone
+	found map[string]intentSeen // the intents of the last sweep; used by the sweeper alone
 }
 
 type intentSeen struct {
@@ -114,7 +114,7 @@ func (b *Bucket) Open(ctx context.Context, p *Part) (io.ReadCloser, error) {
 	return &stagedReader{body: resp.Body, left: p.Sealed, sum: sha256.New(), want: p.StagedSum}, nil
 }
 
-// stagedReader compares what the store gives back with what was staged.
+// stagedReader compares the store's bytes with the staged size and checksum.
 type stagedReader struct {
 	body io.ReadCloser
 	left int64
@@ -134,10 +134,10 @@ func (r *stagedReader) Read(p []byte) (int, error) {
 
 func (r *stagedReader) Close() error { return r.body.Close() }
 
-// removal bounds the removal of what nobody needs any more.
+// removal is the time limit for removing a part.
 const removal = 10 * time.Second
 
-// Abandon removes the intent first: after that no record can come.
+// Abandon removes the intent first: after that the part cannot be recorded.
 func (b *Bucket) Abandon(p *Part) {
 	ctx, cancel := context.WithTimeout(context.Background(), removal)
 	defer cancel()
@@ -146,7 +146,7 @@ func (b *Bucket) Abandon(p *Part) {
 	}
 }
 
-// drop removes an intent, as it was seen, and then its object.
+// drop removes an intent, if it is unchanged, and then its object.
 func (b *Bucket) drop(ctx context.Context, name string, revision int64) error {
 	key := stagedPrefix + name
 	if _, err := b.state.Txn(ctx, []state.Cond{{Key: key, Revision: revision}}, []state.Op{{Key: key, Delete: true}}); err != nil {
@@ -180,7 +180,7 @@ func (b *Bucket) remove(parts ...*Part) {
 	}
 }
 
-// Sweep gives up intents that have been there for long, and removes objects that have neither an intent nor a record.
+// Sweep removes old intents with their objects, and objects with neither an intent nor a record.
 func (b *Bucket) Sweep(ctx context.Context) error {
 	if err := b.sweepIntents(ctx); err != nil {
 		return err
@@ -237,14 +237,14 @@ func (b *Bucket) sweepObjects(ctx context.Context) error {
 	}
 }
 
-// BucketList is what the sweeper reads of ListObjectsV2.
+// BucketList holds the fields of a ListObjectsV2 response for the sweeper.
 type BucketList struct {
 	Contents              []struct{ Key string }
 	NextContinuationToken string
 }
 
-// sweepObject removes an object without an intent and without a record. The intent is looked for first: the transaction
-// that removes it writes the record.
+// sweepObject removes an object with neither an intent nor a record. It reads the intent first, because the transaction
+// that removes the intent writes the record.
 func (b *Bucket) sweepObject(ctx context.Context, object string) error {
 	name := object[len(b.deployment)+1:]
 	_, err := b.state.Get(ctx, stagedPrefix+name)
@@ -258,7 +258,7 @@ func (b *Bucket) sweepObject(ctx context.Context, object string) error {
 	return b.delete(ctx, object)
 }
 
-// stagedName reports whether a record names a staged part. A record that cannot be read is an error: it may be the one.
+// stagedName reports whether a record names a staged part. An unreadable record is an error: it might name the part.
 func stagedName(ctx context.Context, s state.Store, name string) (bool, error) {
 	upload, _, ok := cutStagedName(name)
 	if !ok {
@@ -280,8 +280,8 @@ func stagedName(ctx context.Context, s state.Store, name string) (bool, error) {
 	return false, nil
 }
 
-// adopt makes the bucket, or sees that it is one that waxseal has made, and that nothing in it is kept or removed behind
-// waxseal's back.
+// adopt creates the bucket, or checks that waxseal created it and that no setting of the bucket keeps or removes
+// objects behind waxseal's back.
 func (b *Bucket) adopt(ctx context.Context) error {
 	resp, err := b.store.Send(ctx, b.Request(http.MethodPut, "", ""))
 	if err != nil {
@@ -290,7 +290,7 @@ func (b *Bucket) adopt(ctx context.Context) error {
 	made := resp.StatusCode == http.StatusOK
 	store.Drain(resp)
 	if made {
-		if made, err = b.empty(ctx); err != nil { // us-east-1 answers 200 for a bucket that is there
+		if made, err = b.empty(ctx); err != nil { // us-east-1 answers 200 if the bucket exists
 			return err
 		}
 	}
@@ -318,8 +318,8 @@ func (b *Bucket) empty(ctx context.Context) (bool, error) {
 	return len(list.Contents) == 0, err
 }
 
-// suitable refuses a bucket without the marker, and one whose settings keep objects that are deleted or delete objects
-// that are kept.
+// suitable returns an error for a bucket without the marker, and for a bucket with versioning, object lock or lifecycle
+// rules: they keep deleted objects, or delete objects in use.
 func (b *Bucket) suitable(ctx context.Context) error {
 	resp, err := b.store.Send(ctx, b.Request(http.MethodGet, StagingMarker, ""))
 	if err != nil {
@@ -357,13 +357,13 @@ func (b *Bucket) suitable(ctx context.Context) error {
 	return nil
 }
 
-// StageIn has parts wait in a bucket of the store, in place of the directory.
+// StageIn stages parts in a bucket of the store instead of the directory.
 func (s *Records) StageIn(up *store.Client, bucket, deployment string, log *slog.Logger) {
 	s.Staged = &Bucket{store: up, state: s.state, bucket: bucket, deployment: deployment,
 		log: log, patience: StagedAfter, Mono: time.Now}
 }
 
-// AdoptStaging makes the staging bucket, or looks at the one that is there. Without one there is nothing to do.
+// AdoptStaging creates or checks the staging bucket, if one is configured.
 func (s *Records) AdoptStaging(ctx context.Context) error {
 	if b, ok := s.Staged.(*Bucket); ok {
 		return b.adopt(ctx)

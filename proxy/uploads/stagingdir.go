@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// stagingDir is staging in the directory of a process that is alone.
+// stagingDir stages parts in a directory, for a single process.
 type stagingDir struct {
 	held  *Space
 	state state.Store
@@ -22,14 +22,15 @@ func (d *stagingDir) Stage(_ context.Context, p *Part, src io.Reader) (err error
 	return err
 }
 
-// record needs no intent: the directory is this process's alone, and the sweeper waits for an hour.
+// record returns nothing: the directory belongs to this process alone, so no intent is needed, and the sweeper waits
+// for heldOrphan.
 func (d *stagingDir) record(*Part) ([]state.Cond, []state.Op) { return nil, nil }
 
 func (d *stagingDir) Open(_ context.Context, p *Part) (io.ReadCloser, error) { return d.held.open(p) }
 func (d *stagingDir) Abandon(p *Part)                                        { d.held.remove(p) }
 func (d *stagingDir) remove(parts ...*Part)                                  { d.held.remove(parts...) }
 
-// Sweep removes files that no record names: what a crash left between writing one and recording it.
+// Sweep removes files without a record: a crash came between writing the file and recording the part.
 func (d *stagingDir) Sweep(ctx context.Context) error {
 	var left []string
 	now := d.now()
@@ -54,7 +55,7 @@ func (d *stagingDir) Sweep(ctx context.Context) error {
 	return nil
 }
 
-// sweepUpload removes those files of one upload that its records do not name.
+// sweepUpload removes the files of an upload that its records do not name.
 func (d *stagingDir) sweepUpload(ctx context.Context, upload string, files []string) error {
 	entries, err := d.state.Range(ctx, PartPrefix+upload+"/", "", 0)
 	if err != nil {
@@ -76,5 +77,5 @@ func (d *stagingDir) sweepUpload(ctx context.Context, upload string, files []str
 	return nil
 }
 
-// cutStagedName takes the upload's name from that of a staged part.
+// cutStagedName splits the name of a staged part after the upload's name.
 func cutStagedName(name string) (upload, rest string, ok bool) { return strings.Cut(name, "-") }

@@ -12,34 +12,35 @@ import (
 )
 
 const (
-	// KeepDone is how long a completed upload's answer can be had again.
+	// KeepDone is how long a repeated CompleteMultipartUpload gets the response of the completed upload.
 	KeepDone = 24 * time.Hour
-	// sweepAfter is how long an upload must have been in its phase before the store's word that there is none counts.
+	// sweepAfter is how long an upload must have been in its phase before a NoSuchUpload of the store counts.
 	sweepAfter = time.Hour
 )
 
 const sweepPage = 500
 
-// Store is what the sweeper asks of the store behind.
+// Store holds the requests of the sweeper to the store behind.
 type Store interface {
-	// Gone reports whether the store has said that there is no such upload. No answer, or any other, says nothing.
+	// Gone reports whether the store answers NoSuchUpload. Without a response, or with a different response, it returns
+	// false.
 	Gone(ctx context.Context, bucket, key, id string) (bool, error)
-	// Abort gives up an upload. An upload that is not there any more is given up.
+	// Abort aborts an upload. An upload that does not exist is no error.
 	Abort(ctx context.Context, bucket, key, id string) error
 }
 
-// ErrStays is an upload that the store refuses to give up.
+// ErrStays is returned if the store refuses to abort an upload.
 var ErrStays = errors.New("the upload stays at the store")
 
-// sweeper is one pass.
+// sweeper is a single pass of Sweep.
 type sweeper struct {
 	uploads *Records
 	store   Store
 	log     *slog.Logger
 }
 
-// Sweep clears up after uploads that ended without waxseal: aborted by the store's life cycle rules or behind its back, or
-// with a crash between two steps.
+// Sweep cleans up after uploads that ended without waxseal: aborted by the store's lifecycle rules, aborted at the
+// store directly, or interrupted by a crash between two steps.
 func (s *Records) Sweep(ctx context.Context, behind Store, log *slog.Logger) error {
 	return (&sweeper{s, behind, log}).sweepOnce(ctx)
 }
@@ -75,7 +76,7 @@ func (w *sweeper) sweepOnce(ctx context.Context) error {
 	return w.uploads.Staged.Sweep(ctx)
 }
 
-// sweepParts removes parts whose upload was forgotten when something stopped their removal.
+// sweepParts removes parts without an upload: the removal of the upload was interrupted.
 func (w *sweeper) sweepParts(ctx context.Context) error {
 	after := ""
 	for {
@@ -91,12 +92,12 @@ func (w *sweeper) sweepParts(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		after = PartPrefix + name + "/~" // behind all of this upload's
+		after = PartPrefix + name + "/~" // after all parts of the upload
 	}
 }
 
-// sweepUpload forgets an upload that has ended. Every removal is of the record as it was read: a request that has
-// changed it since keeps it.
+// sweepUpload forgets an upload that has ended. It removes a record only if the record is unchanged: a concurrent
+// request keeps its upload.
 func (w *sweeper) sweepUpload(ctx context.Context, u *Upload) error {
 	age := w.uploads.now().Sub(u.Changed)
 	switch {
@@ -109,7 +110,7 @@ func (w *sweeper) sweepUpload(ctx context.Context, u *Upload) error {
 			return err
 		}
 		if u.Phase == Completing && age < KeepDone {
-			return nil // its Complete may still be sent again, and must be recognised then
+			return nil // a repeated Complete must still find its upload
 		}
 	}
 	err := w.uploads.Forget(ctx, u)
@@ -122,7 +123,7 @@ func (w *sweeper) sweepUpload(ctx context.Context, u *Upload) error {
 	return err
 }
 
-// sweepCopies aborts the uploads of copies that were broken off.
+// sweepCopies aborts the uploads of abandoned copies.
 func (w *sweeper) sweepCopies(ctx context.Context) error {
 	after := ""
 	for {
