@@ -55,6 +55,7 @@ var done = []string{
 	"proxy/jobs",
 	"proxy/objects",
 	"proxy/s3",
+	"proxy/server",
 	"proxy/store",
 	"proxy/uploads",
 	"sse",

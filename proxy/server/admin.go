@@ -18,13 +18,14 @@ import (
 	"waxseal/keystore/unproven"
 )
 
-// Connections of the endpoints that ask nobody who they are; the oldest is closed for the youngest.
+// Limits for connections to endpoints without authentication. Beyond them, a new connection closes the oldest.
 const (
 	adminConnections = 64
 	pprofConnections = 16
 )
 
-// newAdmin is the admin endpoint: metrics and health. Its clients address it by one of names, or by no name.
+// newAdmin makes the admin endpoint: metrics and health. Requests must address it by one of names, by an IP address or
+// without a name.
 func newAdmin(registry *prometheus.Registry, h *health, names []string, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{
@@ -40,7 +41,7 @@ func newAdmin(registry *prometheus.Registry, h *health, names []string, log *slo
 	return s
 }
 
-// newPprof is the endpoint of profiles, which tell more of a process than metrics do, and cost it more.
+// newPprof makes the endpoint of profiles. Profiles reveal more of a process than metrics do, and cost more.
 func newPprof(names []string, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -51,7 +52,7 @@ func newPprof(names []string, log *slog.Logger) *http.Server {
 	return newUnauthenticated(mux, names, log)
 }
 
-// newUnauthenticated is a server for clients that need no name.
+// newUnauthenticated makes a server without authentication.
 func newUnauthenticated(mux http.Handler, names []string, log *slog.Logger) *http.Server {
 	return &http.Server{
 		Handler: answeringUnknown(onlyHosts(mux, names, log)),
@@ -66,10 +67,10 @@ func newUnauthenticated(mux http.Handler, names []string, log *slog.Logger) *htt
 	}
 }
 
-// connKey is where a request's context has its connection.
+// connKey is the context key of a request's connection.
 type connKey struct{}
 
-// answeringUnknown tells each connection that it answers a client that has not shown who it is: nobody does here.
+// answeringUnknown marks each request's connection as answering an unauthenticated client: here all clients are.
 func answeringUnknown(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if conn, ok := r.Context().Value(connKey{}).(net.Conn); ok {
@@ -81,8 +82,8 @@ func answeringUnknown(next http.Handler) http.Handler {
 	})
 }
 
-// onlyHosts answers requests whose Host is no name of somebody else's: a web page can have its own name resolve to this
-// address, and a browser then lets it read what is answered (DNS rebinding).
+// onlyHosts refuses requests with a foreign Host. A web page can make its own name resolve to this address, and a
+// browser would then let the page read the responses (DNS rebinding).
 func onlyHosts(next http.Handler, names []string, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hostAllowed(r.Host, names) {
@@ -93,8 +94,8 @@ func onlyHosts(next http.Handler, names []string, log *slog.Logger) http.Handler
 	})
 }
 
-// hostAllowed reports whether a Host header names nobody else: an IP address, a name of the loopback, or one of names. A
-// browser always sends one.
+// hostAllowed reports whether a Host header is allowed: an IP address, a name of the loopback interface, or one of
+// names. A browser always sends Host.
 func hostAllowed(host string, names []string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h
@@ -107,7 +108,8 @@ func hostAllowed(host string, names []string) bool {
 		slices.ContainsFunc(names, func(name string) bool { return strings.EqualFold(name, host) })
 }
 
-// adminNames are the names of the admin and pprof endpoints: those given, and those that they listen at.
+// adminNames returns the names of the admin and pprof endpoints: the configured names and those of the listen
+// addresses.
 func (c *Config) adminNames() []string {
 	names := slices.Clone(c.AdminHost)
 	for _, addr := range []string{c.AdminListen, c.PprofListen} {
@@ -126,7 +128,7 @@ func answer(w http.ResponseWriter, status int, text string, log *slog.Logger) {
 	}
 }
 
-// newRegistry has the process's own metrics; what serves adds its own.
+// newRegistry makes a registry with the process's own metrics. Each component adds its own.
 func newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -73,7 +73,7 @@ func TestAdmin(t *testing.T) {
 	}
 }
 
-// TestAdminHosts: a page of somebody else's, whose name resolves to this address, reads nothing here, on any path.
+// TestAdminHosts checks that a foreign web page whose name resolves to this address can read no path.
 func TestAdminHosts(t *testing.T) {
 	c := Default()
 	c.AdminListen, c.PprofListen, c.AdminHost = "admin.internal:9802", "127.0.0.1:9803", []string{"waxseal"}

@@ -36,12 +36,11 @@ import (
 	"waxseal/proxy/store"
 )
 
-// App is everything that a running waxseal consists of, in the order in which it is put together. It is taken apart
-// in the opposite one.
+// App holds all components of a running waxseal in the order of their assembly. Shutdown goes in reverse order.
 type App struct {
 	root         Credentials
 	rootMade     bool
-	deliveryUser Credentials // who delivers audit records, if they are delivered
+	deliveryUser Credentials // delivers audit records, if an audit bucket is configured
 	tls          *tls.Config
 	ca           string
 
@@ -51,40 +50,40 @@ type App struct {
 	audit    *audit.FileSink
 	usage    *usage.Counter
 	ledger   *ledger.Ledger // nil: the App was opened for its keys alone
-	walkable time.Time      // when a walk for the ledger may begin
+	walkable time.Time      // earliest start of a walk for the ledger
 	users    *iam.Directory
 	people   *directory.Directory
 	sts      *awsquery.Port // on the S3 endpoint
-	own      []iam.User     // of waxseal itself, beside root
+	own      []iam.User     // waxseal's own users, beside root
 	provider keystore.Provider
 	behind   keystore.Provider // the external key service; nil with the embedded one
 	sseRoot  keystore.Root
-	store    *embedded.Store // nil: the store is elsewhere
+	store    *embedded.Store // nil: an external store
 	kms      *fasthttp.Server
 	admin    *http.Server
 	pprof    *http.Server // nil: profiles are off
-	console  *http.Server // nil: off
+	console  *http.Server // nil: no console
 	health   *health
 	registry *prometheus.Registry
 
 	shared     *etcd.Store     // nil: the state is a file
-	replicas   *state.Replicas // nil: this process is alone
-	deployment deployment      // of the replicas
+	replicas   *state.Replicas // nil: a single process
+	deployment deployment      // shared by the replicas
 
-	KeyService  *local.Service // nil: it is elsewhere
+	KeyService  *local.Service // nil: an external key service
 	ServiceKeys *rootkey.Ring
 	BucketKeys  *bucketkey.Keys
 	S3          *proxy.Server
-	Probed      chan struct{} // closed when it is known what the store honours
+	Probed      chan struct{} // closed when the store's capabilities are known
 
 	ends     []func(context.Context) error
 	rekeying sync.Mutex
 
 	with    Substitutes
-	looking bool // the state is not in service: what is due in it stays undone
+	looking bool // the state is not in service: due deletions are not carried out
 }
 
-// Assemble puts a waxseal together. On an error it takes apart what it had.
+// Assemble assembles a waxseal. On an error it closes the components opened so far.
 func Assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, error) {
 	return AssembleWith(ctx, c, log, Substitutes{})
 }
@@ -103,7 +102,7 @@ func (p *App) assemble(ctx context.Context, c *Config, log *slog.Logger) (*App, 
 // onClose registers a cleanup; Shutdown runs cleanups in reverse order.
 func (p *App) onClose(end func(context.Context) error) { p.ends = append(p.ends, end) }
 
-// background runs work until what was put together before it is taken apart.
+// background runs work until Shutdown reaches it: components assembled earlier are still open then.
 func (p *App) background(work func(context.Context)) {
 	ctx, stop := context.WithCancel(context.Background())
 	var done sync.WaitGroup
@@ -111,7 +110,7 @@ func (p *App) background(work func(context.Context)) {
 	p.onClose(func(context.Context) error { stop(); done.Wait(); return nil })
 }
 
-// Shutdown takes everything apart, last part first. Requests in flight are finished, or cut when ctx ends.
+// Shutdown runs the cleanups, the last registered first. Requests in flight are finished, or cut when ctx ends.
 func (p *App) Shutdown(ctx context.Context) error {
 	var failed []error
 	for i := len(p.ends) - 1; i >= 0; i-- {
@@ -121,7 +120,7 @@ func (p *App) Shutdown(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// begun ends a first start: from now on the loss of the state is a loss.
+// begun ends a first start: from now on a missing state counts as lost.
 func (p *App) begun(context.Context, *Config, *slog.Logger) error {
 	return errors.Join(p.dir.started(p.secret), p.dir.beginBackupTime())
 }
@@ -153,7 +152,7 @@ func (p *App) openData(ctx context.Context, c *Config, log *slog.Logger) (err er
 	return err
 }
 
-// openStore opens the embedded store, if no other is configured.
+// openStore opens the embedded store, unless an external store is configured.
 func (p *App) openStore(_ context.Context, c *Config, log *slog.Logger) (err error) {
 	if c.UpstreamEndpoint != "" {
 		return nil
@@ -165,18 +164,18 @@ func (p *App) openStore(_ context.Context, c *Config, log *slog.Logger) (err err
 	return nil
 }
 
-// diskReserve is what writes leave free of the embedded store's disk, for its index, for the state and for deletes.
+// diskReserve is the space that writes leave free on the embedded store's disk: for its index, the state and deletes.
 const diskReserve = 256 << 20
 
-// openEmbedded opens the embedded store of the data directory. Its objects are sealed: no client sees their ETags, and
-// a hash costs less there than MD5.
+// openEmbedded opens the embedded store of the data directory. Its objects are sealed, so no client sees the store's
+// own ETags. They are a hash cheaper than MD5.
 func (c *Config) openEmbedded(log *slog.Logger) (*embedded.Store, error) {
 	return embedded.Open(dataDir(c.DataDir).store(), embedded.Config{Region: c.UpstreamRegion, Reserve: diskReserve, Log: log,
 		NewETag: func() hash.Hash { return s3.NewChecksum("XXHASH128") }})
 }
 
-// Fsck checks the embedded store of the data directory, which no waxseal serves, and removes what belongs to no object
-// when it is to repair it.
+// Fsck checks the embedded store of a data directory without a running waxseal. With repair it removes files without an
+// object.
 func Fsck(ctx context.Context, c *Config, log *slog.Logger, readData, repair bool) (*embedded.Report, error) {
 	if _, err := os.Stat(embedded.IndexPath(dataDir(c.DataDir).store())); err != nil {
 		return nil, fmt.Errorf("--data-dir: there is no embedded store: %w", err)
@@ -189,7 +188,7 @@ func Fsck(ctx context.Context, c *Config, log *slog.Logger, readData, repair boo
 	return report, errors.Join(err, s.Close())
 }
 
-// openEndpoints makes the servers. They serve once they have listeners.
+// openEndpoints makes the servers. They serve after they get listeners.
 func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) error {
 	up, err := p.upstream(c)
 	if err != nil {
@@ -212,7 +211,7 @@ func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) er
 	p.onClose(p.admin.Shutdown)
 	if c.PprofListen != "" {
 		p.pprof = newPprof(c.adminNames(), log)
-		p.onClose(func(context.Context) error { return p.pprof.Close() }) // a profile takes as long as its client likes
+		p.onClose(func(context.Context) error { return p.pprof.Close() }) // a profile can take as long as its client wants, so it is cut
 	}
 	p.S3, err = proxy.New(proxy.Config{
 		Upstream: up, Users: p.users, Resolve: p.people.Resolve, Used: p.people.Used, STS: p.sts, Provider: p.provider, Keys: p.BucketKeys, Root: p.sseRoot,
@@ -242,7 +241,7 @@ func (p *App) openEndpoints(ctx context.Context, c *Config, log *slog.Logger) er
 	return p.openDelivery(c, log)
 }
 
-// upstream is the store as the S3 endpoint reaches it.
+// upstream returns the configuration of the S3 endpoint's client for the store.
 func (p *App) upstream(c *Config) (store.Config, error) {
 	if p.store != nil {
 		return store.Config{Region: c.UpstreamRegion, Local: &store.Local{
@@ -281,7 +280,7 @@ func (c *Config) compressionRules() []proxy.CompressionRule {
 	return rules
 }
 
-// fileUsers are the root user, waxseal's own, and those of the configuration.
+// fileUsers returns the root user, waxseal's own users and the users of the configuration.
 func (c *Config) fileUsers(root Credentials, own ...iam.User) ([]iam.User, error) {
 	users := append([]iam.User{{
 		Name: "root", ARN: iam.RootARN(c.Account), AccountID: c.Account, Root: true,
@@ -297,7 +296,7 @@ func (c *Config) fileUsers(root Credentials, own ...iam.User) ([]iam.User, error
 	return users, nil
 }
 
-// directory is what a start makes of the users of the configuration.
+// directory makes the directory of the configured users as a start does.
 func (c *Config) directory(root Credentials) (*iam.Directory, error) {
 	users, err := c.fileUsers(root)
 	if err != nil {

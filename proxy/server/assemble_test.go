@@ -10,7 +10,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// TestRootSecretIsReadWithTheState: who waits for the state of a process that changes the root secret has the new one.
+// TestRootSecretIsReadWithTheState checks that a process waiting for the state of a rekey reads the new root secret.
 func TestRootSecretIsReadWithTheState(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	dir := dataDir(t.TempDir())

@@ -19,11 +19,11 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// courierName is the principal that delivers audit records, as access log and bucket policies see it.
+// courierName is the name of the audit delivery user in access log and bucket policies.
 const courierName = "waxseal-audit-delivery"
 
-// deliveryUser returns the user for the delivery of records to the audit bucket. Nobody else may use it: its credentials are made anew at
-// each start and are in memory only. And it could do nothing but add records.
+// deliveryUser returns the user for the delivery of records to the audit bucket. Its credentials are made anew at each
+// start and stay in memory, so nobody else can use it. Its policy allows adding records and nothing else.
 func (c *Config) deliveryUser() (iam.User, Credentials, error) {
 	creds := newCredentials()
 	policy, err := iam.ParsePolicy(fmt.Appendf(nil,
@@ -40,8 +40,8 @@ func (c *Config) deliveryUser() (iam.User, Credentials, error) {
 
 func (c *Config) courierARN() string { return "arn:aws:iam::" + c.Account + ":role/" + courierName }
 
-// openDelivery delivers audit records to a bucket, through the S3 endpoint like any client's object and always as
-// SSE-S3: a delivery uses no KMS key, and so makes no record that would have to be delivered in turn.
+// openDelivery delivers audit records to a bucket through the S3 endpoint, always as SSE-S3. Thus a delivery uses no
+// KMS key, and makes no record to be delivered in turn.
 func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 	p.background(func(ctx context.Context) { p.countUsage(ctx, log) })
 	if c.AuditWebhook != "" {
@@ -51,7 +51,7 @@ func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 		p.background(func(ctx context.Context) { p.rotateRecords(ctx, log) })
 		return nil
 	}
-	l := fasthttputil.NewInmemoryListener() // the delivery user works also where the S3 port is closed to this machine
+	l := fasthttputil.NewInmemoryListener() // the delivery user works even if this machine cannot reach the S3 port
 	go func() {
 		if err := p.S3.Serve(l, nil); err != nil { // ends with the S3 endpoint
 			log.Error("audit records are not delivered any more", "err", err)
@@ -81,7 +81,7 @@ func (p *App) openDelivery(c *Config, log *slog.Logger) error {
 		},
 	}
 	p.background(func(ctx context.Context) {
-		_ = d.Run(ctx) // ends with ctx, and with its error only
+		_ = d.Run(ctx) // ends with ctx; its only error is that of ctx
 	})
 	return nil
 }
@@ -97,10 +97,10 @@ func (p *App) courierClient(c *Config, l *fasthttputil.InmemoryListener) (*minio
 	})
 }
 
-// deliveryTimeout bounds the delivery of one batch.
+// deliveryTimeout bounds the delivery of a batch.
 const deliveryTimeout = 2 * time.Minute
 
-// deliver puts one batch, with the headers that CloudTrail's own files have.
+// deliver puts a batch with the headers of CloudTrail's own files.
 func deliver(ctx context.Context, client *minio.Core, bucket, key string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, deliveryTimeout)
 	defer cancel()

@@ -7,7 +7,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// TestCourier: who delivers audit records can add records, and nothing else; and nobody can be it.
+// TestCourier checks that the audit delivery user can add records and nothing else, and that no client can act as it.
 func TestCourier(t *testing.T) {
 	c := Default()
 	c.AuditBucket = "records"

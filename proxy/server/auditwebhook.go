@@ -16,22 +16,22 @@ import (
 	"waxseal/keystore/audit"
 )
 
-// envWebhookToken is the variable with the token that the webhook gets as "Authorization: Bearer".
+// envWebhookToken is the variable of the token for "Authorization: Bearer" to the webhook.
 const envWebhookToken = "WAXSEAL_AUDIT_WEBHOOK_TOKEN"
 
-// webhookProgress is the file in the directory of records that says how far the webhook has come. The records themselves
-// are its spool: durable, and read from where it has come to.
+// webhookProgress is the file in the records' directory with the position of the webhook. The records themselves are
+// its spool: they are durable, and are read from this position on.
 const webhookProgress = "webhook.json"
 
 const (
-	webhookBatch   = 1 << 20 // bytes of JSON in one request
+	webhookBatch   = 1 << 20 // bytes of JSON in a request
 	webhookTimeout = 30 * time.Second
-	// webhookSpool is how many bytes of records wait for the webhook, at most, when old ones are pruned. A webhook that is gone
+	// webhookSpool bounds the bytes of records that wait for the webhook when old records are pruned. A dead webhook
 	// must not fill the disk: without room for records no key can be used.
 	webhookSpool = 1 << 30
 )
 
-// checkWebhook refuses a URL with a secret in it: it is shown, and recorded.
+// checkWebhook refuses a URL with credentials, because the URL is shown and recorded.
 func (c *Config) checkWebhook() error {
 	if c.AuditWebhook == "" {
 		return nil
@@ -45,11 +45,11 @@ func (c *Config) checkWebhook() error {
 	return nil
 }
 
-// openWebhook posts audit records, each at least once and in order, until the process ends.
+// openWebhook posts audit records in order, each at least once, until the process ends.
 func (p *App) openWebhook(c *Config, log *slog.Logger) {
 	hook := &webhook{url: c.AuditWebhook, token: os.Getenv(envWebhookToken), head: p.audit.Head, client: &http.Client{
 		Timeout: webhookTimeout,
-		// A redirect would take records, and the token, somewhere else.
+		// A redirect would send records and the token to another host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	d := &audit.Deliverer{
@@ -58,18 +58,18 @@ func (p *App) openWebhook(c *Config, log *slog.Logger) {
 		Report: func(err error) { log.Warn("audit records wait for the webhook", "err", err) },
 	}
 	p.background(func(ctx context.Context) {
-		_ = d.Run(ctx) // ends with ctx, and with its error only
+		_ = d.Run(ctx) // ends with ctx; its only error is that of ctx
 	})
 }
 
-// webhook is where audit records are posted to.
+// webhook is the destination of posted audit records.
 type webhook struct {
 	url, token string
 	head       func() audit.Head
 	client     *http.Client
 }
 
-// post sends a batch: {"Records": [...]}. Its name is the same when it comes again. The newest digest goes with it, as an
+// post sends a batch: {"Records": [...]}. A repeated batch has the same name. The newest digest goes with it, as an
 // anchor outside: see audit.Trust.
 func (w *webhook) post(ctx context.Context, name string, body []byte) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url, bytes.NewReader(body))

@@ -18,7 +18,7 @@ import (
 	"waxseal/keystore/audit"
 )
 
-// receiver is a webhook that takes records, but for its first answers.
+// receiver is a webhook that fails at first and then accepts records.
 type receiver struct {
 	t        *testing.T
 	mu       sync.Mutex
@@ -54,7 +54,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.batches[req.Header.Get("Waxseal-Audit-Batch")]++
 }
 
-// keys are the objects that data events name, in order.
+// keys returns the objects of the data events, in order.
 func (r *receiver) keys() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +107,7 @@ func TestAuditWebhook(t *testing.T) {
 	}
 }
 
-// TestWebhookURL refuses URLs that are none, or have a secret in them, and shows it in no error.
+// TestWebhookURL refuses invalid URLs and URLs with a secret, and shows the secret in no error.
 func TestWebhookURL(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"https://siem.example/in": true, "": true, "ftp://siem.example/": false, "siem": false,
@@ -122,8 +122,7 @@ func TestWebhookURL(t *testing.T) {
 	}
 }
 
-// TestSpoolIsBounded lets records go that wait for a webhook, once there are too many of them, and none that wait for the
-// bucket.
+// TestSpoolIsBounded checks that too many records waiting for a webhook are pruned, and none waiting for the bucket.
 func TestSpoolIsBounded(t *testing.T) {
 	c := Default()
 	c.DataDir, c.AuditWebhook = t.TempDir(), "https://siem.example/"

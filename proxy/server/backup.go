@@ -22,7 +22,7 @@ import (
 )
 
 // A backup is the whole state: KMS keys, the roots of SSE-S3, service keys, bucket configuration, uploads in flight.
-// What is secret in it is sealed under the root secret, which is not in it.
+// Its secrets are sealed under the root secret. The root secret is not part of it.
 //
 //	backup = backupMagic || copy of state.db || SHA-256 of all before it
 const backupMagic = "waxseal-backup-v1\n"
@@ -35,7 +35,7 @@ func BackupFile(ctx context.Context, c *Config, name string) error {
 	return dataDir(c.DataDir).keepBackupTime()
 }
 
-// Backup writes a backup to w, and keeps its time for the metric.
+// Backup writes a backup to w and stores the time for the metric.
 func Backup(ctx context.Context, c *Config, w io.Writer) error {
 	if err := backup(ctx, c, w); err != nil {
 		return err
@@ -43,7 +43,7 @@ func Backup(ctx context.Context, c *Config, w io.Writer) error {
 	return dataDir(c.DataDir).keepBackupTime()
 }
 
-// backup writes a backup, made by the waxseal that serves or, when there is none, here.
+// backup writes a backup. The running waxseal makes it; without one, this process does.
 func backup(ctx context.Context, c *Config, w io.Writer) error {
 	dir := dataDir(c.DataDir)
 	body, err := ask(ctx, dir, "GET", "/backup")
@@ -70,7 +70,7 @@ func (p *App) backupOnControl(c *Config) http.HandlerFunc {
 		}
 		w.Header().Set("Connection", "close") // its write deadline is of no use to another request
 		if err := writeBackup(pacedWriter{w, controlPatience}, p.state); err != nil {
-			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
+			panic(http.ErrAbortHandler) // the reader sees an incomplete response
 		}
 	}
 }
@@ -88,7 +88,7 @@ func writeBackup(w io.Writer, s state.Store) error {
 	return err
 }
 
-// copyBackup copies a backup and fails when it is not whole.
+// copyBackup copies a backup and returns an error if it is incomplete.
 func copyBackup(w io.Writer, r io.Reader) error {
 	c := newBackupReader(r)
 	if _, err := io.WriteString(w, backupMagic); err != nil {
@@ -101,7 +101,7 @@ func copyBackup(w io.Writer, r io.Reader) error {
 	return err
 }
 
-// Restore puts a backup in place once it is known to be whole and to open with the root secret that is there.
+// Restore puts a backup in place after checking that it is complete and opens with the root secret of the directory.
 func Restore(ctx context.Context, c *Config, r io.Reader, deletions string) error {
 	if err := errors.Join(checkDeletions(deletions), c.errShared("restore")); err != nil {
 		return err
@@ -131,7 +131,7 @@ func restoreThrough(ctx context.Context, c *Config, scratch dataDir, r io.Reader
 	if err != nil {
 		return err
 	}
-	// Its own records go with the scratch directory.
+	// The scratch App's own records go with the scratch directory.
 	err = withState(ctx, c, scratch, scratch, func(p *App) error {
 		return errors.Join(audit.MarkRestored(ctx, p.state, time.Now()), ledger.MarkRestored(ctx, p.state))
 	})
@@ -154,7 +154,7 @@ func restoreThrough(ctx context.Context, c *Config, scratch dataDir, r io.Reader
 	return syncDir(string(dir))
 }
 
-// vacate makes room for a state. It removes a file without content, and refuses to touch any other.
+// vacate makes room for a state. It removes an empty file and refuses to touch any other.
 func (d dataDir) vacate() error {
 	if _, err := os.Lstat(d.state()); errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -183,8 +183,8 @@ func (d dataDir) wantEmpty() error {
 	return errors.Join(err, s.Close())
 }
 
-// withState opens a state that is not in service, with the root secret and everything in it that the service needs, and
-// keeps records in another directory. What is due in it stays undone.
+// withState opens a state outside service, with the root secret and all keys of the service, and writes its records to
+// another directory. Due deletions are not carried out.
 func withState(ctx context.Context, c *Config, scratch, records dataDir, do func(*App) error) error {
 	secret, err := rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), dataDir(c.DataDir).rootKey(), false)
 	if err != nil {
@@ -217,13 +217,13 @@ func withState(ctx context.Context, c *Config, scratch, records dataDir, do func
 
 var errNoBackup = errors.New("this is not a whole waxseal backup")
 
-// backupReader reads the state in a backup, and fails at its end when the sum is another.
+// backupReader reads the state from a backup and returns an error at the end if the checksum differs.
 type backupReader struct {
 	r      io.Reader
 	sum    hash.Hash
 	header bool
-	ahead  []byte // at most a sum's length: what may be the sum
-	tail   []byte // the sum, once read
+	ahead  []byte // at most a checksum's length: possibly the checksum
+	tail   []byte // the checksum, once read
 }
 
 func newBackupReader(r io.Reader) *backupReader { return &backupReader{r: r, sum: sha256.New()} }

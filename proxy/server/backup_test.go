@@ -124,7 +124,7 @@ func TestStandingBackupHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// TestPacedWriterCutsAReaderThatStands: and not one that is slow.
+// TestPacedWriterCutsAReaderThatStands checks that a stalled reader is cut, and a slow reader is not.
 func TestPacedWriterCutsAReaderThatStands(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long: crashes, faults, races")
@@ -157,8 +157,8 @@ func TestPacedWriterCutsAReaderThatStands(t *testing.T) {
 	}
 }
 
-// TestRestoreLeavesWhatIsDue: a backup in which the deletion of a key has fallen due is put in place when it is said what
-// is to become of the key, and restore itself deletes nothing.
+// TestRestoreLeavesWhatIsDue restores a backup with a due deletion of a key. Restore requires a decision about the key,
+// and deletes nothing itself.
 func TestRestoreLeavesWhatIsDue(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	const day = 24 * time.Hour
@@ -247,7 +247,7 @@ func recorded(t *testing.T, dir dataDir, event string) bool {
 	return false
 }
 
-// TestRestoreKeepsAKeyThatShutsRootOut: the operator has a key back whose policy names somebody else only.
+// TestRestoreKeepsAKeyThatShutsRootOut checks that the operator gets back a key whose policy excludes root.
 func TestRestoreKeepsAKeyThatShutsRootOut(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	ctx, c := context.Background(), Default()
@@ -270,8 +270,8 @@ func TestRestoreKeepsAKeyThatShutsRootOut(t *testing.T) {
 	}
 }
 
-// backupWithDeletion is a backup of a key service in which the deletion of a key was scheduled then. Its root secret is
-// in dir.
+// backupWithDeletion returns a backup of a key service in which a key's deletion was scheduled at the time then. Its
+// root secret is in dir.
 func backupWithDeletion(t *testing.T, dir dataDir, then time.Time, by keystore.Caller, policy string) (backup io.Reader, keyID string) {
 	t.Helper()
 	ctx, store := context.Background(), state.NewMemory()

@@ -10,24 +10,24 @@ import (
 	"strings"
 )
 
-// banner is what a person sees when waxseal is ready.
+// banner is the text on stdout when waxseal is ready.
 type banner struct {
 	s3, admin string // addresses
 	kms       string // address
-	external  bool   // the keys are at the external provider: the port has IAM and STS alone
+	external  bool   // the keys are at the external provider: the port serves only IAM and STS
 	provider  string
-	store     string // where the objects go
+	store     string // location of the objects
 	tls       bool
-	ca        string // file to trust, when the certificate is waxseal's own
+	ca        string // file to trust, if the certificate is self-signed
 	dir       dataDir
 	region    string
 	root      Credentials
 	embedded  bool   // the store is the embedded one
 	version   string // of the program
-	made      bool   // the credentials are new: show them, once
+	made      bool   // the credentials are new: show them once
 }
 
-// print writes the endpoints, and at first start the credentials and commands to paste.
+// print writes the endpoints and, at the first start, the credentials and commands to paste.
 func (b banner) print(w io.Writer) error {
 	var t strings.Builder
 	scheme := "http://"
@@ -63,8 +63,8 @@ func (b banner) keys() string {
 	return "the embedded key service"
 }
 
-// commands are to be pasted: with the embedded key service they make a KMS key the default of a bucket, with a Bucket
-// Key, and show how an object is sealed; with the embedded store, that its disk holds no plaintext.
+// commands writes commands to paste. With the embedded key service they make a KMS key the default of a bucket, with a
+// Bucket Key, and show how an object is sealed. With the embedded store they show that its disk holds no plaintext.
 func (b banner) commands(t *strings.Builder, s3, kms string) {
 	fmt.Fprintf(t, "\nIts root credentials were made now and are kept in %s. To try it, paste:\n\n", b.dir.credentials())
 	fmt.Fprintf(t, "export AWS_ACCESS_KEY_ID=%s\nexport AWS_SECRET_ACCESS_KEY=%s\nexport AWS_DEFAULT_REGION=%s\n",
@@ -88,8 +88,8 @@ func (b banner) commands(t *strings.Builder, s3, kms string) {
 	t.WriteByte('\n')
 }
 
-// programName is how a person who started this process starts it again: by name where the PATH has it, and by
-// `go run` where that made it.
+// programName returns the command for starting this program again: its name if the PATH has it, or `go run` if that
+// built it.
 func programName() string {
 	self, err := os.Executable()
 	switch {
@@ -104,7 +104,7 @@ func programName() string {
 	return shellQuote(self)
 }
 
-// reachable is an address that a client on this machine can use.
+// reachable returns an address usable by a client on this machine.
 func reachable(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil && (host == "" || unspecified(host)) {
@@ -113,7 +113,7 @@ func reachable(addr string) string {
 	return addr
 }
 
-// shellQuote makes a path one word in a shell.
+// shellQuote quotes a path for a shell.
 func shellQuote(s string) string {
 	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-") == "" {
 		return s

@@ -14,19 +14,20 @@ import (
 	"waxseal/keystore/state"
 )
 
-// A state begins once. Whoever starts as new where a state was lost serves without the buckets' policies and default
-// encryption, and seals new objects under new keys, while every old object is refused. So a data directory in which a
-// waxseal has served gets a new state only when the operator says so.
+// A state begins only once. If a waxseal began a new state in place of a lost one, it would serve without bucket
+// policies and default encryption, and seal new objects under new keys, while every old object is refused. So a data
+// directory with a history of service gets a new state only if the operator asks for it (--new-state).
 //
-// A first start leaves the marker first-start from before anything else is made until the state has content: a start
-// that was cut short in between has lost nothing and is repeated.
+// A first start creates the marker first-start before anything else, and removes it when the state has content. A start
+// interrupted in between has lost nothing, and is repeated.
 
 func (d dataDir) firstStart() string { return filepath.Join(string(d), "first-start") }
 
-// fingerprint is the file that names the root secret: it is all that a directory has of a secret in the environment.
+// fingerprint returns the name of the file with the root secret's fingerprint. If the secret is in the environment,
+// this file is the directory's only trace of it.
 func (d dataDir) fingerprint() string { return filepath.Join(string(d), "root.fingerprint") }
 
-// remains are the files and directories that only an earlier state explains.
+// remains returns the files and directories that only an earlier state explains.
 func (d dataDir) remains() (found []string, err error) {
 	for _, name := range []string{d.rootKey(), d.credentials(), d.fingerprint(), d.store(), d.audit(), d.held()} {
 		there, err := hasContent(name)
@@ -40,7 +41,7 @@ func (d dataDir) remains() (found []string, err error) {
 	return found, nil
 }
 
-// hasContent reports whether there is a file, or a directory that is not empty.
+// hasContent reports whether name is a file, or a directory with entries.
 func hasContent(name string) (bool, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -55,7 +56,7 @@ func hasContent(name string) (bool, error) {
 	return len(files) > 0, err
 }
 
-// mayBegin says why a state must not begin, or that it began already and was cut short.
+// mayBegin returns an error if a state must not begin. begun reports whether an interrupted first start is repeated.
 func (d dataDir) mayBegin(newState bool) (begun bool, err error) {
 	if begun, err = hasContent(d.firstStart()); begun || err != nil {
 		return begun, err
@@ -67,7 +68,7 @@ func (d dataDir) mayBegin(newState bool) (begun bool, err error) {
 	return false, err
 }
 
-// begin lets a state begin, or says why it must not. On success the marker is there.
+// begin creates the marker of a first start, or returns an error if a state must not begin.
 func (d dataDir) begin(newState bool) error {
 	begun, err := d.mayBegin(newState)
 	if begun || err != nil {
@@ -76,7 +77,7 @@ func (d dataDir) begin(newState bool) error {
 	return writeOnce(d.firstStart(), []byte("This waxseal has not served yet.\n"))
 }
 
-// lostState says what is missing, and the two ways on.
+// lostState returns the error for a lost state. It names the missing file, and the ways on: restore or --new-state.
 func (d dataDir) lostState(found []string) error {
 	what := "is missing"
 	if _, err := os.Lstat(d.state()); err == nil {
@@ -88,16 +89,16 @@ func (d dataDir) lostState(found []string) error {
 		d.state(), what, strings.Join(found, ", "), d.sealedUnder())
 }
 
-// sealedUnder names the root secret of a lost state, where the directory knows it.
+// sealedUnder names the root secret of a lost state, if the directory knows it.
 func (d dataDir) sealedUnder() string {
 	text, err := os.ReadFile(d.fingerprint())
 	if err != nil {
-		return "" // an older waxseal's directory has none
+		return "" // directories of older versions have no fingerprint
 	}
 	return ". The backup needs the root secret with the fingerprint " + strings.TrimSpace(string(text))
 }
 
-// started says that the state has content now: the marker goes, and the root secret's fingerprint stays.
+// started records that the state has content: it removes the marker and writes the root secret's fingerprint.
 func (d dataDir) started(secret *rootkey.Secret) error {
 	if err := d.keepFingerprint(secret); err != nil {
 		return err
@@ -122,7 +123,7 @@ func (d dataDir) keepFingerprint(secret *rootkey.Secret) error {
 	return writeOnce(d.fingerprint(), []byte(print+"\n"))
 }
 
-// openFile opens the state file. Damage is told with what helps.
+// openFile opens the state file. The error for a damaged file names the remedy.
 func (d dataDir) openFile() (state.Store, error) {
 	s, err := state.OpenBolt(d.state())
 	if err != nil && !errors.Is(err, state.ErrInUse) {
@@ -131,7 +132,7 @@ func (d dataDir) openFile() (state.Store, error) {
 	return s, err
 }
 
-// openExisting opens the state of a waxseal that has served; it makes none.
+// openExisting opens an existing state. It creates none.
 func (d dataDir) openExisting() (state.Store, error) {
 	if _, err := os.Stat(d.state()); err != nil {
 		return nil, fmt.Errorf("--data-dir: %w", err)
@@ -153,7 +154,7 @@ func errNoState(d dataDir) error {
 	return fmt.Errorf("%s is empty: there is no waxseal's state in it", d.state())
 }
 
-// fileSize is 0 for a file that is not there.
+// fileSize returns the size of a file, 0 if it does not exist.
 func fileSize(name string) (int64, error) {
 	info, err := os.Stat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -170,8 +171,8 @@ func isEmpty(s state.Store) (bool, error) {
 	return len(entries) == 0, err
 }
 
-// openState opens the state, which begins where it may, and then the root secret: whoever had the state until now may
-// have changed it.
+// openState opens or begins the state, and then reads the root secret. The order matters: the previous owner of the
+// state's lock may have changed the secret.
 func (p *App) openState(ctx context.Context, dir dataDir, newState bool) error {
 	p.dir = dir
 	file, empty, err := p.stateFile(newState)
@@ -186,7 +187,7 @@ func (p *App) openState(ctx context.Context, dir dataDir, newState bool) error {
 	return p.otherSecret(err)
 }
 
-// openOrBegin opens the state file. empty says that it begins now.
+// openOrBegin opens the state file. empty reports whether the state begins now.
 func (d dataDir) openOrBegin(newState bool) (file state.Store, empty bool, err error) {
 	size, err := fileSize(d.state())
 	if err == nil && size == 0 {
@@ -211,11 +212,11 @@ func (d dataDir) openOrBegin(newState bool) (file state.Store, empty bool, err e
 	return file, empty, nil
 }
 
-// ownSeals are the prefixes of values that their owners seal.
+// ownSeals are the prefixes of values sealed by their owners.
 var ownSeals = []string{bucketkey.Prefix, rootkey.ServiceKeyPrefix, rootkey.ServiceKeyCurrent}
 
-// sealState puts the seal of the root secret in front of a state. Bucket keys and service keys have seals of their own:
-// a bucket key that does not open is made anew.
+// sealState returns a state sealed under the root secret. Bucket keys and service keys have seals of their own, so that
+// a bucket key that does not open is replaced.
 func (d dataDir) sealState(ctx context.Context, s state.Store, secret *rootkey.Secret) (*state.Sealed, error) {
 	mayTakeOver := func(ctx context.Context) error { return d.mayTakeOver(ctx, s, secret) }
 	sealed, err := state.Seal(ctx, s, secret.Sealer("state"), mayTakeOver, ownSeals...)
@@ -225,9 +226,10 @@ func (d dataDir) sealState(ctx context.Context, s state.Store, secret *rootkey.S
 	return sealed, nil
 }
 
-// mayTakeOver gives an error where the plain state of an earlier version must not be sealed: in a directory that had a
-// sealed one (whoever can write state.db, but has no root secret, would grant themselves rights by a plain one), and
-// under a root secret that is not the one of the service keys in it (no other would open it any more).
+// mayTakeOver returns an error if the plain state of an earlier version must not be sealed. There are two cases. The
+// directory had a sealed state before: an attacker who can write state.db, but has no root secret, could plant a plain
+// state with more rights. Or the root secret does not open the service keys in the state: after sealing, no other
+// secret would open the state.
 func (d dataDir) mayTakeOver(ctx context.Context, s state.Store, secret *rootkey.Secret) error {
 	if sealedBefore, err := hasContent(d.fingerprint()); err != nil {
 		return err
@@ -237,7 +239,7 @@ func (d dataDir) mayTakeOver(ctx context.Context, s state.Store, secret *rootkey
 	return rootkey.CheckRing(ctx, s, secret.Sealer("service-keys"))
 }
 
-// notNew refuses --new-state where there is a state: left in a unit file, the flag would make the next loss a silent one.
+// notNew refuses --new-state if there is a state: left in a unit file, the flag would hide the next loss.
 func (d dataDir) notNew() error {
 	if marked, err := hasContent(d.firstStart()); marked || err != nil {
 		return err
@@ -245,7 +247,7 @@ func (d dataDir) notNew() error {
 	return fmt.Errorf("--new-state: %s is there: take the flag away (or WAXSEAL_NEW_STATE); to begin anew, move the file aside first", d.state())
 }
 
-// otherSecret adds to an error of a state that does not open under the root secret at hand which secrets they are.
+// otherSecret adds both root secrets' names to the error of a state that does not open.
 func (p *App) otherSecret(err error) error {
 	if !errors.Is(err, rootkey.ErrNotSealed) {
 		return err

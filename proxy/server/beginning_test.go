@@ -15,7 +15,7 @@ import (
 	"waxseal/keystore/state"
 )
 
-// servedDir is the data directory of a waxseal that has served an external store, and a backup of its state.
+// servedDir returns the configuration of a waxseal that has served an external store, and a backup of its state.
 func servedDir(t *testing.T) (conf Config, backup []byte) {
 	t.Helper()
 	b := newKit(t)
@@ -82,8 +82,8 @@ func write(t *testing.T, dir dataDir, name, text string) {
 
 var everything = []string{"state.db", "root.key", "credentials", "root.fingerprint", "audit", "held", "store"}
 
-// TestLostStateStopsAStart walks what can be left of a data directory. Where anything is left that only a lost state
-// explains, a start is refused and changes nothing; a backup can be put in place then, or a new state be asked for.
+// TestLostStateStopsAStart walks the possible remains of a data directory. If only a lost state explains them, a start
+// is refused and changes nothing; then a backup can be restored, or a new state requested.
 func TestLostStateStopsAStart(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	conf, backup := servedDir(t)
@@ -136,7 +136,7 @@ func TestLostStateStopsAStart(t *testing.T) {
 	}
 }
 
-// emptyState leaves a state file that bbolt opens and nobody has written to.
+// emptyState leaves a valid bbolt file without entries.
 func emptyState(t *testing.T, dir dataDir) {
 	t.Helper()
 	remove(t, dir, "state.db")
@@ -184,7 +184,7 @@ func wantRestored(t *testing.T, conf Config, dir dataDir, secret, backup []byte)
 	}
 }
 
-// TestStateThatIsThere: with its state, a directory starts, or says which file is in its way.
+// TestStateThatIsThere checks that a directory with its state starts, or that the error names the file in its way.
 func TestStateThatIsThere(t *testing.T) {
 	t.Setenv("WAXSEAL_ROOT_SECRET", "")
 	conf, _ := servedDir(t)
@@ -252,7 +252,8 @@ func take(t *testing.T, dir dataDir, from Config, name string) {
 	write(t, dir, name, string(text))
 }
 
-// truncate cuts a state off within its used pages. bbolt doubles its file ahead of need, so that a half of it can be whole.
+// truncate cuts a state within its used pages. bbolt doubles its file ahead of need, so half of the file can be a
+// complete state.
 func truncate(t *testing.T, dir dataDir) {
 	t.Helper()
 	size, err := fileSize(dir.state())
@@ -264,7 +265,8 @@ func truncate(t *testing.T, dir dataDir) {
 	}
 }
 
-// TestEmptyStateIsNotBackedUp: a rotation of backups would push out the good ones.
+// TestEmptyStateIsNotBackedUp refuses a backup of an empty state: a rotation of backups would push out the good
+// backups.
 func TestEmptyStateIsNotBackedUp(t *testing.T) {
 	conf, _ := servedDir(t)
 	for name, lose := range map[string]func(*testing.T, dataDir){

@@ -15,8 +15,8 @@ import (
 	"waxseal/proxy/store"
 )
 
-// Check says what serve would use of the configuration that Load would read, and finds every mistake in it. With connect
-// it asks the store and the key service, too.
+// Check reports the settings that serve would use, and every mistake in the configuration. With connect it also asks
+// the store and the key service.
 func (c *Config) Check(ctx context.Context, f *pflag.FlagSet, connect bool) *Report {
 	report := c.report(c.readProcess(f))
 	if connect {
@@ -25,8 +25,8 @@ func (c *Config) Check(ctx context.Context, f *pflag.FlagSet, connect bool) *Rep
 	return report
 }
 
-// checkStart finds what serve would refuse behind its configuration: in the data directory, the certificate, the
-// credentials and the users' policies. It changes nothing.
+// checkStart finds the mistakes that serve would find after reading the configuration: in the data directory, the
+// certificate, the credentials and the users' policies. It changes nothing.
 func (c *Config) checkStart() []error {
 	dir := dataDir(c.DataDir)
 	mistakes := []error{dir.check(), dir.checkState(c.NewState), dir.checkSecret(), c.checkKMSCredentials(), c.checkCertificate()}
@@ -37,7 +37,7 @@ func (c *Config) checkStart() []error {
 	return append(mistakes, c.checkDirectory()...)
 }
 
-// check looks at the directory itself, which need not be there yet.
+// check checks the directory itself. The directory need not exist yet.
 func (d dataDir) check() error {
 	info, err := os.Stat(string(d))
 	switch {
@@ -51,8 +51,8 @@ func (d dataDir) check() error {
 	return onlyMineToChange(string(d))
 }
 
-// checkState finds a state that was lost, and a --new-state where there is one. It does not open the file, which a
-// waxseal that serves has locked.
+// checkState reports a lost state, and --new-state beside an existing state. It does not open the file, because a
+// running waxseal holds the lock.
 func (d dataDir) checkState(newState bool) error {
 	size, err := fileSize(d.state())
 	switch {
@@ -66,11 +66,11 @@ func (d dataDir) checkState(newState bool) error {
 	return err
 }
 
-// checkSecret reads the root secret, unless it is yet to be made.
+// checkSecret reads the root secret, unless the first start will make it.
 func (d dataDir) checkSecret() error {
 	size, err := fileSize(d.state())
 	if err != nil {
-		return nil // checkState tells of it
+		return nil // checkState reports it
 	}
 	there, err := hasContent(d.rootKey())
 	if err != nil {
@@ -88,7 +88,7 @@ func (d dataDir) checkSecret() error {
 	return nil
 }
 
-// checkCertificate reads the operator's certificate. A self-signed one is made by serve.
+// checkCertificate reads the operator's certificate. serve makes self-signed certificates.
 func (c *Config) checkCertificate() error {
 	if c.TLSSelfSigned || c.TLSCert == "" || c.TLSKey == "" {
 		return nil
@@ -97,7 +97,8 @@ func (c *Config) checkCertificate() error {
 	return err
 }
 
-// rootUser is the root user as serve would have it. Credentials that serve would make are made up here, and not kept.
+// rootUser returns the root user as serve would have it. If serve would generate credentials, rootUser returns
+// generated credentials and does not store them.
 func (d dataDir) rootUser() (root Credentials, from string, err error) {
 	if root, err = rootFromEnv(os.LookupEnv); err != nil || root.AccessKey != "" {
 		return root, "WAXSEAL_ACCESS_KEY", err
@@ -109,7 +110,7 @@ func (d dataDir) rootUser() (root Credentials, from string, err error) {
 	return root, d.credentials(), err
 }
 
-// checkDirectory finds the users whose rights serve would refuse, each by name.
+// checkDirectory returns the users whose policies serve would refuse, each by name.
 func (c *Config) checkDirectory() (mistakes []error) {
 	root, _, err := dataDir(c.DataDir).rootUser()
 	if err != nil {
@@ -119,7 +120,7 @@ func (c *Config) checkDirectory() (mistakes []error) {
 	good.Users = nil
 	for _, u := range c.Users {
 		if u.check() != nil {
-			continue // check tells of it
+			continue // check reports it
 		}
 		one := *c
 		one.Users = []UserConfig{u}
@@ -133,11 +134,11 @@ func (c *Config) checkDirectory() (mistakes []error) {
 		}
 		good.Users = append(good.Users, u)
 	}
-	_, err = good.directory(root) // all of them together
+	_, err = good.directory(root) // all users together
 	return append(mistakes, err)
 }
 
-// askStore is /readyz's question to the store. The embedded store is a part of serve, and is not asked.
+// askStore checks the store as /readyz does. The embedded store is part of serve, so it is not asked.
 func (c *Config) askStore(ctx context.Context) error {
 	up, err := (&App{}).upstream(c)
 	if err != nil {
@@ -146,7 +147,7 @@ func (c *Config) askStore(ctx context.Context) error {
 	return store.Check(ctx, up)
 }
 
-// askKeys is /readyz's first question to an external key service, with its key for SSE-S3.
+// askKeys checks an external key service as /readyz does at first, with the key for SSE-S3.
 func (c *Config) askKeys(ctx context.Context) error {
 	behind, err := c.externalProvider(ctx, slog.New(slog.DiscardHandler))
 	if err != nil {

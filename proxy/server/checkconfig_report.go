@@ -17,7 +17,7 @@ import (
 	"waxseal/keystore/iam"
 )
 
-// Report is what check-config says.
+// Report is the output of check-config.
 type Report struct {
 	File     string          `json:"file,omitempty"`
 	Settings []settingReport `json:"settings"`
@@ -35,7 +35,7 @@ type settingReport struct {
 	From  string `json:"from"`
 }
 
-// secretReport says that there is a secret, never which.
+// secretReport tells that a secret is set, and never its value.
 type secretReport struct {
 	Variable string `json:"variable"`
 	Set      bool   `json:"set"`
@@ -55,7 +55,7 @@ type checkReport struct {
 	Error string `json:"error,omitempty"`
 }
 
-// report is what is known without asking anybody.
+// report returns the part of the report that needs no network.
 func (c *Config) report(r *reading) *Report {
 	report := &Report{File: r.file, Settings: c.settings(r), Store: hideUserinfo(c.storePlace()), Keys: c.keysPlace(),
 		Users: c.userReports(r), Mistakes: []string{}}
@@ -69,14 +69,14 @@ func (c *Config) report(r *reading) *Report {
 	return report
 }
 
-// mistake adds a line, once: a check may find what another found.
+// mistake adds a mistake, unless another check has found it.
 func (r *Report) mistake(text string) {
 	if text = strings.ReplaceAll(text, "\n", "; "); !slices.Contains(r.Mistakes, text) {
 		r.Mistakes = append(r.Mistakes, text)
 	}
 }
 
-// settings are all of the configuration but the users.
+// settings returns the whole configuration except the users.
 func (c *Config) settings(r *reading) (all []settingReport) {
 	v := reflect.ValueOf(*c)
 	for _, f := range reflect.VisibleFields(v.Type()) {
@@ -93,7 +93,7 @@ func (c *Config) settings(r *reading) (all []settingReport) {
 	return all
 }
 
-// shown is a value as people write it. An URL with credentials in it is a mistake, and not shown.
+// shown returns a value in its written form. A URL with credentials is a mistake, and is not shown.
 func shown(value any) any {
 	switch v := value.(type) {
 	case time.Duration:
@@ -101,7 +101,7 @@ func shown(value any) any {
 	case string:
 		return hideUserinfo(v)
 	case []string:
-		return append([]string{}, v...) // none is [] in JSON
+		return append([]string{}, v...) // an empty list is [] in JSON
 	}
 	return value
 }
@@ -113,7 +113,7 @@ func hideUserinfo(text string) string {
 	return text
 }
 
-// keysPlace says where the KMS keys are.
+// keysPlace returns the location of the KMS keys.
 func (c *Config) keysPlace() string {
 	if !c.external() {
 		return "the embedded key service, at " + c.KMSListen
@@ -145,7 +145,7 @@ func (c *Config) userReports(r *reading) []userReport {
 	return all
 }
 
-// connect asks the store and the key service, where they are elsewhere.
+// connect asks an external store and an external key service.
 func (r *Report) connect(ctx context.Context, c *Config) {
 	ask := func(name string, elsewhere bool, check func(context.Context) error) {
 		if !elsewhere {
@@ -164,7 +164,7 @@ func (r *Report) connect(ctx context.Context, c *Config) {
 	ask("keys", c.external(), c.askKeys)
 }
 
-// Verdict names the mistakes, and makes them an error.
+// Verdict prints the mistakes and returns an error if there are any.
 func (r *Report) Verdict(w io.Writer) error {
 	for _, m := range r.Mistakes {
 		if _, err := fmt.Fprintln(w, m); err != nil {
@@ -181,7 +181,7 @@ func (r *Report) Verdict(w io.Writer) error {
 	}
 }
 
-// PrintJSON prints the report as one JSON object.
+// PrintJSON prints the report as a JSON object.
 func (r *Report) PrintJSON(w io.Writer) error { return json.NewEncoder(w).Encode(r) }
 
 // Print prints the report as tables.
@@ -227,7 +227,7 @@ func (u userReport) rights() string {
 	return "everything, no policy"
 }
 
-// plainValue is a value on one line; "-" is none.
+// plainValue returns a value on a single line, "-" if it is empty.
 func plainValue(value any) string {
 	text := ""
 	switch v := value.(type) {

@@ -63,7 +63,7 @@ func startChromium(t *testing.T) *chromium {
 	return c
 }
 
-// ask sends a command and reads the value that it answers.
+// ask sends a command and decodes its result.
 func (c *chromium) ask(method, path string, in, out any) {
 	c.t.Helper()
 	if problem := c.try(method, path, in, out); problem != "" {
@@ -71,7 +71,7 @@ func (c *chromium) ask(method, path string, in, out any) {
 	}
 }
 
-// try is ask for commands that may fail: it returns the browser's problem.
+// try sends a command that may fail, and returns the browser's error.
 func (c *chromium) try(method, path string, in, out any) (problem string) {
 	c.t.Helper()
 	var body io.Reader
@@ -128,7 +128,7 @@ func (c *chromium) click(path string) {
 	c.ask("POST", c.element(path)+"/click", map[string]any{}, nil)
 }
 
-// follow clicks on what leads to another page, and waits for that: the former page's elements are gone then.
+// follow clicks on a link and waits for the next page: the former page's elements are gone then.
 func (c *chromium) follow(path string) {
 	c.t.Helper()
 	former := c.element("/html")
@@ -149,7 +149,7 @@ func (c *chromium) enter(path, text string) {
 	c.ask("POST", e+"/value", map[string]string{"text": text}, nil)
 }
 
-// text is what a person reads of an element.
+// text returns the visible text of an element.
 func (c *chromium) text(path string) (text string) {
 	c.t.Helper()
 	c.ask("GET", c.element(path)+"/text", nil, &text)
@@ -190,7 +190,7 @@ func (c *chromium) fits(name string) {
 	}
 }
 
-// picture keeps a picture of the page in the directory that WAXSEAL_SCREENSHOTS names.
+// picture saves a screenshot in the directory WAXSEAL_SCREENSHOTS.
 func (c *chromium) picture(name string) {
 	c.t.Helper()
 	dir := os.Getenv("WAXSEAL_SCREENSHOTS")

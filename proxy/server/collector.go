@@ -1,14 +1,15 @@
 package server
 
-// collectorSlack is counted by the garbage collector as memory in use, and is none: not one page of it is ever touched.
+// collectorSlack is the size of an allocation that counts as memory in use but takes none: no page of it is ever
+// touched.
 //
-// The collector begins when the heap is twice what it was after the last time. waxseal keeps little between requests, so
-// that a busy one would collect ten times a second and more. With the slack it takes that much more garbage each time,
-// and no more: a higher GOGC would multiply what many streams at once have in use, and a fixed memory limit would have
-// the collector run all the time where they need more than that.
+// The collector begins when the heap has doubled since the last collection. waxseal keeps little between requests, so a
+// busy waxseal would collect more than ten times a second. With the slack, the heap may grow by this much more before
+// each collection. A higher GOGC would instead multiply the memory in use by many concurrent streams. A fixed memory
+// limit would make the collector run all the time if they need more than the limit.
 const collectorSlack = 32 << 20
 
-// slackenCollector sets the slack aside, unless the environment tunes the collector itself.
+// slackenCollector allocates the slack, unless the environment tunes the collector itself.
 // https://pkg.go.dev/runtime#hdr-Environment_Variables
 func slackenCollector(lookup func(string) (string, bool)) (slack []byte) {
 	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {

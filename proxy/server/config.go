@@ -18,9 +18,8 @@ import (
 	"waxseal/proxy"
 )
 
-// Config is everything that can be configured. Where a field has a flag, the flag has the field's YAML key with
-// hyphens, and its environment variable is WAXSEAL_ and the key in capitals. A flag wins over the environment, the
-// environment over the file, the file over the default.
+// Config is the whole configuration. A field's flag is its YAML key with hyphens; its environment variable is WAXSEAL_
+// and the key in capitals. A flag wins over the environment, the environment over the file, the file over the default.
 type Config struct {
 	Listen      string   `yaml:"listen"`
 	KMSListen   string   `yaml:"kms_listen"`
@@ -103,12 +102,12 @@ type Config struct {
 	kmsTokenFile   string // from the environment
 }
 
-// IssuerConfig says how the keys of a web identity's issuer are read, where that is not by discovery over the network.
+// IssuerConfig says how to read the keys of a web identity's issuer, if not by discovery over the network.
 type IssuerConfig struct {
-	URL       string `yaml:"url"`        // as its OpenID Connect provider has it
+	URL       string `yaml:"url"`        // as in its OpenID Connect provider
 	JWKSFile  string `yaml:"jwks_file"`  // the key set, read instead of the network
 	CAFile    string `yaml:"ca_file"`    // certificate authorities of the issuer
-	TokenFile string `yaml:"token_file"` // a bearer token for the issuer's documents, as Kubernetes asks for
+	TokenFile string `yaml:"token_file"` // a bearer token for the issuer's documents: Kubernetes requires it
 }
 
 func (i IssuerConfig) check() error {
@@ -137,13 +136,13 @@ func Default() Config {
 
 		DrainDelay:      5 * time.Second,
 		ShutdownTimeout: 30 * time.Second,
-		// Every store takes it, and a store at an IP address takes nothing else.
+		// Every store accepts path style. A store at an IP address accepts nothing else.
 		UpstreamPathStyle: true,
 		UpstreamRegion:    "us-east-1",
 		Region:            "us-east-1",
 		Account:           "000000000000",
 		KMSProvider:       providerLocal,
-		AuditInterval:     5 * time.Minute, // as CloudTrail delivers
+		AuditInterval:     5 * time.Minute, // CloudTrail's interval
 		AuditS3:           string(proxy.NoDataEvents),
 		ETag:              "md5",
 		BucketKeyTTL:      5 * time.Minute,
@@ -153,7 +152,7 @@ func Default() Config {
 	}
 }
 
-// Flags registers a flag for every field that has one.
+// Flags registers the flags of the fields.
 func (c *Config) Flags(f *pflag.FlagSet) {
 	f.String("config", "", "configuration `FILE` (YAML)")
 	f.StringVar(&c.Listen, "listen", c.Listen, "`ADDR` of the S3 endpoint")
@@ -202,7 +201,7 @@ func (c *Config) Flags(f *pflag.FlagSet) {
 	f.BoolVar(&c.BucketKeyChain, "bucket-key-chain", c.BucketKeyChain, "let a bucket key open the earlier ones of its bucket and KMS key, for fewer calls to the key service")
 }
 
-// list is a flag of several values.
+// list is a flag with several values.
 type list []string
 
 func (l *list) String() string     { return strings.Join(*l, ",") }
@@ -224,13 +223,12 @@ func (l *list) Replace(v []string) error {
 	return nil
 }
 
-// load fills c, whose flags f were parsed, from the file, the environment and the flags, and checks it. Its error is the
-// first mistake.
+// load fills c from the file, the environment and the parsed flags f, and checks it. It returns the first mistake.
 func (c *Config) load(f *pflag.FlagSet, env func(string) (string, bool)) error {
 	return c.read(f, env).first()
 }
 
-// read is load for who wants to know every mistake, and where each setting came from.
+// read does the same as load, and returns every mistake and the source of each setting.
 func (c *Config) read(f *pflag.FlagSet, env func(string) (string, bool)) *reading {
 	r := &reading{from: make(map[string]string)}
 	given := make(map[string]string)
@@ -282,7 +280,7 @@ func envName(flag string) string {
 	return "WAXSEAL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// makeAbsolute fixes all paths: a token's file is read again later.
+// makeAbsolute makes all paths absolute: a token file, for example, is read again later.
 func (c *Config) makeAbsolute() error {
 	for _, p := range []*string{&c.DataDir, &c.UpstreamCA, &c.TLSCert, &c.TLSKey, &c.KMSCA, &c.StateCA, &c.StateCert, &c.StateKey, &c.kmsTokenFile} {
 		if *p == "" {
@@ -297,15 +295,15 @@ func (c *Config) makeAbsolute() error {
 	return nil
 }
 
-// bucketName keeps wildcards out of the policy of who delivers; the store has the last word on names.
+// bucketName keeps wildcards out of the delivery user's policy. The store has the last word on names.
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-// healthPath keeps out / (the list of buckets) and whatever a client would escape.
+// healthPath excludes / (the list of buckets) and characters that a client would escape.
 var healthPath = regexp.MustCompile(`^(/[A-Za-z0-9._~-]+)+$`)
 
 var accountNumber = regexp.MustCompile(`^[0-9]{12}$`)
 
-// check finds what cannot work, naming the flag.
+// check returns the settings that cannot work, by flag.
 func (c *Config) check() []error {
 	mistakes := append(c.checkAddresses(), c.checkUpstream(), c.checkTLS(), c.checkConsole())
 	for _, m := range []struct {
@@ -369,7 +367,7 @@ func (c *Config) checkUpstream() error {
 	return checkURL("--upstream-endpoint", c.UpstreamEndpoint, "WAXSEAL_UPSTREAM_ACCESS_KEY and WAXSEAL_UPSTREAM_SECRET_KEY")
 }
 
-// checkURL takes http and https URLs without credentials in them; those belong into the variables named.
+// checkURL accepts http and https URLs without credentials. The error names the variables for credentials.
 func checkURL(flag, text, variables string) error {
 	u, err := url.Parse(text)
 	switch {
@@ -381,7 +379,7 @@ func checkURL(flag, text, variables string) error {
 	return nil
 }
 
-// errNoURL does not show what may have a password in it.
+// errNoURL returns an error without the URL, which may contain a password.
 func errNoURL(flag, text string) error {
 	if strings.Contains(text, "@") {
 		return fmt.Errorf("%s: this is not an http or https URL", flag)

@@ -224,7 +224,7 @@ func TestOneDocument(t *testing.T) {
 	}
 }
 
-// TestEmptyLists: a list without anything in it is empty, and wins over the file as any other value does.
+// TestEmptyLists checks that an empty list is a value: from a flag, for example, it wins over the file.
 func TestEmptyLists(t *testing.T) {
 	env := map[string]string{"WAXSEAL_TRUSTED_PROXY": "", "WAXSEAL_KMS_FORMER_ROOT_KEY": ""}
 	for name, set := range map[string]func() (Config, error){

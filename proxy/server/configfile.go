@@ -14,7 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// reading is what came of reading a configuration.
+// reading is the result of reading a configuration.
 type reading struct {
 	file     string            // empty: none
 	from     map[string]string // by key: the file's line, the variable or the flag; defaults have no entry
@@ -36,8 +36,8 @@ func (r *reading) first() error {
 	return r.mistakes[0]
 }
 
-// readFile reads YAML on top of what c holds. A key that nobody reads is a mistake, and so are secrets that others can
-// read.
+// readFile reads YAML into c, over the values there. An unknown key is a mistake, and so is a file with secrets that is
+// readable by others.
 func (c *Config) readFile(r *reading) {
 	text, err := os.ReadFile(r.file)
 	if err != nil {
@@ -50,7 +50,7 @@ func (c *Config) readFile(r *reading) {
 	for key, line := range linesOf(text) {
 		r.from[key] = fmt.Sprintf("%s:%d", r.file, line)
 	}
-	if len(c.Users) == 0 { // with their secret keys
+	if len(c.Users) == 0 { // users have secret keys
 		return
 	}
 	if err := onlyMine(r.file); err != nil {
@@ -63,7 +63,7 @@ func decodeFile(text []byte, c *Config) []error {
 	d.KnownFields(true)
 	err := d.Decode(c)
 	if errors.Is(err, io.EOF) {
-		return nil // nothing in it
+		return nil // an empty file
 	}
 	var several *yaml.TypeError
 	if errors.As(err, &several) {
@@ -81,10 +81,11 @@ func decodeFile(text []byte, c *Config) []error {
 	return []error{oneLine(err)}
 }
 
-// unknownField is YAML's error about a key without a field: line 2: field usres not found in type server.Config.
+// unknownField matches YAML's error about a key without a field: line 2: field usres not found in type server.Config.
 var unknownField = regexp.MustCompile(`: field (.+) not found in type server\.(\w+)$`)
 
-// mistakesOf gives each mistake of a document a line of its own, and an unknown key the name that may have been meant.
+// mistakesOf returns each mistake of a document as a line of its own. For an unknown key it suggests the nearest known
+// key.
 func mistakesOf(several *yaml.TypeError) (mistakes []error) {
 	for _, text := range several.Errors {
 		hint := ""
@@ -96,14 +97,14 @@ func mistakesOf(several *yaml.TypeError) (mistakes []error) {
 	return mistakes
 }
 
-// keysIn are the keys that a mapping may have, by the name of the type that it is read into.
+// keysIn lists the allowed keys of a mapping, by the name of its Go type.
 var keysIn = map[string][]string{
 	"Config": keysOf[Config](), "UserConfig": keysOf[UserConfig](), "CompressionConfig": keysOf[CompressionConfig](),
 	"IssuerConfig": keysOf[IssuerConfig](),
 	"Credentials":  keysOf[Credentials](),
 }
 
-// keysOf are the YAML keys of a structure.
+// keysOf returns the YAML keys of a structure.
 func keysOf[T any]() (keys []string) {
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
 		if key := f.Tag.Get("yaml"); key != "" && key != "-" {
@@ -113,8 +114,8 @@ func keysOf[T any]() (keys []string) {
 	return keys
 }
 
-// onlyKeys refuses a mapping with another key than those. An unknown key is shown only where it is near a known one: it
-// may be a secret that lost its key.
+// onlyKeys refuses a mapping with unknown keys. It shows an unknown key only if a known key is near: otherwise it may
+// be a secret whose key is missing.
 func onlyKeys(n *yaml.Node, keys []string) error {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -135,11 +136,11 @@ func onlyKeys(n *yaml.Node, keys []string) error {
 	return nil
 }
 
-// linesOf are the lines of a document's keys. A document that cannot be read has none.
+// linesOf returns the lines of a document's keys, or nothing if the document cannot be read.
 func linesOf(text []byte) map[string]int {
 	lines := make(map[string]int)
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Content) == 0 { // decodeFile tells of the error
+	if err := yaml.Unmarshal(text, &doc); err != nil || len(doc.Content) == 0 { // decodeFile reports the error
 		return lines
 	}
 	top := doc.Content[0]
@@ -149,10 +150,10 @@ func linesOf(text []byte) map[string]int {
 	return lines
 }
 
-// misplaced is how a YAML error shows a value in the place of a user or of credentials: it may be a secret.
+// misplaced matches a YAML error with a value in place of a user or credentials: the value may be a secret.
 var misplaced = regexp.MustCompile("`.*` into (\\[\\]|\\*)*server\\.")
 
-// oneLine joins the lines of a YAML error, which has one for each mistake.
+// oneLine joins the lines of a YAML error. It has a line for each mistake.
 func oneLine(err error) error {
 	text := misplaced.ReplaceAllString(err.Error(), "(not shown) into ${1}server.")
 	text = strings.TrimPrefix(strings.ReplaceAll(text, "\n  ", " "), "yaml: ")
@@ -161,5 +162,5 @@ func oneLine(err error) error {
 	}))
 }
 
-// typeName is how a YAML error begins to name the type of a mapping.
+// typeName matches the beginning of a type's name in a YAML error.
 var typeName = regexp.MustCompile(` in type server\.[A-Z]`)

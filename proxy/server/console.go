@@ -17,13 +17,13 @@ import (
 	"waxseal/proxy/console"
 )
 
-// consoleConnections bounds the connections of browsers, most of which have shown nothing of who they are.
+// consoleConnections bounds the connections of browsers, most of them unauthenticated.
 const consoleConnections = 256
 
-// checkConsole keeps secrets, which people sign in with, off networks in clear.
+// checkConsole refuses a console without TLS on a network: people sign in with secrets.
 func (c *Config) checkConsole() error {
 	host, _, err := net.SplitHostPort(c.ConsoleListen)
-	if c.ConsoleListen == "" || err != nil { // checkAddresses has the error
+	if c.ConsoleListen == "" || err != nil { // checkAddresses reports the error
 		return nil
 	}
 	address, err := netip.ParseAddr(host)
@@ -34,7 +34,7 @@ func (c *Config) checkConsole() error {
 	return nil
 }
 
-// consoleNames are the names that browsers address the console by.
+// consoleNames returns the names by which browsers address the console.
 func (c *Config) consoleNames() []string {
 	names := slices.Clone(c.ConsoleHost)
 	if host, _, err := net.SplitHostPort(c.ConsoleListen); err == nil && host != "" {
@@ -43,7 +43,7 @@ func (c *Config) consoleNames() []string {
 	return names
 }
 
-// openConsole makes the console, where the operator wants it.
+// openConsole makes the console, if it is configured.
 func (p *App) openConsole(c *Config, log *slog.Logger) {
 	if c.ConsoleListen == "" {
 		return
@@ -65,7 +65,7 @@ func (p *App) openConsole(c *Config, log *slog.Logger) {
 	p.onClose(p.console.Shutdown)
 }
 
-// clientOf is the address of a request's client, also behind a trusted proxy.
+// clientOf returns the address of a request's client, even behind a trusted proxy.
 func (c *Config) clientOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *Config) clientOf(r *http.Request) string {
 	return c.trustedProxies.Client(net.ParseIP(host), forwarded...).String()
 }
 
-// url is the address of a listener that has TLS where the S3 endpoint has it.
+// url returns the URL of a listener with the S3 endpoint's TLS setting.
 func (p *App) url(l net.Listener) string {
 	if p.tls != nil {
 		return "https://" + reachable(l.Addr().String())

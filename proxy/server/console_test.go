@@ -19,7 +19,7 @@ import (
 	"waxseal/keystore/local"
 )
 
-// browser is a client that keeps cookies, sends an Origin with its forms, and stays where it is sent.
+// browser is a client that keeps cookies, sends an Origin with its forms, and follows no redirect.
 type browser struct {
 	t      *testing.T
 	url    string
@@ -120,7 +120,7 @@ func (k *kit) signedIn(s *httptest.Server) *browser {
 	return b
 }
 
-// consoleForms are all requests that change something.
+// consoleForms returns all requests with an effect.
 func consoleForms(id string) map[string]url.Values {
 	key := "/keys/" + id
 	return map[string]url.Values{
@@ -131,7 +131,8 @@ func consoleForms(id string) map[string]url.Values {
 
 func keyID(arn string) string { return arn[strings.LastIndexByte(arn, '/')+1:] }
 
-// TestConsoleForgedForms: no form from another page, nor one without the session's token, changes anything.
+// TestConsoleForgedForms checks that neither a form from another page nor a form without the session's token has an
+// effect.
 func TestConsoleForgedForms(t *testing.T) {
 	k, s := newConsoleKit(t)
 	id := keyID(k.newKey())
@@ -218,8 +219,8 @@ func TestConsoleHeaders(t *testing.T) {
 	}
 }
 
-// TestConsoleSessionFixation: a token that the browser brings along never becomes a session's, and the former session of a
-// browser ends when it signs in anew.
+// TestConsoleSessionFixation checks that a token from the browser never becomes a session's token, and that a new
+// sign-in ends the browser's former session.
 func TestConsoleSessionFixation(t *testing.T) {
 	k, s := newConsoleKit(t)
 	planted := "planted-by-somebody-else-0123456789abcdefghijk"
@@ -253,7 +254,7 @@ func TestConsoleSessionFixation(t *testing.T) {
 	}
 }
 
-// TestConsoleCookie: the cookie is out of reach of scripts and of other sites and, under TLS, of other hosts.
+// TestConsoleCookie checks that scripts and other sites cannot use the cookie, and under TLS no other host.
 func TestConsoleCookie(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		k, s := newConsoleKit(t, func(c *Config) { c.TLSSelfSigned = secure })
@@ -272,7 +273,7 @@ func TestConsoleCookie(t *testing.T) {
 	}
 }
 
-// TestConsoleBruteForce: guesses are bounded and recorded, and do not lock others out.
+// TestConsoleBruteForce checks that guesses are limited and recorded, and lock nobody else out.
 func TestConsoleBruteForce(t *testing.T) {
 	k, s := newConsoleKit(t)
 	b := newBrowser(t, s)
@@ -307,7 +308,7 @@ func TestConsoleBruteForce(t *testing.T) {
 	}
 }
 
-// TestConsoleHostileNames: what people call their keys, and what others call their objects, is text on every page.
+// TestConsoleHostileNames checks that names of keys and objects are text on every page, even if they contain HTML.
 func TestConsoleHostileNames(t *testing.T) {
 	k, s := newConsoleKit(t)
 	b := k.signedIn(s)
@@ -366,7 +367,7 @@ func TestConsoleShowsNoSecret(t *testing.T) {
 	}
 }
 
-// TestConsoleRights: nobody sees more than policies allow, and who is removed sees nothing more.
+// TestConsoleRights checks that people see only what their policies allow, and nothing after their removal.
 func TestConsoleRights(t *testing.T) {
 	policy := func(actions ...string) string {
 		return `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["` + strings.Join(actions, `","`) + `"],"Resource":"*"}]}`
@@ -424,7 +425,7 @@ func TestConsoleRights(t *testing.T) {
 	}
 }
 
-// TestConsoleAnswers: who has only the console finds what the console is for, and does what a key needs.
+// TestConsoleAnswers uses only the console: it finds the answers and does the tasks for which the console exists.
 func TestConsoleAnswers(t *testing.T) {
 	k, s := newConsoleKit(t, func(c *Config) { c.GuardKeyDeletion = true })
 	b := k.signedIn(s)

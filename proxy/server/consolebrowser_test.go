@@ -17,7 +17,7 @@ import (
 	"waxseal/proxy/ledger"
 )
 
-// movedClock is a clock that a test moves.
+// movedClock is a clock set by a test.
 type movedClock struct{ by atomic.Int64 }
 
 func (c *movedClock) now() time.Time { return time.Now().Add(time.Duration(c.by.Load())) }
@@ -32,7 +32,7 @@ func (c *chromium) signIn(url string, k *kit) {
 	c.follow("//button[.='Sign in']")
 }
 
-// TestConsoleInABrowser is a person who has only the console.
+// TestConsoleInABrowser does the work of a person with only the console.
 func TestConsoleInABrowser(t *testing.T) {
 	c := startChromium(t)
 	clock := new(movedClock)
@@ -73,7 +73,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	c.want("do not fit")
 	c.signIn(s.URL, k)
 
-	// A bucket with plaintext, the key that nobody has used for 90 days, this month's saving.
+	// A bucket with plaintext, the key unused for 90 days, this month's saving.
 	c.want("Overview", "about $3.54 saved", "by Bucket Keys", "1 object", "1 bucket")
 	if got := c.text("//section[h2='Buckets with plaintext']//td[1]"); got != kitBucket {
 		t.Errorf("the bucket with plaintext is %q", got)
@@ -86,7 +86,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	c.want("Bucket photos", "plaintext", "30.0 kB")
 	c.pictures("bucket")
 
-	// Who decrypted an object yesterday.
+	// Who decrypted an object yesterday?
 	c.follow("//nav//a[.='Audit']")
 	c.enter("//input[@name='event']", "Decrypt")
 	c.enter("//input[@name='object']", "s3://photos/salaries.ods")
@@ -135,7 +135,7 @@ func TestConsoleInABrowser(t *testing.T) {
 	c.want("Sign in with an access key")
 }
 
-// TestConsoleEmptyAndFull looks at the pages of a new waxseal, and of one with 10,000 keys.
+// TestConsoleEmptyAndFull looks at the pages of a new waxseal, and of a waxseal with 10,000 keys.
 func TestConsoleEmptyAndFull(t *testing.T) {
 	c := startChromium(t)
 	k, s := newConsoleKitWith(t, Substitutes{State: state.NewMemory()}, func(conf *Config) { conf.ConsoleListen = "127.0.0.1:0" })

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// withKeys opens the data directory's state and key service, when no waxseal serves from it.
+// withKeys opens the data directory's state and key service, if no waxseal serves from it.
 func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 	if _, err := os.Stat(dataDir(c.DataDir).state()); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
 	own := *c
-	own.NewState = false // only serve begins
+	own.NewState = false // only serve begins a state
 	c = &own
 	p := &App{}
 	log := slog.New(slog.DiscardHandler)
@@ -36,33 +36,34 @@ func withKeys(ctx context.Context, c *Config, do func(*App) error) error {
 	return errors.Join(err, p.Shutdown(ctx))
 }
 
-// The control socket: how operator commands reach a waxseal that serves. Only its user can open it.
+// Operator commands reach a running waxseal over the control socket. Only the user of that waxseal can open it.
 //
-//	GET  /backup        the state, as it is at one moment
+//	GET  /backup        a consistent copy of the state
 //	POST /rekey?prune=  a new root secret, and everything sealed again under it
-//	GET  /audit         what proves the audit records: audit.Trust
+//	GET  /audit         the proof of the audit records: audit.Trust
 //	POST /audit/prune?before=  old audit records are removed
 //	GET  /store         how to reach the embedded store
 //	GET  /s3?job=&url=  how jobs reach the S3 endpoint
 //	POST /job/end?job=&url=&error=  a job has ended
 //	GET  /usage?month=  calls of the key service: usage.Report
-//	GET  /ledger        what is sealed under which key: ledger.Reading
+//	GET  /ledger        sealed objects by key: ledger.Reading
 //	POST /ledger/begin  a full walk begins
 //	POST /ledger/commit?id=  its result, as JSON, replaces the ledger's estimate
 //
-// Each but /audit, /usage, /ledger and /store has an audit record, before anything is done; a walk has that of its job.
+// Each request but /audit, /usage, /ledger and /store has an audit record before it has an effect; a walk has the
+// record of its job.
 
 // maxControlPath is below every system's limit for a unix socket's address.
 const maxControlPath = 100
 
-// openControl serves the control socket until the process is taken apart.
+// openControl serves the control socket until Shutdown.
 func (p *App) openControl(_ context.Context, c *Config, log *slog.Logger) error {
 	path := dataDir(c.DataDir).control()
 	if len(path) > maxControlPath {
 		log.Warn("backup, rekey and jobs need a stopped waxseal: the data directory's path is too long for a control socket")
 		return nil
 	}
-	// The state's lock is held, so a socket that is there is a dead process's.
+	// This process holds the state's lock, so an existing socket belongs to a dead process.
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -77,7 +78,7 @@ func (p *App) openControl(_ context.Context, c *Config, log *slog.Logger) error 
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	p.onClose(func(ctx context.Context) error {
 		if err := s.Shutdown(ctx); err != nil {
-			return errors.Join(err, s.Close()) // what is still under way is cut, and not left to what is gone behind it
+			return errors.Join(err, s.Close()) // requests in flight are cut: the components behind them close next
 		}
 		return nil
 	})
@@ -121,10 +122,10 @@ func (p *App) control(c *Config) http.Handler {
 	return mux
 }
 
-// controlPatience is how long a reader of the control socket may take nothing of an answer before it is cut.
+// controlPatience is how long a reader of the control socket may read nothing before its response is cut.
 const controlPatience = time.Minute
 
-// pacedWriter is an answer that ends when its reader has stopped.
+// pacedWriter is a response that ends if its reader stalls.
 type pacedWriter struct {
 	http.ResponseWriter
 	patience time.Duration
@@ -137,15 +138,15 @@ func (w pacedWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// errNobodyServes says that no waxseal answers on the control socket.
+// errNobodyServes is returned if no waxseal answers on the control socket.
 var errNobodyServes = errors.New("no waxseal serves from this data directory")
 
-// ask sends a request to the waxseal that serves from the data directory.
+// ask sends a request to the waxseal serving from the data directory.
 func ask(ctx context.Context, dir dataDir, method, path string) (io.ReadCloser, error) {
 	return askWith(ctx, dir, method, path, nil)
 }
 
-// askWith is ask with a body.
+// askWith sends a request with a body.
 func askWith(ctx context.Context, dir dataDir, method, path string, content []byte) (io.ReadCloser, error) {
 	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", dir.control())

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 )
 
-// dataDir is the directory with everything that waxseal keeps.
+// dataDir is the directory of waxseal's files.
 type dataDir string
 
 func (d dataDir) state() string       { return filepath.Join(string(d), "state.db") }
@@ -28,10 +28,10 @@ func (d dataDir) tlsCert() string     { return filepath.Join(string(d), "tls.crt
 func (d dataDir) tlsKey() string      { return filepath.Join(string(d), "tls.key") }
 func (d dataDir) backupTime() string  { return filepath.Join(string(d), "last-backup") }
 
-// AuditDir is the directory with the audit records.
+// AuditDir returns the directory of the audit records.
 func (c *Config) AuditDir() string { return dataDir(c.DataDir).audit() }
 
-// make makes the directory, for this user only.
+// make creates the directory with access for this user only.
 func (d dataDir) make() error {
 	for _, dir := range []string{string(d), d.held(), d.audit()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -41,7 +41,8 @@ func (d dataDir) make() error {
 	return onlyMineToChange(string(d))
 }
 
-// rootCredentials are those of the environment, else those in the data directory, which are made at first start.
+// rootCredentials returns the root credentials from the environment, else from the data directory. The first start
+// generates them there.
 func (d dataDir) rootCredentials(env func(string) (string, bool)) (c Credentials, made bool, err error) {
 	if c, err = rootFromEnv(env); err != nil || c.AccessKey != "" {
 		return c, false, err
@@ -54,9 +55,9 @@ func (d dataDir) rootCredentials(env func(string) (string, bool)) (c Credentials
 	return c, false, err
 }
 
-// rootFromEnv are the root credentials of the environment, empty when it has none.
+// rootFromEnv returns the root credentials from the environment, empty if it has none.
 func rootFromEnv(env func(string) (string, bool)) (c Credentials, err error) {
-	access, _ := env("WAXSEAL_ACCESS_KEY") // empty is none: so do files of variables leave them out
+	access, _ := env("WAXSEAL_ACCESS_KEY") // an empty value counts as unset: environment files leave variables out like this
 	secret, _ := env("WAXSEAL_SECRET_KEY")
 	if (access == "") != (secret == "") {
 		return c, errors.New("WAXSEAL_ACCESS_KEY and WAXSEAL_SECRET_KEY: one is missing")
@@ -71,7 +72,7 @@ func rootFromEnv(env func(string) (string, bool)) (c Credentials, err error) {
 	return c, nil
 }
 
-// readCredentials reads those in the data directory.
+// readCredentials reads the root credentials from the data directory.
 func (d dataDir) readCredentials() (c Credentials, err error) {
 	text, err := os.ReadFile(d.credentials())
 	if err != nil {
@@ -94,7 +95,7 @@ func (d dataDir) keepCredentials(c Credentials) error {
 	return writeOnce(d.credentials(), append(text, '\n'))
 }
 
-// newCredentials look like AWS's: clients check the shape of access keys.
+// newCredentials generates credentials in AWS's format: clients check the shape of access keys.
 func newCredentials() Credentials {
 	var id [10]byte
 	var secret [30]byte
@@ -106,7 +107,7 @@ func newCredentials() Credentials {
 	}
 }
 
-// writeOnce makes a private file of data.
+// writeOnce creates a private file with data.
 func writeOnce(name string, data []byte) error {
 	return writeNew(name, func(w io.Writer) error {
 		_, err := w.Write(data)
@@ -114,7 +115,7 @@ func writeOnce(name string, data []byte) error {
 	})
 }
 
-// writeNew makes a private file that is whole and durable, or not there. It never replaces one.
+// writeNew creates a private file, either complete and durable or not at all. It never replaces a file.
 func writeNew(name string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".waxseal-")
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestRootOf: a job for a waxseal elsewhere finds root's credentials or says what is missing. It makes none: nobody
-// would know them.
+// TestRootOf checks that a job for a waxseal elsewhere finds root's credentials or an error that names them. The job
+// generates none: nobody would know them.
 func TestRootOf(t *testing.T) {
 	for _, c := range []struct{ access, secret, want string }{
 		{"", "", "--endpoint needs WAXSEAL_ACCESS_KEY"},
@@ -44,7 +44,7 @@ func TestRootOf(t *testing.T) {
 	}
 }
 
-// TestStoreName: what a job remembers of one store is not of another.
+// TestStoreName checks that a job's bookmarks belong to a single store.
 func TestStoreName(t *testing.T) {
 	c := Default()
 	if got := c.storeName(); got != "embedded" {

@@ -10,7 +10,7 @@ import (
 	"waxseal/proxy/proxytest"
 )
 
-// TestReplicasFirstStartTogether: replicas that begin a state at the same moment all serve from it.
+// TestReplicasFirstStartTogether checks that replicas starting a new state at the same moment all serve from it.
 func TestReplicasFirstStartTogether(t *testing.T) {
 	_, address := proxytest.StartUpstream(t, proxytest.Options{}, kitBucket)
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")

@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	readyTimeout = 5 * time.Second // of all checks together
-	readyCache   = time.Second     // how long an answer is given again
+	readyTimeout = 5 * time.Second // for all checks together
+	readyCache   = time.Second     // how long a result is reused
 )
 
 // readiness is a check of /readyz.
 type readiness struct {
 	name string
-	// shared says that all replicas stand on it. It gates until its first success; later its failure is "degraded": one
-	// slow store must not take every replica out of its balancer at once.
+	// shared marks a component shared by all replicas. Its check gates readiness until the first success. Later
+	// failures are "degraded": a slow store must not take every replica out of its load balancer at once.
 	shared bool
-	// check gets first while it has never succeeded.
+	// check runs with first set until its first success.
 	check func(ctx context.Context, first bool) error
 
 	succeeded bool
 	err       error // of the last run
 }
 
-// health answers whether requests are worth sending here. It is safe for concurrent use.
+// health answers whether this process should get requests. It is safe for concurrent use.
 type health struct {
 	draining atomic.Bool
 
@@ -46,7 +46,7 @@ type health struct {
 	at     time.Time // of the last run; zero: none
 }
 
-// run runs all checks at once, unless they ran within readyCache. mu is held.
+// run runs all checks in parallel, unless they ran within readyCache. mu is held.
 func (h *health) run() {
 	if !h.at.IsZero() && time.Since(h.at) < readyCache {
 		return
@@ -64,10 +64,10 @@ func (h *health) run() {
 	h.at = time.Now()
 }
 
-// gates reports whether a failure of the check means that nothing can be served.
+// gates reports whether a failure of the check makes the process unready.
 func (c *readiness) gates() bool { return !c.shared || !c.succeeded }
 
-// answer is /readyz's: a line for every check, and 503 when a check fails without which nothing can be served.
+// answer returns the response of /readyz: a line for every check, and 503 if a check that gates fails.
 func (h *health) answer() (status int, text string) {
 	if h.draining.Load() {
 		return http.StatusServiceUnavailable, "draining: this process was told to end\n"
@@ -99,7 +99,7 @@ func (h *health) ready() bool {
 // Describe implements prometheus.Collector.
 func (h *health) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(h, ch) }
 
-// Collect implements prometheus.Collector: the checks run for a scrape, too.
+// Collect implements prometheus.Collector. It runs the checks, as /readyz does.
 func (h *health) Collect(ch chan<- prometheus.Metric) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,8 +131,8 @@ func (p *App) readiness(c *Config) *health {
 	}}
 }
 
-// keysHealth asks the key service. Until the first success it asks an external key service for the key of SSE-S3, too:
-// Transit answers its health without a token.
+// keysHealth checks the key service. Until the first success it also asks an external key service for the SSE-S3 key:
+// Transit's health endpoint needs no token.
 func (p *App) keysHealth(ctx context.Context, c *Config, first bool) error {
 	if err := p.provider.Health(ctx); err != nil || !first || p.behind == nil {
 		return err
@@ -141,7 +141,7 @@ func (p *App) keysHealth(ctx context.Context, c *Config, first bool) error {
 	return err
 }
 
-// Healthcheck asks the admin endpoint at addr whether its process lives.
+// Healthcheck asks the admin endpoint at addr whether its process is alive.
 func Healthcheck(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {

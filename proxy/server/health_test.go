@@ -21,7 +21,7 @@ import (
 	"waxseal/proxy/proxytest"
 )
 
-// strictStore is a store that looks at signatures and regions: the S3 endpoint of another waxseal.
+// strictStore is a store with checks of signatures and regions: the S3 endpoint of another waxseal.
 func strictStore(t *testing.T) (url string, down func()) {
 	t.Helper()
 	b := newKit(t)
@@ -36,7 +36,7 @@ func strictStore(t *testing.T) (url string, down func()) {
 		b.transport.CloseIdleConnections()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		_ = b.app.Shutdown(ctx) // what it cuts is the point
+		_ = b.app.Shutdown(ctx) // connections are cut here on purpose
 	}
 }
 
@@ -63,7 +63,7 @@ func healthOf(t *testing.T, conf Config) func() (int, string) {
 	}
 }
 
-// TestNeverReady: a store that waxseal cannot work with never becomes ready, and /readyz says why.
+// TestNeverReady checks that waxseal does not become ready with an unusable store, and that /readyz says why.
 func TestNeverReady(t *testing.T) {
 	url, _ := strictStore(t)
 	access, secret := os.Getenv("WAXSEAL_UPSTREAM_ACCESS_KEY"), os.Getenv("WAXSEAL_UPSTREAM_SECRET_KEY")
@@ -110,7 +110,8 @@ func TestNeverReady(t *testing.T) {
 	}
 }
 
-// TestStoreDown: a store that is not there yet gates; once it was seen, its failure is degraded, with a metric.
+// TestStoreDown checks that an absent store gates readiness; after its first success, a failure is "degraded", with a
+// metric.
 func TestStoreDown(t *testing.T) {
 	url, down := strictStore(t)
 	front, open := switchable(t, strings.TrimPrefix(url, "http://"))
@@ -130,7 +131,7 @@ func TestStoreDown(t *testing.T) {
 	}
 }
 
-// switchable is an address that closes each connection until open is called, and is another's from then on.
+// switchable returns an address that closes each connection until open is called, and then forwards to behind.
 func switchable(t *testing.T, behind string) (addr string, open func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -264,8 +265,8 @@ func slowDownload(t *testing.T, s *served) (rest func() (int64, error)) {
 	}
 }
 
-// TestDrain: after SIGTERM /readyz is 503 at once, S3 takes new requests for the drain delay, and what is in flight then
-// is finished.
+// TestDrain checks a SIGTERM: /readyz is 503 at once, S3 accepts new requests for the drain delay, and requests in
+// flight after that are finished.
 func TestDrain(t *testing.T) {
 	_, url := proxytest.StartUpstream(t, proxytest.Options{}, kitBucket)
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")
@@ -301,8 +302,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestCutAtShutdown: a download that does not end within --shutdown-timeout is cut, the log says which, and the state is
-// released.
+// TestCutAtShutdown checks that a download longer than --shutdown-timeout is cut, that the log names it, and that the
+// state is released.
 func TestCutAtShutdown(t *testing.T) {
 	_, url := proxytest.StartUpstream(t, proxytest.Options{}, kitBucket)
 	t.Setenv("WAXSEAL_UPSTREAM_ACCESS_KEY", "memory")
@@ -334,7 +335,7 @@ func TestCutAtShutdown(t *testing.T) {
 	}
 }
 
-// TestHangupIsIgnored: SIGHUP does not end a process, and the log says what it did not do.
+// TestHangupIsIgnored checks that SIGHUP does not end the process, and that the log says so.
 func TestHangupIsIgnored(t *testing.T) {
 	log := new(lockedBuffer)
 	stop := ignoreHangup(slog.New(slog.NewTextHandler(log, nil)))

@@ -11,7 +11,7 @@ import (
 	"waxseal/keystore/local"
 )
 
-// keyMetrics shows the counts of bucket keys to Prometheus.
+// keyMetrics exports the counts of bucket keys to Prometheus.
 type keyMetrics struct {
 	stats func() bucketkey.Stats
 
@@ -65,7 +65,7 @@ func (m *keyMetrics) Collect(ch chan<- prometheus.Metric) {
 	count(m.errs, s.StateErrors, "state")
 }
 
-// serviceMetrics shows how often each operation of the embedded key service was asked for, and how it ended.
+// serviceMetrics exports the requests to the embedded key service, by operation and result.
 type serviceMetrics struct {
 	operations []string
 	counts     func() []local.Count
@@ -81,11 +81,11 @@ func newServiceMetrics(operations []string, counts func() []local.Count) *servic
 // Describe implements prometheus.Collector.
 func (m *serviceMetrics) Describe(ch chan<- *prometheus.Desc) { ch <- m.requests }
 
-// throttled is the exception of requests that --kms-rate refused.
+// throttled is the exception of requests refused by --kms-rate.
 const throttled = "ThrottlingException"
 
-// Collect implements prometheus.Collector. Each operation has a count of throttled requests, be it 0: increase() does not
-// see the first event of a counter that begins with it.
+// Collect implements prometheus.Collector. Each operation has a count of throttled requests from the start, even 0:
+// increase() does not see the first event of a counter that begins with it.
 func (m *serviceMetrics) Collect(ch chan<- prometheus.Metric) {
 	refused := make(map[string]uint64)
 	for _, name := range m.operations {

@@ -41,7 +41,7 @@ func (p *App) openKeys(ctx context.Context, c *Config, log *slog.Logger) (err er
 	return nil
 }
 
-// bucketKeys are bucket keys in front of a provider.
+// bucketKeys puts bucket keys in front of a provider.
 func (p *App) bucketKeys(c *Config, provider keystore.Provider) *bucketkey.Keys {
 	keys := bucketkey.New(provider, p.state, p.secret.Sealer("bucket-keys"), bucketkey.Config{
 		PlaintextTTL: c.BucketKeyTTL,
@@ -72,9 +72,10 @@ func (p *App) openLocal(ctx context.Context, c *Config, log *slog.Logger) (err e
 	return nil
 }
 
-// openExternal puts policy enforcement in front of an external key service: that one knows waxseal only, so requesters are judged,
-// and their uses recorded, here. The root of SSE-S3 goes past it: it is the service's own, as an AWS owned key is,
-// and a record for each of its uses would make every delivery of records the cause of another.
+// openExternal puts policy enforcement in front of an external key service. That service knows only waxseal as a
+// caller, so waxseal itself authorizes requesters and records their uses. The SSE-S3 root bypasses both. It is the
+// service's own key, as an AWS owned key is, and a record for each use would make every delivery of records cause
+// another.
 func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) error {
 	behind, err := c.externalProvider(ctx, log)
 	if err != nil {
@@ -93,14 +94,14 @@ func (p *App) openExternal(ctx context.Context, c *Config, log *slog.Logger) err
 }
 
 const (
-	// providerKey is where the state says which kind of key service its objects were sealed with.
+	// providerKey is the record of the kind of key service that sealed this state's objects.
 	providerKey = "keyservice/provider"
-	// embeddedRoot is there when the embedded key service has ever used a state.
+	// embeddedRoot exists if the embedded key service has ever used a state.
 	embeddedRoot = "kms/root"
 )
 
-// holdProvider refuses a state whose objects were sealed with another kind of key service: they would not open, and new
-// ones would open with the new one only. A state without keys becomes this provider's.
+// holdProvider refuses a state whose objects were sealed with another kind of key service: the old objects would not
+// open. A state without keys is assigned to this provider.
 func holdProvider(ctx context.Context, s state.Store, provider string) error {
 	held, err := s.Get(ctx, providerKey)
 	switch {
@@ -120,7 +121,7 @@ func holdProvider(ctx context.Context, s state.Store, provider string) error {
 	}
 	_, err = s.Txn(ctx, []state.Cond{{Key: providerKey}}, []state.Op{{Key: providerKey, Value: []byte(provider)}})
 	if errors.Is(err, state.ErrConflict) || errors.Is(err, state.ErrUnknown) {
-		return holdProvider(ctx, s, provider) // another replica starts just now, or the answer was lost: the record says which provider
+		return holdProvider(ctx, s, provider) // a concurrent start of another replica, or a lost response: the record decides
 	}
 	return err
 }

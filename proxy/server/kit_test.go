@@ -58,7 +58,7 @@ func (k *kit) start() {
 	k.serve()
 }
 
-// serve puts it together on the data directory that there is.
+// serve assembles a waxseal on the existing data directory.
 func (k *kit) serve() {
 	t := k.t
 	t.Helper()
@@ -67,7 +67,7 @@ func (k *kit) serve() {
 		t.Fatal(err)
 	}
 	k.app = app
-	<-app.Probed // until then keys that look like paths are refused
+	<-app.Probed // keys that look like paths are refused before the probe ends
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()

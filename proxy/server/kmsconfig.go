@@ -14,10 +14,10 @@ import (
 	"waxseal/keystore/transit"
 )
 
-// Where KMS keys can be.
+// Locations of KMS keys.
 const (
-	providerLocal   = "local"   // the embedded key service, with a KMS endpoint of its own
-	providerAWS     = "aws"     // AWS KMS, or anything that speaks its protocol
+	providerLocal   = "local"   // the embedded key service, with its own KMS endpoint
+	providerAWS     = "aws"     // AWS KMS, or a service with its protocol
 	providerTransit = "transit" // a Transit engine of OpenBao or Vault
 )
 
@@ -44,7 +44,7 @@ func (c *Config) kmsFlags(f *pflag.FlagSet) {
 	f.Float64Var(&c.KMSRate, "kms-rate", c.KMSRate, "`NUMBER` of requests a second that the embedded key service grants one principal; 0: no limit")
 }
 
-// checkKMS refuses what the chosen provider has no use for: it would be a mistake about where the keys are.
+// checkKMS refuses settings that the chosen provider does not use: they show a mistake about the location of the keys.
 func (c *Config) checkKMS() error {
 	if err := oneOf("--kms-provider", c.KMSProvider, providerLocal, providerAWS, providerTransit); err != nil {
 		return err
@@ -81,8 +81,8 @@ func (c *Config) checkKMS() error {
 	return nil
 }
 
-// externalProvider is the external key service, behind a circuit breaker. Nothing is asked of it yet: waxseal starts
-// while it is away.
+// externalProvider returns the external key service behind a circuit breaker. It sends no request yet, so that waxseal
+// starts even while the service is away.
 func (c *Config) externalProvider(ctx context.Context, log *slog.Logger) (keystore.Provider, error) {
 	var p keystore.Provider
 	err := c.checkKMSCredentials()
@@ -99,7 +99,7 @@ func (c *Config) externalProvider(ctx context.Context, log *slog.Logger) (keysto
 	return keystore.WithBreaker(p, keystore.BreakerConfig{}), nil
 }
 
-// checkKMSCredentials refuses what the external key service cannot be asked with, without asking it.
+// checkKMSCredentials checks the credentials for the external key service without sending a request.
 func (c *Config) checkKMSCredentials() error {
 	access, secret := os.Getenv(envKMSAccessKey), os.Getenv(envKMSSecretKey)
 	token, file := os.Getenv(envKMSToken), c.kmsTokenFile
@@ -116,7 +116,7 @@ func (c *Config) checkKMSCredentials() error {
 	return nil
 }
 
-// awsProvider has the credentials of the environment, else those that the AWS tools would use (profile, role).
+// awsProvider uses the credentials of the environment, else the default chain of the AWS tools (profile, role).
 func (c *Config) awsProvider(ctx context.Context) (keystore.Provider, error) {
 	region := c.KMSRegion
 	if region == "" {

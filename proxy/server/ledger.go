@@ -14,28 +14,28 @@ import (
 	"waxseal/proxy/ledger"
 )
 
-// guardWalkAge is how old a full walk may be for --guard-key-deletion. Only a walk knows of objects that came to the
-// store past waxseal: replicated or restored there, for example.
+// guardWalkAge is the greatest age of a full walk for --guard-key-deletion. Only a walk finds objects written to the
+// store past waxseal, by replication or a restore for example.
 const guardWalkAge = 24 * time.Hour
 
-// lateCommits is how long a store may take to commit what it received of a waxseal that was killed.
+// lateCommits is how long a store may take to commit the bytes received from a killed waxseal.
 const lateCommits = 10 * time.Second
 
-// openLedger opens the ledger of what is sealed under which key.
+// openLedger opens the ledger of sealed objects by key.
 func (p *App) openLedger(ctx context.Context, c *Config, _ *slog.Logger) (err error) {
 	if p.ledger, err = ledger.Open(ctx, p.state, p.replicas, time.Now); err != nil {
 		return err
 	}
 	p.onClose(p.ledger.Close)
 	crashed, err := p.ledger.Start(ctx)
-	// Of several replicas another may have been killed.
+	// With replicas, another may have been killed.
 	if (crashed || p.replicas.Shared()) && c.UpstreamEndpoint != "" {
 		p.walkable = time.Now().Add(lateCommits)
 	}
 	return err
 }
 
-// beginLedger begins a walk of the ledger, once no write of a former process can come any more.
+// beginLedger begins a walk of the ledger after the last possible write of an earlier process.
 func (p *App) beginLedger(ctx context.Context) (id string, err error) {
 	select {
 	case <-ctx.Done():
@@ -45,7 +45,7 @@ func (p *App) beginLedger(ctx context.Context) (id string, err error) {
 	}
 }
 
-// deletionGuard returns what keeps KMS keys with objects from deletion, where the operator asks for it.
+// deletionGuard returns the check that keeps KMS keys with objects from deletion, if --guard-key-deletion is set.
 func (p *App) deletionGuard(c *Config) func(ctx context.Context, keyARN string) (string, error) {
 	if !c.GuardKeyDeletion || p.ledger == nil {
 		return nil
@@ -59,7 +59,8 @@ func (p *App) deletionGuard(c *Config) func(ctx context.Context, keyARN string) 
 	}
 }
 
-// whyKept says why a key must not be deleted; it is empty when nothing hangs on the key.
+// whyKept returns the reason not to delete a key. It is empty only if a recent walk has found no object under the key,
+// and none was written since.
 func whyKept(has *ledger.Reading, keyARN string, now time.Time) string {
 	switch rows := has.OfKey(keyARN); {
 	case len(rows) > 0:
@@ -72,7 +73,7 @@ func whyKept(has *ledger.Reading, keyARN string, now time.Time) string {
 	return ""
 }
 
-// sumOf describes the holdings of a key, as "3 objects (12 bytes) in photos, videos". Of many buckets it names ten.
+// sumOf describes the objects of a key, as "3 objects (12 bytes) in photos, videos". It names at most ten buckets.
 func sumOf(rows []ledger.Row) string {
 	var sum ledger.Sum
 	var buckets []string
@@ -95,12 +96,12 @@ func sumOf(rows []ledger.Row) string {
 	return fmt.Sprintf("%d %s (%d bytes) in %s%s", sum.Objects, noun, sum.Bytes, strings.Join(buckets, ", "), more)
 }
 
-// LedgerWalk is a full walk of all buckets whose result replaces the ledger's estimate.
+// LedgerWalk is a full walk of all buckets. Its result replaces the ledger's estimate.
 type LedgerWalk struct {
 	Commit func(ctx context.Context, found []ledger.Row) error
 }
 
-// beginWalk begins a walk in a waxseal of this process.
+// beginWalk begins a walk in this process.
 func (p *App) beginWalk(ctx context.Context) (*LedgerWalk, error) {
 	id, err := p.beginLedger(ctx)
 	if err != nil {
@@ -117,7 +118,7 @@ func (p *App) commitWalk(ctx context.Context, id string, found []ledger.Row) err
 	return p.ledger.Commit(ctx, id, sums, p.S3.UploadsUnderWay)
 }
 
-// beginServedWalk begins a walk in the waxseal that serves from the data directory.
+// beginServedWalk begins a walk in the waxseal serving from the data directory.
 func beginServedWalk(ctx context.Context, dir dataDir) (*LedgerWalk, error) {
 	body, err := ask(ctx, dir, http.MethodPost, "/ledger/begin")
 	if err != nil {
@@ -177,7 +178,7 @@ func (p *App) tellLedger(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Ledger reads the ledger, in the waxseal that serves or, when there is none, here.
+// Ledger reads the ledger from the running waxseal or, without one, from the data directory.
 func Ledger(ctx context.Context, c *Config) (has *ledger.Reading, err error) {
 	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/ledger")
 	if err == nil {

@@ -20,7 +20,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// walked is a walk of the bucket that counts what clients see.
+// walked counts the bucket's objects as clients see them.
 func (k *kit) walked() map[ledger.Holding]ledger.Sum {
 	k.t.Helper()
 	found := make(map[ledger.Holding]ledger.Sum)
@@ -85,8 +85,8 @@ func kmsSide(t *testing.T, arn string) encrypt.ServerSide {
 	return s
 }
 
-// TestLedgerNeverBelowAnyWrite does every kind of write. After each the ledger is not below what is there; after a walk it
-// is the same.
+// TestLedgerNeverBelowAnyWrite does every kind of write. After each, the ledger is not below the objects at the store;
+// after a walk it is equal.
 func TestLedgerNeverBelowAnyWrite(t *testing.T) {
 	k := newKit(t)
 	a, b := k.newKey(), k.newKey()
@@ -222,7 +222,8 @@ func TestWithoutGuard(t *testing.T) {
 	}
 }
 
-// TestRestoreForgetsTheWalk: a restored state does not know what was written since its backup.
+// TestRestoreForgetsTheWalk checks that a restored state has no walk: objects written since its backup are unknown to
+// it.
 func TestRestoreForgetsTheWalk(t *testing.T) {
 	k := newKit(t)
 	k.put("one", []byte("x"), encrypt.NewSSE())
@@ -254,8 +255,8 @@ func TestRestoreForgetsTheWalk(t *testing.T) {
 	}
 }
 
-// TestWritesInDoubt: a write whose answer was lost outlasts the next walk, which may have passed its name before the store
-// committed it; a write that was refused does not.
+// TestWritesInDoubt checks a write without a response: it stays in the ledger after the next walk, because the walk may
+// have passed its name before the store committed it. A refused write does not stay.
 func TestWritesInDoubt(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault proxytest.Fault

@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// logFlush is how late a line of the access log may be.
+// logFlush bounds the delay of a line in the access log.
 const logFlush = time.Second
 
-// lineLog collects lines and writes many at once: a line for every request is otherwise a third of a small request's
-// writes. Warnings and errors are written at once, with all that was before them.
+// lineLog collects lines and writes many at once: a write for every request's line would be a third of a small
+// request's writes. A warning or error is written at once, with all lines before it.
 type lineLog struct {
 	slog.Handler
 	out *lineBuffer
@@ -25,7 +25,7 @@ const (
 	jsonLog = "json"
 )
 
-// newLineLog logs to w. stop writes the rest and ends the flushing.
+// newLineLog makes a log to w. stop writes the buffered lines and ends the flushing.
 func newLineLog(w io.Writer, format string) (log *slog.Logger, stop func()) {
 	out := &lineBuffer{w: bufio.NewWriterSize(w, 64<<10), end: make(chan struct{})}
 	out.done.Go(out.run)
@@ -82,7 +82,7 @@ func (b *lineBuffer) run() {
 		case <-b.end:
 			return
 		case <-tick.C:
-			// A log that cannot be written has nowhere to say so.
+			// If the log cannot be written, there is nowhere to report it.
 			_ = b.flush()
 		}
 	}

@@ -26,8 +26,9 @@ import (
 	"waxseal/keystore/state"
 )
 
-// TestLostState: with an external key service, objects need no state, and SSE-C objects need none ever. A waxseal on another data directory (the first was
-// lost, or both are in use) reads what the first wrote: bytes, sizes and ETags, in every mode.
+// TestLostState checks that objects need no state with an external key service, and SSE-C objects never. A waxseal on
+// another data directory (the first was lost, or both are in use) reads the objects of the first: bytes, sizes and
+// ETags, in every mode.
 func TestLostState(t *testing.T) {
 	for name, external := range map[string]func(*testing.T) (configure func(*Config), key string){
 		"aws": awsBehind, "transit": transitBehind, "local": func(*testing.T) (func(*Config), string) { return func(*Config) {}, "" },
@@ -47,7 +48,7 @@ func TestLostState(t *testing.T) {
 			}
 			wantListed(t, b, objects)
 
-			// Both in turn: what the second writes, the first reads.
+			// Both in turn: the first reads the second's objects, too.
 			for path, o := range objects {
 				o.put(t, b, path)
 			}
@@ -61,14 +62,14 @@ func TestLostState(t *testing.T) {
 	}
 }
 
-// lostObject is an object that is written before the state is lost.
+// lostObject is an object written before the loss of the state.
 type lostObject struct {
 	body []byte
 	side encrypt.ServerSide
 	etag string // as the upload answered it
 }
 
-// lostObjects are small ones, whose facts are in the envelope, and multipart uploads, with a manifest.
+// lostObjects returns small objects, described by their envelopes, and multipart uploads, described by manifests.
 func lostObjects(t *testing.T, key string) map[string]*lostObject {
 	t.Helper()
 	kms, err := encrypt.NewSSEKMS(key, nil)
@@ -102,7 +103,7 @@ func (o *lostObject) put(t *testing.T, b *kit, path string) {
 	o.etag = info.ETag
 }
 
-// get is the side of the requests that read.
+// get returns the options of reads.
 func (o *lostObject) get() (opts minio.GetObjectOptions) {
 	if o.side != nil && o.side.Type() == encrypt.SSEC {
 		opts.ServerSideEncryption = o.side
@@ -128,7 +129,7 @@ func (o *lostObject) wants(t *testing.T, b *kit, path string) {
 	}
 }
 
-// wantListed holds a list to what it can show: of SSE-C it has no key to open anything with.
+// wantListed checks a listing. It has no customer key, so for SSE-C it cannot show the plaintext's properties.
 func wantListed(t *testing.T, b *kit, objects map[string]*lostObject) {
 	t.Helper()
 	found := 0
@@ -149,7 +150,7 @@ func wantListed(t *testing.T, b *kit, objects map[string]*lostObject) {
 	}
 }
 
-// bucketKey and dsse are the kinds of SSE-KMS that minio-go does not make.
+// bucketKey and dsse are kinds of SSE-KMS missing in minio-go.
 type bucketKey struct{ encrypt.ServerSide }
 
 func (s bucketKey) Marshal(h http.Header) {
@@ -173,7 +174,7 @@ func transitBehind(t *testing.T) (func(*Config), string) {
 	}, "arn:aws:kms:us-east-1:000000000000:key/photos"
 }
 
-// rootAlone is a directory with root, and others without a policy.
+// rootAlone is a directory with root, and further users without a policy.
 func rootAlone(t *testing.T, others ...string) *iam.Directory {
 	t.Helper()
 	all := []iam.User{{

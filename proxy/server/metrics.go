@@ -14,7 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// operatorMetrics are gauges of what an operator has to renew or to empty: certificate, backup, disk.
+// operatorMetrics returns gauges for the operator's duties: certificate, backup, disk.
 func (p *App) operatorMetrics() []prometheus.Collector {
 	all := []prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "waxseal_backup_last_success_timestamp_seconds",
@@ -29,10 +29,10 @@ func (p *App) operatorMetrics() []prometheus.Collector {
 	return all
 }
 
-// failedReading is the value of a gauge that could not be read: the alerts on ages and on free bytes fire with it.
+// failedReading is the value of an unreadable gauge: it makes the alerts on ages and on free bytes fire.
 const failedReading = 0
 
-// notAfter is the end of the certificate that a client would get now, in seconds since 1970.
+// notAfter returns the end of the current certificate's validity in seconds since 1970.
 func notAfter(conf *tls.Config) float64 {
 	cert, err := conf.GetCertificate(nil)
 	if err != nil {
@@ -41,7 +41,7 @@ func notAfter(conf *tls.Config) float64 {
 	return float64(cert.Leaf.NotAfter.Unix())
 }
 
-// free returns the bytes that this user may still write to the data directory's disk.
+// free returns the bytes this user may still write on the data directory's disk.
 func (d dataDir) free() float64 {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(string(d), &st); err != nil {
@@ -50,7 +50,7 @@ func (d dataDir) free() float64 {
 	return float64(st.Bavail) * float64(st.Bsize)
 }
 
-// lastBackup returns the modification time of the file that keepBackupTime writes.
+// lastBackup returns the modification time of the file written by keepBackupTime.
 func (d dataDir) lastBackup() float64 {
 	info, err := os.Stat(d.backupTime())
 	if err != nil {
@@ -59,7 +59,7 @@ func (d dataDir) lastBackup() float64 {
 	return float64(info.ModTime().Unix())
 }
 
-// keepBackupTime has lastBackup return the present. The time is the file's own, so that a restart keeps it and a restored data
+// keepBackupTime sets lastBackup to now. The time is that of a file, so a restart keeps it, and a restored data
 // directory, which has no such file, begins anew.
 func (d dataDir) keepBackupTime() error {
 	now := time.Now()
@@ -73,7 +73,7 @@ func (d dataDir) keepBackupTime() error {
 	return nil
 }
 
-// beginBackupTime has the age of backups count from the first start.
+// beginBackupTime starts the age of backups at the first start.
 func (d dataDir) beginBackupTime() error {
 	if _, err := os.Stat(d.backupTime()); !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -81,7 +81,7 @@ func (d dataDir) beginBackupTime() error {
 	return d.keepBackupTime()
 }
 
-// buildInfo is a gauge of 1 with the version, as Prometheus' own programs have it.
+// buildInfo returns a gauge of 1 with the version as a label, like Prometheus' own programs.
 func buildInfo(version string) prometheus.Collector {
 	revision := "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -97,7 +97,7 @@ func buildInfo(version string) prometheus.Collector {
 	return g
 }
 
-// deliveryMetrics count how often audit records were taken by the audit bucket, and how often not.
+// deliveryMetrics count successful and failed deliveries to the audit bucket.
 type deliveryMetrics struct{ delivered, failed prometheus.Counter }
 
 func newDeliveryMetrics() deliveryMetrics {

@@ -41,7 +41,8 @@ func value(m *dto.Metric) float64 {
 	return m.GetGauge().GetValue()
 }
 
-// TestOperatorMetrics: what alerts look at is there from the first scrape on, and follows certificate, backups and disk.
+// TestOperatorMetrics checks that the metrics of the alerts exist from the first scrape on, and follow certificate,
+// backups and disk.
 func TestOperatorMetrics(t *testing.T) {
 	k := newKit(t, func(c *Config) { c.TLSSelfSigned, c.AuditBucket = true, kitBucket })
 	first := series(t, k.app.registry)

@@ -20,11 +20,11 @@ import (
 	"waxseal/keystore/state"
 )
 
-// operatorHeader names, on the control socket, the user of the operating system that runs a command. Who can open the
-// socket is the user of the waxseal that serves, or root: the name tells people apart that act as these, and is not proven.
+// operatorHeader names the operating system's user behind a command on the control socket. Only the user of the running
+// waxseal, or root, can open the socket. The header tells apart the people sharing these users, and is not proven.
 const operatorHeader = "Waxseal-Operator"
 
-// thisOperator is the user that runs this process, as "name (uid 1000)". sudo tells whose command it is.
+// thisOperator returns the user of this process, as "name (uid 1000)". With sudo it is the user who called sudo.
 func thisOperator() string {
 	name := os.Getenv("SUDO_USER")
 	if u, err := user.Current(); name == "" && err == nil {
@@ -41,12 +41,12 @@ func operatorOf(r *http.Request) string {
 	return "unknown, at the control socket"
 }
 
-// operatorEvent is what an operator does to a waxseal.
+// operatorEvent is an operator's action on a waxseal.
 type operatorEvent struct {
 	name     string // "Backup"
 	readOnly bool
 	params   map[string]any
-	err      error // nil: it succeeded, or begins
+	err      error // nil: success, or the beginning
 }
 
 // record writes the audit record of an operator's event.
@@ -60,14 +60,14 @@ func (p *App) record(ctx context.Context, c *Config, who string, e operatorEvent
 	if e.err != nil {
 		r.ErrorCode, r.ErrorMessage = "InternalFailure", cutMessage(e.err.Error())
 	}
-	// A command that is broken off does not escape the record.
+	// Cancelling the command does not avoid the record.
 	if err := p.audit.Write(context.WithoutCancel(ctx), r); err != nil {
 		return fmt.Errorf("the audit record of %s was not written: %w", e.name, err)
 	}
 	return nil
 }
 
-// cutMessage keeps CloudTrail's limit of an errorMessage.
+// cutMessage cuts an errorMessage to CloudTrail's limit.
 func cutMessage(text string) string {
 	const limit = 1024
 	if len(text) > limit {
@@ -76,7 +76,7 @@ func cutMessage(text string) string {
 	return text
 }
 
-// recorded writes the record of an event, does it, and writes another one when it fails.
+// recorded writes the record of an event and calls do. If do fails, it writes another record.
 func (p *App) recorded(ctx context.Context, c *Config, who string, e operatorEvent, do func() error) error {
 	if err := p.record(ctx, c, who, e); err != nil {
 		return err
@@ -89,11 +89,10 @@ func (p *App) recorded(ctx context.Context, c *Config, who string, e operatorEve
 	return errors.Join(err, p.record(ctx, c, who, e))
 }
 
-// configurationKey holds the configuration that was served with last.
+// configurationKey holds the configuration of the last start.
 const configurationKey = "audit/configuration"
 
-// recordStart records that a waxseal begins to serve: with which configuration, and which settings are others than the
-// last time.
+// recordStart records the start of a waxseal with its configuration, and the settings changed since the last start.
 func (p *App) recordStart(ctx context.Context, c *Config, version string) error {
 	now, err := c.audited()
 	if err != nil {
@@ -124,7 +123,7 @@ func (p *App) recordStart(ctx context.Context, c *Config, version string) error 
 	return err
 }
 
-// changedSettings are the names of settings whose values differ.
+// changedSettings returns the names of the settings whose values differ.
 func changedSettings(was, now map[string]json.RawMessage) []string {
 	names := []string{}
 	for name, value := range now {
@@ -141,8 +140,8 @@ func changedSettings(was, now map[string]json.RawMessage) []string {
 	return names
 }
 
-// audited is the configuration as records show it: without a secret, with users by name and ARN and the SHA-256 of what
-// they may do.
+// audited returns the configuration for audit records: without secrets, and with the name, ARN and SHA-256 of the
+// rights of each user.
 func (c *Config) audited() (map[string]json.RawMessage, error) {
 	values := make(map[string]any)
 	for _, s := range c.settings(&reading{}) {
@@ -170,13 +169,13 @@ func (c *Config) audited() (map[string]json.RawMessage, error) {
 	return out, nil
 }
 
-// Task is what a job does, for its audit records.
+// Task describes a job for its audit records.
 type Task struct {
 	Name string // "verify"
 	URL  string // s3://bucket/prefix
 }
 
-// changing are the jobs that write objects.
+// changing lists the jobs that write objects.
 var changing = []string{"migrate", "rewrap"}
 
 func (t Task) event(name string) operatorEvent {
@@ -187,7 +186,7 @@ func (t Task) query() url.Values { return url.Values{"job": {t.Name}, "url": {t.
 
 func taskOf(q url.Values) Task { return Task{Name: q.Get("job"), URL: q.Get("url")} }
 
-// ended tells the waxseal that serves how a job has ended.
+// ended tells the running waxseal how a job has ended.
 func (t Task) ended(ctx context.Context, dir dataDir, took time.Duration, err error) error {
 	q := t.query()
 	q.Set("seconds", strconv.FormatFloat(took.Seconds(), 'f', 0, 64))
@@ -201,7 +200,7 @@ func (t Task) ended(ctx context.Context, dir dataDir, took time.Duration, err er
 	return body.Close()
 }
 
-// endJob records, for the control socket, the end of a job.
+// endJob handles the end of a job on the control socket: it writes the record.
 func (p *App) endJob(c *Config) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()

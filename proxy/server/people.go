@@ -17,7 +17,8 @@ import (
 	"waxseal/proxy"
 )
 
-// openUsers makes the directory of users: root, those of the configuration, who delivers records, and those of the state.
+// openUsers makes the directory of users: root, the users of the configuration, the audit delivery user and the users
+// of the state.
 func (p *App) openUsers(ctx context.Context, c *Config, log *slog.Logger) (err error) {
 	if c.AuditBucket != "" {
 		var deliveryUser iam.User
@@ -42,7 +43,7 @@ func (p *App) openUsers(ctx context.Context, c *Config, log *slog.Logger) (err e
 	return err
 }
 
-// checkPolicy holds an identity policy to what a start holds those of the configuration file to.
+// checkPolicy checks an identity policy as strictly as a start checks those in the configuration file.
 func (c *Config) checkPolicy(policy *iam.Policy) error {
 	if err := proxy.CheckPolicy(policy); err != nil || !c.external() {
 		return err
@@ -50,7 +51,7 @@ func (c *Config) checkPolicy(policy *iam.Policy) error {
 	return enforce.CheckPolicy(policy)
 }
 
-// openSTS makes the API of STS, and its port on the S3 endpoint.
+// openSTS makes the STS API and its port on the S3 endpoint.
 func (p *App) openSTS(c *Config, log *slog.Logger) *awsquery.API {
 	sources := make(map[string]webidentity.Source, len(c.Issuers))
 	for _, i := range c.Issuers {
@@ -62,7 +63,7 @@ func (p *App) openSTS(c *Config, log *slog.Logger) *awsquery.API {
 	return sts
 }
 
-// openKMS makes the endpoint of the key service, which is that of IAM, too. With an external key service it has no KMS.
+// openKMS makes the endpoint of the key service, shared with IAM. With an external key service it has no KMS.
 func (p *App) openKMS(c *Config, log *slog.Logger) {
 	sts := p.openSTS(c, log)
 	base := awsquery.API{Audit: p.audit, Region: c.Region, Account: c.Account, Now: time.Now, Log: log}

@@ -7,11 +7,11 @@ import (
 	"syscall"
 )
 
-// One rule holds for all files with secrets (credentials, configuration with users, tokens, the key of the certificate),
-// as it does for root.key: nobody but their owner may read them. A file that belongs to somebody else, as those that
-// Kubernetes mounts or an agent writes, may be read by its group, too: this process is in that.
+// All files with secrets (credentials, configuration with users, tokens, the certificate's key) follow the rule of
+// root.key: only their owner may read them. A file of another owner, mounted by Kubernetes or written by an agent, may
+// also be readable by its group, because this process reads it as a member of that group.
 
-// onlyMine refuses a secret's file that others can read.
+// onlyMine refuses a file with secrets that others can read.
 func onlyMine(name string) error {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -23,7 +23,7 @@ func onlyMine(name string) error {
 	return nil
 }
 
-// onlyMineToChange refuses a directory in which others can put a file in a secret's place.
+// onlyMineToChange refuses a directory in which others could replace a file with secrets.
 func onlyMineToChange(name string) error {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -35,7 +35,7 @@ func onlyMineToChange(name string) error {
 	return nil
 }
 
-// tooOpen are the rights that must not be there: without those of the group where the file is somebody else's.
+// tooOpen returns the excess permissions. Group permissions are allowed if the file has another owner.
 func tooOpen(info fs.FileInfo, bits, group fs.FileMode) fs.FileMode {
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && int(owner.Uid) != os.Geteuid() {
 		return bits &^ group

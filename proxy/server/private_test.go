@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestSecretFilesAreOnlyMine walks the files with secrets, and the modes: whatever others could read, or replace, is
+// TestSecretFilesAreOnlyMine walks the files with secrets and their modes: a file that others could read or replace is
 // refused by name.
 func TestSecretFilesAreOnlyMine(t *testing.T) {
 	for name, use := range map[string]func(t *testing.T, mode os.FileMode) error{
@@ -101,7 +101,7 @@ func secretFile(t *testing.T, text string, mode os.FileMode) string {
 	return name
 }
 
-// TestDataDirectoryIsOnlyMine: whoever can write to it could put another root.key there.
+// TestDataDirectoryIsOnlyMine refuses a directory writable by others: they could put another root.key there.
 func TestDataDirectoryIsOnlyMine(t *testing.T) {
 	for mode, taken := range map[os.FileMode]bool{0o700: true, 0o755: true, 0o770: false, 0o777: false, 0o702: false} {
 		dir := filepath.Join(t.TempDir(), "data")

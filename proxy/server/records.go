@@ -37,13 +37,13 @@ func (p *App) openAudit(ctx context.Context, c *Config, log *slog.Logger) error 
 	return err
 }
 
-// reserveSize is the room that is kept for the removal of old records: its record and its mark come before a file goes, and
-// a full disk would have no room for them.
+// reserveSize is the space reserved for removing old records. Removal first writes a record and a mark, and a full disk
+// would have no space for them.
 const reserveSize = 1 << 20
 
 func (c *Config) reserve() string { return filepath.Join(c.AuditDir(), "reserve") }
 
-// keepReserve writes the file that takes up the room, unless it is there.
+// keepReserve writes the file that reserves the space, unless it exists.
 func (c *Config) keepReserve() error {
 	if size, err := fileSize(c.reserve()); err != nil || size == reserveSize {
 		return err
@@ -56,7 +56,7 @@ func (c *Config) keepReserve() error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// withReserve does what a full disk must have room for.
+// withReserve frees the reserved space for do.
 func (c *Config) withReserve(do func() error) error {
 	if err := os.Remove(c.reserve()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -68,8 +68,8 @@ func (c *Config) withReserve(do func() error) error {
 	return err
 }
 
-// openRecordsOf opens the audit records of a state that is not in service. Records that go with their directory need no
-// digests.
+// openRecordsOf opens the audit records of a state outside service. Temporary records, removed with their directory,
+// need no digests.
 func (p *App) openRecordsOf(ctx context.Context, c *Config, passing bool) error {
 	if passing {
 		return p.openSink(c, audit.FileOptions{})
@@ -78,7 +78,7 @@ func (p *App) openRecordsOf(ctx context.Context, c *Config, passing bool) error 
 }
 
 func (p *App) openSink(c *Config, o audit.FileOptions) (err error) {
-	o.MaxAge = c.AuditInterval // a file that is closed late is delivered late
+	o.MaxAge = c.AuditInterval // a file closed late is delivered late
 	if p.audit, err = audit.OpenFileSink(dataDir(c.DataDir).audit(), o); err != nil {
 		return err
 	}
@@ -86,10 +86,11 @@ func (p *App) openSink(c *Config, o audit.FileOptions) (err error) {
 	return nil
 }
 
-// rotateInterval is how often the current file of records is looked at: a quiet day's records get their digest, too.
+// rotateInterval is the time between checks of the current file of records: the records of a quiet day get a digest,
+// too.
 const rotateInterval = 10 * time.Second
 
-// rotateRecords closes files that are due, where no delivery does so.
+// rotateRecords closes due files, if no delivery does.
 func (p *App) rotateRecords(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(rotateInterval)
 	defer tick.Stop()
@@ -105,8 +106,8 @@ func (p *App) rotateRecords(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// withSealed opens the state, when no waxseal serves from the data directory. A state in etcd is opened also while replicas
-// serve from it.
+// withSealed opens the state if no waxseal serves from the data directory. A state in etcd is opened even beside
+// running replicas.
 func withSealed(ctx context.Context, c *Config, do func(*App) error) error {
 	p := &App{dir: dataDir(c.DataDir)}
 	if c.shared() {
@@ -132,7 +133,7 @@ func withSealed(ctx context.Context, c *Config, do func(*App) error) error {
 	return errors.Join(err, p.Shutdown(ctx))
 }
 
-// withRecords opens the state and the audit records, when no waxseal serves from the data directory.
+// withRecords opens the state and the audit records if no waxseal serves from the data directory.
 func withRecords(ctx context.Context, c *Config, do func(*App) error) error {
 	return withSealed(ctx, c, func(p *App) error {
 		if err := p.openAudit(ctx, c, slog.New(slog.DiscardHandler)); err != nil {
@@ -142,8 +143,8 @@ func withRecords(ctx context.Context, c *Config, do func(*App) error) error {
 	})
 }
 
-// withAuditTrust hands do what the state knows of the audit records, without a change to either. again returns it once
-// more, where a waxseal serves and can have gone on meanwhile.
+// withAuditTrust calls do with the state's proof of the audit records. It changes neither state nor records. again
+// reads the proof again: a running waxseal may have closed a file meanwhile.
 func withAuditTrust(ctx context.Context, c *Config, do func(trust audit.Trust, again func() (audit.Trust, error)) error) error {
 	dir := dataDir(c.DataDir)
 	trust, err := askTrust(ctx, dir)
@@ -153,7 +154,7 @@ func withAuditTrust(ctx context.Context, c *Config, do func(trust audit.Trust, a
 	if !errors.Is(err, errNobodyServes) {
 		return err
 	}
-	// The state stays locked: nobody starts to write records while they are read.
+	// The state stays locked, so that no process starts to write records while they are read.
 	return withSealed(ctx, c, func(p *App) error {
 		if trust, err = p.auditTrust(ctx); err != nil {
 			return err
@@ -162,7 +163,7 @@ func withAuditTrust(ctx context.Context, c *Config, do func(trust audit.Trust, a
 	})
 }
 
-// auditTrust is what the state knows of the audit records of all processes that share it.
+// auditTrust returns the state's proof of the audit records of all processes sharing it.
 func (p *App) auditTrust(ctx context.Context) (audit.Trust, error) {
 	trust, err := audit.TrustOf(ctx, p.state)
 	trust.Shared = p.shared != nil
@@ -178,9 +179,9 @@ func askTrust(ctx context.Context, dir dataDir) (trust audit.Trust, err error) {
 	return trust, json.NewDecoder(body).Decode(&trust)
 }
 
-// tellAuditTrust answers what this process knows of its records.
+// tellAuditTrust responds with this process's proof of its records.
 func (p *App) tellAuditTrust(w http.ResponseWriter, r *http.Request) {
-	// The tail comes first: a file that is closed in between has its digest.
+	// The tail is read first: a file closed in between then has its digest.
 	tail := p.audit.Tail()
 	trust, err := p.auditTrust(r.Context())
 	trust.Tail = &tail
@@ -193,17 +194,17 @@ func (p *App) tellAuditTrust(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// verifyRounds is how often a verification begins again, because a waxseal that serves has closed a file meanwhile.
+// verifyRounds bounds the restarts of a verification after a running waxseal has closed a file.
 const verifyRounds = 5
 
-// AuditCheck is what VerifyAudit looks at beside the state.
+// AuditCheck holds the inputs of VerifyAudit beside the state.
 type AuditCheck struct {
-	Dir     string                       // a copy of the records; empty: those of the data directory, and its state
-	Keys    map[string]ed25519.PublicKey // that were kept outside, by audit.KeyID; nil: those of the state
-	Anchors []audit.Head                 // heads that were written down outside
+	Dir     string                       // a copy of the records; empty: the records of the data directory, checked against its state
+	Keys    map[string]ed25519.PublicKey // public keys kept outside, by audit.KeyID; nil: the keys of the state
+	Anchors []audit.Head                 // heads noted outside
 }
 
-// VerifyAudit compares the audit records with their digests, and these with the state.
+// VerifyAudit compares the audit records with their digests, and the digests with the state.
 func VerifyAudit(ctx context.Context, c *Config, check AuditCheck) (report *audit.Report, err error) {
 	if check.Dir != "" {
 		if check.Keys == nil {
@@ -227,12 +228,12 @@ func VerifyAudit(ctx context.Context, c *Config, check AuditCheck) (report *audi
 	return report, err
 }
 
-// sameFiles reports whether no file was closed between two looks.
+// sameFiles reports whether no file was closed between two readings.
 func sameFiles(a, b audit.Trust) bool {
 	return slices.Equal(a.Heads, b.Heads) && (a.Tail == nil || b.Tail == nil || a.Tail.Number == b.Tail.Number)
 }
 
-// on is what is known, with what was kept outside in its place.
+// on returns trust, with keys and anchors kept outside in place of the state's.
 func (a AuditCheck) on(trust audit.Trust) audit.Trust {
 	trust.Anchors = a.Anchors
 	if a.Keys != nil {
@@ -250,7 +251,7 @@ func AuditTrust(ctx context.Context, c *Config) (trust audit.Trust, err error) {
 	return trust, err
 }
 
-// PruneAudit removes audit records from before a time, in the waxseal that serves or, when there is none, here.
+// PruneAudit removes audit records from before a time, through the running waxseal or, without one, in this process.
 func PruneAudit(ctx context.Context, c *Config, before time.Time) (pruned audit.Pruned, err error) {
 	query := url.Values{"before": {before.UTC().Format(time.RFC3339)}}
 	body, err := ask(ctx, dataDir(c.DataDir), http.MethodPost, "/audit/prune?"+query.Encode())
@@ -268,7 +269,7 @@ func PruneAudit(ctx context.Context, c *Config, before time.Time) (pruned audit.
 	return pruned, err
 }
 
-// prune removes old records, also from a full disk.
+// prune removes old records, even from a full disk.
 func (p *App) prune(ctx context.Context, c *Config, who string, before time.Time) (pruned audit.Pruned, err error) {
 	err = c.withReserve(func() error {
 		pruned, err = p.removeRecords(ctx, c, who, before)
@@ -277,7 +278,7 @@ func (p *App) prune(ctx context.Context, c *Config, who string, before time.Time
 	return pruned, err
 }
 
-// removeRecords keeps what is not delivered, or not counted, yet.
+// removeRecords removes old files, except files not yet delivered or not yet counted.
 func (p *App) removeRecords(ctx context.Context, c *Config, who string, before time.Time) (pruned audit.Pruned, err error) {
 	o := audit.PruneOptions{Before: before}
 	if err := p.usage.Update(ctx); err != nil {
@@ -292,7 +293,7 @@ func (p *App) removeRecords(ctx context.Context, c *Config, who string, before t
 	e := operatorEvent{name: "PruneAuditRecords", params: map[string]any{"before": before.UTC().Format(time.RFC3339)}}
 	err = p.recorded(ctx, c, who, e, func() error {
 		if o.Below == 0 {
-			return nil // no file is counted and delivered
+			return nil // no file is both counted and delivered
 		}
 		pruned, err = p.audit.Prune(ctx, o)
 		return err
@@ -300,7 +301,7 @@ func (p *App) removeRecords(ctx context.Context, c *Config, who string, before t
 	return pruned, err
 }
 
-// deliveredBelow lowers the number below which files may go to that of what is delivered. 0: none may.
+// deliveredBelow lowers the bound for removable files to the first undelivered file. 0 allows none.
 func (c *Config) deliveredBelow(below uint64) (uint64, error) {
 	if c.AuditBucket != "" {
 		d, err := audit.DeliveryOf(c.AuditDir(), "")

@@ -10,7 +10,7 @@ import (
 	"strconv"
 )
 
-// Rekey changes the root secret, in the waxseal that serves or, when there is none, here.
+// Rekey changes the root secret, through the running waxseal or, without one, in this process.
 func Rekey(ctx context.Context, c *Config, prune bool, stdout io.Writer) error {
 	query := url.Values{"prune": {strconv.FormatBool(prune)}}
 	body, err := ask(ctx, dataDir(c.DataDir), "POST", "/rekey?"+query.Encode())
@@ -32,7 +32,7 @@ func Rekey(ctx context.Context, c *Config, prune bool, stdout io.Writer) error {
 	})
 }
 
-// rekey records that the root secret is changed, and changes it.
+// rekey records the change of the root secret, and changes it.
 func (p *App) rekey(ctx context.Context, c *Config, who string, prune bool) (text string, err error) {
 	if err := c.errShared("rekey"); err != nil { // the other replicas would not have the new secret
 		return "", err
@@ -45,9 +45,9 @@ func (p *App) rekey(ctx context.Context, c *Config, who string, prune bool) (tex
 	return text, err
 }
 
-// changeSecret changes the root secret. Should it be cut short, what is left of it is done by the next.
+// changeSecret changes the root secret. If it is interrupted, the next call finishes the work.
 func (p *App) changeSecret(ctx context.Context, prune bool) (string, error) {
-	// Two at once would each see the other's records change, and one could prune what the other still needs.
+	// Two at once would each see the records change under the other, and could prune a secret still needed.
 	p.rekeying.Lock()
 	defer p.rekeying.Unlock()
 	fromFile := os.Getenv("WAXSEAL_ROOT_SECRET") == ""
@@ -80,7 +80,7 @@ func (p *App) changeSecret(ctx context.Context, prune bool) (string, error) {
 	return fmt.Sprintf("%d records of the key service and all service keys are sealed under the newest root secret\n", n), nil
 }
 
-// rekeyLocal seals the embedded key service's records again. With an external one there are none.
+// rekeyLocal seals the embedded key service's records again. An external key service has none.
 func (p *App) rekeyLocal(ctx context.Context) (int, error) {
 	if p.KeyService == nil {
 		return 0, nil

@@ -21,7 +21,7 @@ import (
 	"waxseal/proxy/proxytest"
 )
 
-// etcdMember runs an etcd of one member and returns its address.
+// etcdMember runs a single etcd member and returns its address.
 func etcdMember(t *testing.T) string {
 	t.Helper()
 	conf := embed.NewConfig()
@@ -44,7 +44,7 @@ func etcdMember(t *testing.T) string {
 	return member.Clients[0].Addr().String()
 }
 
-// newReplicas starts n waxseals over one etcd and one store.
+// newReplicas starts n waxseals with the same etcd and store.
 func newReplicas(t *testing.T, n int) []*kit {
 	t.Helper()
 	store, address := proxytest.StartUpstream(t, proxytest.Options{}, kitBucket)
@@ -107,7 +107,8 @@ func TestReplicasShareUploads(t *testing.T) {
 	}
 }
 
-// TestReplicasShareSettings: what one replica has acknowledged, the next request to any other finds.
+// TestReplicasShareSettings checks that a setting acknowledged by a replica is in effect for the next request to any
+// other.
 func TestReplicasShareSettings(t *testing.T) {
 	ctx, r := t.Context(), newReplicas(t, 2)
 	a, b := r[0], r[1]
@@ -153,7 +154,7 @@ func TestReplicasShareSettings(t *testing.T) {
 	}
 }
 
-// TestReplicasMustAgree: a replica whose settings would write otherwise does not start beside another; alone, it does.
+// TestReplicasMustAgree checks that a replica with deviating settings does not start beside another; alone, it does.
 func TestReplicasMustAgree(t *testing.T) {
 	a := newReplicas(t, 1)[0]
 	other := a.conf
@@ -168,7 +169,7 @@ func TestReplicasMustAgree(t *testing.T) {
 	}
 }
 
-// TestReplicaDirectoryHasOneUser: two processes never write records into one directory.
+// TestReplicaDirectoryHasOneUser checks that two processes never write records into the same directory.
 func TestReplicaDirectoryHasOneUser(t *testing.T) {
 	a := newReplicas(t, 1)[0]
 	other := a.conf
@@ -225,7 +226,7 @@ func TestCopyState(t *testing.T) {
 	}
 }
 
-// TestCommandsOnASharedState: what would change one replica's secrets or files alone is refused by name.
+// TestCommandsOnASharedState refuses, by name, the commands that would change the secrets or files of a single replica.
 func TestCommandsOnASharedState(t *testing.T) {
 	k := newReplicas(t, 1)[0]
 	if err := Rekey(t.Context(), &k.conf, false, new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), "rekey: the state is in etcd") {
@@ -240,7 +241,7 @@ func TestCommandsOnASharedState(t *testing.T) {
 	}
 }
 
-// TestStateConfiguration: what cannot work with a shared state is refused before anything is opened.
+// TestStateConfiguration checks that settings unusable with a shared state are refused before anything is opened.
 func TestStateConfiguration(t *testing.T) {
 	good := Default()
 	good.State, good.UpstreamEndpoint, good.StagingBucket, good.Replica = "etcd://127.0.0.1:2379/waxseal", "http://127.0.0.1:9000", "staged-parts", "a"

@@ -10,20 +10,20 @@ import (
 	"waxseal/keystore/state"
 )
 
-// The key service does at its start what fell due before. In a backup that can be the deletion of a key that nobody
-// could cancel any more, so restore has the operator say what is to become of it.
+// At its start the key service carries out deletions that fell due before. In a backup that can be a deletion that
+// nobody could cancel any more, so restore requires the operator to decide.
 const (
 	cancelDeletions = "cancel"
 	keepDeletions   = "keep"
 )
 
-// deletionNotice is how long before its deletion an operator must have a restored key.
+// deletionNotice is the shortest time between a restore and the deletion of a restored key.
 const deletionNotice = 24 * time.Hour
 
-// embeddedKeys is where the embedded key service keeps its keys.
+// embeddedKeys is the prefix of the embedded key service's keys.
 const embeddedKeys = "kms/key/"
 
-// dueKey is a key that a start would delete, now or within deletionNotice.
+// dueKey is a key to be deleted at the start or within deletionNotice.
 type dueKey struct {
 	ID           string    `json:"id"`
 	Account      string    `json:"account"`
@@ -43,7 +43,7 @@ func checkDeletions(deletions string) error {
 	return fmt.Errorf("--deletions: %q is neither %s nor %s", deletions, cancelDeletions, keepDeletions)
 }
 
-// settleDeletions refuses a state with deletions that are due, unless it is said what is to become of them.
+// settleDeletions refuses a state with due deletions, unless deletions says how to treat them.
 func settleDeletions(ctx context.Context, c *Config, scratch dataDir, deletions string) error {
 	var due []dueKey
 	err := withState(ctx, c, scratch, scratch, func(p *App) (err error) {
@@ -61,7 +61,7 @@ func settleDeletions(ctx context.Context, c *Config, scratch dataDir, deletions 
 		return fmt.Errorf("--deletions: waiting periods in this backup are over, or will be within a day, and these KMS keys would be deleted for ever once it is served: %s: say cancel to have them back, disabled, or keep to let them go",
 			strings.Join(names, ", "))
 	}
-	// What is done here is recorded where the records stay.
+	// The changes are recorded in the data directory, where the records stay.
 	return withState(ctx, c, scratch, dataDir(c.DataDir), func(p *App) error {
 		for _, k := range due {
 			if err := p.KeyService.KeepKey(ctx, k.Account, k.ID); err != nil {

@@ -20,26 +20,26 @@ import (
 	"github.com/valyala/fasthttp/fasthttputil"
 )
 
-// S3Access is how a job reaches waxseal's S3 endpoint.
+// S3Access is a job's access to waxseal's S3 endpoint.
 type S3Access struct {
 	Socket    string `json:"socket"` // the operator's listener
 	Region    string `json:"region"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
-	Store     string `json:"store"` // where the objects are: its URL, the embedded one, or a waxseal elsewhere
+	Store     string `json:"store"` // location of the objects: a URL, "embedded", or a waxseal elsewhere
 
-	ReadThrough []string `json:"read_through"` // buckets whose plaintext it serves
-	Operator    bool     `json:"-"`            // it is the operator's listener
+	ReadThrough []string `json:"read_through"` // buckets with plaintext served as it is
+	Operator    bool     `json:"-"`            // reached over the operator's listener
 
 	// BeginWalk begins a walk for the ledger; nil for a waxseal elsewhere.
 	BeginWalk func(context.Context) (*LedgerWalk, error) `json:"-"`
 
 	URL       *url.URL        `json:"-"`
-	Transport *http.Transport `json:"-"` // that reaches it
+	Transport *http.Transport `json:"-"` // reaches the endpoint
 }
 
-// WithS3 gives a job the waxseal that serves from the data directory; where none does, one that is put together for
-// the time; or, with an endpoint, one that serves elsewhere.
+// WithS3 gives a job access to a waxseal: at the endpoint, if given; else the waxseal serving from the data directory;
+// else a waxseal assembled for the job.
 func WithS3(ctx context.Context, c *Config, endpoint string, task Task, stderr io.Writer, do func(*S3Access) error) error {
 	if endpoint != "" {
 		a, err := c.accessElsewhere(endpoint)
@@ -83,7 +83,8 @@ func (a *S3Access) open(endpoint string, conf *tls.Config, dial func(ctx context
 	return nil
 }
 
-// accessElsewhere is a waxseal at a URL. It trusts the data directory's own certificate, if there is one.
+// accessElsewhere returns access to a waxseal at a URL. It trusts the data directory's own certificate, if there is
+// one.
 func (c *Config) accessElsewhere(endpoint string) (*S3Access, error) {
 	dir := dataDir(c.DataDir)
 	root, err := rootOf(dir)
@@ -105,7 +106,7 @@ func (c *Config) accessElsewhere(endpoint string) (*S3Access, error) {
 	return a, a.open(endpoint, conf, nil)
 }
 
-// rootOf reads the root credentials without making any.
+// rootOf reads the root credentials. It generates none.
 func rootOf(dir dataDir) (Credentials, error) {
 	root, err := rootFromEnv(os.LookupEnv)
 	if err != nil || root.AccessKey != "" {
@@ -118,7 +119,7 @@ func rootOf(dir dataDir) (Credentials, error) {
 	return root, err
 }
 
-// withOwnS3 puts a waxseal together that listens to nobody but the job.
+// withOwnS3 assembles a waxseal for the job alone.
 func withOwnS3(ctx context.Context, c *Config, task Task, stderr io.Writer, do func(*S3Access) error) error {
 	if err := c.exists(); err != nil {
 		return err
@@ -128,7 +129,7 @@ func withOwnS3(ctx context.Context, c *Config, task Task, stderr io.Writer, do f
 	if err != nil {
 		return err
 	}
-	// What the store honours decides what can be done safely; a job does not begin before it is known.
+	// The store's capabilities decide which changes are safe, so the job waits for the probe.
 	select {
 	case <-p.Probed:
 	case <-ctx.Done():
@@ -154,15 +155,15 @@ func withOwnS3(ctx context.Context, c *Config, task Task, stderr io.Writer, do f
 	return errors.Join(err, p.Shutdown(ending), <-ended)
 }
 
-// storeName tells the stores apart that a data directory may have served from.
+// storeName tells apart the stores of a data directory.
 func (c *Config) storeName() string { return cmp.Or(c.UpstreamEndpoint, "embedded") }
 
-// openJobs serves the operator's own listener, a socket that only this user can open, until the process is taken
-// apart. It is part of the S3 endpoint, and ends with it.
+// openJobs serves the operator's own listener, a socket for this user only, until Shutdown. It is part of the S3
+// endpoint, and ends with it.
 func (p *App) openJobs(_ context.Context, c *Config, log *slog.Logger) error {
 	path := dataDir(c.DataDir).jobs()
 	if len(path) > maxControlPath {
-		return nil // openControl has said so
+		return nil // openControl has reported it
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -182,7 +183,7 @@ func (p *App) openJobs(_ context.Context, c *Config, log *slog.Logger) error {
 	return nil
 }
 
-// tellJobs answers how a job reaches the S3 endpoint that serves.
+// tellJobs responds with the access to the running S3 endpoint.
 func (p *App) tellJobs(c *Config) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := p.record(r.Context(), c, operatorOf(r), taskOf(r.URL.Query()).event("StartJob")); err != nil {
@@ -192,12 +193,12 @@ func (p *App) tellJobs(c *Config) http.HandlerFunc {
 		a := S3Access{Socket: dataDir(c.DataDir).jobs(), Region: c.Region, AccessKey: p.root.AccessKey, SecretKey: p.root.SecretKey,
 			Store: c.storeName(), ReadThrough: c.ReadThrough}
 		if err := json.NewEncoder(w).Encode(a); err != nil {
-			panic(http.ErrAbortHandler) // the reader sees that the rest is missing
+			panic(http.ErrAbortHandler) // the reader sees an incomplete response
 		}
 	}
 }
 
-// exists refuses a data directory that is not there: a job makes none.
+// exists refuses a missing data directory: a job creates none.
 func (c *Config) exists() error {
 	if _, err := os.Stat(dataDir(c.DataDir).state()); err != nil {
 		return fmt.Errorf("--data-dir: %w", err)

@@ -21,8 +21,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// fillState makes a record of every kind that waxseal keeps: keys, an alias, a grant, uses, the root of SSE-S3, bucket
-// configuration, bucket keys, an upload in flight and its part.
+// fillState makes every kind of record: keys, an alias, a grant, uses, the root of SSE-S3, bucket configuration, bucket
+// keys, an unfinished upload and its part.
 func fillState(t *testing.T, b *kit) (victim, other string) {
 	t.Helper()
 	ctx := context.Background()
@@ -86,7 +86,7 @@ func rawEntries(t *testing.T, s state.Store) []state.Entry {
 	return entries
 }
 
-// TestStateIsSealed walks every record that waxseal writes: none is plain, and none opens in another's place.
+// TestStateIsSealed walks every record of waxseal's: none is plain, and none opens under another record's key.
 func TestStateIsSealed(t *testing.T) {
 	b := newKit(t)
 	fillState(t, b)
@@ -124,8 +124,8 @@ func TestStateIsSealed(t *testing.T) {
 	})
 }
 
-// TestPlantedRecords: who can write state.db, and has a key and a grant of their own, gets nothing by it: records of
-// another key's place, altered ones and plain ones do not count, and the refusal names them.
+// TestPlantedRecords attacks as a user with a key, a grant and write access to state.db. Records moved from another
+// key, altered records and plain records have no effect, and the refusal names them.
 func TestPlantedRecords(t *testing.T) {
 	for _, prefix := range []string{"kms/key/", "kms/alias/", "kms/grant/", "kms/root", "proxy/bucket/", "proxy/upload/", "proxy/part/", "keyservice/", "audit/signer/", "audit/signer-current", "audit/chain/"} {
 		t.Run(strings.ReplaceAll(prefix, "/", "-"), func(t *testing.T) {
@@ -162,7 +162,7 @@ func TestPlantedRecords(t *testing.T) {
 	}
 }
 
-// wantNotAuthentic: the record is refused, at the start or by whoever reads it.
+// wantNotAuthentic checks that the record is refused, at the start or when it is read.
 func wantNotAuthentic(t *testing.T, b *kit, key string, i int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -177,7 +177,7 @@ func wantNotAuthentic(t *testing.T, b *kit, key string, i int) {
 	}
 }
 
-// unseal makes the state of the waxseal, which is taken down, that of an earlier version: its records are plain.
+// unseal turns the state of a stopped waxseal into an earlier version's: its records are plain.
 func (b *kit) unseal() {
 	b.t.Helper()
 	b.changeState(func(s state.Store) {
@@ -196,14 +196,14 @@ func (b *kit) unseal() {
 	})
 }
 
-// TestStateOfBeforeSeals: the state of an earlier version, whose records are plain, is taken over and sealed, but under no
-// other root secret: a typing error in the environment must not make it the only one that opens.
+// TestStateOfBeforeSeals checks that the plain state of an earlier version is sealed, but under no other root secret: a
+// typing error in the environment must not become the only secret that opens the state.
 func TestStateOfBeforeSeals(t *testing.T) {
 	b := newKit(t)
 	fillState(t, b)
 	b.unseal()
 	dir := dataDir(b.conf.DataDir)
-	if err := os.Remove(dir.fingerprint()); err != nil { // which came after the seals
+	if err := os.Remove(dir.fingerprint()); err != nil { // the fingerprint is newer than the seals
 		t.Fatal(err)
 	}
 	t.Setenv("WAXSEAL_ROOT_SECRET", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
@@ -224,8 +224,8 @@ func TestStateOfBeforeSeals(t *testing.T) {
 	})
 }
 
-// TestPlantedPlainState: a plain state is not believed where a sealed one has been in service. A backup is, also one of
-// an earlier version: an operator restores it.
+// TestPlantedPlainState refuses a plain state in place of a sealed state. A backup may be plain, if an earlier version
+// made it: the operator vouches for it.
 func TestPlantedPlainState(t *testing.T) {
 	b := newKit(t)
 	fillState(t, b)

@@ -68,7 +68,7 @@ func newSecretRig(t *testing.T) *secretRig {
 	return r
 }
 
-// wantNone looks for the secrets, as they were sent and in what an error might make of them.
+// wantNone looks for the secrets as sent, and in the forms of them in errors.
 func (r *secretRig) wantNone(where, text string) {
 	r.t.Helper()
 	for _, secret := range []string{r.secret, r.root.SecretKey} {
@@ -100,7 +100,7 @@ func (r *secretRig) do(where string, req *http.Request) int {
 	return resp.StatusCode
 }
 
-// signings are the ways in which a request is signed, and not.
+// signings are the ways to sign a request, or not to.
 func (r *secretRig) signings() map[string]func(*http.Request) *http.Request {
 	wrong := func(secret string) string { return secret[:len(secret)-1] + "x" }
 	return map[string]func(*http.Request) *http.Request{
@@ -174,8 +174,8 @@ func (r *secretRig) places() map[string]func(*http.Request) {
 	}
 }
 
-// TestNoSecretLeaves sends secrets in every place where a request can hold one, signed in every way, to every kind of
-// operation. No answer, line of the log or metric shows one.
+// TestNoSecretLeaves sends secrets in every part of a request, signed in every way, to every kind of operation. No
+// response, log line or metric shows them.
 func TestNoSecretLeaves(t *testing.T) {
 	r := newSecretRig(t)
 	refused := 0
@@ -215,7 +215,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	r.wantNone("log", r.log.String())
 }
 
-// forms sends POST forms, whose policies and fields hold secrets.
+// forms sends POST forms with secrets in policies and fields.
 func (r *secretRig) forms() {
 	key := base64.StdEncoding.EncodeToString([]byte(r.secret))
 	policy := func(conditions string) string {
@@ -256,7 +256,7 @@ func (r *secretRig) forms() {
 	}
 }
 
-// others sends secrets to the KMS and admin ports, in headers and where no JSON is.
+// others sends secrets to the KMS and admin ports, in headers and in bodies without JSON.
 func (r *secretRig) others() {
 	for _, port := range []string{r.kms, r.admin, r.admin + "/metrics", r.admin + "/nothing"} {
 		for how, authorization := range map[string]string{

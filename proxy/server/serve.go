@@ -19,7 +19,7 @@ import (
 	"waxseal/keystore/unproven"
 )
 
-// Process is what a waxseal that serves has of its process.
+// Process holds the properties of a serving process.
 type Process struct {
 	Version string    // of the program, as v1.2.3
 	Text    string    // the line of `waxseal version`
@@ -27,7 +27,7 @@ type Process struct {
 	Stderr  io.Writer // for the log
 }
 
-// Serve runs until ctx ends or something that it stands on does, and then finishes what is in flight.
+// Serve serves until ctx ends or a component fails, and then finishes the requests in flight.
 func Serve(ctx context.Context, c *Config, process Process) error {
 	log, stop := newLineLog(process.Stderr, c.LogFormat)
 	defer stop()
@@ -52,7 +52,7 @@ func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) er
 		return errors.Join(err, p.finish(ctx, c, log))
 	}
 	failed := p.serve(l, log)
-	// Who waits for the banner finds the log's line there already.
+	// The log line comes first: a script waiting for the banner then finds it.
 	log.Info("ready", "s3", l.s3.Addr(), "kms", l.kmsAddr(c), "admin", l.admin.Addr(),
 		"store", c.storePlace(), "kms_provider", c.KMSProvider, "region", c.Region, "account", c.Account, "data_dir", c.DataDir, "version", process.Text)
 	err = p.banner(c, l, process.Text).print(process.Stdout)
@@ -72,14 +72,14 @@ func serve(ctx context.Context, c *Config, process Process, log *slog.Logger) er
 	return err
 }
 
-// drain goes on serving while balancers learn from /readyz that they are to send nothing more here.
+// drain goes on serving while load balancers learn from /readyz to send no more requests.
 func (p *App) drain(c *Config, log *slog.Logger) {
 	p.health.draining.Store(true)
 	log.Info("draining: /readyz says 503, requests are still taken; a second signal ends at once", "drain_delay", c.DrainDelay)
 	time.Sleep(c.DrainDelay)
 }
 
-// finish takes everything apart when requests in flight have ended, or when the time for that is over.
+// finish shuts down when the requests in flight have ended, or when the time for them is over.
 func (p *App) finish(ctx context.Context, c *Config, log *slog.Logger) error {
 	p.health.draining.Store(true)
 	log.Info("finishing what is in flight; a second signal ends at once", "shutdown_timeout", c.ShutdownTimeout)
@@ -89,7 +89,7 @@ func (p *App) finish(ctx context.Context, c *Config, log *slog.Logger) error {
 	return errors.Join(err, p.Shutdown(ending))
 }
 
-// ending bounds the end of a process whose ctx may be over already.
+// ending returns a context with a time limit for the shutdown. ctx itself may have ended already.
 func (c *Config) ending(ctx context.Context) (context.Context, context.CancelFunc) {
 	if c.ShutdownTimeout == 0 {
 		return context.WithCancel(context.WithoutCancel(ctx))
@@ -97,7 +97,7 @@ func (c *Config) ending(ctx context.Context) (context.Context, context.CancelFun
 	return context.WithTimeout(context.WithoutCancel(ctx), c.ShutdownTimeout)
 }
 
-// ignoreHangup keeps SIGHUP, which asks other servers to read their configuration again, from ending this one.
+// ignoreHangup ignores SIGHUP. Other servers reload their configuration then; by default it would end this process.
 func ignoreHangup(log *slog.Logger) (stop func()) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -115,7 +115,7 @@ func ignoreHangup(log *slog.Logger) (stop func()) {
 	return func() { signal.Stop(hangups); close(done) }
 }
 
-// storePlace says where the objects go.
+// storePlace returns the location of the objects.
 func (c *Config) storePlace() string {
 	if c.UpstreamEndpoint == "" {
 		return "the embedded store in " + dataDir(c.DataDir).store()
@@ -123,10 +123,10 @@ func (c *Config) storePlace() string {
 	return c.UpstreamEndpoint + " (region " + c.UpstreamRegion + ")"
 }
 
-// listeners are bound before anything else is done: most mistakes show there.
+// listeners are bound first, because most mistakes show there.
 type listeners struct {
 	s3, admin net.Listener
-	kms       net.Listener // of IAM and STS alone with an external key service: its keys are managed there
+	kms       net.Listener // with an external key service, only IAM and STS: the keys are managed there
 	pprof     net.Listener // nil: profiles are off
 	console   net.Listener // nil: the console is off
 }
@@ -148,7 +148,7 @@ func (c *Config) listen() (l listeners, err error) {
 	return l, nil
 }
 
-// kmsAddr is where the KMS endpoint is, and what it has of it.
+// kmsAddr returns the address of the KMS endpoint, with the services on it.
 func (l listeners) kmsAddr(c *Config) string {
 	if c.external() {
 		return l.kms.Addr().String() + " (IAM and STS; keys are at the external key service: " + c.KMSProvider + ")"
@@ -156,7 +156,7 @@ func (l listeners) kmsAddr(c *Config) string {
 	return l.kms.Addr().String()
 }
 
-// close closes those that no server has taken over; the others are closed already, which is no error here.
+// close closes the listeners without a server. The rest are closed already; this is no error here.
 func (l listeners) close() {
 	for _, listener := range []net.Listener{l.s3, l.kms, l.admin, l.pprof, l.console} {
 		if listener != nil {
@@ -165,7 +165,7 @@ func (l listeners) close() {
 	}
 }
 
-// wait returns when ctx ends, or with the error of what failed.
+// wait returns when ctx ends, or with the error of a failed component.
 func (p *App) wait(ctx context.Context, failed <-chan error) error {
 	var storeEnded, sharedEnded <-chan struct{}
 	if p.store != nil {
@@ -188,7 +188,7 @@ func (p *App) wait(ctx context.Context, failed <-chan error) error {
 	}
 }
 
-// serve starts the endpoints. The channel has the first that ends by itself.
+// serve starts the endpoints. The channel receives the error of the first endpoint to end.
 func (p *App) serve(l listeners, log *slog.Logger) <-chan error {
 	failed := make(chan error, 5)
 	report := func(name string, err error) {

@@ -27,24 +27,24 @@ import (
 	"waxseal/proxy/store"
 )
 
-// Several processes share a state in an etcd. Each has a data directory of its own for audit records on their way; nothing
-// in it is needed by another.
+// Several processes share a state in etcd. Each has its own data directory, for audit records until their delivery. No
+// process needs the directory of another.
 
 const stateScheme = "etcd"
 
-// Variables with the user of etcd.
+// Variables with the credentials for etcd.
 const (
 	envStateUser     = "WAXSEAL_STATE_USER"
 	envStatePassword = "WAXSEAL_STATE_PASSWORD"
 )
 
-// shared reports whether the state is one that other processes share.
+// shared reports whether the state is shared with other processes.
 func (c *Config) shared() bool { return c.State != "" }
 
-// replicaName is what a replica may be called: it stands in keys and log lines.
+// replicaName matches valid replica names: they are parts of keys and log lines.
 var replicaName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// checkShared finds what cannot work with a state that several processes share, naming the flag.
+// checkShared returns the settings that cannot work with a shared state, by flag.
 func (c *Config) checkShared() []error {
 	if !c.shared() {
 		return c.checkAlone()
@@ -71,7 +71,8 @@ func (c *Config) checkShared() []error {
 	return mistakes
 }
 
-// checkAlone refuses what only says something beside --state. How etcd is reached says something to waxseal state copy, too.
+// checkAlone refuses settings that need --state. The settings for reaching etcd are allowed, because waxseal state copy
+// uses them, too.
 func (c *Config) checkAlone() (mistakes []error) {
 	for _, f := range []struct{ flag, value string }{{"staging-bucket", c.StagingBucket}, {"replica", c.Replica}} {
 		if f.value != "" {
@@ -81,7 +82,7 @@ func (c *Config) checkAlone() (mistakes []error) {
 	return mistakes
 }
 
-// stateAddress takes etcd://host:port,host:port/prefix apart.
+// stateAddress splits etcd://host:port,host:port/prefix.
 func stateAddress(address string) (endpoints []string, prefix string, err error) {
 	rest, ok := strings.CutPrefix(address, stateScheme+"://")
 	if !ok {
@@ -103,7 +104,7 @@ func stateAddress(address string) (endpoints []string, prefix string, err error)
 	return endpoints, prefix, nil
 }
 
-// replica is this process's name.
+// replica returns this process's name.
 func (c *Config) replica() string {
 	host, err := os.Hostname()
 	if err != nil {
@@ -112,7 +113,7 @@ func (c *Config) replica() string {
 	return cmp.Or(c.Replica, host)
 }
 
-// etcdConfig is how the state is reached.
+// etcdConfig returns the configuration of the etcd client.
 func (c *Config) etcdConfig(log *slog.Logger) (etcd.Config, error) {
 	endpoints, prefix, err := stateAddress(c.State)
 	if err != nil {
@@ -155,10 +156,10 @@ func passwordInClear(conf etcd.Config) error {
 	return nil
 }
 
-// openPause is the pause between two tries to reach the state at a start.
+// openPause is the pause between attempts to reach the state at a start.
 const openPause = time.Second
 
-// reachState opens the state in etcd. It waits for an etcd that does not answer; what etcd refuses is an error.
+// reachState opens the state in etcd. It waits while etcd does not answer; a refusal is an error.
 func (c *Config) reachState(ctx context.Context, log *slog.Logger) (*etcd.Store, error) {
 	conf, err := c.etcdConfig(log)
 	if err != nil {
@@ -178,7 +179,7 @@ func (c *Config) reachState(ctx context.Context, log *slog.Logger) (*etcd.Store,
 	}
 }
 
-// openShared opens the state in etcd, as one of its replicas. Nothing is generated: another replica could not open it.
+// openShared opens the state in etcd, as a replica. It generates no secret: other replicas could not open it.
 func (p *App) openShared(ctx context.Context, dir dataDir, c *Config, log *slog.Logger) error {
 	p.dir = dir
 	if err := p.lockDir(dir); err != nil {
@@ -210,11 +211,10 @@ func (p *App) openShared(ctx context.Context, dir dataDir, c *Config, log *slog.
 	return nil
 }
 
-// urgentPrefixes are what a client is answered for when all replicas have seen it.
+// urgentPrefixes are the records for which a client's response waits until all replicas have seen the change.
 var urgentPrefixes = []string{"proxy/bucket/", "kms/key/", "servicekey", "iam/"}
 
-// adoptStaging makes the bucket of staged parts ready, or looks at the one that is there. It waits for a store that does not
-// answer.
+// adoptStaging creates or checks the staging bucket. It waits for a store that does not answer.
 func (p *App) adoptStaging(ctx context.Context, log *slog.Logger) error {
 	for p.replicas != nil {
 		err := p.S3.AdoptStaging(ctx)
@@ -232,7 +232,7 @@ func (p *App) adoptStaging(ctx context.Context, log *slog.Logger) error {
 	return nil
 }
 
-// lockDir keeps a second process out of a data directory: two would write the same files of audit records.
+// lockDir locks a data directory: two processes would write the same files of audit records.
 func (p *App) lockDir(dir dataDir) error {
 	name := filepath.Join(string(dir), "lock")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600)
@@ -246,8 +246,8 @@ func (p *App) lockDir(dir dataDir) error {
 	return nil
 }
 
-// mayShare gives an error where the state in etcd is empty and a waxseal has served from this directory: the state was
-// lost, or the prefix is another one.
+// mayShare returns an error if the state in etcd is empty although a waxseal has served from this directory: the state
+// was lost, or the prefix is wrong.
 func (d dataDir) mayShare(ctx context.Context, s state.Store, newState bool) error {
 	entries, err := s.Range(ctx, "", "", 1)
 	if err != nil {
@@ -268,7 +268,7 @@ func (d dataDir) mayShare(ctx context.Context, s state.Store, newState bool) err
 	return err
 }
 
-// sealShared puts the seal of the root secret in front of the state in etcd. No plain state was ever written there.
+// sealShared returns the state in etcd, sealed under the root secret. waxseal has never written a plain state there.
 func sealShared(ctx context.Context, s state.Store, secret *rootkey.Secret) (*state.Sealed, error) {
 	refuse := func(context.Context) error {
 		return fmt.Errorf("%w: it is not sealed, and waxseal has written none that is not", state.ErrNotAuthentic)
@@ -280,21 +280,21 @@ func sealShared(ctx context.Context, s state.Store, secret *rootkey.Secret) (*st
 	return sealed, nil
 }
 
-// deploymentKey is the record of what all replicas of a state have in common.
+// deploymentKey is the record of the settings common to all replicas of a state.
 const deploymentKey = "deployment"
 
-// stateFormat is what this version writes. A replica of another format does not start beside it.
+// stateFormat is the format of this version's records. Replicas with different formats do not serve together.
 const stateFormat = 1
 
-// deployment is that record.
+// deployment is the record at deploymentKey.
 type deployment struct {
-	ID     string `json:"id"` // in the names of staged parts
+	ID     string `json:"id"` // part of the names of staged parts
 	Format int    `json:"format"`
 	agreed
 }
 
-// agreed are the settings that replicas must not differ in. Each decides what is written, or how long a revoked right
-// lives on.
+// agreed holds the settings that must be equal in all replicas. Each decides the format of written data, or how long a
+// revoked right stays in effect.
 type agreed struct {
 	Secret          string `json:"secret"` // fingerprint of the root secret
 	Region          string `json:"region"`
@@ -315,7 +315,7 @@ func (c *Config) agreed(secret *rootkey.Secret) (agreed, error) {
 		BucketKeyPeriod: c.BucketKeyPeriod.String(), ETag: c.ETag}, err
 }
 
-// differs names the first setting in which two replicas differ.
+// differs returns an error with the first setting in which two replicas differ.
 func (a agreed) differs(b agreed) error {
 	for _, f := range []struct{ name, here, there string }{
 		{"the root secret (its fingerprint)", a.Secret, b.Secret}, {"--region", a.Region, b.Region}, {"--account", a.Account, b.Account},
@@ -330,8 +330,8 @@ func (a agreed) differs(b agreed) error {
 	return nil
 }
 
-// holdDeployment makes the record at the first start of a state, and holds every other start to it. While no replica
-// serves, a start with other settings changes the record; the root secret is changed by waxseal rekey alone.
+// holdDeployment writes the record at the first start of a state, and compares every later start with it. While no
+// replica serves, a start may change the settings. Only waxseal rekey changes the root secret.
 func holdDeployment(ctx context.Context, s state.Store, c *Config, secret *rootkey.Secret) (deployment, error) {
 	own, err := c.agreed(secret)
 	if err != nil {
@@ -385,7 +385,7 @@ func readDeployment(ctx context.Context, s state.Store) (d deployment, revision 
 	return d, e.Revision, nil
 }
 
-// anyAlive reports whether a replica has written its record while it was watched.
+// anyAlive reports whether a replica renews its record during the observation.
 func anyAlive(ctx context.Context, s state.Store) (bool, error) {
 	before, err := state.ReplicaRevisions(ctx, s)
 	if err != nil || len(before) == 0 {
@@ -405,7 +405,7 @@ func anyAlive(ctx context.Context, s state.Store) (bool, error) {
 	return false, err
 }
 
-// lookShared opens the state in etcd for an operator's command, beside the replicas that serve from it.
+// lookShared opens the state in etcd for an operator's command, beside the serving replicas.
 func (p *App) lookShared(ctx context.Context, c *Config) error {
 	var err error
 	if p.secret, err = rootkey.Load(os.Getenv("WAXSEAL_ROOT_SECRET"), p.dir.rootKey(), false); err != nil {
@@ -423,7 +423,7 @@ func (p *App) lookShared(ctx context.Context, c *Config) error {
 	return p.otherSecret(err)
 }
 
-// errShared refuses an operator's command that works on a state file.
+// errShared refuses an operator's command for state files if the state is shared.
 func (c *Config) errShared(command string) error {
 	if !c.shared() {
 		return nil

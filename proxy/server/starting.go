@@ -9,11 +9,11 @@ import (
 	"waxseal/keystore/state"
 )
 
-// startPause is the pause between two tries of a start that the state broke off.
+// startPause is the pause before a start interrupted by the state is repeated.
 const startPause = time.Second
 
-// whileStateAway starts over while the state that replicas share does not answer: etcd can go away in the middle of a
-// start. Other errors end a start.
+// whileStateAway repeats a start while the shared state does not answer: etcd can go away in the middle of a start. Any
+// other error ends the start.
 func whileStateAway(ctx context.Context, log *slog.Logger, start func() (*App, error)) (*App, error) {
 	for {
 		p, err := start()
@@ -29,7 +29,7 @@ func whileStateAway(ctx context.Context, log *slog.Logger, start func() (*App, e
 	}
 }
 
-// startApp is a whole start up to the record of it.
+// startApp does a whole start, including its audit record.
 func startApp(ctx context.Context, c *Config, process Process, log *slog.Logger) (*App, error) {
 	p, err := Assemble(ctx, c, log)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// TestStartWaitsForState: a start that the state breaks off begins again, other errors end it, and so does the end of
-// the process.
+// TestStartWaitsForState checks that a start interrupted by the state is repeated. Any other error ends it, as does the
+// end of the process.
 func TestStartWaitsForState(t *testing.T) {
 	refused := errors.New("refused")
 	for name, c := range map[string]struct {

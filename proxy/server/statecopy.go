@@ -11,8 +11,8 @@ import (
 	"waxseal/keystore/state"
 )
 
-// CopyState copies a whole state between a file and etcd, from and to being names of files or addresses like --state's.
-// Nobody may serve from it meanwhile. to must be empty. It returns the number of entries.
+// CopyState copies a whole state between a file and etcd. from and to are file names or addresses as for --state. No
+// waxseal may serve from the state meanwhile, and to must be empty. It returns the number of entries.
 func CopyState(ctx context.Context, c *Config, from, to string) (n int, err error) {
 	source, err := c.openCopied(ctx, from)
 	if err != nil {
@@ -40,12 +40,12 @@ func CopyState(ctx context.Context, c *Config, from, to string) (n int, err erro
 	return len(entries), writeStateFile(ctx, to, entries)
 }
 
-// ofReplicas reports whether a record is about the replicas that shared a state.
+// ofReplicas reports whether a record concerns the replicas of a shared state.
 func ofReplicas(key string) bool { return key == deploymentKey }
 
 func isAddress(name string) bool { return strings.HasPrefix(name, stateScheme+"://") }
 
-// openCopied opens a state file that is there, or the state at an address.
+// openCopied opens an existing state file, or the state at an address.
 func (c *Config) openCopied(ctx context.Context, name string) (state.Store, error) {
 	if !isAddress(name) {
 		if size, err := fileSize(name); err != nil || size == 0 {

@@ -16,20 +16,20 @@ import (
 	"waxseal/proxy/embedded"
 )
 
-// storeAccess is how a job reaches the store behind waxseal.
+// storeAccess is a job's access to the store behind waxseal.
 type storeAccess struct {
 	Endpoint  string `json:"endpoint"`
 	Region    string `json:"region"`
 	AccessKey string `json:"access_key"`
 	SecretKey string `json:"secret_key"`
-	Socket    string `json:"socket"` // that the embedded store answers on
+	Socket    string `json:"socket"` // of the embedded store
 
 	virtualHost bool
 	tls         *tls.Config
 	transport   http.RoundTripper // nil: the network
 }
 
-// client talks to the store as waxseal does.
+// client returns a client with waxseal's access to the store.
 func (a storeAccess) client() (*minio.Core, error) {
 	u, err := url.Parse(a.Endpoint)
 	if err != nil {
@@ -56,8 +56,8 @@ func (a storeAccess) client() (*minio.Core, error) {
 	return minio.NewCore(u.Host, opts)
 }
 
-// WithStore opens the store: the one that is configured, the embedded one of the waxseal that serves from the data
-// directory, or, when none does, the embedded one started here.
+// WithStore opens the configured store, or the embedded store: that of the waxseal serving from the data directory or,
+// without one, the store opened here.
 func WithStore(ctx context.Context, c *Config, do func(*minio.Core) error) error {
 	if c.UpstreamEndpoint != "" {
 		up, err := (&App{}).upstream(c)
@@ -92,7 +92,7 @@ func (a storeAccess) use(do func(*minio.Core) error) error {
 
 func withEmbedded(ctx context.Context, c *Config, do func(*minio.Core) error) error {
 	dir := dataDir(c.DataDir)
-	lock, err := dir.openExisting() // nobody starts to serve meanwhile
+	lock, err := dir.openExisting() // no process starts to serve meanwhile
 	if err != nil {
 		return err
 	}
@@ -104,20 +104,20 @@ func withEmbedded(ctx context.Context, c *Config, do func(*minio.Core) error) er
 	return errors.Join(a.use(do), s.Close(), lock.Close())
 }
 
-// embeddedHost is what requests to the embedded store call it on the control socket.
+// embeddedHost is the Host of requests to the embedded store on the control socket.
 const (
 	embeddedHost     = "embedded.waxseal"
 	embeddedEndpoint = "http://" + embeddedHost
 )
 
-// ownerOf asks a store as its owner.
+// ownerOf sends requests to a store as its owner.
 type ownerOf struct{ store http.RoundTripper }
 
 func (o ownerOf) RoundTrip(r *http.Request) (*http.Response, error) {
 	return o.store.RoundTrip(r.WithContext(embedded.AsOwner(r.Context())))
 }
 
-// withEmbeddedStore serves the embedded store beside a handler, to requests that name it.
+// withEmbeddedStore serves the embedded store for requests with its Host, and h for the rest.
 func (p *App) withEmbeddedStore(h http.Handler) http.Handler {
 	if p.store == nil {
 		return h

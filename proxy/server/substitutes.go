@@ -11,16 +11,16 @@ import (
 	"waxseal/keystore/state"
 )
 
-// Substitutes replace parts of an App for an experiment: a clock that runs through a month in seconds, for example. The
+// Substitutes replace parts of an App for an experiment: for example, a clock that runs through a month in seconds. The
 // zero value replaces nothing.
 type Substitutes struct {
-	State    state.Store                               // in place of the file in the data directory; it stays open at the end
-	Audit    audit.Sink                                // in place of the files of audit records
+	State    state.Store                               // replaces the file in the data directory; Shutdown leaves it open
+	Audit    audit.Sink                                // replaces the files of audit records
 	Now      func() time.Time                          // clock of the key service and of bucket keys
 	Provider func(keystore.Provider) keystore.Provider // wraps the key service
 }
 
-// AssembleWith assembles an App with substitutes. Apps with the same state and the same root secret are replicas.
+// AssembleWith assembles an App with substitutes. Apps with the same state and root secret are replicas.
 func AssembleWith(ctx context.Context, c *Config, log *slog.Logger, with Substitutes) (*App, error) {
 	return (&App{with: with}).assemble(ctx, c, log)
 }
@@ -41,7 +41,7 @@ func (p *App) stateFile(newState bool) (file state.Store, empty bool, err error)
 // records returns the sink of the key service's audit records.
 func (p *App) records() audit.Sink { return cmp.Or[audit.Sink](p.with.Audit, p.audit) }
 
-// inFront wraps the key service, where there is something to wrap it with.
+// inFront wraps the key service, if a wrapper is set.
 func (w Substitutes) inFront(p keystore.Provider) keystore.Provider {
 	if w.Provider == nil {
 		return p

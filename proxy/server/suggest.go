@@ -4,7 +4,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// didYouMean is a hint behind an error about an unknown name, empty where no known name is near: "; did you mean
+// didYouMean returns a hint for the error about an unknown name, empty if no known name is near: "; did you mean
 // --listen?" for --lsten.
 func didYouMean(name string, known []string) string {
 	if near := Nearest(name, known); near != "" {
@@ -13,7 +13,8 @@ func didYouMean(name string, known []string) string {
 	return ""
 }
 
-// Nearest is the known name that cobra would suggest for a mistyped one: at most two edits away, or begun by it.
+// Nearest returns the known name that cobra would suggest for a mistyped name: at most two edits away, or with the name
+// as its prefix.
 func Nearest(name string, known []string) string {
 	names := &cobra.Command{SuggestionsMinimumDistance: 2}
 	for _, k := range known {

@@ -21,8 +21,8 @@ import (
 	"time"
 )
 
-// tlsConfig is the TLS of the S3 and KMS endpoints, nil for none, and the file that clients have to trust, empty when
-// the certificate is not waxseal's own.
+// tlsConfig returns the TLS configuration of the S3 and KMS endpoints, nil for none. ca is the file for clients to
+// trust, empty if the certificate is not self-signed.
 func (c *Config) tlsConfig(dir dataDir, log *slog.Logger) (conf *tls.Config, ca string, err error) {
 	cert, key := c.TLSCert, c.TLSKey
 	if c.TLSSelfSigned {
@@ -44,7 +44,7 @@ func (c *Config) tlsConfig(dir dataDir, log *slog.Logger) (conf *tls.Config, ca 
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: r.certificate, NextProtos: []string{"http/1.1"}}, ca, nil
 }
 
-// reloader gives out a certificate and reads it again when its files change.
+// reloader provides a certificate and reads it again when its files change.
 type reloader struct {
 	cert, key string
 	log       *slog.Logger
@@ -56,7 +56,7 @@ type reloader struct {
 	warned  time.Time
 }
 
-// relookAfter bounds how often the files are looked at.
+// relookAfter bounds how often the files are checked.
 const relookAfter = time.Second
 
 func (r *reloader) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -73,7 +73,7 @@ func (r *reloader) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return r.current, nil
 }
 
-// warn says once a day that the certificate ends soon. One of waxseal's own is made anew at the next start.
+// warn warns once a day that the certificate expires soon. A self-signed certificate is renewed at the next start.
 func (r *reloader) warn(now time.Time) {
 	if left := r.current.Leaf.NotAfter.Sub(now); left < selfSignedRenew && now.Sub(r.warned) >= 24*time.Hour {
 		r.warned = now
@@ -87,8 +87,8 @@ func (r *reloader) changed() bool {
 	return err == nil && stamp != r.stamp
 }
 
-// stamps are the times of both files. One may be replaced a moment before the other: then they do not match, the old
-// pair stays in use, and the second change is seen by itself.
+// stamps returns the modification times of both files. If they are replaced one after the other, they do not match for
+// a moment: the old pair stays in use until the second change is seen.
 func (r *reloader) stamps() (stamp [2]time.Time, err error) {
 	for i, name := range []string{r.cert, r.key} {
 		info, err := os.Stat(name)
@@ -114,7 +114,7 @@ func (r *reloader) load() error {
 	return nil
 }
 
-// certNames are the names and addresses under which clients reach this process.
+// certNames returns the names and addresses of this process for a certificate.
 func (c *Config) certNames() []string {
 	names := []string{"localhost", "127.0.0.1", "::1"}
 	for _, addr := range []string{c.Listen, c.KMSListen} {
@@ -122,7 +122,7 @@ func (c *Config) certNames() []string {
 			names = append(names, host)
 		}
 	}
-	if host, err := os.Hostname(); err == nil { // a machine without a name has one name less
+	if host, err := os.Hostname(); err == nil { // without a host name, there is a name less
 		names = append(names, host)
 	}
 	if c.Domain != "" {
@@ -137,13 +137,13 @@ func unspecified(host string) bool {
 	return ip != nil && ip.IsUnspecified()
 }
 
-// Validity of a self-signed certificate: no longer than any client takes.
+// Validity of a self-signed certificate: every client accepts 397 days.
 const (
 	selfSignedFor   = 397 * 24 * time.Hour
 	selfSignedRenew = 30 * 24 * time.Hour
 )
 
-// selfSign makes a certificate for names, unless there is one that still serves.
+// selfSign makes a certificate for names, unless there is a valid one.
 func selfSign(certFile, keyFile string, names []string) error {
 	if stillServes(certFile, keyFile, names) {
 		return nil
@@ -221,7 +221,7 @@ func newCertificate(names []string, now time.Time) (cert, key []byte, err error)
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
 }
 
-// fingerprint is the SHA-256 of a certificate file's first certificate.
+// fingerprint returns the SHA-256 of the first certificate in a file.
 func fingerprint(certFile string) (string, error) {
 	text, err := os.ReadFile(certFile)
 	if err != nil {

@@ -57,7 +57,7 @@ func TestChangedCertificateIsUsed(t *testing.T) {
 	if got := now(); got != "two.example" {
 		t.Errorf("after the change %s", got)
 	}
-	// A broken pair leaves the last good one in use.
+	// After a broken pair, the last good pair stays in use.
 	if err := os.WriteFile(r.key, []byte("half a key"), 0o600); err != nil {
 		t.Fatal(err)
 	}

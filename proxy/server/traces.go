@@ -13,9 +13,9 @@ import (
 	"waxseal/proxy/trace"
 )
 
-// checkTraces refuses what is no collector's address.
+// checkTraces refuses an address that cannot be a collector's.
 func (c *Config) checkTraces() error {
-	if !(c.OTLPRatio >= 0 && c.OTLPRatio <= 1) { // not a number, either
+	if !(c.OTLPRatio >= 0 && c.OTLPRatio <= 1) { // also refuses NaN
 		return fmt.Errorf("--otlp-ratio: %v is not between 0 and 1", c.OTLPRatio)
 	}
 	if c.OTLPEndpoint == "" {
@@ -31,13 +31,13 @@ func (c *Config) checkTraces() error {
 	return nil
 }
 
-// openTraces makes the exporter of traces, where there is a collector.
+// openTraces makes the exporter of traces, if a collector is configured.
 func (p *App) openTraces(c *Config, log *slog.Logger) *trace.Exporter {
 	if c.OTLPEndpoint == "" {
 		return nil
 	}
 	at := strings.TrimRight(c.OTLPEndpoint, "/")
-	if u, err := url.Parse(at); err == nil && u.Path == "" { // the standard path of a collector
+	if u, err := url.Parse(at); err == nil && u.Path == "" { // a collector's standard path
 		at += "/v1/traces"
 	}
 	e := trace.NewExporter(trace.Config{URL: at, Ratio: c.OTLPRatio, Log: log})

@@ -12,8 +12,8 @@ import (
 	"waxseal/keystore/usage"
 )
 
-// usageInterval is how often calls are counted into the state. A crash loses the calls that bucket keys have avoided since,
-// and none that were made: these are counted from the records.
+// usageInterval is the time between two additions of the counted calls to the state. A crash loses only the calls
+// avoided by bucket keys since the last: calls made are counted from the records.
 const usageInterval = time.Minute
 
 // countUsage counts calls until the process ends.
@@ -40,7 +40,7 @@ func (p *App) countUsage(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// Usage counts the calls of the key service in a month, in the waxseal that serves or, when there is none, here.
+// Usage counts the key service's calls in a month, through the running waxseal or, without one, in this process.
 func Usage(ctx context.Context, c *Config, month string) (report *usage.Report, err error) {
 	body, err := ask(ctx, dataDir(c.DataDir), http.MethodGet, "/usage?"+url.Values{"month": {month}}.Encode())
 	if err == nil {

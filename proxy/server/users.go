@@ -15,17 +15,17 @@ type UserConfig struct {
 	Name      string          `yaml:"name"`
 	AccessKey string          `yaml:"access_key"`
 	SecretKey string          `yaml:"secret_key"`
-	Account   string          `yaml:"account"` // none: that of ARN, else --account
-	ARN       string          `yaml:"arn"`     // a role's, for example; none: the user's in its account
+	Account   string          `yaml:"account"` // none: the account in ARN, else --account
+	ARN       string          `yaml:"arn"`     // for example a role's; none: the ARN of the user in its account
 	Policy    *policyDocument `yaml:"-"`       // none: everything is allowed
 	Upstream  *Credentials    `yaml:"-"`       // none: waxseal's own
 
-	// As they were written: null is not the same as none.
+	// The nodes as written: null differs from a missing key.
 	WrittenPolicy   yaml.Node `yaml:"policy"`
 	WrittenUpstream yaml.Node `yaml:"upstream"`
 }
 
-// Credentials are an access key and its secret, which no format verb shows.
+// Credentials are an access key and its secret. No format verb shows the secret.
 type Credentials struct {
 	AccessKey string `yaml:"access_key" json:"access_key"`
 	SecretKey string `yaml:"secret_key" json:"secret_key"`
@@ -68,11 +68,11 @@ func (u UserConfig) check() error {
 	return nil
 }
 
-// principalARN is the ARN of a principal. The group that is there is its account.
+// principalARN matches the ARN of a principal. Its matching group is the account.
 var principalARN = regexp.MustCompile(`^arn:aws[-a-z]*:(?:iam::([0-9]{12}):(?:root|(?:user|role)/[\w+=,.@/-]*[\w+=,.@-])|` +
 	`sts::([0-9]{12}):(?:assumed-role/[\w+=,.@-]+/[\w+=,.@-]+|federated-user/[\w+=,.@-]+))$`)
 
-// accountOf is the account in a principal's ARN, empty for what is none.
+// accountOf returns the account in a principal's ARN, empty for any other text.
 func accountOf(arn string) string {
 	m := principalARN.FindStringSubmatch(arn)
 	if m == nil {
@@ -94,8 +94,8 @@ func (u UserConfig) checkARN() error {
 	return nil
 }
 
-// readRights takes policy and upstream from what was written. One that is there and empty is more likely to be a mistake
-// than to mean that everything is allowed, or that the user acts at the store as waxseal itself.
+// readRights decodes policy and upstream from the written nodes. An empty value is refused. It is more likely a mistake
+// than a wish to allow everything, or to let the user act at the store as waxseal itself.
 func (u *UserConfig) readRights() error {
 	if !u.WrittenPolicy.IsZero() {
 		if err := u.WrittenPolicy.Decode(&u.Policy); err != nil {
@@ -119,10 +119,10 @@ func (u *UserConfig) readRights() error {
 	return nil
 }
 
-// policyDocument is an IAM policy written as YAML, kept as the JSON that it stands for.
+// policyDocument is an IAM policy written as YAML and kept as JSON.
 type policyDocument struct{ json []byte }
 
-// UnmarshalYAML takes a document as a mapping, or as a text that is JSON.
+// UnmarshalYAML accepts a mapping, or a text with JSON.
 func (p *policyDocument) UnmarshalYAML(n *yaml.Node) error {
 	if n.Kind == yaml.ScalarNode {
 		p.json = []byte(n.Value)
@@ -142,7 +142,7 @@ func (p *policyDocument) UnmarshalYAML(n *yaml.Node) error {
 	return err
 }
 
-// plain makes what YAML reads as a date the text that it was.
+// plain turns YAML dates back into text.
 func plain(n *yaml.Node) {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!timestamp" {
 		n.Tag = "!!str"

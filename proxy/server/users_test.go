@@ -2,13 +2,13 @@ package server
 
 import "testing"
 
-// oneUser is a configuration file of one user with one more line.
+// oneUser returns a configuration file with a single user and a further line.
 func oneUser(line string) string {
 	return "users:\n  - name: bob\n    access_key: AKIABOB\n    secret_key: longenough\n    " + line + "\n"
 }
 
-// TestUserAccount: a user is of the account that its ARN names, and has there, and only there, what a user without a
-// policy has.
+// TestUserAccount checks that a user belongs to the account of its ARN, and has the rights of a user without a policy
+// in that account alone.
 func TestUserAccount(t *testing.T) {
 	for _, c := range []struct{ line, arn, account string }{
 		{"", "arn:aws:iam::000000000000:user/bob", "000000000000"},

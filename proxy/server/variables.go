@@ -9,19 +9,19 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// secretVariables are the variables that no flag stands for.
+// secretVariables are the variables without a flag.
 var secretVariables = []string{
 	"WAXSEAL_ACCESS_KEY", "WAXSEAL_SECRET_KEY", "WAXSEAL_UPSTREAM_ACCESS_KEY", "WAXSEAL_UPSTREAM_SECRET_KEY", "WAXSEAL_ROOT_SECRET",
 	envKMSAccessKey, envKMSSecretKey, envKMSToken, envKMSTokenFile, envWebhookToken, envStateUser, envStatePassword,
 }
 
-// serviceLink matches the variables that Kubernetes and Docker links give every container for a service whose name
+// serviceLink matches the variables given to every container by Kubernetes and Docker links for a service whose name
 // begins with waxseal: WAXSEAL_SERVICE_HOST, WAXSEAL_PORT=tcp://10.0.0.1:9800, WAXSEAL_PORT_9800_TCP_ADDR.
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 var serviceLink = regexp.MustCompile(`^WAXSEAL_(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=[0-9]+|PORT=[a-z]+://.*|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|NAME=/.*)$`)
 
-// unknownVariables refuses variables of waxseal's that nobody reads. A mistyped WAXSEAL_UPSTREAM_ENDPOINT would have
-// the objects go to the embedded store.
+// unknownVariables refuses unknown variables beginning with WAXSEAL_. With a mistyped WAXSEAL_UPSTREAM_ENDPOINT, for
+// example, objects would go to the embedded store.
 func unknownVariables(environ []string) (mistakes []error) {
 	known := append([]string{envName("config")}, secretVariables...)
 	c := Default()
@@ -34,7 +34,7 @@ func unknownVariables(environ []string) (mistakes []error) {
 	}
 	for _, entry := range environ {
 		name, _, _ := strings.Cut(entry, "=")
-		// Variables of tests and benchmarks are the build's, not the program's.
+		// Variables of tests and benchmarks belong to the build, not to the program.
 		if !strings.HasPrefix(name, "WAXSEAL_") || is[name] || serviceLink.MatchString(entry) ||
 			strings.HasPrefix(name, "WAXSEAL_TEST_") || strings.HasPrefix(name, "WAXSEAL_BENCH_") {
 			continue
@@ -44,10 +44,10 @@ func unknownVariables(environ []string) (mistakes []error) {
 	return mistakes
 }
 
-// Load is load with this process's environment.
+// Load fills c from the file, this process's environment and the parsed flags f. It returns the first mistake.
 func (c *Config) Load(f *pflag.FlagSet) error { return c.readProcess(f).first() }
 
-// readProcess is read with this process's environment.
+// readProcess reads with this process's environment.
 func (c *Config) readProcess(f *pflag.FlagSet) *reading {
 	r := c.read(f, os.LookupEnv)
 	r.mistakes = append(unknownVariables(os.Environ()), r.mistakes...)

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// TestUnknownVariables: a variable of waxseal's that nobody reads is refused, with the one that may have been meant.
+// TestUnknownVariables refuses unknown variables beginning with WAXSEAL_, and suggests the nearest known variable.
 func TestUnknownVariables(t *testing.T) {
 	for entry, want := range map[string]string{
 		"WAXSEAL_UPSTREAM_ENDPIONT=https://store.example": "did you mean WAXSEAL_UPSTREAM_ENDPOINT?",

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// wrongPorts is a waxseal that listens, with a log in a file.
+// wrongPorts is a listening waxseal with its log in a file.
 type wrongPorts struct {
 	addr map[string]string
 	log  string
@@ -87,8 +87,8 @@ const (
 	scopedTo        = "Authorization: AWS4-HMAC-SHA256 Credential=AKIAX/20260101/us-east-1/%s/aws4_request, SignedHeaders=host, Signature=" + hiddenSignature + "\r\n"
 )
 
-// TestWrongPort walks ports and shapes of requests: who has the wrong port is told so in the form that its own client
-// prints, over HTTP and HTTPS; who has the right one is not.
+// TestWrongPort walks ports and shapes of requests, over HTTP and HTTPS. A client at the wrong port gets a response in
+// the form its own tool prints. A client at the right port does not.
 func TestWrongPort(t *testing.T) {
 	s3Scope, kmsScope := fmt.Sprintf(scopedTo, "s3"), fmt.Sprintf(scopedTo, "kms")
 	const target = "X-Amz-Target: TrentService.ListKeys\r\nContent-Type: application/x-amz-json-1.1\r\n"
@@ -147,8 +147,8 @@ func TestWrongPort(t *testing.T) {
 	}
 }
 
-// TestWrongTransport walks ports and what comes first on a connection: plain HTTP at a port with TLS, and TLS at one
-// without, are answered at once and told apart from what is right.
+// TestWrongTransport walks ports and first bytes. Plain HTTP at a TLS port, and TLS at a plain port, are answered at
+// once and told apart from valid connections.
 func TestWrongTransport(t *testing.T) {
 	const httpsHere, httpHere = "This is an HTTPS endpoint (", "This is a plain HTTP endpoint ("
 	for _, withTLS := range []bool{false, true} {

@@ -9,37 +9,37 @@ import (
 	"time"
 )
 
-// A client that speaks plain HTTP to a port with TLS, or TLS to one without, sees no more than a broken connection. So it
-// gets a plain HTTP answer that says why, as net/http gives to the first kind, and of the second kind the operator learns,
-// too: a client of TLS does not show the answer.
+// A client with plain HTTP at a TLS port, or with TLS at a plain port, would see only a broken connection. So waxseal
+// answers it in plain HTTP with the reason, as net/http does at a TLS port. A TLS client does not show this answer, so
+// the log tells the operator, too.
 
 const (
-	greetingTime  = 500 * time.Millisecond // for the answer, and for what the client still sends
-	greetingBytes = 64 << 10               // of that
-	greetingEvery = time.Minute            // between two lines of the log
+	greetingTime  = 500 * time.Millisecond // for the answer, and for reading the client's remaining bytes
+	greetingBytes = 64 << 10               // of these bytes
+	greetingEvery = time.Minute            // between two log lines
 
 	clientHello = 0x16 // the record type of a TLS handshake: RFC 8446, 5.1
 )
 
-// greetings is a listener that looks at the first byte of each connection, when the server reads it: nothing is kept and
-// nobody is waited for that the server would not wait for.
+// greetings is a listener that checks the first byte of each connection when the server reads it. It keeps nothing, and
+// waits only when the server waits.
 type greetings struct {
 	net.Listener
 	tls  bool
 	name string // of the endpoint
-	hint string // what would make it speak TLS
+	hint string // the setting that would turn TLS on
 	log  *slog.Logger
 
 	mu   sync.Mutex
 	said time.Time
 }
 
-// greeted makes the listener of an endpoint tell clients of the wrong transport.
+// greeted wraps the listener of an endpoint to answer clients of the wrong transport.
 func (p *App) greeted(l net.Listener, name string, log *slog.Logger) net.Listener {
 	return &greetings{Listener: l, tls: p.tls != nil, name: name, hint: "give it a certificate with --tls-cert and --tls-key, or --tls-self-signed", log: log}
 }
 
-// greetedPlain is greeted for an endpoint that never has TLS.
+// greetedPlain wraps the listener of an endpoint without TLS.
 func greetedPlain(l net.Listener, name string, log *slog.Logger) net.Listener {
 	return &greetings{Listener: l, name: name, hint: "it speaks plain HTTP always, --tls-cert and --tls-self-signed are for S3 and KMS", log: log}
 }
@@ -52,8 +52,8 @@ func (g *greetings) Accept() (net.Conn, error) {
 	return c, err
 }
 
-// wrong reports whether a connection that begins with b has the wrong transport. Methods of HTTP begin with a letter,
-// records of TLS with a number from 20 to 24.
+// wrong reports whether a connection beginning with b has the wrong transport. HTTP methods begin with a letter, TLS
+// records with a number from 20 to 24.
 func (g *greetings) wrong(b byte) bool {
 	if g.tls {
 		return b >= 'A' && b <= 'Z'
@@ -61,7 +61,7 @@ func (g *greetings) wrong(b byte) bool {
 	return b == clientHello
 }
 
-// warn says, once in a while, that a client speaks TLS to a port without.
+// warn logs, at most once in greetingEvery, that a client speaks TLS to a plain port.
 func (g *greetings) warn(client net.Addr) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -71,7 +71,7 @@ func (g *greetings) warn(client net.Addr) {
 	}
 }
 
-// answer is readable for both kinds of clients: Go's, for one, tell an answer in plain HTTP from other bytes.
+// answer returns a response that both kinds of clients can read: Go's TLS client, for example, recognises plain HTTP.
 func (g *greetings) answer() string {
 	text := "This is a plain HTTP endpoint (" + g.name + "), and the request came over TLS: its URL begins with http.\n"
 	if g.tls {
@@ -80,14 +80,15 @@ func (g *greetings) answer() string {
 	return fmt.Sprintf("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(text), text)
 }
 
-// greetedConn is a connection whose first byte is looked at. It is a TCPConn for those who look for a client that left.
+// greetedConn is a connection whose first byte is checked. It looks like a TCPConn to code that watches for the
+// client's disconnect.
 type greetedConn struct {
 	*net.TCPConn
 	greetings *greetings
 	begun     bool
 }
 
-// Read ends a connection of the wrong transport, once its client has had the answer.
+// Read ends a connection of the wrong transport after sending the answer.
 func (c *greetedConn) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	if c.begun || n == 0 {
@@ -104,8 +105,8 @@ func (c *greetedConn) Read(b []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// refuse gives the answer, and reads a little of what still comes: closed before, the connection would be reset, and the
-// answer lost. Whatever fails here, the connection ends.
+// refuse sends the answer and reads some of the client's remaining bytes: an immediate close would reset the connection
+// and lose the answer. On any error here, the connection ends.
 func (c *greetedConn) refuse(b []byte) {
 	if c.SetDeadline(time.Now().Add(greetingTime)) != nil {
 		return
