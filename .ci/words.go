@@ -54,6 +54,7 @@ var done = []string{
 	"keystore/webidentity",
 	"proxy/jobs",
 	"proxy/objects",
+	"proxy/proxytest",
 	"proxy/s3",
 	"proxy/server",
 	"proxy/store",

@@ -123,7 +123,7 @@ func sendCut(t *testing.T, address, head, body string) {
 	}
 	_ = conn.(*net.TCPConn).CloseWrite()
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	_, _ = bufio.NewReader(conn).ReadString('\n') // the store is done when it answers or hangs up
+	_, _ = bufio.NewReader(conn).ReadString('\n') // the store has finished when it answers or closes the connection
 }
 
 func TestCutBodies(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/tags"
 )
 
-// start serves a store with bucket "bkt" and gives a minio-go client for it.
+// start serves a store with bucket "bkt" and returns a minio-go client for it.
 func start(t *testing.T, o Options) (*Upstream, *minio.Core) {
 	t.Helper()
 	u, address := StartUpstream(t, o, "bkt")
@@ -286,7 +286,7 @@ func TestMultipartWithClient(t *testing.T) {
 	if err != nil || attrs.ObjectSize != len(body) || attrs.ObjectParts.PartsCount != 3 {
 		t.Errorf("%+v, %v", attrs, err)
 	}
-	// A copy shares the bytes of its source, and with them its parts.
+	// A copy shares the bytes of its source, and therefore its parts.
 	if _, err := c.Client.CopyObject(t.Context(), minio.CopyDestOptions{Bucket: "bkt", Object: "copy"}, minio.CopySrcOptions{Bucket: "bkt", Object: "big"}); err != nil {
 		t.Fatal(err)
 	}

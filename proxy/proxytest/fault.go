@@ -10,40 +10,42 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// An Op is a request, as a hook sees it before anything is done.
+// An Op is a request as a hook sees it, before it has an effect.
 type Op struct {
 	Method, Bucket, Key string
 	Name                string // AWS's name of the operation: PutObject, UploadPart, ...
-	N                   int    // how many requests of this name there were, with this one
+	N                   int    // how many requests of this name have come, including this one
 	Query               url.Values
 	Header              http.Header
 }
 
-// A Fault is what goes wrong with a request. The zero value is nothing.
+// A Fault says how a request goes wrong. The zero value is no fault.
 type Fault struct {
-	// Delay passes and Block is waited for before anything else happens. Block ends when the client goes away.
+	// Delay is slept, and then Block is awaited, before anything else happens. Block ends when the client disconnects.
 	Delay time.Duration
 	Block <-chan struct{}
 
-	// Early is answered at once, without reading the body; Before after reading it. Neither does anything.
+	// Early is the response before the body is read, Before the response after it. With either, the request has no
+	// effect.
 	Early, Before *s3.Error
-	// CutBefore closes the connection instead of doing anything.
+	// CutBefore closes the connection; the request has no effect.
 	CutBefore bool
-	// After is answered though the request was done; CutAfter closes the connection after doing it.
+	// After is the response to a request that took effect; CutAfter closes the connection after the request took
+	// effect.
 	After    *s3.Error
 	CutAfter bool
-	// Late is answered with status 200 and after some white space, though the request was done: how S3 says
-	// that a long Complete or copy failed after it had begun to answer.
+	// Late is a response with status 200 and white space before the error, to a request that took effect. S3 reports
+	// like this that a long Complete or copy failed after the response had begun.
 	Late *s3.Error
 
-	// Answer is the body of a 200 in place of the store's answer, though the request was done: a document that no store
-	// of this program would keep.
+	// Answer is the body of a 200 in place of the store's response, to a request that took effect. It is for documents
+	// that no store of this program would keep.
 	Answer []byte
 
-	// CutBodyAfter closes the connection after so many bytes of the answer's body; negative is right after
-	// the headers. Content-Length still promises the whole.
+	// CutBodyAfter closes the connection after so many bytes of the response's body; negative means right after the
+	// headers. Content-Length still promises the whole body.
 	CutBodyAfter int
-	// Corrupt changes the answer's body, Header its headers.
+	// Corrupt changes the body of the response, Header its headers.
 	Corrupt func(body []byte)
 	Header  func(http.Header)
 }
@@ -63,10 +65,10 @@ func (f Fault) wait(q *request) {
 	}
 }
 
-// A Hook decides about each request. Hooks run concurrently with requests, one at a time.
+// A Hook decides about each request. Hooks run concurrently with requests, but only a single hook at a time.
 type Hook func(Op) Fault
 
-// SetHook puts a hook in place; nil takes it away.
+// SetHook sets the hook; nil removes it.
 func (u *Upstream) SetHook(h Hook) {
 	u.hook.mu.Lock()
 	defer u.hook.mu.Unlock()
@@ -87,7 +89,7 @@ func (b *hookBox) call(op Op) Fault {
 	return b.hook(op)
 }
 
-// Nth returns a hook with a fault for the nth request of an operation, counted from the hook's making. 0 means every
+// Nth returns a hook with a fault for the nth request of an operation, counted from the call of Nth. 0 means every
 // request.
 func Nth(operation string, n int, fault Fault) Hook {
 	seen := 0
@@ -102,7 +104,7 @@ func Nth(operation string, n int, fault Fault) Hook {
 	}
 }
 
-// Hooks calls all of several hooks. The first fault wins.
+// Hooks returns a hook that calls all hooks. The first fault wins.
 func Hooks(hooks ...Hook) Hook {
 	return func(op Op) Fault {
 		var first Fault
@@ -121,23 +123,23 @@ func (f Fault) any() bool {
 		f.Late != nil || f.CutBodyAfter != 0 || f.Corrupt != nil || f.Header != nil
 }
 
-// FailNotPersist answers the nth request of the operation with 500, and it did not happen.
+// FailNotPersist answers the nth request of the operation with 500. The request has no effect.
 func FailNotPersist(operation string, n int) Hook {
 	return Nth(operation, n, Fault{Before: s3.NewError(s3.InternalError)})
 }
 
-// FailButPersist answers the nth request of the operation with 500, and yet it did happen: the case that is
-// forgotten.
+// FailButPersist answers the nth request of the operation with 500, though the request takes effect. Clients tend to
+// forget this case.
 func FailButPersist(operation string, n int) Hook {
 	return Nth(operation, n, Fault{After: s3.NewError(s3.InternalError)})
 }
 
-// LoseNotPersist closes the connection instead of doing the nth request of the operation.
+// LoseNotPersist closes the connection at the nth request of the operation. The request has no effect.
 func LoseNotPersist(operation string, n int) Hook {
 	return Nth(operation, n, Fault{CutBefore: true})
 }
 
-// LoseButPersist does the nth request of the operation and closes the connection instead of answering.
+// LoseButPersist closes the connection after the nth request of the operation has taken effect.
 func LoseButPersist(operation string, n int) Hook {
 	return Nth(operation, n, Fault{CutAfter: true})
 }

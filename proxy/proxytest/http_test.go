@@ -11,7 +11,7 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// exchange is one raw request; headers are "Name: value".
+// exchange is a raw request; headers are "Name: value".
 type exchange struct {
 	method, target, body string
 	headers              []string
@@ -41,7 +41,7 @@ func (e exchange) do(t *testing.T, address string) (*http.Response, string) {
 
 func quoted(s string) string { return s3.Quote(md5Hex([]byte(s))) }
 
-// at is when everything in these tests happens.
+// at is the time of these tests.
 var at = time.Date(2026, 11, 21, 10, 0, 0, 5e8, time.UTC)
 
 func TestReadConditions(t *testing.T) {
@@ -64,7 +64,7 @@ func TestReadConditions(t *testing.T) {
 		{304, []string{"If-None-Match: *"}},
 		{200, []string{`If-None-Match: "x"`}},
 		{304, []string{"If-Modified-Since: " + same}},
-		{200, []string{"If-Modified-Since: " + after}}, // S3 passes over a date in the future
+		{200, []string{"If-Modified-Since: " + after}}, // S3 ignores a date in the future
 		{200, []string{"If-Modified-Since: " + before}},
 		{200, []string{"If-Unmodified-Since: " + same}},
 		{412, []string{"If-Unmodified-Since: " + before}},
@@ -126,7 +126,7 @@ func TestWriteConditions(t *testing.T) {
 		headers    []string
 		key        string
 		want       int
-		wantAnyway string // the object's body afterwards
+		wantAnyway string // the object's body after the request
 	}{
 		{"new", Options{}, "PUT", []string{"If-None-Match: *"}, "new", 200, "NEW"},
 		{"exists", Options{}, "PUT", []string{"If-None-Match: *"}, "k", 412, "old"},
@@ -258,7 +258,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestOneWinner: of many writers that want to create the same object, the store lets exactly one.
+// TestOneWinner checks that of many concurrent writers creating the same object exactly one succeeds.
 func TestOneWinner(t *testing.T) {
 	u, address := StartUpstream(t, Options{}, "bkt")
 	results := make(chan int)

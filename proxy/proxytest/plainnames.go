@@ -8,10 +8,10 @@ import (
 	"regexp"
 )
 
-// A store without encoding-type=url writes names as XML can hold them, and U+FFFD for what it cannot; its continuation
-// token is the name that the page ended at.
+// A store without encoding-type=url writes names as XML allows, with U+FFFD for other characters. Its continuation
+// token is the last name of the page.
 
-// askPlain turns a request to such a store into the one that the engine understands.
+// askPlain turns a request to such a store into a request for the engine.
 func askPlain(r *http.Request) {
 	q := r.URL.Query()
 	if !q.Has("encoding-type") && !q.Has("continuation-token") {
@@ -32,7 +32,7 @@ var (
 	nextToken       = regexp.MustCompile(`<NextContinuationToken>(.*?)</NextContinuationToken>`)
 )
 
-// plainPage turns the engine's page into such a store's.
+// plainPage turns the engine's page into a page of such a store.
 func plainPage(page []byte) []byte {
 	page = nextToken.ReplaceAllFunc(page, func(element []byte) []byte {
 		token, err := base64.URLEncoding.DecodeString(string(nextToken.FindSubmatch(element)[1]))

@@ -9,19 +9,19 @@ import (
 	"sync"
 )
 
-// A Recorded is one request as it arrived.
+// A Recorded is a request as it arrived.
 type Recorded struct {
 	N             int // counts the requests of this operation, from 1
 	Method        string
-	URI           string // the request target, as it was on the wire
+	URI           string // the request target as on the wire
 	Bucket, Key   string
 	Operation     string
 	Query         url.Values
 	Header        http.Header
-	Trailer       http.Header // of an aws-chunked body, once it was read
+	Trailer       http.Header // of an aws-chunked body, after it was read
 	AccessKey     string      // from the signature, header or query
 	ContentLength int64
-	Status        int // of the answer; 0 while there is none
+	Status        int // of the response; 0 before the response
 }
 
 type requestLog struct {
@@ -56,7 +56,7 @@ func (l *requestLog) trailer(r *Recorded, trailer http.Header) {
 	r.Trailer = trailer
 }
 
-// Requests gives the requests so far, oldest first, as far as the log goes back.
+// Requests returns the requests in the log, oldest first. The log keeps the last MaxRequests requests.
 func (u *Upstream) Requests() []Recorded {
 	u.log.mu.Lock()
 	defer u.log.mu.Unlock()
@@ -67,7 +67,7 @@ func (u *Upstream) Requests() []Recorded {
 	return all
 }
 
-// Operations gives the names of the operations so far, in order: what a test counts round trips with.
+// Operations returns the operations in the log, in order. Tests count round trips with it.
 func (u *Upstream) Operations() []string {
 	var names []string
 	for _, r := range u.Requests() {
@@ -76,15 +76,15 @@ func (u *Upstream) Operations() []string {
 	return names
 }
 
-// ClearRequests empties the log; the numbers go on.
+// ClearRequests empties the log. The numbering continues.
 func (u *Upstream) ClearRequests() {
 	u.log.mu.Lock()
 	defer u.log.mu.Unlock()
 	u.log.all = nil
 }
 
-// Saw reports whether the text was in the target, a header or a trailer of a request in the log. With
-// Contains it answers the question whether the store ever saw a secret.
+// Saw reports whether the text was in the target, a header or a trailer of a request in the log. With Contains it
+// answers whether the store ever saw a secret.
 func (u *Upstream) Saw(text string) bool {
 	for _, r := range u.Requests() {
 		if strings.Contains(r.URI, text) || headerContains(r.Header, text) || headerContains(r.Trailer, text) {
@@ -100,7 +100,7 @@ func headerContains(h http.Header, text string) bool {
 	return strings.Contains(b.String(), text)
 }
 
-// accessKeyOf reads the access key out of any kind of signature, without checking it.
+// accessKeyOf reads the access key from any kind of signature without checking the signature.
 func accessKeyOf(r *http.Request, q url.Values) string {
 	auth := r.Header.Get("Authorization")
 	if _, credential, ok := strings.Cut(auth, "Credential="); ok {
@@ -118,7 +118,7 @@ func accessKeyOf(r *http.Request, q url.Values) string {
 	return q.Get("AWSAccessKeyId")
 }
 
-// trailerOf reads the trailers of an aws-chunked body, as far as they can be read.
+// trailerOf parses the trailers of an aws-chunked body, as far as possible.
 func trailerOf(body []byte) http.Header {
 	at := bytes.LastIndex(body, []byte("\r\n0"))
 	if at < 0 && !bytes.HasPrefix(body, []byte("0")) {

@@ -8,12 +8,12 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// A Stored is an object as the store holds it: what an attacker on the store sees and can change.
+// A Stored is an object in the store, with everything that an attacker on the store sees and can change.
 type Stored = embedded.Stored
 
 func (u *Upstream) tamper() embedded.Tamper { return embedded.Tamper{Store: u.engine()} }
 
-// Object gives the current version of an object; false if there is none.
+// Object returns the current version of an object; false if there is none.
 func (u *Upstream) Object(bucket, key string) (Stored, bool) {
 	all := u.Versions(bucket, key)
 	if len(all) == 0 || all[len(all)-1].DeleteMarker {
@@ -22,7 +22,7 @@ func (u *Upstream) Object(bucket, key string) (Stored, bool) {
 	return all[len(all)-1], true
 }
 
-// Versions gives all versions and delete markers of an object, oldest first.
+// Versions returns all versions and delete markers of an object, oldest first.
 func (u *Upstream) Versions(bucket, key string) []Stored {
 	all, err := u.tamper().Versions(bucket, key)
 	must(err)
@@ -30,21 +30,21 @@ func (u *Upstream) Versions(bucket, key string) []Stored {
 	return all
 }
 
-// Keys gives the keys of a bucket that have any version, sorted.
+// Keys returns the sorted keys of a bucket with at least a version.
 func (u *Upstream) Keys(bucket string) []string {
 	keys, err := u.tamper().Keys(bucket)
 	must(err)
 	return keys
 }
 
-// Uploads counts the uploads that were begun and neither completed nor aborted, in all buckets.
+// Uploads counts the unfinished uploads of all buckets: neither completed nor aborted.
 func (u *Upstream) Uploads() int {
 	n, err := u.tamper().Uploads()
 	must(err)
 	return n
 }
 
-// PutObject stores an object directly, behind everyone's back, as a new current version.
+// PutObject stores an object directly in the store, past waxseal, as a new current version.
 func (u *Upstream) PutObject(bucket, key string, body []byte, header http.Header) {
 	h := http.Header{s3.HeaderContentType: {"binary/octet-stream"}}
 	for name, values := range header {
@@ -53,25 +53,24 @@ func (u *Upstream) PutObject(bucket, key string, body []byte, header http.Header
 	must(u.tamper().Put(bucket, key, Stored{Body: body, Header: h}))
 }
 
-// Mutate changes the current version of an object in place: body, headers, ETag, tags. Time, version and
-// ETag stay what they were unless change sets them, so that no cache has a reason to look again. It reports
-// whether there was an object.
+// Mutate changes the current version of an object in place: body, headers, ETag, tags. Time, version and ETag stay
+// unless change sets them, so that a cache has no reason to read again. It reports whether the object exists.
 func (u *Upstream) Mutate(bucket, key string, change func(*Stored)) bool {
 	there, err := u.tamper().Change(bucket, key, change)
 	must(err)
 	return there
 }
 
-// MutateParts changes the bytes of the parts of all uploads that are still open.
+// MutateParts changes the bytes of the parts of all unfinished uploads.
 func (u *Upstream) MutateParts(change func(key string, number int, body []byte) []byte) {
 	must(u.tamper().ChangeParts(change))
 }
 
-// Delete removes an object and all its versions, behind everyone's back.
+// Delete removes an object and all its versions directly from the store, past waxseal.
 func (u *Upstream) Delete(bucket, key string) { must(u.tamper().Delete(bucket, key)) }
 
-// Contains reports whether the bytes are anywhere in the store: in a body, a part of an open upload, in
-// metadata, tags or a bucket's documents. An empty needle is never there.
+// Contains reports whether the bytes are anywhere in the store: in a body, a part of an unfinished upload, in metadata,
+// tags or a bucket's documents. It is false for an empty needle.
 func (u *Upstream) Contains(needle []byte) bool {
 	found, err := u.tamper().Contains(needle)
 	must(err)

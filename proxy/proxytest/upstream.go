@@ -21,59 +21,59 @@ import (
 	"waxseal/proxy/s3"
 )
 
-// Options say in what an Upstream differs from Amazon S3. The zero value is the common ground of the stores
-// that waxseal was tried with: conditions on PUT and Complete work, those on DELETE and on a copy's
-// destination are passed over without a word.
+// Options are the differences of an Upstream from Amazon S3. The zero value is the common ground of the stores tested
+// with waxseal: it honours conditions on PUT and Complete, and silently ignores conditions on DELETE and on a copy's
+// destination.
 type Options struct {
 	// HonourDeleteIfMatch makes If-Match work on DeleteObject and ETag in DeleteObjects, as on AWS.
 	HonourDeleteIfMatch bool
 	// HonourCopyConditions makes If-Match and If-None-Match work on CopyObject's destination, as on AWS.
 	HonourCopyConditions bool
-	// IgnoreWriteConditions passes over If-Match and If-None-Match on PUT and Complete: an old store.
+	// IgnoreWriteConditions ignores If-Match and If-None-Match on PUT and Complete: an old store.
 	IgnoreWriteConditions bool
-	// IgnoreSourceConditions passes over x-amz-copy-source-if-match and its like.
+	// IgnoreSourceConditions ignores x-amz-copy-source-if-match and its like.
 	IgnoreSourceConditions bool
-	// ListMetadata gives UserMetadata and UserTags in listings that ask with metadata=true: MinIO.
+	// ListMetadata returns UserMetadata and UserTags in listings with metadata=true: MinIO.
 	ListMetadata bool
-	// CommitShortBody stores what arrived of a plain body whose connection was closed early: versitygw's
-	// fault. A cut aws-chunked body is never stored.
+	// CommitShortBody stores the bytes received of a plain body after an early close: versitygw. A cut aws-chunked body
+	// is never stored.
 	CommitShortBody bool
 	// NoTrailers refuses STREAMING-UNSIGNED-PAYLOAD-TRAILER: a store from before 2022.
 	NoTrailers bool
-	// ForgetCompleted answers a repeated Complete with NoSuchUpload, as MinIO does; AWS repeats its answer.
+	// ForgetCompleted answers a repeated Complete with NoSuchUpload, as MinIO does. AWS repeats its first response.
 	ForgetCompleted bool
-	// DenyListMetadata answers metadata=true without any, as MinIO does to a user who may only list.
+	// DenyListMetadata answers metadata=true without metadata, as MinIO does for a user with only the right to list.
 	DenyListMetadata bool
-	// PlainNames is a store without encoding-type=url whose continuation token is the last name: versitygw.
+	// PlainNames is a store without encoding-type=url and with the last name as continuation token: versitygw.
 	PlainNames bool
 	// FoldFolders keeps "a__XLDIR__" and "a/" as one object: MinIO.
 	FoldFolders bool
-	// RefuseUnsigned evaluates requests without a signature as anybody's; without it they are the owner's too.
+	// RefuseUnsigned evaluates unsigned requests as an anonymous user's. Without it they count as the owner's.
 	RefuseUnsigned bool
-	// Region is where the store is. CreateBucket must name it, or name none in us-east-1, as on AWS; without a Region
-	// it may name any.
+	// Region is the store's region. CreateBucket must name it, or name none in us-east-1, as on AWS. Without a Region,
+	// CreateBucket may name any.
 	Region string
 
-	// MinPartSize is the least size of all parts but the last; 0 is S3's 5 MiB, negative is none.
+	// MinPartSize is the least size of all parts but the last; 0 means S3's 5 MiB, negative no limit.
 	MinPartSize int64
-	// MaxPutSize is the largest body of a PUT or a part; 0 is S3's 5 GiB.
+	// MaxPutSize is the largest body of a PUT or a part; 0 means S3's 5 GiB.
 	MaxPutSize int64
-	// MaxMetadata is the size of all metadata of an object; 0 is S3's 2 KiB.
+	// MaxMetadata bounds the metadata of an object; 0 means S3's 2 KiB.
 	MaxMetadata int64
-	// MaxRequests bounds the log of requests; 0 is 10,000.
+	// MaxRequests bounds the log of requests; 0 means 10,000.
 	MaxRequests int
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 }
 
-// An Upstream is an S3 store in memory, path-style, for one account. It takes any signature and writes down
-// who signed. It is an http.Handler; StartUpstream serves it.
+// An Upstream is an S3 store in memory, path-style, for a single account. It accepts any signature and records the
+// signer. It is an http.Handler; StartUpstream serves it.
 type Upstream struct {
 	Options // to be set before the first request
 
 	once  sync.Once
 	store *embedded.Store
-	done  sync.Map // uploads that were completed
+	done  sync.Map // completed uploads
 
 	log  requestLog
 	hook hookBox
@@ -92,13 +92,13 @@ func StartUpstream(t testing.TB, options Options, buckets ...string) (*Upstream,
 	}
 	server := httptest.NewServer(u)
 	t.Cleanup(func() {
-		server.CloseClientConnections() // a test that failed may have left some open
+		server.CloseClientConnections() // a failed test may have left connections open
 		server.Close()
 	})
 	return u, server.URL
 }
 
-// engine is the store, which is made with the options at its first use.
+// engine returns the store, created at first use with the options.
 func (u *Upstream) engine() *embedded.Store {
 	u.once.Do(func() {
 		store, err := embedded.NewMemory(embedded.Config{Region: u.Region, AnyLocation: u.Region == "", NewETag: md5.New,
@@ -109,14 +109,14 @@ func (u *Upstream) engine() *embedded.Store {
 	return u.store
 }
 
-// must is for errors of a store in memory, which has none.
+// must panics on an error. The store in memory returns none.
 func must(err error) {
 	if err != nil {
 		panic(err)
 	}
 }
 
-// A request is one S3 request on its way to the store.
+// A request is an S3 request on its way to the store.
 type request struct {
 	*http.Request
 	bucket, key string
@@ -125,14 +125,14 @@ type request struct {
 	record      *Recorded
 }
 
-// A response is made whole before it is sent, so that a fault can change or withhold it.
+// A response is complete before it is sent, so that a fault can change or withhold it.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// parse finds out which operation a request is, and writes it down.
+// parse determines the operation of a request, and records the request.
 func (u *Upstream) parse(r *http.Request) *request {
 	if name, ok := strings.CutSuffix(r.URL.Path, "__XLDIR__"); ok && u.FoldFolders {
 		r.URL.Path, r.URL.RawPath = name+"/", ""
@@ -156,7 +156,7 @@ func (u *Upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.send(w, q, u.serve(q, fault), fault)
 }
 
-// serve does the request, unless the fault says otherwise; nil is no answer at all.
+// serve executes the request, unless the fault prevents it. It returns nil for no response.
 func (u *Upstream) serve(q *request, fault Fault) *response {
 	fault.wait(q)
 	switch {
@@ -179,16 +179,16 @@ func (u *Upstream) serve(q *request, fault Fault) *response {
 	case fault.Late != nil:
 		late := errorResponse(fault.Late)
 		late.status = http.StatusOK
-		// The declaration goes out first, white space keeps the connection alive, then comes the error.
+		// The XML declaration goes out first, then white space to keep the connection alive, then the error.
 		late.body = bytes.Replace(late.body, []byte("<Error>"), []byte("   \n   <Error>"), 1)
 		return late
 	}
 	return resp
 }
 
-// do asks the engine for what the options leave of the request.
+// do removes the features excluded by the options, and sends the request to the engine.
 func (u *Upstream) do(q *request) *response {
-	// What a client that goes away has sent whole is done all the same.
+	// A completely received request takes effect even if its client disconnects.
 	ctx := context.WithoutCancel(q.Context())
 	if !u.RefuseUnsigned || q.Header.Get("Authorization") != "" {
 		ctx = embedded.AsOwner(ctx)
@@ -204,7 +204,7 @@ func (u *Upstream) do(q *request) *response {
 	}
 	resp, err := u.engine().RoundTrip(r)
 	if err != nil {
-		return errorResponse(s3.NewError(s3.IncompleteBody)) // the client has gone
+		return errorResponse(s3.NewError(s3.IncompleteBody)) // the client has disconnected
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
@@ -213,7 +213,8 @@ func (u *Upstream) do(q *request) *response {
 		u.done.Store(q.query.Get("uploadId"), true)
 	}
 	if resp.StatusCode == http.StatusOK && len(body) == 0 && (q.op == "GetObject" || q.op == "HeadObject") && strings.HasPrefix(q.Header.Get(s3.HeaderRange), "bytes=-") {
-		// On AWS the last bytes of an empty object are none. Other stores refuse to give them, and waxseal asks again.
+		// AWS returns an empty body for the last bytes of an empty object. Other stores refuse the range, and waxseal
+		// asks again.
 		return errorResponse(s3.NewError(s3.InvalidRange))
 	}
 	if u.PlainNames && strings.HasPrefix(q.op, "List") {
@@ -223,7 +224,7 @@ func (u *Upstream) do(q *request) *response {
 	return &response{resp.StatusCode, resp.Header, body}
 }
 
-// prepare takes out of a request what the options say that the store passes over, and reads its body.
+// prepare removes the headers and parameters ignored according to the options, and reads the body.
 func (u *Upstream) prepare(q *request, r *http.Request) error {
 	write := q.op == "PutObject" || q.op == "CompleteMultipartUpload"
 	if write && u.IgnoreWriteConditions || q.op == "CopyObject" && !u.HonourCopyConditions {
@@ -257,7 +258,7 @@ func (u *Upstream) prepare(q *request, r *http.Request) error {
 	return u.readBody(q, r)
 }
 
-// hasDigest reports whether a request says what its body must be, as S3 wants of a list of objects to delete.
+// hasDigest reports whether a request has a digest of its body: S3 requires it for DeleteObjects.
 func hasDigest(h http.Header) bool {
 	if h.Get(s3.HeaderContentMD5) != "" || h.Get(s3.HeaderTrailer) != "" {
 		return true
@@ -265,7 +266,7 @@ func hasDigest(h http.Header) bool {
 	return slices.ContainsFunc(s3.ChecksumAlgorithms, func(a string) bool { return h.Get(s3.ChecksumHeader(a)) != "" })
 }
 
-// readBody takes the body off the connection.
+// readBody reads the body from the connection.
 func (u *Upstream) readBody(q *request, r *http.Request) error {
 	var body bytes.Buffer
 	if r.ContentLength > 0 {
@@ -292,7 +293,7 @@ func (u *Upstream) readBody(q *request, r *http.Request) error {
 	return nil
 }
 
-// withoutConditions takes the conditions out of a list of objects to delete. What is no such list stays as it is.
+// withoutConditions removes the conditions from the list of DeleteObjects. It returns any other document unchanged.
 func (u *Upstream) withoutConditions(r *http.Request, body []byte) []byte {
 	var list s3.Delete
 	if s3.Decode(bytes.NewReader(body), 2<<20, &list) != nil {
@@ -336,7 +337,7 @@ func errorResponse(err error) *response {
 	return r
 }
 
-// send writes the answer, with what a fault does to it.
+// send writes the response, changed by the fault.
 func (u *Upstream) send(w http.ResponseWriter, q *request, resp *response, fault Fault) {
 	if resp == nil {
 		panic(http.ErrAbortHandler)
@@ -367,7 +368,7 @@ func (u *Upstream) send(w http.ResponseWriter, q *request, resp *response, fault
 	_, _ = w.Write(resp.body)
 }
 
-// ask sends the engine a request of a test's own.
+// ask sends the engine a request of the test itself.
 func (u *Upstream) ask(method, bucket, query string, body []byte) int {
 	r := (&http.Request{Method: method, URL: &url.URL{Path: "/" + bucket, RawQuery: query}, Header: http.Header{},
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body))}).WithContext(embedded.AsOwner(context.Background()))
@@ -377,7 +378,7 @@ func (u *Upstream) ask(method, bucket, query string, body []byte) int {
 	return resp.StatusCode
 }
 
-// CreateBucket makes a bucket, if there is none of the name.
+// CreateBucket creates a bucket, if it does not exist.
 func (u *Upstream) CreateBucket(name string) {
 	var body []byte
 	if u.Region != "" && u.Region != "us-east-1" {
@@ -390,7 +391,7 @@ func (u *Upstream) CreateBucket(name string) {
 	}
 }
 
-// SetObjectLock enables object lock, without a default, and with it versioning.
+// SetObjectLock enables object lock without a default retention, and thereby versioning.
 func (u *Upstream) SetObjectLock(name string) {
 	u.SetVersioning(name, "Enabled")
 	body := []byte("<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>")
