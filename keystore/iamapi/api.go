@@ -115,7 +115,7 @@ func limit(what string, n int) error {
 }
 
 func unmodifiable(name string) error {
-	return awsquery.Fail(400, "UnmodifiableEntity", "The user %s is one of waxseal's configuration file: it is changed there, and the file read again with SIGHUP.", name)
+	return awsquery.Fail(400, "UnmodifiableEntity", "The user %s is one of waxseal's configuration file: it is changed there, for the next start.", name)
 }
 
 // path returns the path in a request, or the root.
